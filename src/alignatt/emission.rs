@@ -1,0 +1,46 @@
+//! Text that only grows.
+
+use serde::{Deserialize, Serialize};
+
+/// What has been shown of a segment. It can be read and extended; there is no way to take back.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Committed(String);
+
+impl Committed {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Appends `delta`.
+    pub fn extend(&mut self, delta: &str) {
+        self.0.push_str(delta);
+    }
+
+    /// Grows to `candidate` and returns what was added. A candidate that does not start with what is shown
+    /// changes nothing: the added part is empty.
+    pub fn grow_to(&mut self, candidate: &str) -> String {
+        let delta = candidate.strip_prefix(self.as_str()).unwrap_or_default().to_owned();
+        self.extend(&delta);
+        delta
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_or_stays() {
+        let mut shown = Committed::default();
+        assert_eq!(shown.grow_to("Das"), "Das");
+        assert_eq!(shown.grow_to("Dies"), "");
+        assert_eq!(shown.grow_to("Das ist"), " ist");
+        assert_eq!(shown.grow_to("Da"), "");
+        assert_eq!(shown.as_str(), "Das ist");
+    }
+}

@@ -1,0 +1,102 @@
+//! Seams: where the accepted prefix of a translation meets its continuation.
+//!
+//! A model continues a prefix with a leading space, or within the word, or now and then repeats the last
+//! words of the prefix. [`glue`] makes one text of both. Source: specs/alignatt4llm.md 2.4.
+
+use super::units::{is_cjk, is_punctuation};
+
+/// Least content (characters that are neither blank nor punctuation) of a repeated overlap, where it has
+/// CJK and where it has none.
+const OVERLAP: (usize, usize) = (2, 4);
+/// The same when the continuation had to lose its leading punctuation first.
+const OVERLAP_AFTER_MARK: (usize, usize) = (3, 6);
+
+/// Strips, deletes blanks before `, . ; : ! ?`, and makes one space of a run of blanks.
+/// `normalize(normalize(x)) == normalize(x)`.
+pub fn normalize(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.trim().chars() {
+        if matches!(c, ',' | '.' | ';' | ':' | '!' | '?') {
+            out.truncate(out.trim_end().len());
+            out.push(c);
+        } else if !matches!(c, ' ' | '\t') {
+            out.push(c);
+        } else if !out.ends_with(' ') {
+            out.push(' ');
+        }
+    }
+    out
+}
+
+/// The accepted prefix and what a model wrote after it, as one normalised text.
+/// Where `prefix` is normalised (it is: it came from here), the result starts with `prefix`.
+pub fn glue(prefix: &str, generated: &str) -> String {
+    let generated = generated.trim_end_matches([' ', '\n', '\t', '\r']);
+    if prefix.is_empty() {
+        return normalize(generated);
+    }
+    let kept = strip_repeated_prefix(prefix, generated);
+    let lost_space = !kept.is_empty()
+        && !kept.starts_with(char::is_whitespace)
+        && generated.starts_with(char::is_whitespace)
+        && kept == normalize(generated);
+    let space = if lost_space { " " } else { "" };
+    normalize(&format!("{prefix}{space}{kept}"))
+}
+
+/// `continuation`, normalised, without the words with which `prefix` already ends; the rest keeps its
+/// leading space. A continuation that opens with punctuation is tried behind it too, more strictly.
+pub fn strip_repeated_prefix(prefix: &str, continuation: &str) -> String {
+    let prefix = normalize(prefix);
+    let continuation = normalize(continuation);
+    if let Some(rest) = behind_overlap(&prefix, &continuation, OVERLAP) {
+        return rest.to_owned();
+    }
+    let Some(mark) = continuation.chars().next().filter(|&c| is_punctuation(c)) else {
+        return continuation;
+    };
+    let behind_mark = continuation[mark.len_utf8()..].trim_start();
+    match behind_overlap(&prefix, behind_mark, OVERLAP_AFTER_MARK) {
+        Some(rest) => {
+            let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || is_punctuation(c));
+            format!("{mark}{rest}")
+        }
+        None => continuation,
+    }
+}
+
+/// What follows the longest start of `text` with which `prefix` ends, if that start has enough content.
+fn behind_overlap<'a>(prefix: &str, text: &'a str, least: (usize, usize)) -> Option<&'a str> {
+    let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
+    let longest = ends.take_while(|&end| end <= prefix.len()).filter(|&end| prefix.ends_with(&text[..end])).last()?;
+    let overlap = &text[..longest];
+    let least = if overlap.chars().any(is_cjk) { least.0 } else { least.1 };
+    let content = overlap.chars().filter(|&c| !c.is_whitespace() && !is_punctuation(c));
+    (content.count() >= least).then_some(&text[longest..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn words_are_neither_glued_nor_doubled() {
+        assert_eq!(glue("Der", " kausale Encoder"), "Der kausale Encoder");
+        assert_eq!(glue("Entwurfs", "verarbeitung"), "Entwurfsverarbeitung");
+        assert_eq!(glue("Der kausale", "Der kausale Encoder"), "Der kausale Encoder");
+        assert_eq!(glue("大家好", "，我是"), "大家好，我是");
+        assert_eq!(glue("Das ist", " , gut"), "Das ist, gut");
+        assert_eq!(glue("", " Das  ist \n"), "Das ist");
+    }
+
+    proptest! {
+        #[test]
+        fn the_prefix_is_never_changed(p in "[a-zß你好 ,.!]{0,12}", c in "[a-zß你好 ,.!\n]{0,12}") {
+            let p = normalize(&p);
+            let text = glue(&p, &c);
+            prop_assert!(text.starts_with(&p), "{p:?} + {c:?} = {text:?}");
+            prop_assert_eq!(normalize(&text), text.clone());
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Source words and target units: what a reader counts, and where one ends.
+//!
+//! A *source word* is a run of non-blank characters with its punctuation, or one CJK character
+//! with the punctuation after it. A *target unit* is the same thing seen from the translation.
+//! Source: specs/alignatt4llm.md 1.4, 5.5, 6.3.
+
+use unicode_normalization::UnicodeNormalization;
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+
+use super::language::Language;
+
+/// CJK ideographs and kana: each is a unit by itself.
+pub fn is_cjk(c: char) -> bool {
+    matches!(u32::from(c),
+        0x3040..=0x30FF | 0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF
+        | 0x20000..=0x2A6DF | 0x2A700..=0x2CEAF)
+}
+
+/// Punctuation or a symbol, in any script.
+pub fn is_punctuation(c: char) -> bool {
+    matches!(c.general_category_group(), GeneralCategoryGroup::Punctuation | GeneralCategoryGroup::Symbol)
+}
+
+/// Punctuation that Chinese and Japanese set without spaces, in its wide forms.
+fn is_wide_punctuation(c: char) -> bool {
+    matches!(u32::from(c), 0x3000..=0x303F | 0xFF00..=0xFF65)
+}
+
+/// A letter, digit or mark, or what joins them inside a word.
+fn in_word(c: char) -> bool {
+    !is_cjk(c)
+        && (c.is_alphanumeric()
+            || c.general_category_group() == GeneralCategoryGroup::Mark
+            || matches!(c, '_' | '-' | '\'' | '’'))
+}
+
+/// The words of a transcript, each with its punctuation. Blank-separated; a CJK character is a
+/// word by itself and takes the punctuation that follows it.
+pub fn source_words(text: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for run in text.split_whitespace() {
+        let mut word = String::new();
+        for c in run.chars() {
+            let parts = word.chars().any(|p| !is_punctuation(p))
+                && (is_cjk(c) || (word.chars().any(is_cjk) && !is_punctuation(c) && !is_wide_punctuation(c)));
+            if parts {
+                words.push(std::mem::take(&mut word));
+            }
+            word.push(c);
+        }
+        // A run of bare punctuation belongs to the word before it.
+        match words.last_mut() {
+            Some(last) if word.chars().all(|c| matches!(c, ',' | '.' | ';' | ':' | '!' | '?')) => {
+                last.push_str(&word);
+            }
+            _ => words.push(word),
+        }
+    }
+    words
+}
+
+/// Puts words back together: a space between two of them unless one touches CJK.
+pub fn join_words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    let mut text = String::new();
+    for word in words {
+        push_joined(&mut text, word);
+    }
+    text
+}
+
+/// Appends `word` to `text` with the space their scripts ask for.
+pub fn push_joined(text: &mut String, word: &str) {
+    text.push_str(seam_between(text, word));
+    text.push_str(word);
+}
+
+/// What stands between two pieces of text: one space, or nothing where a side is empty or CJK.
+pub fn seam_between(left: &str, right: &str) -> &'static str {
+    let wide = |c: char| is_cjk(c) || is_wide_punctuation(c);
+    match (left.chars().next_back(), right.chars().next()) {
+        (Some(l), Some(r)) if !wide(l) && !wide(r) => " ",
+        _ => "",
+    }
+}
+
+/// A word without the quotes, brackets and punctuation around it; may be empty.
+pub fn core(word: &str) -> &str {
+    let open = ['"', '\'', '`', '“', '”', '‘', '’', '(', '[', '{'];
+    let close = |c: char| c.is_ascii_punctuation() || matches!(c, '”' | '’') || is_wide_punctuation(c);
+    word.trim_start_matches(open).trim_end_matches(close)
+}
+
+/// What two spellings of a word are compared by: its letters and digits in lower case.
+pub fn folded(word: &str) -> String {
+    word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// Whether `text` may be cut at byte `at` without cutting a unit in two. The end of the text is
+/// not decided here: whether its last unit is whole depends on how the draft ended.
+pub fn is_unit_boundary(text: &str, at: usize) -> bool {
+    let (Some(left), Some(right)) = (text.get(..at), text.get(at..)) else {
+        return false;
+    };
+    let mut before = left.chars().rev();
+    let mut after = right.chars();
+    let (Some(l), Some(r)) = (before.next(), after.next()) else {
+        return true;
+    };
+    if in_word(l) && in_word(r) {
+        return false;
+    }
+    // 3.5, 1,200 and 10:30 are one unit each, whichever side of the mark is asked about.
+    let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+    let mark = |c: char| matches!(c, '.' | ',' | ':' | '/');
+    let cuts_number = (mark(l) && r.is_ascii_digit() && digit(before.next()))
+        || (mark(r) && l.is_ascii_digit() && digit(after.next()));
+    !cuts_number
+}
+
+/// The byte ends of the target units of `text`. Punctuation belongs to the unit before it in a
+/// spacing language; in Chinese and Japanese every character is a unit and so is a run of
+/// letters or digits.
+pub fn unit_ends(text: &str, language: Language) -> Vec<usize> {
+    let mut ends = Vec::new();
+    for (at, c) in text.char_indices() {
+        let end = at + c.len_utf8();
+        if c.is_whitespace() {
+            continue;
+        }
+        let next = text[end..].chars().next();
+        let closes = if language.counts_characters() {
+            is_unit_boundary(text, end)
+        } else {
+            next.is_none_or(char::is_whitespace) || is_cjk(c) || next.is_some_and(is_cjk)
+        };
+        if closes || next.is_none() {
+            ends.push(end);
+        }
+    }
+    ends
+}
+
+/// The units by which latency is counted: words without `,.;:!?` at their edges, or the NFKC
+/// characters of a language without spaces. Source: specs 6.3.
+pub fn latency_units(text: &str, language: Language) -> Vec<String> {
+    if language.counts_characters() {
+        return text.nfkc().filter(|c| !c.is_whitespace()).map(String::from).collect();
+    }
+    text.split_whitespace()
+        .map(|word| word.trim_matches([',', '.', ';', ':', '!', '?']))
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_spacing_and_of_cjk_text() {
+        assert_eq!(source_words(" Hi,  all . "), ["Hi,", "all."]);
+        assert_eq!(source_words("我们用GPT模型。好"), ["我", "们", "用", "GPT", "模", "型。", "好"]);
+        assert_eq!(source_words("a — b"), ["a", "—", "b"]);
+        assert_eq!(source_words("\"Yes,\" he said."), ["\"Yes,\"", "he", "said."]);
+        assert_eq!(join_words(["Hi,", "all."]), "Hi, all.");
+        assert_eq!(join_words(["我", "们。", "GPT", "4"]), "我们。GPT 4");
+    }
+
+    #[test]
+    fn boundaries_keep_words_and_numbers_whole() {
+        let text = "dell'uomo 3.5 km/h";
+        let cuts: Vec<usize> = (0..=text.len()).filter(|&i| is_unit_boundary(text, i)).collect();
+        assert_eq!(cuts, [0, 9, 10, 13, 14, 16, 17, 18]);
+        assert!(is_unit_boundary("你好", 3));
+        assert!(!is_unit_boundary("你好", 1));
+    }
+
+    #[test]
+    fn ends_of_units() {
+        assert_eq!(unit_ends("Das ist, gut.", Language::GERMAN), [3, 8, 13]);
+        assert_eq!(unit_ends("我在CMU。", Language::CHINESE), [3, 6, 9, 12]);
+        assert_eq!(core("(hello,)"), "hello");
+        assert_eq!(folded("Don't!"), "dont");
+    }
+}

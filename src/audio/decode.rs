@@ -1,0 +1,700 @@
+//! Any audio file to 16 kHz mono, in blocks: a ten-hour recording is never held in memory.
+//!
+//! ```text
+//! WAV, RF64 (PCM, float, A-law, µ-law)         pcm_stream: one reader for files and pipes
+//! FLAC, MP3, AAC (ADTS), Ogg Vorbis,
+//! M4A/MP4/MOV (AAC-LC, ALAC)                   symphonia
+//! → channel mean → resample → next_block()
+//! ```
+//!
+//! What is damaged or missing is told, not fatal: [`AudioFile::warning`]. Damaged packets and holes become silence of the
+//! same length, so that later times stay right. AAC carries an encoder delay of 20 to 50 ms that is not taken off.
+//! Opus is not decoded (symphonia has no decoder for it), nor ADPCM in WAV (symphonia 0.6.1 gets IMA wrong and overflows
+//! in MS): the error says how to pipe them through ffmpeg.
+
+use std::fs::File;
+use std::io::{Cursor, ErrorKind, Read, Seek, SeekFrom};
+use std::path::Path;
+
+use symphonia::core::codecs::CodecParameters;
+use symphonia::core::codecs::audio::well_known::{
+    CODEC_ID_AC3, CODEC_ID_DCA, CODEC_ID_EAC3, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_OPUS, CODEC_ID_SPEEX,
+    CODEC_ID_WMA,
+};
+use symphonia::core::codecs::audio::{AudioCodecId, AudioDecoder, AudioDecoderOptions};
+use symphonia::core::errors::Error as SymphoniaError;
+use symphonia::core::formats::probe::Hint;
+use symphonia::core::formats::{FormatOptions, FormatReader, Track};
+use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions, ReadBytes};
+use symphonia::core::meta::MetadataOptions;
+use symphonia::core::packet::Packet;
+use symphonia::core::units::TimeBase;
+use symphonia::default::formats::IsoMp4Reader;
+
+use super::cut_mp4::CutMp4;
+use super::error::AudioError;
+use super::mel::SAMPLE_RATE;
+use super::pcm_stream::{PcmReader, another_format};
+use super::resample::{Resampler, is_sound};
+
+/// A block is given once it has this many samples (1 s), or at the end.
+const BLOCK: usize = SAMPLE_RATE as usize;
+/// A hole in the file's time stamps that is shorter than this (in seconds) is rounding.
+const LEAST_HOLE: f64 = 0.02;
+/// The longest silence that stands in for one damaged packet, in seconds.
+const LONGEST_PACKET: f64 = 10.0;
+/// A file whose end is missing by less than this (in seconds) is complete.
+const END_SLACK: f64 = 0.05;
+
+const CUT_INDEX: &str = "its index is missing, as when a recording or a download is cut off before it is finished";
+
+type Source = Box<dyn MediaSource>;
+
+/// An audio file being decoded.
+pub struct AudioFile {
+    name: String,
+    duration: Option<f64>,
+    given: u64,
+    from: From,
+}
+
+enum From {
+    Wav(Box<PcmReader<Source>>),
+    Coded(Box<Coded>),
+}
+
+impl AudioFile {
+    /// Opens a file and reads its header.
+    ///
+    /// Errors name the file and say what to do: not there, empty, not sound (a text file named `.wav`), a coding that is
+    /// not decoded here (Opus). A path that cannot be sought in (a pipe) may be a WAV or raw s16le 16 kHz mono.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, AudioError> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let error = |source| AudioError::Open { name: name.clone(), source };
+        let file = File::open(path).map_err(error)?;
+        if file.metadata().map_err(error)?.is_dir() {
+            return Err(error(ErrorKind::IsADirectory.into()));
+        }
+        Self::from_source(Box::new(file), name)
+    }
+
+    /// The same from a file's bytes (the browser's way in); `name` is for messages.
+    pub fn from_bytes(bytes: Vec<u8>, name: impl Into<String>) -> Result<Self, AudioError> {
+        Self::from_source(Box::new(Cursor::new(bytes)), name.into())
+    }
+
+    fn from_source(mut source: Source, name: String) -> Result<Self, AudioError> {
+        if !source.is_seekable() {
+            return Self::from_wav(PcmReader::new(source, &name), name, None);
+        }
+        let byte_len = source.byte_len();
+        let read_error = |source| AudioError::Read { name: name.clone(), source };
+        let mut head = Vec::new();
+        (&mut source).take(512).read_to_end(&mut head).map_err(read_error)?;
+        source.seek(SeekFrom::Start(0)).map_err(read_error)?;
+        if head.is_empty() {
+            return Err(AudioError::Empty { name, what: "the file has no bytes" });
+        }
+        let riff = matches!(head.get(..4), Some(b"RIFF" | b"RF64" | b"BW64"));
+        if !riff || head.get(8..12) != Some(b"WAVE") {
+            return Self::from_coded(source, name, &head);
+        }
+        Self::from_wav(PcmReader::wav(source, &name), name, byte_len)
+    }
+
+    fn from_wav(mut reader: PcmReader<Source>, name: String, byte_len: Option<u64>) -> Result<Self, AudioError> {
+        reader.read_header()?;
+        let there = byte_len
+            .zip(reader.spec())
+            .map(|(bytes, spec)| bytes.saturating_sub(reader.header_len()) / spec.frame_len() as u64);
+        let frames = match (reader.declared_frames(), there) {
+            (Some(declared), Some(there)) => Some(declared.min(there)),
+            (declared, there) => declared.or(there),
+        };
+        let duration = frames.zip(reader.spec()).map(|(frames, spec)| frames as f64 / f64::from(spec.rate));
+        Ok(AudioFile { name, duration, given: 0, from: From::Wav(Box::new(reader)) })
+    }
+
+    fn from_coded(source: Source, name: String, head: &[u8]) -> Result<Self, AudioError> {
+        let coded = Coded::open(source, &name, head)?;
+        Ok(AudioFile { duration: coded.declared_seconds, name, given: 0, from: From::Coded(Box::new(coded)) })
+    }
+
+    /// The next samples, 16 kHz mono, at most a few seconds of them; None at the end.
+    ///
+    /// Values of integer formats lie in `[-1, 1]`, floating ones may exceed it; NaN and infinite ones are 0.
+    /// Fails when reading fails, and when the end comes before a single sample did.
+    pub fn next_block(&mut self) -> Result<Option<Vec<f32>>, AudioError> {
+        let block = match &mut self.from {
+            From::Wav(reader) => reader.next_block()?,
+            From::Coded(coded) => coded.next_block(&self.name)?,
+        };
+        if let Some(block) = &block {
+            self.given += block.len() as u64;
+        } else if self.given == 0 {
+            return Err(AudioError::Empty { name: self.name.clone(), what: "it has a header and no samples" });
+        }
+        Ok(block)
+    }
+
+    /// The rest of the file in one piece: for short clips only.
+    pub fn read_all(mut self) -> Result<Vec<f32>, AudioError> {
+        let mut all = Vec::new();
+        while let Some(block) = self.next_block()? {
+            all.extend(block);
+        }
+        Ok(all)
+    }
+
+    /// Length in seconds as the file tells it, where it does. An estimate for MP3 and AAC without an index.
+    pub fn duration(&self) -> Option<f64> {
+        self.duration
+    }
+
+    /// Samples (16 kHz) given so far.
+    pub fn samples_given(&self) -> u64 {
+        self.given
+    }
+
+    /// What the user should know although sound came: the file ends early, parts of it were damaged. Complete only
+    /// after the last block.
+    pub fn warning(&self) -> Option<String> {
+        match &self.from {
+            From::Wav(reader) => reader.warning(),
+            From::Coded(coded) => coded.warning(&self.name),
+        }
+    }
+}
+
+/// A file that symphonia decodes.
+struct Coded {
+    format: Box<dyn FormatReader>,
+    decoder: Box<dyn AudioDecoder>,
+    track_id: u32,
+    time_base: Option<TimeBase>,
+    /// Frames that the file surely has, where it tells.
+    declared: Option<u64>,
+    declared_seconds: Option<f64>,
+    /// Frames of encoder delay that are still to be dropped.
+    skip: usize,
+    rate: u32,
+    resampler: Option<Resampler>,
+    interleaved: Vec<f32>,
+    mono: Vec<f32>,
+    /// Where the next packet should begin, in the track's time base.
+    next_ts: Option<i64>,
+    frames: u64,
+    damaged: u64,
+    broken: u64,
+    ended: bool,
+    /// Why reading stopped before the file's end.
+    stopped: Option<String>,
+}
+
+impl Coded {
+    fn open(source: Source, name: &str, head: &[u8]) -> Result<Self, AudioError> {
+        let format = open_format(source, head).map_err(|e| probe_error(e, name, head))?;
+        let (track, decoder) = pick_track(format.as_ref(), name)?;
+        let params = decoder.codec_params();
+        let mp3 = params.codec == CODEC_ID_MP3;
+        let rate = params.sample_rate.unwrap_or(0);
+        // MP3 without a tag, and ADTS, only have an estimate.
+        let sure = match format.format_info().short_name {
+            "mp1" | "mp2" | "mp3" => track.delay.is_some(),
+            "aac" | "adts" => false,
+            _ => true,
+        };
+        let declared_seconds =
+            track.num_frames.filter(|_| rate > 0).map(|n| n as f64 / f64::from(rate)).or_else(|| {
+                let time = track.time_base?.calc_duration(track.duration?)?;
+                Some(time.as_secs_f64()).filter(|&s| s > 0.0)
+            });
+        Ok(Coded {
+            track_id: track.id,
+            time_base: track.time_base,
+            declared: track.num_frames.filter(|&n| sure && n > 0),
+            declared_seconds,
+            skip: if mp3 { track.delay.unwrap_or(0) as usize } else { 0 },
+            format,
+            decoder,
+            rate: 0,
+            resampler: None,
+            interleaved: Vec::new(),
+            mono: Vec::new(),
+            next_ts: None,
+            frames: 0,
+            damaged: 0,
+            broken: 0,
+            ended: false,
+            stopped: None,
+        })
+    }
+
+    fn next_block(&mut self, name: &str) -> Result<Option<Vec<f32>>, AudioError> {
+        let mut out = Vec::new();
+        while out.len() < BLOCK && !self.ended {
+            match self.format.next_packet() {
+                Ok(Some(packet)) if packet.track_id == self.track_id => {
+                    self.fill_hole(&packet, &mut out);
+                    self.decode(&packet, name, &mut out)?;
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => self.ended = true,
+                Err(SymphoniaError::ResetRequired) => self.reset(name),
+                Err(SymphoniaError::IoError(source)) if is_trouble(&source) => {
+                    return Err(AudioError::Read { name: name.into(), source });
+                }
+                Err(SymphoniaError::IoError(_)) => self.ended = true,
+                Err(e) => self.stop(e.to_string()),
+            }
+        }
+        if self.ended
+            && let Some(mut resampler) = self.resampler.take()
+        {
+            resampler.finish(&mut out);
+        }
+        Ok(Some(out).filter(|out| !out.is_empty()))
+    }
+
+    /// A chained stream begins anew: its track and decoder are chosen again.
+    fn reset(&mut self, name: &str) {
+        match pick_track(self.format.as_ref(), name) {
+            Ok((track, decoder)) => {
+                (self.track_id, self.time_base) = (track.id, track.time_base);
+                self.decoder = decoder;
+                (self.next_ts, self.declared) = (None, None);
+            }
+            Err(e) => self.stop(e.to_string()),
+        }
+    }
+
+    fn stop(&mut self, why: String) {
+        self.stopped = Some(why);
+        self.ended = true;
+    }
+
+    fn decode(&mut self, packet: &Packet, name: &str, out: &mut Vec<f32>) -> Result<(), AudioError> {
+        let (rate, channels) = match self.decoder.decode(packet) {
+            Ok(buffer) => {
+                let spec = buffer.spec();
+                let (rate, channels) = (spec.rate(), spec.channels().count());
+                buffer.copy_to_vec_interleaved(&mut self.interleaved);
+                (rate, channels)
+            }
+            Err(SymphoniaError::DecodeError(_) | SymphoniaError::IoError(_)) => {
+                self.damaged += 1;
+                let seconds = self.seconds(packet.dur.get()).min(LONGEST_PACKET);
+                self.silence((seconds * f64::from(self.rate)).round() as u64, out);
+                return Ok(());
+            }
+            Err(SymphoniaError::ResetRequired) => {
+                self.decoder.reset();
+                self.damaged += 1;
+                return Ok(());
+            }
+            Err(e) => {
+                self.stop(e.to_string());
+                return Ok(());
+            }
+        };
+        if channels == 0 || self.interleaved.is_empty() {
+            return Ok(());
+        }
+        self.at_rate(rate, name, out)?;
+        self.mono.clear();
+        for frame in self.interleaved.chunks_exact(channels) {
+            let mean = frame.iter().sum::<f32>() / channels as f32;
+            self.broken += u64::from(!is_sound(mean));
+            self.mono.push(if is_sound(mean) { mean } else { 0.0 });
+        }
+        let skipped = self.skip.min(self.mono.len());
+        self.skip -= skipped;
+        self.frames += (self.mono.len() - skipped) as u64;
+        if let Some(resampler) = &mut self.resampler {
+            resampler.push(&self.mono[skipped..], out);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the resampler is for `rate`; a chained stream may change it.
+    fn at_rate(&mut self, rate: u32, name: &str, out: &mut Vec<f32>) -> Result<(), AudioError> {
+        if self.resampler.as_ref().is_some_and(|r| r.rate() == rate) {
+            return Ok(());
+        }
+        if let Some(mut old) = self.resampler.take() {
+            old.finish(out);
+        }
+        let new = Resampler::new(rate).map_err(|_| AudioError::Rate { name: name.into(), rate })?;
+        self.resampler = Some(new);
+        self.rate = rate;
+        Ok(())
+    }
+
+    /// Silence where the time stamps jump ahead (packets too damaged to be found), never beyond the declared length.
+    fn fill_hole(&mut self, packet: &Packet, out: &mut Vec<f32>) {
+        let begin = packet.pts.get();
+        let expected = self.next_ts.unwrap_or(begin);
+        let end = begin.saturating_add(i64::try_from(packet.dur.get()).unwrap_or(0));
+        self.next_ts = Some(end.max(expected));
+        let hole = u64::try_from(begin.saturating_sub(expected)).unwrap_or(0);
+        let seconds = self.seconds(hole);
+        if seconds < LEAST_HOLE {
+            return;
+        }
+        let room = self.declared.map_or(0, |n| n.saturating_sub(self.frames));
+        let frames = ((seconds * f64::from(self.rate)).round() as u64).min(room);
+        if frames > 0 {
+            self.damaged += 1;
+            self.silence(frames, out);
+        }
+    }
+
+    fn silence(&mut self, frames: u64, out: &mut Vec<f32>) {
+        let Some(resampler) = &mut self.resampler else {
+            return;
+        };
+        self.frames += frames;
+        let mut left = frames;
+        while left > 0 {
+            let len = left.min(BLOCK as u64);
+            self.mono.clear();
+            self.mono.resize(len as usize, 0.0);
+            resampler.push(&self.mono, out);
+            left -= len;
+        }
+    }
+
+    /// Ticks of the track's time base in seconds.
+    fn seconds(&self, ticks: u64) -> f64 {
+        self.time_base.map_or(0.0, |b| ticks as f64 * f64::from(b.numer.get()) / f64::from(b.denom.get()))
+    }
+
+    fn warning(&self, name: &str) -> Option<String> {
+        let mut all = Vec::new();
+        let rate = f64::from(self.rate.max(1));
+        let there = self.frames as f64 / rate;
+        let declared = self.declared.map_or(0.0, |n| n as f64 / rate);
+        if self.ended && self.rate > 0 && declared - there > END_SLACK {
+            all.push(format!("it ends early: {there:.2} of {declared:.2} seconds are there"));
+        }
+        if let Some(why) = &self.stopped {
+            all.push(format!("it could be read for {there:.2} seconds only ({why})"));
+        }
+        if self.damaged > 0 {
+            all.push(format!("{} damaged parts were taken as silence", self.damaged));
+        }
+        if self.broken > 0 {
+            all.push(format!("{} samples were not numbers and were taken as silence", self.broken));
+        }
+        Some(format!("{name}: {}", all.join("; "))).filter(|_| !all.is_empty())
+    }
+}
+
+/// Finds the container; an MP4 is opened by name, so that it may be cut off.
+fn open_format(source: Source, head: &[u8]) -> Result<Box<dyn FormatReader>, SymphoniaError> {
+    let options = MediaSourceStreamOptions::default();
+    if another_format(head) == Some("MP4") {
+        let mut stream = MediaSourceStream::new(Box::new(CutMp4::new(source)?), options);
+        // The reader expects to stand behind the length of the first atom.
+        stream.ignore_bytes(4)?;
+        return Ok(Box::new(IsoMp4Reader::try_new(stream, FormatOptions::default())?));
+    }
+    let stream = MediaSourceStream::new(source, options);
+    let probe = symphonia::default::get_probe();
+    probe.probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
+}
+
+/// The end of a file (or of what its header promises) is not trouble; a disk that fails is.
+fn is_trouble(e: &std::io::Error) -> bool {
+    e.raw_os_error().is_some()
+}
+
+/// The first audio track that can be decoded, the default one before others.
+fn pick_track(format: &dyn FormatReader, name: &str) -> Result<(Track, Box<dyn AudioDecoder>), AudioError> {
+    let default = format.default_track(symphonia::core::formats::TrackType::Audio);
+    let mut refused = None;
+    for track in default.into_iter().chain(format.tracks()) {
+        let Some(CodecParameters::Audio(params)) = &track.codec_params else {
+            continue;
+        };
+        // MP3's end padding is kept: it would be taken off by an estimate, or by the first of several joined files.
+        let options = AudioDecoderOptions::default().gapless(params.codec != CODEC_ID_MP3);
+        match symphonia::default::get_codecs().make_audio_decoder(params, &options) {
+            Ok(decoder) => return Ok((track.clone(), decoder)),
+            Err(e) => refused = refused.or(Some((params.codec, e))),
+        }
+    }
+    let name = name.to_string();
+    Err(match refused {
+        Some((codec, e)) => match codec_name(codec) {
+            Some(known) => AudioError::UnknownCodec { name, codec: known.into() },
+            None => AudioError::UnknownCodec { name, codec: format!("its audio coding ({e})") },
+        },
+        None => AudioError::Empty { name, what: "there is no audio track" },
+    })
+}
+
+fn codec_name(codec: AudioCodecId) -> Option<&'static str> {
+    Some(match codec {
+        CODEC_ID_OPUS => "Opus audio",
+        CODEC_ID_SPEEX => "Speex audio",
+        CODEC_ID_MP1 | CODEC_ID_MP2 => "MPEG audio of layer 1 or 2",
+        CODEC_ID_AC3 | CODEC_ID_EAC3 => "Dolby AC-3 audio",
+        CODEC_ID_DCA => "DTS audio",
+        CODEC_ID_WMA => "Windows Media audio",
+        _ => return None,
+    })
+}
+
+/// What to say of a file that symphonia could not begin with.
+fn probe_error(e: SymphoniaError, name: &str, head: &[u8]) -> AudioError {
+    let name = name.to_string();
+    let container = another_format(head);
+    let readable = matches!(container, Some("FLAC" | "Ogg" | "MP3" | "MP4"));
+    if readable {
+        let container = container.unwrap_or_default();
+        if head.windows(8).any(|w| w == b"OpusHead") {
+            return AudioError::UnknownCodec { name, codec: "Opus audio".into() };
+        }
+        let what = match (container, &e) {
+            ("MP4", SymphoniaError::Unsupported(why)) if why.contains("moov") => CUT_INDEX.into(),
+            ("MP4", SymphoniaError::IoError(_)) => CUT_INDEX.into(),
+            _ => format!("its {container} header is damaged ({e})"),
+        };
+        return AudioError::Broken { name, what };
+    }
+    let found = match container {
+        Some(other) => format!("this is {other}"),
+        None if looks_like_text(head) => "this looks like text, not sound".into(),
+        None => "this is not sound in a form that is known here".into(),
+    };
+    AudioError::UnknownFormat { name, found }
+}
+
+fn looks_like_text(head: &[u8]) -> bool {
+    let valid = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        // A character may be cut at the end of what was read.
+        Err(e) if e.valid_up_to() + 4 > head.len() => std::str::from_utf8(&head[..e.valid_up_to()]).unwrap_or(""),
+        Err(_) => return false,
+    };
+    !valid.is_empty() && !valid.chars().any(|c| c.is_control() && !c.is_whitespace())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::testing::{fixture, read_wav};
+
+    /// Files that decode, with the seconds that may be missing or too many.
+    const GOOD: [(&str, f64); 16] = [
+        ("ref_16k.wav", 0.0),
+        ("stereo_22k.flac", 0.0),
+        ("mono_44k.mp3", 0.06),
+        ("stereo_44k.ogg", 0.01),
+        ("aac_48k.m4a", 0.08),
+        ("aac_44k.mp4", 0.08),
+        ("aac_16k.aac", 0.2),
+        ("alac_32k.m4a", 0.0),
+        ("video.mp4", 0.15),
+        ("wav_extensible.wav", 0.0),
+        ("wav_s16le.wav", 0.0),
+        ("wav_u8.wav", 0.0),
+        ("wav_s24le.wav", 0.0),
+        ("wav_f64le.wav", 0.0),
+        ("wav_mulaw.wav", 0.0),
+        ("wav_alaw.wav", 0.0),
+    ];
+
+    fn bytes_of(name: &str) -> Vec<u8> {
+        std::fs::read(fixture(&format!("audio/{name}"))).unwrap()
+    }
+
+    /// Decodes all of it: samples and warning.
+    fn decode(bytes: Vec<u8>, name: &str) -> Result<(Vec<f32>, Option<String>), AudioError> {
+        let mut file = AudioFile::from_bytes(bytes, name)?;
+        let mut all = Vec::new();
+        while let Some(block) = file.next_block()? {
+            assert!(block.iter().all(|x| x.is_finite()));
+            all.extend(block);
+        }
+        assert_eq!(file.samples_given(), all.len() as u64);
+        Ok((all, file.warning()))
+    }
+
+    /// The largest normalised correlation over lags of 0..=1200 samples, and that lag.
+    fn likeness(got: &[f32], want: &[f32]) -> (f64, usize) {
+        (0..=1_200.min(got.len().saturating_sub(1)))
+            .map(|lag| {
+                let (mut ab, mut aa, mut bb) = (0.0, 1e-9_f64, 1e-9_f64);
+                for (&a, &b) in got[lag..].iter().zip(want) {
+                    let (a, b) = (f64::from(a), f64::from(b));
+                    (ab, aa, bb) = (ab + a * b, aa + a * a, bb + b * b);
+                }
+                (ab / (aa * bb).sqrt(), lag)
+            })
+            .fold((-1.0, 0), |best, x| if x.0 > best.0 { x } else { best })
+    }
+
+    #[test]
+    fn every_format_has_the_same_sound() {
+        let want = read_wav(&fixture("audio/ref_16k.wav"));
+        for (name, slack) in GOOD {
+            let seconds = match name {
+                "wav_extensible.wav" => 0.1,
+                n if n.starts_with("wav_") => 0.2,
+                _ => 0.3,
+            };
+            let duration = AudioFile::open(fixture(&format!("audio/{name}"))).unwrap().duration();
+            let (got, warning) = decode(bytes_of(name), name).unwrap();
+            let (same, lag) = likeness(&got, &want);
+            println!(
+                "{name}: {} samples, told {duration:.3?} s, likeness {same:.4} at lag {lag}, warning {warning:?}",
+                got.len()
+            );
+            assert_eq!(warning, None, "{name}");
+            let length = got.len() as f64 / 16_000.0;
+            assert!((length - seconds).abs() <= slack + 1e-3, "{name}: {length} s");
+            let told = duration.unwrap_or(length);
+            assert!((told - length).abs() <= slack + 1e-3, "{name}: told {told} of {length} s");
+            assert!(same > 0.97, "{name}: {same}");
+            let late = if name.contains("aac") || name.contains("video") { 1_100 } else { 1 };
+            assert!(lag <= late, "{name}: {lag} samples late");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_decoded_says_what_to_do() {
+        for (name, says) in [
+            ("opus.ogg", "Opus"),
+            ("opus.mp4", "Opus"),
+            ("opus.webm", "Matroska or WebM"),
+            ("wav_ima.wav", "WAV coding 0x0011 with 4 bits"),
+        ] {
+            let error = AudioFile::open(fixture(&format!("audio/{name}"))).err().unwrap().to_string();
+            println!("{error}");
+            assert!(error.contains(name) && error.contains(says) && error.contains("ffmpeg"), "{error}");
+        }
+        let message = |bytes: &[u8], name: &str| decode(bytes.to_vec(), name).unwrap_err().to_string();
+        let text = message("Grüße aus Köln, this is no sound.\n".as_bytes(), "notes.wav");
+        assert!(text.contains("notes.wav: this looks like text") && text.contains("FLAC"), "{text}");
+        assert!(message(&[], "empty.mp3").contains("no bytes"));
+        assert!(message(&[0; 3_000], "zeros.m4a").contains("not sound"));
+        let mut silent = bytes_of("ref_16k.wav");
+        silent.truncate(44);
+        silent[4..8].copy_from_slice(&36u32.to_le_bytes());
+        silent[40..44].copy_from_slice(&0u32.to_le_bytes());
+        assert!(message(&silent, "silent.wav").contains("a header and no samples"));
+        let missing = AudioFile::open("no/such/talk.wav").err().unwrap().to_string();
+        assert!(missing.contains("no/such/talk.wav: cannot be opened"), "{missing}");
+        let folder = AudioFile::open(env!("CARGO_MANIFEST_DIR")).err().unwrap().to_string();
+        assert!(folder.contains("directory"), "{folder}");
+        let mut cut = bytes_of("aac_44k.mp4");
+        cut.truncate(900);
+        assert!(message(&cut, "cut.mp4").contains("index is missing"));
+    }
+
+    #[test]
+    fn cut_files_give_what_is_there_and_say_so() {
+        for name in ["ref_16k.wav", "stereo_22k.flac", "mono_44k.mp3", "aac_48k.m4a", "alac_32k.m4a"] {
+            let whole = decode(bytes_of(name), name).unwrap().0;
+            let mut bytes = bytes_of(name);
+            bytes.truncate(bytes.len() * 3 / 4);
+            let (got, warning) = decode(bytes, name).unwrap();
+            println!("{name}: {} of {} samples; {warning:?}", got.len(), whole.len());
+            assert!(got.len() > whole.len() / 5 && got.len() < whole.len());
+            assert!(warning.unwrap().contains(name));
+            let same = got.iter().zip(&whole).take(got.len() / 2).all(|(a, b)| (a - b).abs() < 1e-3);
+            assert!(same, "{name}");
+        }
+        // Ogg does not tell its length before its end.
+        let mut bytes = bytes_of("stereo_44k.ogg");
+        bytes.truncate(bytes.len() * 9 / 10);
+        if let Ok((got, _)) = decode(bytes, "cut.ogg") {
+            assert!(got.len() < 4_800);
+        }
+    }
+
+    #[test]
+    fn a_damaged_packet_keeps_the_clock() {
+        let name = "stereo_22k.flac";
+        let whole = decode(bytes_of(name), name).unwrap().0;
+        let mut bytes = bytes_of(name);
+        for b in &mut bytes[12_000..12_200] {
+            *b ^= 0xA5;
+        }
+        let (got, warning) = decode(bytes, name).unwrap();
+        println!("{} of {} samples; {warning:?}", got.len(), whole.len());
+        assert_eq!(got.len(), whole.len());
+    }
+
+    struct Dice(u64);
+
+    impl Dice {
+        fn below(&mut self, n: usize) -> usize {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) as usize % n.max(1)
+        }
+    }
+
+    /// Bytes flipped, overwritten, cut out, repeated or cut off.
+    fn mangle(bytes: &mut Vec<u8>, dice: &mut Dice) {
+        for _ in 0..=dice.below(6) {
+            let len = bytes.len();
+            // Headers are where the harm is.
+            let at = match dice.below(2) {
+                0 => dice.below(len),
+                _ => dice.below(len.min(300)),
+            };
+            match dice.below(6) {
+                0 | 1 => bytes[at] ^= 1 << dice.below(8),
+                2 => bytes[at] = [0, 255, 127, 128][dice.below(4)],
+                3 => bytes.truncate(at.max(1)),
+                4 => {
+                    let end = (at + dice.below(40)).min(len);
+                    let piece = bytes[at..end].to_vec();
+                    bytes.splice(at..at, piece);
+                }
+                _ => {
+                    let end = (at + 1 + dice.below(40)).min(len.max(2) - 1);
+                    bytes.drain(at.min(end)..end);
+                }
+            }
+            if bytes.is_empty() {
+                bytes.push(0);
+            }
+        }
+    }
+
+    #[test]
+    fn no_input_makes_it_panic_or_run_away() {
+        let rounds: usize = match std::env::var("ALIGNATT_FUZZ_ROUNDS") {
+            Ok(n) => n.parse().unwrap(),
+            Err(_) => 40,
+        };
+        let others = ["opus.ogg", "opus.mp4", "opus.webm", "wav_ima.wav", "wav_f32le.wav", "wav_s32le.wav"];
+        let (mut decoded, mut refused) = (0, 0);
+        for (seed, name) in GOOD.iter().map(|g| g.0).chain(others).enumerate() {
+            let original = bytes_of(name);
+            let mut dice = Dice(seed as u64 + 1);
+            for round in 0..rounds {
+                let mut bytes = original.clone();
+                mangle(&mut bytes, &mut dice);
+                let len = bytes.len();
+                match decode(bytes, name) {
+                    Ok((got, _)) => {
+                        assert!(got.len() < 16_000 * 120, "{name} {round}: {} from {len} bytes", got.len());
+                        decoded += 1;
+                    }
+                    Err(e) => {
+                        assert!(e.to_string().contains(name));
+                        refused += 1;
+                    }
+                }
+            }
+        }
+        println!("{decoded} decoded, {refused} refused");
+        assert!(decoded > 0 && refused > 0);
+    }
+}

@@ -1,0 +1,308 @@
+//! Which parts of a stream hold sound that could be speech.
+//!
+//! Not a speech recogniser's judgement: an energy detector that is honest about what it can tell. It says "silence" only
+//! where the level stays near a noise floor that it has watched for a while, so that recognition can be skipped there and
+//! leading silence trimmed; in doubt it says "sound". Music and tones that swell and fade are sound to it; noise at a constant
+//! level becomes silence after about [`Vad::ADAPT_SECONDS`].
+//!
+//! ```text
+//! 20 ms frames → level of the first difference (removes hum and DC, weighs consonants up), in dB
+//!   floor = the lowest 100 ms mean of the last 3 s, by 8 sub-windows (minimum statistics, Martin 2001)
+//!   sound where level > floor + 5 dB and > -84 dB, with 300 ms kept before it and 800 ms after it
+//! ```
+//!
+//! Memory is constant; the result does not depend on how the samples were cut into pushes.
+
+use super::mel::SAMPLE_RATE;
+
+/// Samples of a frame (20 ms).
+pub const FRAME: usize = 320;
+
+/// A change of what the stream holds, at a sample since the stream began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VadEvent {
+    /// From this sample on there is sound that could be speech. It may lie before samples that were pushed already.
+    Sound {
+        /// Sample index, 16 kHz.
+        at: u64,
+    },
+    /// From this sample on there is none.
+    Silence {
+        /// Sample index, 16 kHz.
+        at: u64,
+    },
+}
+
+/// The detector for one stream.
+#[derive(Clone, Debug)]
+pub struct Vad {
+    /// Samples of the frame that is not full yet.
+    energy: f64,
+    filled: usize,
+    previous: f32,
+    /// Frames judged.
+    frames: u64,
+    /// Levels (dB) of the last frames, for their mean.
+    recent: [f32; SMOOTH],
+    /// Lowest smoothed level of each finished sub-window, oldest first.
+    minima: [f32; SUB_WINDOWS],
+    /// Lowest smoothed level of the sub-window under way.
+    current: f32,
+    current_len: usize,
+    /// Last frame that was above the threshold.
+    last_loud: Option<u64>,
+    /// Where the sound that is going on began.
+    sounding: bool,
+    /// Frame after which nothing was said to be sound.
+    silent_from: u64,
+}
+
+const FRAME_SECONDS: f32 = FRAME as f32 / SAMPLE_RATE as f32;
+/// Frames whose mean level is tracked for the floor (100 ms).
+const SMOOTH: usize = 5;
+const SUB_WINDOWS: usize = 8;
+/// Frames of a sub-window: 8 of them are 3 s.
+const SUB_WINDOW: usize = 19;
+/// A level this far above the floor could be speech.
+const MARGIN_DB: f32 = 5.0;
+/// Below this (of the first difference; full scale is 0 dB) there is nothing to hear: rounding noise of 16 bits is -98 dB.
+const QUIET_DB: f32 = -84.0;
+/// The floor is never taken to be above this: speech that never pauses must not become its own floor.
+const HIGHEST_FLOOR_DB: f32 = -30.0;
+/// Frames of sound kept before the first loud one (300 ms: a soft onset).
+const BEFORE: u64 = 15;
+/// Frames of sound kept after the last loud one (800 ms: a soft ending, a pause between words).
+const AFTER: u64 = 40;
+
+impl Default for Vad {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Vad {
+    /// Seconds after which noise of a constant level counts as silence.
+    pub const ADAPT_SECONDS: f32 = (SUB_WINDOW * SUB_WINDOWS) as f32 * FRAME_SECONDS;
+
+    /// A detector at the start of a stream.
+    pub fn new() -> Self {
+        Vad {
+            energy: 0.0,
+            filled: 0,
+            previous: 0.0,
+            frames: 0,
+            recent: [QUIET_DB; SMOOTH],
+            minima: [QUIET_DB; SUB_WINDOWS],
+            current: f32::INFINITY,
+            current_len: 0,
+            last_loud: None,
+            sounding: false,
+            silent_from: 0,
+        }
+    }
+
+    /// Takes samples (16 kHz mono; NaN and infinite ones count as 0) and tells what changed.
+    ///
+    /// Events alternate, beginning with `Sound`, and their places only grow. A stream begins silent.
+    pub fn push(&mut self, samples: &[f32]) -> Vec<VadEvent> {
+        let mut events = Vec::new();
+        for &sample in samples {
+            let sample = if sample.is_finite() { sample } else { 0.0 };
+            let step = f64::from(sample - self.previous);
+            self.previous = sample;
+            self.energy += step * step;
+            self.filled += 1;
+            if self.filled == FRAME {
+                let level = 10.0 * (self.energy / FRAME as f64 + 1e-12).log10() as f32;
+                self.energy = 0.0;
+                self.filled = 0;
+                events.extend(self.judge(level));
+            }
+        }
+        events
+    }
+
+    /// Whether the newest sample lies in sound.
+    pub fn is_sound(&self) -> bool {
+        self.sounding
+    }
+
+    /// Seconds of silence up to the newest whole frame; 0 within sound.
+    pub fn silence_seconds(&self) -> f32 {
+        match self.sounding {
+            true => 0.0,
+            false => (self.frames - self.silent_from.min(self.frames)) as f32 * FRAME_SECONDS,
+        }
+    }
+
+    /// The noise floor in dB of the first difference, full scale 0.
+    pub fn floor_db(&self) -> f32 {
+        let lowest = self.minima.iter().fold(self.current, |a, &b| a.min(b));
+        lowest.clamp(QUIET_DB - MARGIN_DB, HIGHEST_FLOOR_DB)
+    }
+
+    fn judge(&mut self, level: f32) -> Option<VadEvent> {
+        let frame = self.frames;
+        let loud = level > (self.floor_db() + MARGIN_DB).max(QUIET_DB);
+        self.track(level);
+        self.frames += 1;
+        if loud {
+            self.last_loud = Some(frame);
+            if !self.sounding {
+                self.sounding = true;
+                let from = frame.saturating_sub(BEFORE).max(self.silent_from);
+                return Some(VadEvent::Sound { at: from * FRAME as u64 });
+            }
+        } else if self.sounding && self.last_loud.is_none_or(|last| frame - last >= AFTER) {
+            self.sounding = false;
+            self.silent_from = self.frames;
+            return Some(VadEvent::Silence { at: self.frames * FRAME as u64 });
+        }
+        None
+    }
+
+    /// Minimum statistics: the floor is the lowest smoothed level of the last 8 sub-windows.
+    fn track(&mut self, level: f32) {
+        self.recent.rotate_left(1);
+        self.recent[SMOOTH - 1] = level;
+        let mean = self.recent.iter().sum::<f32>() / SMOOTH as f32;
+        self.current = self.current.min(mean);
+        self.current_len += 1;
+        if self.current_len == SUB_WINDOW {
+            self.minima.rotate_left(1);
+            self.minima[SUB_WINDOWS - 1] = self.current;
+            self.current = f32::INFINITY;
+            self.current_len = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::testing::{fixture, read_wav};
+    use proptest::prelude::*;
+
+    fn noise(seconds: f64, level: f32, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        (0..(seconds * 16_000.0) as usize)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                level * ((state >> 8) as f32 / 8_388_608.0 - 1.0)
+            })
+            .collect()
+    }
+
+    /// Spans of sound in seconds.
+    fn spans(samples: &[f32]) -> Vec<(f64, f64)> {
+        let mut vad = Vad::new();
+        let mut spans = Vec::new();
+        for event in vad.push(samples) {
+            match event {
+                VadEvent::Sound { at } => spans.push((at as f64 / 16_000.0, samples.len() as f64 / 16_000.0)),
+                VadEvent::Silence { at } => spans.last_mut().unwrap().1 = at as f64 / 16_000.0,
+            }
+        }
+        spans
+    }
+
+    #[test]
+    fn silence_is_silent() {
+        assert!(spans(&[0.0; 160_000]).is_empty());
+        // Dither, DC and broken samples too.
+        assert!(spans(&noise(10.0, 1.0 / 32_768.0, 1)).is_empty());
+        assert!(spans(&[0.3; 160_000]).len() <= 1);
+        assert!(spans(&[f32::NAN; 48_000]).is_empty());
+        let mut vad = Vad::new();
+        vad.push(&[0.0; 32_000]);
+        assert!(!vad.is_sound() && (vad.silence_seconds() - 2.0).abs() < 0.03);
+    }
+
+    #[test]
+    fn constant_noise_becomes_silence() {
+        for level in [0.001, 0.01, 0.03] {
+            let found = spans(&noise(20.0, level, 7));
+            assert!(found.len() <= 1, "{level}: {found:?}");
+            let end = found.first().map_or(0.0, |s| s.1);
+            assert!(end < 5.0, "{level}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_tone_is_sound_at_first() {
+        let tone: Vec<f32> = (0..160_000).map(|i| 0.1 * (i as f32 * 0.17).sin()).collect();
+        let found = spans(&tone);
+        assert_eq!(found.len(), 1);
+        assert_eq!(found[0].0, 0.0);
+    }
+
+    #[test]
+    fn clips_of_speech_are_sound() {
+        for clip in ["qwen3_asr/long", "qwen3_asr/exact", "qwen3_asr/odd", "qwen3_asr/short", "qwen3_aligner/clip"] {
+            let speech = read_wav(&fixture(&format!("{clip}.wav")));
+            let found = spans(&speech);
+            let total: f64 = found.iter().map(|s| s.1 - s.0).sum();
+            println!("{clip}: {found:.2?} of {:.2} s", speech.len() as f64 / 16_000.0);
+            assert!(total > 0.9 * speech.len() as f64 / 16_000.0, "{clip}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn speech_is_found_in_noise_and_when_quiet() {
+        let speech = read_wav(&fixture("qwen3_asr/long.wav"));
+        let seconds = speech.len() as f64 / 16_000.0;
+        // Gain of the speech, level of the noise around it: down to -40 dB, and to 10 dB above the noise.
+        for (gain, level) in [(1.0, 0.0), (0.1, 0.0), (0.01, 0.0), (1.0, 0.02), (0.3, 0.005), (0.05, 0.001)] {
+            let mut all = noise(30.0, level, 3);
+            for (i, s) in speech.iter().enumerate() {
+                all[160_000 + i] += gain * s;
+            }
+            let found = spans(&all);
+            println!("gain {gain}, noise {level}: {found:.2?}");
+            let (from, to) = (10.0, 10.0 + seconds);
+            let covered: f64 = found.iter().map(|s| (s.1.min(to) - s.0.max(from)).max(0.0)).sum();
+            assert!(covered > 0.9 * seconds, "gain {gain}, noise {level}: {found:?}");
+            let outside: f64 = found.iter().map(|s| s.1 - s.0).sum::<f64>() - covered;
+            assert!(outside < 6.0, "gain {gain}, noise {level}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn speech_that_never_pauses_stays_sound() {
+        let speech = read_wav(&fixture("qwen3_asr/long.wav"));
+        let talk: Vec<f32> = speech.iter().copied().cycle().take(60 * 16_000).collect();
+        let found = spans(&talk);
+        let total: f64 = found.iter().map(|s| s.1 - s.0).sum();
+        assert!(total > 57.0, "{found:?}");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+        #[test]
+        fn pushes_do_not_matter_and_events_are_in_order(cuts in proptest::collection::vec(1usize..5_000, 1..40)) {
+            let mut all = noise(4.0, 0.001, 5);
+            all.extend(read_wav(&fixture("qwen3_asr/odd.wav")));
+            all.extend(noise(4.0, 0.001, 9));
+            let want = Vad::new().push(&all);
+            let (mut vad, mut got, mut rest) = (Vad::new(), Vec::new(), &all[..]);
+            for cut in cuts.iter().cycle() {
+                let (head, tail) = rest.split_at((*cut).min(rest.len()));
+                got.extend(vad.push(head));
+                rest = tail;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(&got, &want);
+            let mut last = 0;
+            for (i, event) in got.iter().enumerate() {
+                let at = match (i % 2, event) {
+                    (0, VadEvent::Sound { at }) | (1, VadEvent::Silence { at }) => *at,
+                    _ => return Err(TestCaseError::fail("events do not alternate")),
+                };
+                prop_assert!(at >= last);
+                last = at;
+            }
+        }
+    }
+}

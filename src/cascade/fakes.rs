@@ -1,0 +1,291 @@
+//! Engines for tests: a talk with known words and times, and scripts of hypotheses and drafts.
+//!
+//! The talk's sound is its own clock: sample i has the value i, so a fake knows which part it is given.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use super::engines::{Align, BoxError, Draft, DraftRequest, Engines, Hypothesis, Recognize, TimedWord, Translate};
+use super::event::{Event, EventKind, Start};
+use super::rules::Rules;
+use super::settings::Settings;
+use super::stream::{Activity, Cascade, CascadeError};
+use super::tail::{samples_in, time_of};
+use crate::alignatt::units::{join_words, seam_between, source_words};
+use crate::alignatt::{Language, Millis};
+
+/// What the fakes were asked, and when they shall fail.
+#[derive(Debug, Default)]
+pub struct Log {
+    pub recognized: usize,
+    pub longest_tail: usize,
+    pub aligned: usize,
+    pub drafts: Vec<(String, String, bool)>,
+    /// Calls yet to come, over all engines, until one fails; `None`: never.
+    pub fails_in: Option<usize>,
+}
+
+pub type SharedLog = Rc<RefCell<Log>>;
+
+fn call(log: &SharedLog) -> Result<(), BoxError> {
+    let mut log = log.borrow_mut();
+    match &mut log.fails_in {
+        Some(0) => {
+            log.fails_in = None;
+            Err("the device was lost".into())
+        }
+        Some(left) => {
+            *left -= 1;
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+/// Words with absolute times.
+#[derive(Clone, Debug, Default)]
+pub struct Talk {
+    pub words: Vec<(String, Millis, Millis)>,
+}
+
+impl Talk {
+    /// `text` spoken from `start` on, `pace` ms a word, with a gap of 40 ms behind each.
+    pub fn spoken(text: &str, start: u64, pace: u64) -> Talk {
+        let words = source_words(text).into_iter().enumerate().map(|(i, word)| {
+            let from = start + i as u64 * pace;
+            (word, Millis(from), Millis(from + pace - 40))
+        });
+        Talk { words: words.collect() }
+    }
+
+    pub fn then(mut self, other: Talk) -> Talk {
+        self.words.extend(other.words);
+        self
+    }
+
+    pub fn text(&self) -> String {
+        join_words(self.words.iter().map(|w| w.0.as_str()))
+    }
+}
+
+/// Hears the words of a talk that lie in the tail: whole ones, and the last one cut short.
+pub struct TalkRecognizer(pub Talk, pub SharedLog);
+
+impl Recognize for TalkRecognizer {
+    async fn transcribe(&mut self, tail: &[f32], _: Language) -> Result<Hypothesis, BoxError> {
+        call(&self.1)?;
+        let mut log = self.1.borrow_mut();
+        log.recognized += 1;
+        log.longest_tail = log.longest_tail.max(tail.len());
+        let (from, to) = span(tail);
+        let heard = self.0.words.iter().filter(|w| w.1 >= from && w.1 < to);
+        let words: Vec<String> = heard
+            .map(|(word, _, end)| if *end <= to { word.clone() } else { word.chars().take(2).collect() })
+            .collect();
+        Ok(Hypothesis { text: join_words(words.iter().map(String::as_str)), tokens: words.len() })
+    }
+
+    fn restart(&mut self) {}
+}
+
+/// Knows the talk's times; cleans words as the real aligner does.
+pub struct TalkAligner(pub Talk, pub SharedLog);
+
+impl Align for TalkAligner {
+    async fn align(&mut self, tail: &[f32], text: &str, _: Language) -> Result<Vec<TimedWord>, BoxError> {
+        call(&self.1)?;
+        self.1.borrow_mut().aligned += 1;
+        let (from, to) = span(tail);
+        let known: Vec<_> = self.0.words.iter().filter(|w| w.1 >= from && w.1 < to).collect();
+        let words = source_words(text);
+        let clean = |word: &str| word.chars().filter(|c| c.is_alphanumeric() || *c == '\'').collect::<String>();
+        let timed = words.iter().zip(known).map(|(word, (_, start, end))| TimedWord {
+            text: clean(word),
+            start_ms: *start - from,
+            end_ms: *end - from,
+        });
+        Ok(timed.filter(|w| !w.text.is_empty()).collect())
+    }
+}
+
+fn span(tail: &[f32]) -> (Millis, Millis) {
+    let start = tail.first().copied().unwrap_or_default() as u64;
+    (time_of(start), time_of(start + tail.len() as u64))
+}
+
+/// Translates word by word into capitals (Chinese: one 字 a word, marks kept wide); a budget counts words.
+pub struct WordTranslator(pub Language, pub SharedLog);
+
+impl WordTranslator {
+    pub fn whole(&self, source: &str) -> String {
+        let words: Vec<String> = source_words(source)
+            .iter()
+            .map(|word| match self.0.counts_characters() {
+                true => format!("字{}", if word.ends_with('.') { "。" } else { "" }),
+                false => word.to_uppercase(),
+            })
+            .collect();
+        join_words(words.iter().map(String::as_str))
+    }
+}
+
+impl Translate for WordTranslator {
+    async fn draft(&mut self, request: &DraftRequest<'_>) -> Result<Draft, BoxError> {
+        call(&self.1)?;
+        let asked = (request.source.to_owned(), request.accepted.to_owned(), request.source_is_final);
+        self.1.borrow_mut().drafts.push(asked);
+        let whole = self.whole(request.source);
+        let done = source_words(request.accepted).len();
+        let rest = match whole.strip_prefix(request.accepted) {
+            Some(rest) => rest.to_owned(),
+            None => join_words(source_words(&whole).iter().skip(done).map(String::as_str)),
+        };
+        let words = source_words(&rest);
+        let kept = join_words(words.iter().take(request.max_new_tokens).map(String::as_str));
+        let seam = if rest.starts_with(' ') { " " } else { seam_between(request.accepted, &kept) };
+        Ok(Draft {
+            continuation: if kept.is_empty() || rest.is_empty() {
+                kept
+            } else if rest.starts_with(['.', ',']) {
+                rest.clone()
+            } else {
+                format!("{seam}{kept}")
+            },
+            tokens: words.len().min(request.max_new_tokens),
+            finished: words.len() <= request.max_new_tokens,
+            pieces: Vec::new(),
+        })
+    }
+
+    fn count_tokens(&self, text: &str) -> usize {
+        source_words(text).len()
+    }
+}
+
+/// Says what it was told to, call by call; then nothing.
+#[derive(Debug, Default)]
+pub struct Script {
+    pub hypotheses: VecDeque<String>,
+    pub drafts: VecDeque<(String, bool)>,
+    pub word_times: VecDeque<Vec<(String, u64, u64)>>,
+}
+
+pub type SharedScript = Rc<RefCell<Script>>;
+
+pub struct Scripted(pub SharedScript);
+
+impl Recognize for Scripted {
+    async fn transcribe(&mut self, _: &[f32], _: Language) -> Result<Hypothesis, BoxError> {
+        let text = self.0.borrow_mut().hypotheses.pop_front().unwrap_or_default();
+        Ok(Hypothesis { text, tokens: 1 })
+    }
+
+    fn restart(&mut self) {}
+}
+
+impl Align for Scripted {
+    async fn align(&mut self, _: &[f32], _: &str, _: Language) -> Result<Vec<TimedWord>, BoxError> {
+        let times = self.0.borrow_mut().word_times.pop_front().unwrap_or_default();
+        let timed = times.into_iter().map(|(text, start, end)| TimedWord {
+            text,
+            start_ms: Millis(start),
+            end_ms: Millis(end),
+        });
+        Ok(timed.collect())
+    }
+}
+
+impl Translate for Scripted {
+    async fn draft(&mut self, _: &DraftRequest<'_>) -> Result<Draft, BoxError> {
+        let (continuation, finished) = self.0.borrow_mut().drafts.pop_front().unwrap_or((String::new(), true));
+        Ok(Draft { continuation, tokens: 1, finished, pieces: Vec::new() })
+    }
+
+    fn count_tokens(&self, text: &str) -> usize {
+        text.len()
+    }
+}
+
+/// A clock that moves 1 ms a look.
+pub fn ticking() -> super::Clock {
+    let now = std::cell::Cell::new(7_000);
+    Box::new(move || {
+        now.set(now.get() + 1);
+        Millis(now.get())
+    })
+}
+
+pub type TalkCascade = Cascade<TalkRecognizer, TalkAligner, WordTranslator>;
+
+/// A cascade for a talk.
+pub fn cascade_for(talk: &Talk, settings: Settings, log: &SharedLog) -> TalkCascade {
+    let engines = Engines {
+        recognizer: TalkRecognizer(talk.clone(), log.clone()),
+        aligner: TalkAligner(talk.clone(), log.clone()),
+        translator: settings.target.map(|to| WordTranslator(to, log.clone())),
+    };
+    match Cascade::new(settings, engines, ticking()) {
+        Ok(cascade) => cascade,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// The start event for tests.
+pub fn start_of(settings: &Settings) -> Start {
+    Start {
+        version: "test".to_owned(),
+        source_language: settings.source,
+        target_language: settings.target,
+        asr: "fake".to_owned(),
+        aligner: "fake".to_owned(),
+        mt: None,
+        device: "none".to_owned(),
+        policy: None,
+        chunk_ms: settings.chunk,
+    }
+}
+
+/// Samples `from..to` of the fake sound.
+pub fn sound(from: Millis, to: Millis) -> Vec<f32> {
+    (samples_in(from)..samples_in(to)).map(|i| i as f32).collect()
+}
+
+/// Plays a talk of `length` in blocks of `block` ms, silence where no word is near; all events, checked.
+pub fn play(cascade: &mut TalkCascade, talk: &Talk, length: Millis, block: u64) -> Result<Vec<Event>, CascadeError> {
+    let mut events = Vec::new();
+    let mut emit = |event: Event| events.push(event);
+    cascade.start(start_of(cascade.settings()), &mut emit);
+    let outcome = pollster::block_on(async {
+        let mut at = Millis::ZERO;
+        while at < length {
+            let end = (at + Millis(block)).min(length);
+            let spoken = talk.words.iter().any(|w| w.1 < end && w.2 > at);
+            let activity = if spoken { Activity::Speech } else { Activity::Silence };
+            cascade.push(&sound(at, end), activity);
+            while cascade.step(&mut emit).await? {}
+            at = end;
+        }
+        cascade.finish(&mut emit).await
+    });
+    cascade.end(&mut emit);
+    if let Err(broken) = Rules::check(&events) {
+        panic!("{broken}\n{:#?}", &events[broken.at.saturating_sub(3)..events.len().min(broken.at + 1)]);
+    }
+    outcome.map(|()| events)
+}
+
+/// The closed segments: source and translation of each.
+pub fn closed(events: &[Event]) -> Vec<(String, String)> {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    for event in events {
+        match &event.kind {
+            EventKind::Source(s) if s.closed => {
+                pairs.push((join_words(s.committed.iter().map(|w| w.text.as_str())), String::new()));
+            }
+            EventKind::Target(t) if t.closed => pairs[t.segment.0 as usize].1 = t.committed.as_str().to_owned(),
+            _ => {}
+        }
+    }
+    pairs
+}

@@ -1,0 +1,58 @@
+//! Lag, real-time factor, tokens a second.
+
+use super::event::Progress;
+use super::stream::Stage;
+use crate::alignatt::Millis;
+
+/// Sums since the start, and the times of the step under way.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    computing: Millis,
+    writing: Millis,
+    pub recognized_tokens: u64,
+    pub drafted_tokens: u64,
+    step: Progress,
+}
+
+impl Meter {
+    pub fn begin_step(&mut self) {
+        self.step = Progress::default();
+    }
+
+    /// Adds a model's time; `tokens` is what it wrote.
+    pub fn add(&mut self, stage: Stage, spent: Millis, tokens: usize) {
+        let step = &mut self.step;
+        let field = match stage {
+            Stage::Recognize => &mut step.recognize_ms,
+            Stage::Align => &mut step.align_ms,
+            Stage::Translate => &mut step.translate_ms,
+        };
+        *field = *field + spent;
+        let total = match stage {
+            Stage::Recognize => Some(&mut self.recognized_tokens),
+            Stage::Align => None,
+            Stage::Translate => Some(&mut self.drafted_tokens),
+        };
+        if let Some(total) = total {
+            *total += tokens as u64;
+            self.writing = self.writing + spent;
+        }
+    }
+
+    pub fn add_computing(&mut self, spent: Millis) {
+        self.computing = self.computing + spent;
+    }
+
+    pub fn rtf(&self, heard: Millis) -> f64 {
+        self.computing.seconds() / heard.seconds().max(0.001)
+    }
+
+    pub fn tokens_per_second(&self) -> f64 {
+        (self.recognized_tokens + self.drafted_tokens) as f64 / self.writing.seconds().max(0.001)
+    }
+
+    /// The step's report, without the fields that only the stream knows.
+    pub fn progress(&self, heard: Millis) -> Progress {
+        Progress { rtf: self.rtf(heard), tokens_per_second: self.tokens_per_second(), ..self.step }
+    }
+}

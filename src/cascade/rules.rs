@@ -1,0 +1,129 @@
+//! What must hold of the events of one run, as a checker: the rules of [`super::event`], one by one.
+
+use super::event::{Event, EventKind, SegmentId, Source, Target, Word};
+use crate::alignatt::{Committed, Millis};
+
+/// A rule that an event broke, in words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("event {at}: {what}")]
+pub struct BrokenRule {
+    /// The event's number, from 0.
+    pub at: usize,
+    pub what: String,
+}
+
+/// One side of the open segment.
+#[derive(Debug, Default)]
+struct Side<T> {
+    segment: SegmentId,
+    committed: T,
+}
+
+/// Watches the events of a run go by.
+#[derive(Debug, Default)]
+pub struct Rules {
+    seen: usize,
+    audio: Millis,
+    wall: Millis,
+    ended: bool,
+    source: Side<Vec<Word>>,
+    target: Side<Committed>,
+    last_word_end: Millis,
+    targets: bool,
+}
+
+impl Rules {
+    /// Checks one run from its first to its last event.
+    pub fn check<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<(), BrokenRule> {
+        let mut rules = Rules::default();
+        for event in events {
+            rules.observe(event)?;
+        }
+        rules.finish()
+    }
+
+    /// Takes the next event.
+    pub fn observe(&mut self, event: &Event) -> Result<(), BrokenRule> {
+        let at = self.seen;
+        let outcome = self.judge(event);
+        self.seen += 1;
+        outcome.map_err(|what| BrokenRule { at, what })
+    }
+
+    /// After the last event.
+    pub fn finish(&self) -> Result<(), BrokenRule> {
+        let broken = |what: &str| Err(BrokenRule { at: self.seen, what: what.to_owned() });
+        if !self.ended {
+            return broken("no end event");
+        }
+        if self.targets && self.target.segment != self.source.segment {
+            return broken("a segment's translation never closed");
+        }
+        if !self.source.committed.is_empty() || !self.target.committed.is_empty() {
+            return broken("a segment never closed");
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, event: &Event) -> Result<(), String> {
+        rule(!self.ended, || "an event after the end".to_owned())?;
+        rule(event.audio_ms >= self.audio, || "audio time went back".to_owned())?;
+        rule(event.wall_ms >= self.wall, || "wall time went back".to_owned())?;
+        (self.audio, self.wall) = (event.audio_ms, event.wall_ms);
+        let is_start = matches!(event.kind, EventKind::Start(_));
+        rule(is_start == (self.seen == 0), || "start is not the first event, or not alone".to_owned())?;
+        match &event.kind {
+            EventKind::Start(start) => self.targets = start.target_language.is_some(),
+            EventKind::Source(source) => self.judge_source(source)?,
+            EventKind::Target(target) => self.judge_target(target)?,
+            EventKind::Progress(_) | EventKind::Warning(_) => {}
+            EventKind::End(end) => {
+                self.ended = true;
+                rule(end.segments == self.source.segment.0, || "wrong count of segments".to_owned())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn judge_source(&mut self, source: &Source) -> Result<(), String> {
+        rule(source.segment == self.source.segment, || format!("segment {} is not open", source.segment.0))?;
+        rule(source.committed.starts_with(&self.source.committed), || "a committed word was changed".to_owned())?;
+        for word in &source.committed[self.source.committed.len()..] {
+            rule(word.start_ms >= self.last_word_end, || {
+                format!("`{}` starts before the word before it ends", word.text)
+            })?;
+            rule(word.end_ms >= word.start_ms, || format!("`{}` ends before it starts", word.text))?;
+            rule(word.end_ms <= self.audio, || format!("`{}` ends after the sound heard", word.text))?;
+            self.last_word_end = word.end_ms;
+        }
+        self.source.committed.clone_from(&source.committed);
+        if source.closed {
+            rule(source.tentative.is_empty(), || "a closed source has a tentative rest".to_owned())?;
+            self.source = Side { segment: source.segment.next(), committed: Vec::new() };
+        }
+        Ok(())
+    }
+
+    fn judge_target(&mut self, target: &Target) -> Result<(), String> {
+        rule(self.targets, || "a translation where none was announced".to_owned())?;
+        rule(target.segment == self.target.segment, || {
+            format!("translation of segment {} is not open", target.segment.0)
+        })?;
+        let mut grown = self.target.committed.clone();
+        grown.extend(&target.delta);
+        rule(grown == target.committed, || "committed is not the former committed + delta".to_owned())?;
+        self.target.committed = grown;
+        if target.closed {
+            rule(target.tentative.is_empty(), || "a closed translation has a tentative rest".to_owned())?;
+            rule(target.segment < self.source.segment, || "a translation closed before its source".to_owned())?;
+            self.target = Side { segment: target.segment.next(), committed: Committed::default() };
+        } else {
+            rule(target.segment == self.source.segment, || "a draft for a segment that is not open".to_owned())?;
+        }
+        Ok(())
+    }
+}
+
+fn rule(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}

@@ -1,0 +1,60 @@
+//! What a stream is run with.
+
+use crate::alignatt::{Language, Millis, PolicyKind};
+
+/// Settings of one stream. [`Settings::new`] has the defaults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    pub source: Language,
+    /// Needed where there is a translator.
+    pub target: Option<Language>,
+    /// Sound of one step; 850 ms by default.
+    pub chunk: Millis,
+    /// A segment that nears this length is closed at a clause, and at this length in any case; 20 s by
+    /// default.
+    pub longest_segment: Millis,
+    /// Silence that closes a segment, counted from where the voice detector says that speech has ended;
+    /// 1.2 s by default.
+    pub pause: Millis,
+    pub policy: PolicyKind,
+}
+
+/// Settings that cannot be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    #[error("a chunk of {0} is out of range: use 100 to 10000 ms")]
+    Chunk(Millis),
+    #[error("a longest segment of {0} is too short for chunks of {1}: use at least four chunks")]
+    LongestSegment(Millis, Millis),
+    #[error("a pause of {0} is out of range: use 200 to 60000 ms")]
+    Pause(Millis),
+    #[error("a translator needs a target language")]
+    NoTarget,
+}
+
+impl Settings {
+    pub fn new(source: Language, target: Option<Language>) -> Settings {
+        Settings {
+            source,
+            target,
+            chunk: Millis(850),
+            longest_segment: Millis(20_000),
+            pause: Millis(1_200),
+            policy: PolicyKind::LocalAgreement,
+        }
+    }
+
+    /// Checks the ranges.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if !(100..=10_000).contains(&self.chunk.0) {
+            return Err(SettingsError::Chunk(self.chunk));
+        }
+        if self.longest_segment.0 < 4 * self.chunk.0 {
+            return Err(SettingsError::LongestSegment(self.longest_segment, self.chunk));
+        }
+        if !(200..=60_000).contains(&self.pause.0) {
+            return Err(SettingsError::Pause(self.pause));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,378 @@
+//! The stream: sound in, events out, one step at a time.
+
+use super::captions::Captions;
+use super::engines::{Align, BoxError, Engines, Recognize, Translate};
+use super::event::{End, Event, EventKind, Progress, Start, Warning};
+use super::meter::Meter;
+use super::settings::{Settings, SettingsError};
+use super::tail::{Inbox, Tail, samples_in, time_of};
+use super::transcript::{Closing, Transcript};
+use crate::alignatt::Millis;
+use crate::alignatt::word_times::{Timed, map_times};
+
+/// Less sound than this is no word.
+const SHORTEST: Millis = Millis(200);
+
+/// Wall time, from any fixed moment; handed in because a browser has no `std::time`.
+pub type Clock = Box<dyn Fn() -> Millis>;
+
+/// What a voice activity detector says of a piece of sound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activity {
+    Speech,
+    Silence,
+    /// No detector ran: taken for speech.
+    #[default]
+    Unknown,
+}
+
+/// A model of the three.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Recognize,
+    Align,
+    Translate,
+}
+
+/// A model failed. What is committed stays, and the stream may go on: the step's work is tried again.
+#[derive(Debug, thiserror::Error)]
+#[error("{} failed at {:.1} s", stage.name(), at.seconds())]
+pub struct CascadeError {
+    pub stage: Stage,
+    /// How far the stream had been heard.
+    pub at: Millis,
+    pub source: BoxError,
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Stage::Recognize => "speech recognition",
+            Stage::Align => "word alignment",
+            Stage::Translate => "translation",
+        }
+    }
+}
+
+/// Where events go.
+pub type Emit<'a> = &'a mut dyn FnMut(Event);
+
+/// One stream, from first sound to last caption.
+///
+/// ```text
+/// cascade.start(..);
+/// for each block of sound { cascade.push(..); while cascade.step(..).await? {} }
+/// cascade.finish(..).await?;
+/// cascade.end(..);
+/// ```
+pub struct Cascade<R, A, T> {
+    settings: Settings,
+    recognizer: R,
+    aligner: A,
+    captions: Option<Captions<T>>,
+    inbox: Inbox,
+    tail: Tail,
+    transcript: Transcript,
+    meter: Meter,
+    clock: Clock,
+    began: Millis,
+    last_wall: Millis,
+    words: u64,
+    segments: u32,
+}
+
+impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
+    /// A stream at time zero of both clocks.
+    pub fn new(settings: Settings, engines: Engines<R, A, T>, clock: Clock) -> Result<Self, SettingsError> {
+        settings.check()?;
+        let captions = match (engines.translator, settings.target) {
+            (None, _) => None,
+            (Some(translator), Some(target)) => Some(Captions::new(translator, target, &settings)),
+            (Some(_), None) => return Err(SettingsError::NoTarget),
+        };
+        let mut recognizer = engines.recognizer;
+        recognizer.restart();
+        Ok(Cascade {
+            settings,
+            recognizer,
+            aligner: engines.aligner,
+            captions,
+            inbox: Inbox::default(),
+            tail: Tail::default(),
+            transcript: Transcript::default(),
+            meter: Meter::default(),
+            began: clock(),
+            last_wall: Millis::ZERO,
+            clock,
+            words: 0,
+            segments: 0,
+        })
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Sends the first event.
+    pub fn start(&mut self, start: Start, emit: Emit<'_>) {
+        self.send(EventKind::Start(start), emit);
+    }
+
+    /// Sends a warning in its place among the events.
+    pub fn warn(&mut self, message: String, emit: Emit<'_>) {
+        self.send(EventKind::Warning(Warning { message }), emit);
+    }
+
+    /// Takes sound in: 16 kHz mono samples in -1..1, of any length. `activity` is what a voice detector says
+    /// of them. Nothing is computed before the next step.
+    pub fn push(&mut self, samples: &[f32], activity: Activity) {
+        let arrived = self.wall();
+        let piece = samples_in(self.settings.chunk);
+        self.inbox.push(samples, piece, activity, arrived);
+    }
+
+    /// Whether a chunk is waiting, so that a step has something to do.
+    pub fn ready(&self) -> bool {
+        self.inbox.waiting() >= samples_in(self.settings.chunk)
+    }
+
+    /// How much sound waits to be heard. Grows where computing is slower than the sound.
+    pub fn waiting(&self) -> Millis {
+        time_of(self.inbox.waiting())
+    }
+
+    /// Hears what waits, if it is a chunk at least, and sends what follows from it. A caller who is late has
+    /// all of it heard in one step, up to a pause or to the longest segment. False: nothing was to be done.
+    pub async fn step(&mut self, emit: Emit<'_>) -> Result<bool, CascadeError> {
+        if !self.ready() {
+            return Ok(false);
+        }
+        self.cycle(false, emit).await?;
+        Ok(true)
+    }
+
+    /// The stream has ended: hears the rest, closes what is open and translates it to its end.
+    /// [`Cascade::end`] comes after it. After an error it may be called again.
+    pub async fn finish(&mut self, emit: Emit<'_>) -> Result<(), CascadeError> {
+        loop {
+            let last = !self.ready();
+            self.cycle(last, emit).await?;
+            if last && self.inbox.waiting() == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends the last event. What is still open (after an error, or where the stream was broken off without
+    /// [`Cascade::finish`]) closes with what is committed; no model is asked.
+    pub fn end(&mut self, emit: Emit<'_>) {
+        let open = self.transcript.abandon();
+        let mut interrupted = self.inbox.waiting() > 0;
+        if let Some(closed) = &open {
+            interrupted = true;
+            self.send(closed.event(), emit);
+            self.segments += 1;
+            self.words += closed.words.len() as u64;
+        }
+        let left = match &mut self.captions {
+            Some(captions) => captions.abandon(open.map(|closed| closed.segment)),
+            None => Vec::new(),
+        };
+        for event in left {
+            interrupted = true;
+            self.send(event, emit);
+        }
+        let heard = self.tail.end_time();
+        let end = End {
+            segments: self.segments,
+            words: self.words,
+            recognized_tokens: self.meter.recognized_tokens,
+            drafted_tokens: self.meter.drafted_tokens,
+            rtf: self.meter.rtf(heard),
+            tokens_per_second: self.meter.tokens_per_second(),
+            interrupted,
+        };
+        self.send(EventKind::End(end), emit);
+    }
+
+    async fn cycle(&mut self, last: bool, emit: Emit<'_>) -> Result<(), CascadeError> {
+        let began = self.wall();
+        self.meter.begin_step();
+        let oldest = self.take_waiting();
+        let last = last && self.inbox.waiting() == 0;
+        let outcome = self.work(last, emit).await;
+        let ended = self.wall();
+        self.meter.add_computing(ended - began);
+        if oldest.is_some() {
+            let progress = Progress {
+                lag_ms: ended - oldest.unwrap_or(began),
+                tail_ms: self.tail.length(),
+                waiting_ms: self.waiting(),
+                ..self.meter.progress(self.tail.end_time())
+            };
+            self.send(EventKind::Progress(progress), emit);
+        }
+        outcome
+    }
+
+    /// Moves waiting sound to the tail: at least one block, then up to a pause or the longest segment.
+    /// Returns when the oldest of it arrived.
+    fn take_waiting(&mut self) -> Option<Millis> {
+        let mut oldest = None;
+        while let Some(block) = self.inbox.pop() {
+            self.tail.hear(&block);
+            oldest.get_or_insert(block.arrived);
+            if self.tail.length() >= self.settings.longest_segment || self.pausing() {
+                break;
+            }
+        }
+        oldest
+    }
+
+    fn pausing(&self) -> bool {
+        self.tail.has_speech() && self.tail.trailing_silence() >= self.settings.pause
+    }
+
+    async fn work(&mut self, last: bool, emit: Emit<'_>) -> Result<(), CascadeError> {
+        let closing = if last || self.pausing() {
+            Closing::All
+        } else if self.tail.length() >= self.settings.longest_segment {
+            Closing::Long
+        } else if self.tail.length().0 >= self.settings.longest_segment.0 / 4 * 3 {
+            Closing::Clauses
+        } else {
+            Closing::Sentences
+        };
+        if self.tail.has_speech() {
+            self.recognize().await?;
+        }
+        self.settle(closing, emit).await?;
+        self.translate(emit).await
+    }
+
+    async fn recognize(&mut self) -> Result<(), CascadeError> {
+        if !self.tail.has_news() || self.tail.length() < SHORTEST {
+            return Ok(());
+        }
+        let began = self.wall();
+        let heard = self.recognizer.transcribe(self.tail.samples(), self.settings.source).await;
+        let heard = heard.map_err(|source| self.failed(Stage::Recognize, source))?;
+        self.spent(Stage::Recognize, began, heard.tokens);
+        self.tail.recognized();
+        self.transcript.hear(&heard.text);
+        Ok(())
+    }
+
+    /// Commits words, closes segments, cuts the tail, and tells of it.
+    async fn settle(&mut self, closing: Closing, emit: Emit<'_>) -> Result<(), CascadeError> {
+        let wants_times = self.captions.as_ref().is_some_and(Captions::wants_times);
+        let times = if self.transcript.has_new(closing) || wants_times && self.transcript.word_count() > 0 {
+            self.align().await?
+        } else {
+            Vec::new()
+        };
+        self.transcript.set_times(&times);
+        let rests_on = self.captions.as_ref().map_or(0, Captions::rests_on);
+        let heard = self.tail.end_time();
+        let settled = self.transcript.settle(closing, &times, rests_on, heard);
+        for closed in &settled.closed {
+            self.send(closed.event(), emit);
+            self.segments += 1;
+            self.words += closed.words.len() as u64;
+            if let Some(captions) = &mut self.captions {
+                captions.close(closed);
+            }
+        }
+        match closing {
+            Closing::All => {
+                self.tail.clear();
+                self.recognizer.restart();
+            }
+            // However the times came out, a long segment gives up a quarter of its sound at least.
+            Closing::Long => {
+                let least = self.tail.end_time() - Millis(self.settings.longest_segment.0 / 4 * 3);
+                self.tail.cut(settled.cut.unwrap_or(least).max(least));
+                self.recognizer.restart();
+            }
+            Closing::Sentences | Closing::Clauses => {
+                if let Some(cut) = settled.cut {
+                    self.tail.cut(cut);
+                    self.recognizer.restart();
+                }
+            }
+        }
+        if self.transcript.word_count() > 0 {
+            self.tail.expect_speech();
+        }
+        if let Some(event) = self.transcript.announce() {
+            self.send(event, emit);
+        }
+        Ok(())
+    }
+
+    /// Absolute times for every word known.
+    async fn align(&mut self) -> Result<Vec<(Millis, Millis)>, CascadeError> {
+        let began = self.wall();
+        let text = self.transcript.text();
+        let aligned = self.aligner.align(self.tail.samples(), &text, self.settings.source).await;
+        let aligned = aligned.map_err(|source| self.failed(Stage::Align, source))?;
+        self.spent(Stage::Align, began, 0);
+        let timed: Vec<Timed<'_>> =
+            aligned.iter().map(|w| Timed { text: &w.text, start: w.start_ms, end: w.end_ms }).collect();
+        let start = self.tail.start_time();
+        let times = map_times(&self.transcript.word_list(), &timed, self.tail.length());
+        Ok(times.into_iter().map(|(from, to)| (start + from, start + to)).collect())
+    }
+
+    /// Closed segments to their end first, then one draft for the open one.
+    async fn translate(&mut self, emit: Emit<'_>) -> Result<(), CascadeError> {
+        while let Some(captions) = &mut self.captions {
+            let began = (self.clock)() - self.began;
+            match captions.next_final().await {
+                Ok(None) => break,
+                Ok(Some((event, tokens))) => {
+                    self.spent(Stage::Translate, began, tokens);
+                    self.send(event, emit);
+                }
+                Err(source) => return Err(self.failed(Stage::Translate, source)),
+            }
+        }
+        let Some(captions) = &mut self.captions else {
+            return Ok(());
+        };
+        let began = (self.clock)() - self.began;
+        let words = self.transcript.draft_source(captions.rests_on());
+        let heard = self.tail.end_time();
+        match captions.partial(self.transcript.segment(), &words, heard).await {
+            Ok((event, tokens)) => {
+                if tokens > 0 {
+                    self.spent(Stage::Translate, began, tokens);
+                }
+                if let Some(event) = event {
+                    self.send(event, emit);
+                }
+                Ok(())
+            }
+            Err(source) => Err(self.failed(Stage::Translate, source)),
+        }
+    }
+
+    fn wall(&mut self) -> Millis {
+        self.last_wall = self.last_wall.max((self.clock)() - self.began);
+        self.last_wall
+    }
+
+    fn spent(&mut self, stage: Stage, began: Millis, tokens: usize) {
+        let spent = self.wall() - began;
+        self.meter.add(stage, spent, tokens);
+    }
+
+    fn failed(&self, stage: Stage, source: BoxError) -> CascadeError {
+        CascadeError { stage, at: self.tail.end_time(), source }
+    }
+
+    fn send(&mut self, kind: EventKind, emit: Emit<'_>) {
+        let wall_ms = self.wall();
+        emit(Event { audio_ms: self.tail.end_time(), wall_ms, kind });
+    }
+}

@@ -1,0 +1,149 @@
+//! Sound that waits to be heard ([`Inbox`]) and sound of the open segment ([`Tail`]).
+//!
+//! Positions are sample numbers since the stream began, so that a cut is exact and a time is absolute.
+//! A tail without speech keeps only a short run-up before what may come: silence costs no memory.
+
+use std::collections::VecDeque;
+
+use super::SAMPLE_RATE;
+use super::stream::Activity;
+use crate::alignatt::Millis;
+
+/// Kept of silence before speech, so that no onset is clipped.
+const RUN_UP: Millis = Millis(300);
+
+/// Samples in `time`.
+pub(super) fn samples_in(time: Millis) -> u64 {
+    time.0.saturating_mul(u64::from(SAMPLE_RATE)) / 1000
+}
+
+/// Time of `samples`, rounded down.
+pub(super) fn time_of(samples: u64) -> Millis {
+    Millis(samples.saturating_mul(1000) / u64::from(SAMPLE_RATE))
+}
+
+/// A piece of sound as it arrived.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub samples: Vec<f32>,
+    pub activity: Activity,
+    pub arrived: Millis,
+}
+
+/// Sound that waits.
+#[derive(Debug, Default)]
+pub(super) struct Inbox {
+    blocks: VecDeque<Block>,
+    waiting: u64,
+}
+
+impl Inbox {
+    /// Adds sound in pieces of at most `piece` samples.
+    pub fn push(&mut self, samples: &[f32], piece: u64, activity: Activity, arrived: Millis) {
+        let piece = usize::try_from(piece).unwrap_or(usize::MAX).max(1);
+        for part in samples.chunks(piece) {
+            self.waiting += part.len() as u64;
+            self.blocks.push_back(Block { samples: part.to_vec(), activity, arrived });
+        }
+    }
+
+    pub fn pop(&mut self) -> Option<Block> {
+        let block = self.blocks.pop_front()?;
+        self.waiting -= block.samples.len() as u64;
+        Some(block)
+    }
+
+    /// Samples that wait.
+    pub fn waiting(&self) -> u64 {
+        self.waiting
+    }
+}
+
+/// The sound of the open segment, from the last cut to what has been heard.
+#[derive(Debug, Default)]
+pub(super) struct Tail {
+    samples: Vec<f32>,
+    start: u64,
+    /// Where the last block with speech ended.
+    speech_end: u64,
+    /// Where the last block heard by the recognizer ended.
+    recognized_end: u64,
+}
+
+impl Tail {
+    pub fn hear(&mut self, block: &Block) {
+        self.samples.extend_from_slice(&block.samples);
+        if block.activity != Activity::Silence {
+            self.speech_end = self.end();
+        }
+        if !self.has_speech() {
+            self.keep_run_up();
+        }
+    }
+
+    pub fn samples(&self) -> &[f32] {
+        &self.samples
+    }
+
+    fn end(&self) -> u64 {
+        self.start + self.samples.len() as u64
+    }
+
+    pub fn start_time(&self) -> Millis {
+        time_of(self.start)
+    }
+
+    /// How far the stream has been heard.
+    pub fn end_time(&self) -> Millis {
+        time_of(self.end())
+    }
+
+    pub fn length(&self) -> Millis {
+        time_of(self.samples.len() as u64)
+    }
+
+    /// Whether speech (or sound of unknown kind) is in it.
+    pub fn has_speech(&self) -> bool {
+        self.speech_end > self.start
+    }
+
+    /// Silence at its end.
+    pub fn trailing_silence(&self) -> Millis {
+        time_of(self.end() - self.speech_end.clamp(self.start, self.end()))
+    }
+
+    /// Whether the recognizer has not heard all of it.
+    pub fn has_news(&self) -> bool {
+        self.end() > self.recognized_end
+    }
+
+    pub fn recognized(&mut self) {
+        self.recognized_end = self.end();
+    }
+
+    /// Words are known to be in it, whatever the detector said.
+    pub fn expect_speech(&mut self) {
+        self.speech_end = self.speech_end.max(self.start + 1);
+    }
+
+    /// Drops what lies before `time`.
+    pub fn cut(&mut self, time: Millis) {
+        let at = samples_in(time).clamp(self.start, self.end());
+        self.samples.drain(..(at - self.start) as usize);
+        self.start = at;
+        if self.samples.capacity() > 4 * self.samples.len().max(4096) {
+            self.samples.shrink_to(2 * self.samples.len());
+        }
+    }
+
+    /// Drops all that has been dealt with but for a run-up; what is left counts as silence.
+    pub fn clear(&mut self) {
+        self.keep_run_up();
+        self.speech_end = self.start;
+    }
+
+    fn keep_run_up(&mut self) {
+        let keep = samples_in(RUN_UP).min(self.samples.len() as u64);
+        self.cut(time_of(self.end() - keep));
+    }
+}

@@ -1,0 +1,417 @@
+//! The cascade with fake engines: what it says of a known talk, and what holds whatever the models say.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::engines::Engines;
+use super::event::{Event, EventKind, Word};
+use super::fakes::*;
+use super::rules::Rules;
+use super::settings::{Settings, SettingsError};
+use super::stream::{Activity, Cascade, Stage};
+use crate::alignatt::units::source_words;
+use crate::alignatt::{Language, Millis, PolicyKind};
+
+fn to(target: Language) -> Settings {
+    Settings::new(Language::ENGLISH, Some(target))
+}
+
+fn run(talk: &Talk, settings: Settings, length: u64, block: u64) -> (Vec<Event>, SharedLog) {
+    let log = SharedLog::default();
+    let mut cascade = cascade_for(talk, settings, &log);
+    match play(&mut cascade, talk, Millis(length), block) {
+        Ok(events) => (events, log),
+        Err(error) => panic!("{error}: {}", error.source),
+    }
+}
+
+fn words_of(events: &[Event]) -> Vec<Word> {
+    let closed = events.iter().filter_map(|e| match &e.kind {
+        EventKind::Source(s) if s.closed => Some(s.committed.clone()),
+        _ => None,
+    });
+    closed.flatten().collect()
+}
+
+const THREE: &str = "Hi everyone. Today Dr. Smith talks about 3.5 million birds, which fly south. They come back in spring, don't they?";
+
+#[test]
+fn a_talk_comes_out_sentence_by_sentence() {
+    let talk = Talk::spoken(THREE, 500, 300);
+    let (events, _) = run(&talk, to(Language::GERMAN), 9_000, 850);
+    let pairs = closed(&events);
+    let sources: Vec<&str> = pairs.iter().map(|p| p.0.as_str()).collect();
+    assert_eq!(
+        sources,
+        [
+            "Hi everyone.",
+            "Today Dr. Smith talks about 3.5 million birds, which fly south.",
+            "They come back in spring, don't they?"
+        ]
+    );
+    for (source, target) in &pairs {
+        assert_eq!(*target, source.to_uppercase());
+    }
+    let times: Vec<_> = words_of(&events).into_iter().map(|w| (w.text, w.start_ms, w.end_ms)).collect();
+    assert_eq!(times, talk.words, "word times are the talk's own, absolute");
+}
+
+#[test]
+fn captions_come_while_the_sentence_is_spoken() {
+    for policy in [PolicyKind::LocalAgreement, PolicyKind::HoldN(2)] {
+        let talk = Talk::spoken(THREE, 0, 300);
+        let settings = Settings { policy, ..to(Language::GERMAN) };
+        let (events, _) = run(&talk, settings, 8_000, 850);
+        let first = events.iter().find_map(|e| match &e.kind {
+            EventKind::Target(t) if t.segment.0 == 1 && !t.delta.is_empty() => Some((e.audio_ms, t.closed)),
+            _ => None,
+        });
+        let end_of_second = talk.words[11].2;
+        assert!(first.is_some_and(|(at, closed)| at < end_of_second && !closed), "{policy}: {first:?}");
+    }
+}
+
+#[test]
+fn a_draft_never_holds_words_of_the_next_sentence() {
+    let talk = Talk::spoken(THREE, 0, 200);
+    let (_, log) = run(&talk, to(Language::GERMAN), 6_000, 850);
+    let drafts = &log.borrow().drafts;
+    assert!(drafts.len() > 5);
+    for (source, accepted, is_final) in drafts {
+        let words = source_words(source);
+        let ends = words.iter().filter(|w| w.ends_with(['.', '?']) && *w != "Dr.").count();
+        assert!(ends <= 1 && (*is_final || ends == 0), "{source:?}");
+        assert!(source_words(accepted).len() <= words.len(), "{accepted:?} for {source:?}");
+    }
+}
+
+#[test]
+fn chinese_is_joined_without_spaces() {
+    let talk = Talk::spoken("We sing. We dance every day.", 0, 300);
+    let settings = Settings { policy: PolicyKind::HoldN(1), ..to(Language::CHINESE) };
+    let pairs = closed(&run(&talk, settings, 4_000, 400).0);
+    assert_eq!(pairs[0].1, "字字。");
+    assert_eq!(pairs[1].1, "字字字字。");
+}
+
+#[test]
+fn a_speaker_without_punctuation_is_cut_in_time() {
+    let text: Vec<String> = (0..600).map(|i| format!("word{i}{}", if i % 9 == 4 { "," } else { "" })).collect();
+    for text in [text.join(" "), text.join(" ").replace(',', "")] {
+        let talk = Talk::spoken(&text, 0, 300);
+        let (events, log) = run(&talk, to(Language::GERMAN), 181_000, 850);
+        assert!(log.borrow().longest_tail <= 16 * 22_000, "{}", log.borrow().longest_tail);
+        let pairs = closed(&events);
+        assert!((9..30).contains(&pairs.len()), "{}", pairs.len());
+        let sources: Vec<&str> = pairs.iter().map(|p| p.0.as_str()).collect();
+        assert_eq!(sources.join(" "), text, "no word lost, none twice");
+        assert!(pairs.iter().all(|(s, t)| *t == s.to_uppercase()));
+        if text.contains(',') {
+            let inner = &pairs[..pairs.len() - 1];
+            assert!(inner.iter().all(|p| p.0.ends_with(',')), "cuts lie at clauses");
+        }
+    }
+}
+
+#[test]
+fn ten_minutes_of_silence_ask_no_model() {
+    let (events, log) = run(&Talk::default(), to(Language::GERMAN), 600_000, 850);
+    let log = log.borrow();
+    assert_eq!((log.recognized, log.aligned, log.drafts.len()), (0, 0, 0));
+    let longest = events.iter().filter_map(|e| match &e.kind {
+        EventKind::Progress(p) => Some(p.tail_ms.max(p.waiting_ms)),
+        _ => None,
+    });
+    assert!(longest.max() <= Some(Millis(301)));
+    assert!(closed(&events).is_empty());
+}
+
+#[test]
+fn ten_minutes_of_wordless_noise_stay_in_bounds() {
+    let log = SharedLog::default();
+    let talk = Talk::default();
+    let mut cascade = cascade_for(&talk, to(Language::GERMAN), &log);
+    let mut events = Vec::new();
+    let mut emit = |e: Event| events.push(e);
+    cascade.start(start_of(&to(Language::GERMAN)), &mut emit);
+    for second in 0..600 {
+        cascade.push(&sound(Millis(second * 1000), Millis(second * 1000 + 1000)), Activity::Unknown);
+        while pollster::block_on(cascade.step(&mut emit)).is_ok_and(|more| more) {}
+    }
+    assert!(pollster::block_on(cascade.finish(&mut emit)).is_ok());
+    cascade.end(&mut emit);
+    assert_eq!(Rules::check(&events), Ok(()));
+    assert!(log.borrow().longest_tail <= 16 * 22_000);
+}
+
+#[test]
+fn a_pause_closes_and_speech_goes_on_after_it() {
+    let talk = Talk::spoken("and then we", 1_000, 300).then(Talk::spoken("went home.", 12_000, 300));
+    let (events, log) = run(&talk, to(Language::GERMAN), 16_000, 100);
+    assert_eq!(
+        closed(&events),
+        [("and then we".to_owned(), "AND THEN WE".to_owned()), ("went home.".to_owned(), "WENT HOME.".to_owned())]
+    );
+    let at = events.iter().find_map(|e| match &e.kind {
+        EventKind::Source(s) if s.closed => Some(e.audio_ms),
+        _ => None,
+    });
+    assert!(at.is_some_and(|at| at < Millis(5_000)), "closed during the pause: {at:?}");
+    assert!(log.borrow().longest_tail < 16 * 6_000);
+    let starts: Vec<Millis> = words_of(&events).iter().map(|w| w.start_ms).collect();
+    assert_eq!(starts, [1_000, 1_300, 1_600, 12_000, 12_300].map(Millis));
+}
+
+#[test]
+fn a_late_caller_catches_up_in_few_steps() {
+    let talk = Talk::spoken(THREE, 200, 300).then(Talk::spoken(THREE, 12_000, 300));
+    let log = SharedLog::default();
+    let mut cascade = cascade_for(&talk, to(Language::GERMAN), &log);
+    let mut events = Vec::new();
+    let mut emit = |e: Event| events.push(e);
+    cascade.start(start_of(&to(Language::GERMAN)), &mut emit);
+    for at in (0..20_000).step_by(100) {
+        let spoken = talk.words.iter().any(|w| w.1.0 < at + 100 && w.2.0 > at);
+        let activity = if spoken { Activity::Speech } else { Activity::Silence };
+        cascade.push(&sound(Millis(at), Millis(at + 100)), activity);
+    }
+    assert_eq!(cascade.waiting(), Millis(20_000));
+    assert!(pollster::block_on(cascade.finish(&mut emit)).is_ok());
+    cascade.end(&mut emit);
+    assert_eq!(Rules::check(&events), Ok(()));
+    let sources: Vec<String> = closed(&events).into_iter().map(|p| p.0).collect();
+    assert_eq!(sources.join(" "), talk.text());
+    assert!(log.borrow().recognized <= 3, "{}", log.borrow().recognized);
+}
+
+#[test]
+fn a_tenth_of_a_second_is_no_speech() {
+    let log = SharedLog::default();
+    let mut cascade = cascade_for(&Talk::spoken("Hi.", 0, 90), to(Language::GERMAN), &log);
+    let talk = Talk::spoken("Hi.", 0, 90);
+    let events = play(&mut cascade, &talk, Millis(100), 100).unwrap_or_default();
+    assert_eq!(events.len(), 3, "start, progress, end: {events:#?}");
+    assert_eq!(log.borrow().recognized, 0);
+    let nothing = play(&mut cascade_for(&talk, to(Language::GERMAN), &log), &talk, Millis(0), 100);
+    assert_eq!(nothing.map(|e| e.len()).ok(), Some(2), "start, end");
+}
+
+#[test]
+fn transcription_alone() {
+    let talk = Talk::spoken(THREE, 0, 300);
+    let (events, log) = run(&talk, Settings::new(Language::ENGLISH, None), 8_000, 850);
+    assert_eq!(closed(&events).len(), 3);
+    assert!(log.borrow().drafts.is_empty());
+}
+
+#[test]
+fn settings_are_checked() {
+    let log = SharedLog::default();
+    let engines = || Engines {
+        recognizer: TalkRecognizer(Talk::default(), log.clone()),
+        aligner: TalkAligner(Talk::default(), log.clone()),
+        translator: Some(WordTranslator(Language::GERMAN, log.clone())),
+    };
+    let refused = |settings| Cascade::new(settings, engines(), ticking()).err();
+    let good = to(Language::GERMAN);
+    assert_eq!(refused(good), None);
+    assert_eq!(refused(Settings::new(Language::ENGLISH, None)), Some(SettingsError::NoTarget));
+    let chunk = Millis(20_000);
+    assert_eq!(refused(Settings { chunk, ..good }), Some(SettingsError::Chunk(chunk)));
+    assert!(refused(Settings { longest_segment: Millis(900), ..good }).is_some());
+    assert!(refused(Settings { pause: Millis(1), ..good }).is_some());
+}
+
+/// Plays a talk whatever fails; the events, and what failed.
+fn play_on(talk: &Talk, settings: Settings, log: &SharedLog) -> (Vec<Event>, Vec<(Stage, String)>) {
+    let mut cascade = cascade_for(talk, settings, log);
+    let (mut events, mut failures) = (Vec::new(), Vec::new());
+    let mut emit = |e: Event| events.push(e);
+    cascade.start(start_of(&settings), &mut emit);
+    for at in (0..8_000).step_by(100) {
+        cascade.push(&sound(Millis(at), Millis(at + 100)), Activity::Speech);
+        loop {
+            match pollster::block_on(cascade.step(&mut emit)) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => failures.push((error.stage, error.to_string())),
+            }
+        }
+    }
+    while let Err(error) = pollster::block_on(cascade.finish(&mut emit)) {
+        failures.push((error.stage, error.to_string()));
+    }
+    cascade.end(&mut emit);
+    (events, failures)
+}
+
+/// Whichever call of whichever engine fails, what is committed stays, and the stream can go on to the same
+/// end as without the failure.
+#[test]
+fn an_engine_that_fails_loses_nothing() {
+    let talk = Talk::spoken(THREE, 0, 300);
+    let settings = to(Language::GERMAN);
+    let log = SharedLog::default();
+    let (good, none) = play_on(&talk, settings, &log);
+    assert_eq!((closed(&good).len(), none.len()), (3, 0));
+    let calls = log.borrow().recognized + log.borrow().aligned + log.borrow().drafts.len();
+    let mut stages = Vec::new();
+    for fails_in in 0..calls {
+        let log = SharedLog::default();
+        log.borrow_mut().fails_in = Some(fails_in);
+        let (events, failures) = play_on(&talk, settings, &log);
+        assert_eq!(Rules::check(&events), Ok(()), "failure at call {fails_in}");
+        assert_eq!(closed(&events), closed(&good), "failure at call {fails_in}");
+        assert_eq!(failures.len(), 1, "failure at call {fails_in}");
+        stages.extend(failures);
+    }
+    for stage in [Stage::Recognize, Stage::Align, Stage::Translate] {
+        assert!(stages.iter().any(|s| s.0 == stage));
+    }
+    assert_eq!(stages[0].1, "speech recognition failed at 0.9 s");
+}
+
+#[test]
+fn a_broken_off_stream_ends_well_formed() {
+    let talk = Talk::spoken(THREE, 0, 300);
+    for stop in (0..8_000).step_by(500) {
+        let log = SharedLog::default();
+        let settings = to(Language::GERMAN);
+        let mut cascade = cascade_for(&talk, settings, &log);
+        let mut events = Vec::new();
+        let mut emit = |e: Event| events.push(e);
+        cascade.start(start_of(&settings), &mut emit);
+        for at in (0..stop).step_by(250) {
+            cascade.push(&sound(Millis(at), Millis(at + 250)), Activity::Speech);
+            while pollster::block_on(cascade.step(&mut emit)).is_ok_and(|more| more) {}
+        }
+        let calls = log.borrow().drafts.len();
+        cascade.end(&mut emit);
+        assert_eq!(log.borrow().drafts.len(), calls, "no model is asked");
+        assert_eq!(Rules::check(&events), Ok(()), "stopped at {stop}");
+    }
+}
+
+#[test]
+fn an_aligner_that_miscounts_stops_nothing() {
+    let script = Rc::new(RefCell::new(Script::default()));
+    {
+        let mut s = script.borrow_mut();
+        s.hypotheses = ["One two. Three", "One two. Three four", "Three four five"].map(String::from).into();
+        s.word_times = [vec![("onetwothree".to_owned(), 0, 900)], vec![]].into();
+    }
+    let settings = Settings::new(Language::ENGLISH, None);
+    let engines = Engines::<_, _, Scripted> {
+        recognizer: Scripted(script.clone()),
+        aligner: Scripted(script.clone()),
+        translator: None,
+    };
+    let Ok(mut cascade) = Cascade::new(settings, engines, ticking()) else { panic!("settings are right") };
+    let mut events = Vec::new();
+    let mut emit = |e: Event| events.push(e);
+    cascade.start(start_of(&settings), &mut emit);
+    for _ in 0..3 {
+        cascade.push(&vec![0.0; 13_600], Activity::Speech);
+        assert!(matches!(pollster::block_on(cascade.step(&mut emit)), Ok(true)));
+    }
+    assert!(pollster::block_on(cascade.finish(&mut emit)).is_ok());
+    cascade.end(&mut emit);
+    assert_eq!(Rules::check(&events), Ok(()));
+    let sources: Vec<String> = closed(&events).into_iter().map(|p| p.0).collect();
+    assert_eq!(sources, ["One two.", "Three four five"]);
+}
+
+fn hypothesis() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        8 => "[a-c]{1,2}",
+        2 => "[a-c][.?,!]",
+        1 => Just("Dr.".to_owned()),
+        1 => Just("3.".to_owned()),
+        1 => Just("—".to_owned()),
+        1 => "[你好。]{1,3}",
+    ];
+    prop::collection::vec(word, 0..8).prop_map(|words| words.join(" "))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    /// Whatever the models say, in whatever order: the rules hold and memory stays in bounds.
+    #[test]
+    fn the_rules_hold_whatever_the_models_say(
+        hypotheses in prop::collection::vec(hypothesis(), 1..24),
+        stutter in prop::collection::vec(1usize..4, 24),
+        drafts in prop::collection::vec(("[ a-c你好,.]{0,10}", any::<bool>()), 0..40),
+        times in prop::collection::vec(prop::collection::vec(("[a-c]{0,3}", 0u64..30_000, 0u64..30_000), 0..6), 0..20),
+        blocks in prop::collection::vec((1usize..40_000, 0u8..3), 1..30),
+        hold in prop::option::of(0usize..4),
+        chinese in any::<bool>(),
+    ) {
+        let script = Rc::new(RefCell::new(Script {
+            // each hypothesis a few times over, so that some are agreed on
+            hypotheses: hypotheses.into_iter().zip(stutter).flat_map(|(h, n)| vec![h; n]).collect(),
+            drafts: drafts.into(),
+            word_times: times.into(),
+            ..Script::default()
+        }));
+        let settings = Settings {
+            policy: hold.map_or(PolicyKind::LocalAgreement, PolicyKind::HoldN),
+            longest_segment: Millis(4_000),
+            pause: Millis(900),
+            ..to(if chinese { Language::CHINESE } else { Language::GERMAN })
+        };
+        let engines = Engines {
+            recognizer: Scripted(script.clone()),
+            aligner: Scripted(script.clone()),
+            translator: Some(Scripted(script.clone())),
+        };
+        let mut cascade = Cascade::new(settings, engines, ticking())?;
+        let mut events = Vec::new();
+        let mut emit = |e: Event| events.push(e);
+        cascade.start(start_of(&settings), &mut emit);
+        for (len, activity) in blocks {
+            let activity = [Activity::Speech, Activity::Silence, Activity::Unknown][usize::from(activity)];
+            cascade.push(&vec![0.0; len], activity);
+            while pollster::block_on(cascade.step(&mut emit)).is_ok_and(|more| more) {}
+        }
+        prop_assert!(pollster::block_on(cascade.finish(&mut emit)).is_ok());
+        cascade.end(&mut emit);
+
+        prop_assert_eq!(Rules::check(&events), Ok(()));
+        for event in &events {
+            if let EventKind::Progress(p) = &event.kind {
+                prop_assert!(p.tail_ms <= Millis(4_000 + 850), "{}", p.tail_ms);
+            }
+        }
+    }
+
+    /// Any talk, in any pieces, with any pauses: every word comes out once, at its time, and every segment's
+    /// translation is the whole translation of its source.
+    #[test]
+    fn no_word_is_lost_and_none_comes_twice(
+        sentences in prop::collection::vec((1usize..30, 130u64..400, 0u64..4_000, 0usize..4), 1..6),
+        block in 20u64..1_500,
+        policy in prop_oneof![Just(PolicyKind::LocalAgreement), (1usize..4).prop_map(PolicyKind::HoldN)],
+    ) {
+        let mut talk = Talk::default();
+        let (mut at, mut number) = (0, 0);
+        for (count, pace, pause, mark) in sentences {
+            let words: Vec<String> = (0..count).map(|i| format!("x{}{}", number + i, if i % 7 == 5 { "," } else { "" })).collect();
+            number += count;
+            let text = words.join(" ") + ["", ".", "?", "!"][mark];
+            let part = Talk::spoken(&text, at + pause, pace);
+            at += pause + count as u64 * pace;
+            talk = talk.then(part);
+        }
+        let settings = Settings { policy, longest_segment: Millis(6_000), ..to(Language::GERMAN) };
+        let (events, log) = run(&talk, settings, at + 300, block);
+        let times: Vec<_> = words_of(&events).into_iter().map(|w| (w.text, w.start_ms, w.end_ms)).collect();
+        prop_assert_eq!(times, talk.words);
+        for (source, target) in closed(&events) {
+            prop_assert_eq!(target, source.to_uppercase());
+        }
+        prop_assert!(log.borrow().longest_tail <= 16 * (6_000 + 1_500 + 850));
+    }
+}

@@ -1,0 +1,284 @@
+//! The words of the open segment, and where a segment closes.
+//!
+//! Two hypotheses in a row that agree commit words. A sentence end among the committed words closes the
+//! segment behind it; so do a long pause, the end of the stream, and the limit on a segment's length, which
+//! cuts at the best clause that is agreed on.
+
+use super::event::{EventKind, SegmentId, Source, Word};
+use crate::alignatt::agreement::{agreed_len, continuation_at};
+use crate::alignatt::seams::normalize;
+use crate::alignatt::sentence::{ends_clause, ends_sentence};
+use crate::alignatt::units::{join_words, source_words};
+use crate::alignatt::{Millis, SourceWord};
+
+/// Silence between two words that passes for the end of a clause.
+const SHORT_PAUSE: Millis = Millis(400);
+/// Sound kept behind a segment's last word where nothing follows it soon.
+const BREATH: Millis = Millis(400);
+
+/// Why segments may close now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Closing {
+    /// At agreed sentence ends.
+    Sentences,
+    /// At agreed sentence ends, else at an agreed clause end or short pause: the segment grows long.
+    Clauses,
+    /// As `Clauses`, else wherever it does least harm: the segment is too long.
+    Long,
+    /// Everything: a pause, or the end of the stream.
+    All,
+}
+
+/// A segment that has closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ClosedSource {
+    pub segment: SegmentId,
+    pub words: Vec<Word>,
+}
+
+/// What [`Transcript::settle`] did.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    pub closed: Vec<ClosedSource>,
+    /// Where the sound of the closed segments ends.
+    pub cut: Option<Millis>,
+}
+
+/// The open segment's words.
+#[derive(Debug, Default)]
+pub(super) struct Transcript {
+    segment: SegmentId,
+    committed: Vec<Word>,
+    /// The newest hypothesis behind the committed words.
+    rest: Vec<String>,
+    /// Ends of the words of `rest`, where they were aligned.
+    rest_ends: Vec<Millis>,
+    /// How many words of `rest` the two newest hypotheses agree on.
+    agreed: usize,
+    /// No committed word ends later.
+    floor: Millis,
+    announced: Option<(usize, String)>,
+}
+
+impl Transcript {
+    pub fn segment(&self) -> SegmentId {
+        self.segment
+    }
+
+    /// Words known so far, agreed or not.
+    pub fn word_count(&self) -> usize {
+        self.committed.len() + self.rest.len()
+    }
+
+    /// Whether the next [`Transcript::settle`] has words to commit.
+    pub fn has_new(&self, closing: Closing) -> bool {
+        match closing {
+            Closing::Sentences | Closing::Clauses => self.agreed > 0,
+            Closing::Long | Closing::All => !self.rest.is_empty(),
+        }
+    }
+
+    /// Takes a new hypothesis for the whole tail.
+    pub fn hear(&mut self, text: &str) {
+        let clean: String = text.chars().filter(|c| c.is_whitespace() || !c.is_control()).collect();
+        let words = source_words(&normalize(&clean));
+        let committed: Vec<String> = self.committed.iter().map(|w| w.text.clone()).collect();
+        let rest = words[continuation_at(&committed, &words)..].to_vec();
+        self.agreed = agreed_len(&self.rest, &rest);
+        self.rest = rest;
+        self.rest_ends.clear();
+    }
+
+    /// The whole text known, committed words as they were committed.
+    pub fn text(&self) -> String {
+        join_words(self.words())
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        let committed = self.committed.iter().map(|w| w.text.as_str());
+        committed.chain(self.rest.iter().map(String::as_str))
+    }
+
+    /// Every word of [`Transcript::text`], for the aligner's times to be mapped on.
+    pub fn word_list(&self) -> Vec<String> {
+        self.words().map(str::to_owned).collect()
+    }
+
+    /// Takes absolute times for every word of [`Transcript::word_list`]; committed ones keep theirs.
+    pub fn set_times(&mut self, times: &[(Millis, Millis)]) {
+        let rest = times.get(self.committed.len()..).unwrap_or_default();
+        self.rest_ends = rest.iter().map(|&(_, end)| end).collect();
+    }
+
+    /// Commits what may be committed and closes what may be closed. `times` as in
+    /// [`Transcript::set_times`]; a segment keeps at least its first `rests_on` words; `heard` is the end of
+    /// the tail.
+    pub fn settle(&mut self, closing: Closing, times: &[(Millis, Millis)], rests_on: usize, heard: Millis) -> Settled {
+        let committed_len = self.committed.len();
+        let mut words = self.timed_words(times);
+        let known = match closing {
+            Closing::All => words.len(),
+            _ => committed_len + self.agreed,
+        };
+        let least = committed_len.max(rests_on).max(1);
+        let mut ends: Vec<usize> = Vec::new(); // one past the last word of each closed segment
+        let mut from = least - 1;
+        while let Some(at) = sentence_end_in(&words, from, known) {
+            ends.push(at + 1);
+            from = at + 1;
+        }
+        match closing {
+            Closing::Clauses if ends.is_empty() => ends.extend(clause_end(&words, least, known)),
+            Closing::Long if ends.is_empty() => ends.extend(long_cut(&words, least, known)),
+            // A segment that was announced closes even if its words are gone.
+            Closing::All if ends.last() != Some(&words.len()) && (!words.is_empty() || self.announced.is_some()) => {
+                ends.push(words.len());
+            }
+            _ => {}
+        }
+        self.agreed = 0;
+        let Some(&last_end) = ends.last() else {
+            words.truncate(known.max(committed_len));
+            self.rest.drain(..words.len() - committed_len);
+            let ends_left = self.rest_ends.len().min(words.len() - committed_len);
+            self.rest_ends.drain(..ends_left);
+            self.floor = words.last().map_or(self.floor, |w| w.end_ms);
+            self.committed = words;
+            return Settled::default();
+        };
+        let cut = cut_time(&words, last_end, heard);
+        self.rest = words.drain(last_end..).map(|w| w.text).collect();
+        self.rest_ends.clear();
+        self.committed.clear();
+        self.announced = None;
+        self.floor = words.last().map_or(self.floor, |w| w.end_ms);
+        let mut closed = Vec::with_capacity(ends.len());
+        let mut start = 0;
+        for end in ends {
+            closed.push(ClosedSource { segment: self.segment, words: words[start..end].to_vec() });
+            self.segment = self.segment.next();
+            start = end;
+        }
+        Settled { closed, cut: Some(cut) }
+    }
+
+    /// Committed words as they stand, the rest with its new times; none starts before the last has ended.
+    fn timed_words(&self, times: &[(Millis, Millis)]) -> Vec<Word> {
+        let mut words = self.committed.clone();
+        let mut floor = self.floor;
+        for (at, text) in self.rest.iter().enumerate() {
+            let (start, end) = times.get(self.committed.len() + at).copied().unwrap_or((floor, floor));
+            let start = start.max(floor);
+            let end = end.max(start);
+            floor = end;
+            words.push(Word { text: text.clone(), start_ms: start, end_ms: end });
+        }
+        words
+    }
+
+    /// The source of a draft for the open segment: up to and including the first sentence end that could
+    /// close it, so that a draft never holds words of the next sentence.
+    pub fn draft_source(&self, rests_on: usize) -> Vec<SourceWord> {
+        let committed =
+            self.committed.iter().map(|w| SourceWord { text: w.text.clone(), end: Some(w.end_ms), committed: true });
+        let rest = self.rest.iter().enumerate().map(|(at, text)| SourceWord {
+            text: text.clone(),
+            end: self.rest_ends.get(at).copied(),
+            committed: false,
+        });
+        let mut words: Vec<SourceWord> = committed.chain(rest).collect();
+        let from = self.committed.len().max(rests_on).max(1) - 1;
+        let end =
+            (from..words.len()).find(|&at| ends_sentence(&words[at].text, words.get(at + 1).map(|w| w.text.as_str())));
+        if let Some(at) = end {
+            words.truncate(at + 1);
+        }
+        words
+    }
+
+    /// The event that tells of the open segment, if it says anything new.
+    pub fn announce(&mut self) -> Option<EventKind> {
+        let tentative = join_words(self.rest.iter().map(String::as_str));
+        let now = (self.committed.len(), tentative);
+        let silent = self.announced.is_none() && self.word_count() == 0;
+        if silent || self.announced.as_ref() == Some(&now) {
+            return None;
+        }
+        let event = EventKind::Source(Source {
+            segment: self.segment,
+            committed: self.committed.clone(),
+            tentative: now.1.clone(),
+            closed: false,
+        });
+        self.announced = Some(now);
+        Some(event)
+    }
+
+    /// Closes the open segment with no more than its committed words, if it was ever announced.
+    pub fn abandon(&mut self) -> Option<ClosedSource> {
+        self.announced.take()?;
+        self.rest.clear();
+        self.rest_ends.clear();
+        self.agreed = 0;
+        let segment = self.segment;
+        self.segment = segment.next();
+        Some(ClosedSource { segment, words: std::mem::take(&mut self.committed) })
+    }
+}
+
+/// The first word in `from..to` that ends a sentence.
+fn sentence_end_in(words: &[Word], from: usize, to: usize) -> Option<usize> {
+    (from..to.min(words.len())).find(|&at| ends_sentence(&words[at].text, words.get(at + 1).map(|w| w.text.as_str())))
+}
+
+/// One past the last word in `least..=known` that ends a clause, by its mark or by the pause behind it.
+fn clause_end(words: &[Word], least: usize, known: usize) -> Option<usize> {
+    (least.max(1)..=known.min(words.len()))
+        .rev()
+        .find(|&end| ends_clause(&words[end - 1].text) || gap_behind(words, end) >= SHORT_PAUSE)
+}
+
+/// Where to cut a segment that is too long, as one past its last word: at a clause end in the second half
+/// of what is agreed, else at the widest gap there. Where nothing is agreed, all but the last two words. At
+/// least `least` words; `None` where there are no words.
+fn long_cut(words: &[Word], least: usize, known: usize) -> Option<usize> {
+    let known = if known > 0 { known } else { words.len().saturating_sub(2).max(1) };
+    let known = known.max(least).min(words.len());
+    if known == 0 {
+        return None;
+    }
+    let first = least.max(known / 2).clamp(1, known);
+    clause_end(words, first, known).or_else(|| (first..=known).max_by_key(|&end| (gap_behind(words, end), end)))
+}
+
+fn gap_behind(words: &[Word], end: usize) -> Millis {
+    match words.get(end) {
+        Some(next) => next.start_ms - words[end - 1].end_ms,
+        None => Millis::ZERO,
+    }
+}
+
+/// The middle of the gap behind word `end - 1`, at most [`BREATH`] behind it.
+fn cut_time(words: &[Word], end: usize, heard: Millis) -> Millis {
+    let Some(last) = end.checked_sub(1).and_then(|at| words.get(at)) else {
+        return heard;
+    };
+    let next = words.get(end).map_or(heard, |w| w.start_ms);
+    let half_gap = Millis((next - last.end_ms).0 / 2);
+    last.end_ms + half_gap.min(BREATH)
+}
+
+impl ClosedSource {
+    pub fn event(&self) -> EventKind {
+        EventKind::Source(Source {
+            segment: self.segment,
+            committed: self.words.clone(),
+            tentative: String::new(),
+            closed: true,
+        })
+    }
+
+    pub fn text(&self) -> String {
+        join_words(self.words.iter().map(|w| w.text.as_str()))
+    }
+}

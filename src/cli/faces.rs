@@ -1,0 +1,174 @@
+//! Where events are shown: text or JSON lines or subtitles to a file or standard output, the live view on a
+//! terminal, a progress bar otherwise.
+
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::Path;
+
+use super::args::Format;
+use super::error::CliError;
+use super::live::LiveView;
+use super::progress::{Hearing, hold_log};
+use super::subtitles::{Kind, Subtitles};
+use crate::alignatt::Millis;
+use crate::alignatt::units::join_words;
+use crate::cascade::{Event, EventKind};
+
+/// Which side of a segment is the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Source,
+    Target,
+}
+
+/// One place for results.
+trait Face {
+    fn show(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
+    /// After the last event of the last stream.
+    fn finish(&mut self, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// All faces of a run. The first write that fails is kept until [`Faces::check`].
+pub struct Faces {
+    out: Box<dyn Write>,
+    place: String,
+    face: Option<Box<dyn Face>>,
+    live: Option<LiveView>,
+    hearing: Hearing,
+    failed: Option<CliError>,
+}
+
+impl Faces {
+    /// Faces for a run that writes `format` to `output` or standard output. The live view takes the
+    /// terminal where text would go to it, or where nothing else does.
+    pub fn open(format: Format, output: Option<&Path>, side: Side, length: Option<Millis>) -> Result<Faces, CliError> {
+        let terminal = io::stdout().is_terminal();
+        let (out, place): (Box<dyn Write>, String) = match output {
+            Some(path) => {
+                let place = path.display().to_string();
+                let file = File::create(path).map_err(|e| CliError::write(&place, e))?;
+                (Box::new(BufWriter::new(file)), place)
+            }
+            None => (Box::new(io::stdout()), "standard output".to_owned()),
+        };
+        let watched = terminal && (output.is_some() || format == Format::Text);
+        let live = match watched {
+            true => Some(LiveView::open(side).map_err(|e| CliError::write("the terminal", e))?),
+            false => None,
+        };
+        if watched {
+            hold_log();
+        }
+        // With the live view on standard output, text waits until it has left the terminal.
+        let face = (!watched || output.is_some()).then(|| face_for(format, side));
+        // A bar would tear the lines that go to the same terminal.
+        let hearing = Hearing::new(length, !terminal);
+        Ok(Faces { out, place, face, live, hearing, failed: None })
+    }
+
+    /// Faces that write to `out`, for tests.
+    #[cfg(test)]
+    pub fn to(out: Box<dyn Write>, format: Format, side: Side) -> Faces {
+        let hearing = Hearing::new(None, false);
+        Faces { out, place: "a test".to_owned(), face: Some(face_for(format, side)), live: None, hearing, failed: None }
+    }
+
+    pub fn show(&mut self, event: &Event) {
+        if self.failed.is_some() {
+            return;
+        }
+        if let Some(face) = &mut self.face {
+            let written = face.show(event, &mut self.out).and_then(|()| self.out.flush());
+            self.failed = written.err().map(|e| CliError::write(&self.place, e));
+        }
+        if let Some(live) = &mut self.live {
+            let drawn = live.show(event);
+            self.failed = self.failed.take().or(drawn.err().map(|e| CliError::write("the terminal", e)));
+        }
+        match &event.kind {
+            EventKind::Progress(progress) => self.hearing.report(event.audio_ms, progress.rtf),
+            EventKind::Warning(warning) => tracing::warn!("{}", warning.message),
+            _ => {}
+        }
+    }
+
+    /// Draws the live view anew: the terminal may have another size.
+    pub fn tick(&mut self) {
+        if let Some(live) = &mut self.live {
+            let drawn = live.draw();
+            self.failed = self.failed.take().or(drawn.err().map(|e| CliError::write("the terminal", e)));
+        }
+    }
+
+    /// The first failure, if there was one.
+    pub fn check(&mut self) -> Result<(), CliError> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Completes the files and gives the terminal back; what the live view showed is printed.
+    pub fn finish(mut self) -> Result<(), CliError> {
+        self.check()?;
+        if let Some(face) = &mut self.face {
+            let written = face.finish(&mut self.out).and_then(|()| self.out.flush());
+            written.map_err(|e| CliError::write(&self.place, e))?;
+        }
+        if let Some(live) = self.live.take() {
+            live.close().map_err(|e| CliError::write("the terminal", e))?;
+        }
+        Ok(())
+    }
+}
+
+fn face_for(format: Format, side: Side) -> Box<dyn Face> {
+    match format {
+        Format::Text => Box::new(Lines { side }),
+        Format::Jsonl => Box::new(JsonLines),
+        Format::Srt => Box::new(Cues(Subtitles::new(Kind::Srt, side))),
+        Format::Vtt => Box::new(Cues(Subtitles::new(Kind::Vtt, side))),
+    }
+}
+
+/// The result's text, a line a closed segment.
+struct Lines {
+    side: Side,
+}
+
+impl Face for Lines {
+    fn show(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        match (&event.kind, self.side) {
+            (EventKind::Source(source), Side::Source) if source.closed && !source.committed.is_empty() => {
+                writeln!(out, "{}", join_words(source.committed.iter().map(|w| w.text.as_str())))
+            }
+            (EventKind::Target(target), Side::Target) if target.closed && !target.committed.is_empty() => {
+                writeln!(out, "{}", target.committed.as_str())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Every event, one JSON object a line.
+struct JsonLines;
+
+impl Face for JsonLines {
+    fn show(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, event).map_err(io::Error::from)?;
+        out.write_all(b"\n")
+    }
+}
+
+struct Cues(Subtitles);
+
+impl Face for Cues {
+    fn show(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        self.0.event(event);
+        out.write_all(self.0.take_text().as_bytes())
+    }
+
+    fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.0.finish();
+        out.write_all(self.0.take_text().as_bytes())
+    }
+}

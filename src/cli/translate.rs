@@ -1,0 +1,101 @@
+//! `alignatt translate` and `alignatt transcribe`.
+
+use super::args::{Format, StreamArgs, TranscribeArgs, TranslateArgs};
+use super::engines::{self, Loaded, Names, Translation, Wanted};
+use super::error::CliError;
+use super::faces::{Faces, Side};
+use super::progress::Loading;
+use super::sound::Origin;
+use super::{interrupt, session};
+use crate::alignatt::{Language, Millis, PolicyKind};
+use crate::cascade::Settings;
+use crate::cascade::event::Start;
+
+/// What the status line and the start event say of the demo pack.
+const DEMO: &str = "demo pack: proves the machine, not the quality of the real models";
+
+pub async fn translate(args: TranslateArgs) -> Result<(), CliError> {
+    let translation = Translation { to: args.to, model: args.mt.as_deref() };
+    run(&args.stream, Some((translation, args.policy))).await
+}
+
+pub async fn transcribe(args: TranscribeArgs) -> Result<(), CliError> {
+    run(&args.stream, None).await
+}
+
+async fn run(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind)>) -> Result<(), CliError> {
+    check(args)?;
+    // Every file is opened before any model loads: a wrong name shall not cost a minute.
+    let origins = args.files.iter().map(|name| Origin::open(name, args.raw));
+    let origins = origins.collect::<Result<Vec<_>, _>>().map_err(CliError::of)?;
+    let wanted = Wanted {
+        asr: args.speech.asr.as_deref(),
+        aligner: args.speech.aligner.as_deref(),
+        mt: translation.map(|(translation, _)| translation),
+        from: args.from,
+        device: &args.speech.device,
+    };
+    let Loaded { mut engines, names } = {
+        let mut loading = Loading::new();
+        engines::load(&wanted, &mut |what, done, total| loading.report(what, done, total)).await?
+    };
+    let settings = settings(args, translation);
+    let side = if translation.is_some() { Side::Target } else { Side::Source };
+    let mut sounds = origins.into_iter().map(|origin| origin.start(args.realtime)).peekable();
+    let length = sounds.peek().and_then(|sound| sound.length).filter(|_| args.files.len() == 1);
+    let mut faces = Faces::open(args.format, args.output.as_deref(), side, length)?;
+    interrupt::streaming(true);
+    let mut outcome = Ok(());
+    for sound in sounds {
+        outcome = session::play(engines.lent(), settings, start(args, &settings, &names), sound, &mut faces).await;
+        if outcome.is_err() {
+            break;
+        }
+    }
+    let finished = faces.finish();
+    interrupt::streaming(false);
+    outcome.and(finished)
+}
+
+fn check(args: &StreamArgs) -> Result<(), CliError> {
+    let several = args.files.len() > 1;
+    if several && matches!(args.format, Format::Srt | Format::Vtt) {
+        return Err(CliError::Usage("subtitles are made of one FILE at a time; run once for each".to_owned()));
+    }
+    if args.files.iter().filter(|name| *name == "-").count() > 1 {
+        return Err(CliError::Usage("standard input (`-`) can be read once only".to_owned()));
+    }
+    if args.raw && !args.files.iter().any(|name| name == "-") {
+        return Err(CliError::Usage("--raw is for standard input: give `-` as FILE".to_owned()));
+    }
+    Ok(())
+}
+
+fn settings(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind)>) -> Settings {
+    let target: Option<Language> = translation.map(|(translation, _)| translation.to);
+    let plain = Settings::new(args.from, target);
+    Settings {
+        chunk: Millis(args.chunk_ms),
+        longest_segment: plain.longest_segment.max(Millis(4 * args.chunk_ms)),
+        policy: translation.map_or(plain.policy, |(_, policy)| policy),
+        ..plain
+    }
+}
+
+fn start(args: &StreamArgs, settings: &Settings, names: &Names) -> Start {
+    let device = match names.demo {
+        true => format!("{}  [{DEMO}]", names.device),
+        false => names.device.clone(),
+    };
+    Start {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        source_language: args.from,
+        target_language: settings.target,
+        asr: names.asr.clone(),
+        aligner: names.aligner.clone(),
+        mt: names.mt.clone(),
+        device,
+        policy: settings.target.map(|_| settings.policy.to_string()),
+        chunk_ms: settings.chunk,
+    }
+}

@@ -1,0 +1,107 @@
+//! What adapters this machine has, and what each says of itself.
+
+use super::{Api, DeviceChoice};
+
+/// One adapter as its driver describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdapterReport {
+    /// How to ask for it: `vulkan:0`.
+    pub choice: DeviceChoice,
+    pub name: String,
+    pub driver: String,
+    pub kind: wgpu::DeviceType,
+    /// Largest single storage binding, bytes.
+    pub max_binding: u64,
+    /// Largest single buffer, bytes.
+    pub max_buffer: u64,
+    /// Invocations a workgroup may have.
+    pub max_invocations: u32,
+    /// Bytes of shared memory a workgroup may have.
+    pub max_shared: u32,
+    /// `shader-f16`, `subgroups (8..8)`, `timestamps`, as far as it has them.
+    pub features: Vec<String>,
+}
+
+impl AdapterReport {
+    /// A software rasteriser, which `auto` passes over: the CPU backend is faster.
+    pub fn is_software(&self) -> bool {
+        self.kind == wgpu::DeviceType::Cpu
+    }
+}
+
+/// An adapter together with the instance that keeps it alive.
+pub(super) struct Found {
+    pub report: AdapterReport,
+    pub instance: wgpu::Instance,
+    pub adapter: wgpu::Adapter,
+}
+
+/// Every adapter of every API of this platform, best first within `auto`'s order: discrete, integrated,
+/// virtual, other, software.
+pub async fn adapters() -> Vec<AdapterReport> {
+    find().await.into_iter().map(|found| found.report).collect()
+}
+
+pub(super) async fn find() -> Vec<Found> {
+    let mut all = Vec::new();
+    for api in Api::NATIVE {
+        all.extend(of(api).await);
+    }
+    all.sort_by_key(|found| rank(found.report.kind));
+    all
+}
+
+pub(super) async fn of(api: Api) -> Vec<Found> {
+    let backends = wgpu::Backends::from(api.wgpu());
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends,
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    });
+    let adapters = instance.enumerate_adapters(backends).await;
+    adapters
+        .into_iter()
+        .enumerate()
+        .map(|(index, adapter)| Found {
+            report: describe(DeviceChoice::Gpu { api, index }, &adapter),
+            instance: instance.clone(),
+            adapter,
+        })
+        .collect()
+}
+
+fn rank(kind: wgpu::DeviceType) -> u8 {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    }
+}
+
+fn describe(choice: DeviceChoice, adapter: &wgpu::Adapter) -> AdapterReport {
+    let info = adapter.get_info();
+    let limits = adapter.limits();
+    let has = adapter.features();
+    let mut features = Vec::new();
+    if has.contains(wgpu::Features::SHADER_F16) {
+        features.push("shader-f16".to_owned());
+    }
+    if has.contains(wgpu::Features::SUBGROUP) {
+        features.push(format!("subgroups {}..{}", info.subgroup_min_size, info.subgroup_max_size));
+    }
+    if has.contains(wgpu::Features::TIMESTAMP_QUERY) {
+        features.push("timestamps".to_owned());
+    }
+    AdapterReport {
+        choice,
+        name: info.name,
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        kind: info.device_type,
+        max_binding: limits.max_storage_buffer_binding_size,
+        max_buffer: limits.max_buffer_size,
+        max_invocations: limits.max_compute_invocations_per_workgroup,
+        max_shared: limits.max_compute_workgroup_storage_size,
+        features,
+    }
+}

@@ -1,0 +1,98 @@
+//! Known answers on the device: the ops of our own and the Burn ops that the models lean on, compared with
+//! the CPU backend on inputs that are not zero. A driver that miscompiles one is found before a model loads.
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+
+use crate::ops::{
+    attend::{Attend, Base, attend},
+    gated::{Act, gated},
+    matvec::{matvec, matvec_half, pack_half},
+    rms_norm::rms_norm,
+    rope::rope,
+};
+
+/// Largest difference accepted, for results of the order of one.
+const TOLERANCE: f32 = 2e-4;
+
+/// Err names the operation that came out wrong, and by how much.
+pub async fn self_test(device: &Device) -> Result<(), String> {
+    let expected = answers(&Device::flex());
+    let computed = answers(device);
+    for ((name, want), (_, got)) in expected.into_iter().zip(computed) {
+        let want = read(want).await?;
+        let got = read(got).await?;
+        if got.len() != want.len() {
+            return Err(format!("{name}: {} values instead of {}", got.len(), want.len()));
+        }
+        let worst = got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0.0, worse);
+        if worst > TOLERANCE || worst.is_nan() {
+            return Err(format!("{name} is off by {worst}"));
+        }
+        if want.iter().all(|w| *w == 0.0) {
+            return Err(format!("{name}: the test itself computes nothing"));
+        }
+    }
+    Ok(())
+}
+
+/// `f32::max` would drop a NaN.
+fn worse(a: f32, b: f32) -> f32 {
+    if b > a || b.is_nan() { b } else { a }
+}
+
+async fn read(tensor: Tensor<1>) -> Result<Vec<f32>, String> {
+    let data = tensor.into_data_async().await.map_err(|error| error.to_string())?;
+    Ok(data.iter::<f32>().collect())
+}
+
+fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
+    let x = matrix(device, 3, 52, 1);
+    let w = matrix(device, 7, 52, 2);
+    let halves: Vec<_> = values(7 * 52, 2).into_iter().map(half::f16::from_f32).collect();
+    let packed = Tensor::<2, Int>::from_data(TensorData::new(pack_half(&halves), [7, 26]), device);
+    let heads = |seed| Tensor::<3>::from_data(TensorData::new(values(3 * 4 * 8, seed), [3, 4, 8]), device);
+    let cache = |seed| Tensor::<3>::from_data(TensorData::new(values(90 * 2 * 8, seed), [90, 2, 8]), device);
+    let base = Base { row: 70, on_device: Tensor::from_ints([70], device) };
+    let window = |window| attend(heads(3), cache(4), cache(5), &base, Attend { scale: 1.0, window });
+    let assigned = cache(6).slice_assign([5..8, 0..2, 0..8], heads(7).narrow(1, 0, 2));
+    let picked = w.clone().select(0, Tensor::<1, Int>::from_ints([6, 0, 3], device));
+    let big = matrix(device, 40, 33, 8).matmul(matrix(device, 24, 33, 9).transpose());
+    let best = matrix(device, 5, 300, 10).argmax(1).float();
+    vec![
+        ("matvec", flat(matvec(x.clone(), w.clone()))),
+        ("matvec of f16", flat(matvec_half(x.clone(), packed))),
+        ("rms_norm", flat(rms_norm(x.clone(), matrix(device, 1, 52, 11).reshape([52]), 1e-6))),
+        ("rope", flat(rope(heads(3), matrix(device, 3, 4, 12), matrix(device, 3, 4, 13)))),
+        ("gated silu", flat(gated(x.clone() * 3.0, x.clone(), Act::Silu))),
+        ("gated gelu", flat(gated(x.clone() * 90.0, x.clone(), Act::GeluTanh) / 90.0)),
+        ("attention", flat(window(None))),
+        ("windowed attention", flat(window(Some(9)))),
+        ("slice_assign", flat(assigned)),
+        ("select", flat(picked)),
+        ("matmul", flat(big / 6.0)),
+        ("softmax", flat(activation::softmax(x, 1))),
+        ("argmax", flat(best)),
+    ]
+}
+
+fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    let len = tensor.shape().num_elements();
+    tensor.reshape([len])
+}
+
+fn matrix(device: &Device, rows: usize, columns: usize, seed: u32) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(values(rows * columns, seed), [rows, columns]), device)
+}
+
+/// Repeatable values in -1..1 without a zero among them.
+fn values(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
+    (0..len)
+        .map(|_| {
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            (state >> 8) as f32 / 8_388_608.0 - 1.0 + 1e-4
+        })
+        .collect()
+}

@@ -1,0 +1,227 @@
+//! The Gemma-4 text decoder, E2B and E4B kinds.
+//!
+//! ids [T] → x = E[ids]·√H; per-layer inputs ple [T, L, P] from a second table and a projection of x; L layers
+//! (sliding and full attention in a pattern, the last ones reading the keys and values of earlier owners);
+//! final RMSNorm; logits = 30·tanh(x Eᵀ / 30). (models, section 2)
+
+mod layer;
+pub mod prompt;
+pub mod translator;
+
+use burn::tensor::{Int, Tensor};
+
+use crate::checkpoint::GemmaNames;
+use crate::checkpoint::config::{Gemma4Config, LayerType};
+use crate::nn::{CachePlan, Embedding, LayerCache, Linear, LoadError, Loader, RmsNorm, Rope, RunError, Tap, join};
+use crate::ops::attend::Base;
+use layer::{Layer, Place};
+
+/// Rows taken through the layers at once.
+pub const PIECE: usize = 256;
+/// Positions that can be taken back whatever the sliding layers have dropped: a draft, the turn's end and an
+/// accepted prefix.
+pub const MARGIN: usize = 256;
+
+#[derive(Debug)]
+pub struct Gemma4 {
+    embed_tokens: Embedding,
+    embed_tokens_per_layer: Embedding,
+    per_layer_model_projection: Linear,
+    per_layer_projection_norm: RmsNorm,
+    layers: Vec<Layer>,
+    norm: RmsNorm,
+    rope_sliding: Rope,
+    rope_full: Rope,
+    config: Gemma4Config,
+    capacity: usize,
+}
+
+/// The keys and values of one sequence: a cache for every layer that owns any.
+#[derive(Debug)]
+pub struct Cache {
+    owners: Vec<LayerCache>,
+    capacity: usize,
+}
+
+/// Which rows the caller wants back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rows {
+    All,
+    /// Only the last: layers that own no keys then run for that row alone.
+    Last,
+}
+
+impl Cache {
+    /// Positions held.
+    pub fn end(&self) -> usize {
+        self.owners.first().map_or(0, LayerCache::end)
+    }
+
+    /// Forgets every position from `end` on. Where a sliding layer has dropped keys that are needed again,
+    /// everything is forgotten. → the positions that are left.
+    pub fn roll_back(&mut self, end: usize) -> usize {
+        if self.owners.iter().all(|owner| owner.can_roll_back(end)) {
+            for owner in &mut self.owners {
+                owner.roll_back(end).expect("every owner said that it can");
+            }
+            return end;
+        }
+        self.owners.iter_mut().for_each(LayerCache::clear);
+        0
+    }
+}
+
+impl Gemma4 {
+    /// Reads the text decoder of a checkpoint, alone or inside the multimodal release. `capacity`: positions of the
+    /// longest sequence.
+    pub async fn load(loader: &Loader<'_>, config: &Gemma4Config, capacity: usize) -> Result<Self, LoadError> {
+        let names = GemmaNames::detect(loader.weights)?;
+        let at = names.text_model;
+        let (h, p, n, eps) =
+            (config.hidden_size, config.hidden_size_per_layer_input, config.num_hidden_layers, config.rms_norm_eps);
+        let mut layers = Vec::with_capacity(n);
+        for layer in 0..n {
+            layers.push(Layer::load(loader, config, at, layer).await?);
+        }
+        let device = &loader.compute.device;
+        let rope = |kind| Rope::new(&frequencies(config, kind), capacity, device);
+        let ple = format!("{at}.embed_tokens_per_layer");
+        let model = Self {
+            embed_tokens: loader.embedding(&format!("{at}.embed_tokens"), config.vocab_size, h).await?,
+            embed_tokens_per_layer: loader.embedding(&ple, config.vocab_size_per_layer_input, n * p).await?,
+            per_layer_model_projection: loader
+                .linear(&format!("{at}.per_layer_model_projection"), n * p, h, false)
+                .await?,
+            per_layer_projection_norm: loader.rms_norm(&format!("{at}.per_layer_projection_norm"), p, eps).await?,
+            layers,
+            norm: loader.rms_norm(&format!("{at}.norm"), h, eps).await?,
+            rope_sliding: rope(LayerType::Sliding),
+            rope_full: rope(LayerType::Full),
+            config: config.clone(),
+            capacity,
+        };
+        names.ignore_shared_kv(config, loader.weights);
+        loader.weights.refuse_unused(names.skip)?;
+        Ok(model)
+    }
+
+    /// An empty cache.
+    pub fn cache(&self) -> Cache {
+        let plan = CachePlan { capacity: self.capacity, piece: PIECE, margin: MARGIN };
+        let device = self.rope_full.device();
+        let owner = |layer: &Layer| {
+            let own = layer.owns()?;
+            Some(LayerCache::new(plan, own.heads, own.dim, own.window, &device))
+        };
+        Cache { owners: self.layers.iter().filter_map(owner).collect(), capacity: self.capacity }
+    }
+
+    /// Appends `ids [T]` to `cache` → normed rows, [T, H] or [1, H].
+    pub fn forward(
+        &self,
+        ids: Tensor<1, Int>,
+        cache: &mut Cache,
+        rows: Rows,
+        tap: &mut Tap,
+    ) -> Result<Tensor<2>, RunError> {
+        let len = ids.dims()[0];
+        let needed = cache.end() + len;
+        if needed > cache.capacity {
+            return Err(RunError::TooLong { what: "this prompt with its draft", needed, capacity: cache.capacity });
+        }
+        let mut parts = Vec::new();
+        for from in (0..len).step_by(PIECE) {
+            let piece = ids.clone().narrow(0, from, PIECE.min(len - from));
+            let out = self.piece(piece, cache, rows, tap);
+            match rows {
+                Rows::All => parts.push(out),
+                Rows::Last => parts = vec![out],
+            }
+        }
+        Ok(join(parts))
+    }
+
+    fn piece(&self, ids: Tensor<1, Int>, cache: &mut Cache, rows: Rows, tap: &mut Tap) -> Tensor<2> {
+        let (from, len) = (cache.end(), ids.dims()[0]);
+        let mut x = self.embed_tokens.forward(ids.clone()) * (self.config.hidden_size as f32).sqrt();
+        tap.keep("embeds_scaled", None, &x);
+        let mut ple = self.per_layer_inputs(ids, x.clone(), tap);
+        for owner in &mut cache.owners {
+            owner.reserve(len);
+        }
+        let mut places = self.places(cache, from, len);
+        for (at, layer) in self.layers.iter().enumerate() {
+            if layer.owns().is_none() && rows == Rows::Last && x.dims()[0] > 1 {
+                // From here on nothing writes keys, so only the row that is wanted back needs to go on.
+                x = x.narrow(0, len - 1, 1);
+                ple = ple.narrow(0, len - 1, 1);
+                places = self.places(cache, from + len - 1, 1);
+            }
+            let place = &places[usize::from(layer.kind == LayerType::Full)];
+            let input = ple.clone().narrow(1, at, 1).squeeze_dim(1);
+            x = layer.forward(x, input, place, &mut cache.owners[layer.source], tap);
+            tap.keep("layer_out", Some(at), &x);
+        }
+        self.norm.forward(match rows {
+            Rows::Last if x.dims()[0] > 1 => x.narrow(0, len - 1, 1),
+            _ => x,
+        })
+    }
+
+    /// Where rows `from..from + len` stand, for sliding and for full layers.
+    fn places(&self, cache: &Cache, from: usize, len: usize) -> [Place; 2] {
+        let place = |kind: LayerType, rope: &Rope| {
+            let owners = self.layers.iter().filter(|layer| layer.owns().is_some());
+            let row = owners
+                .zip(&cache.owners)
+                .find(|(layer, _)| layer.kind == kind)
+                .map_or(0, |(_, owner)| owner.row(from));
+            let on_device = Tensor::from_ints([row as i32], &rope.device());
+            Place { rope: rope.at(from, len), base: Base { row, on_device } }
+        };
+        [place(LayerType::Sliding, &self.rope_sliding), place(LayerType::Full, &self.rope_full)]
+    }
+
+    /// ids [T], x0 [T, H] → [T, L, P].
+    fn per_layer_inputs(&self, ids: Tensor<1, Int>, x0: Tensor<2>, tap: &mut Tap) -> Tensor<3> {
+        let (h, p, l) =
+            (self.config.hidden_size, self.config.hidden_size_per_layer_input, self.config.num_hidden_layers);
+        let t = ids.dims()[0];
+        let token = self.embed_tokens_per_layer.forward(ids) * (p as f32).sqrt();
+        tap.keep("ple_token_scaled", None, &token);
+        let context = self.per_layer_model_projection.forward(x0) * (h as f32).powf(-0.5);
+        let context = self.per_layer_projection_norm.forward(context.reshape([t * l, p]));
+        let ple = (context.reshape([t, l, p]) + token.reshape([t, l, p])) * 0.5f32.sqrt();
+        tap.keep("ple_final", None, &ple);
+        ple
+    }
+
+    /// Normed rows [T, H] → logits [T, V].
+    pub fn logits(&self, x: Tensor<2>) -> Tensor<2> {
+        let logits = self.embed_tokens.logits(x);
+        match self.config.final_logit_softcapping {
+            Some(cap) => (logits / cap).tanh() * cap, // f64 scalars: Burn takes them for f32 tensors
+            None => logits,
+        }
+    }
+
+    pub fn config(&self) -> &Gemma4Config {
+        &self.config
+    }
+
+    /// Positions of the longest sequence.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+}
+
+/// The rotary frequencies of one kind of layer. "Proportional" ones are taken over the whole head though only a part
+/// of it turns.
+pub fn frequencies(config: &Gemma4Config, kind: LayerType) -> Vec<f32> {
+    let (rope, dim) = match kind {
+        LayerType::Sliding => (config.rope_parameters.sliding_attention, config.head_dim),
+        LayerType::Full => (config.rope_parameters.full_attention, config.global_head_dim),
+    };
+    let rotated = (rope.partial_rotary_factor * dim as f64 / 2.0) as usize;
+    Rope::frequencies(rope.rope_theta, dim, rotated)
+}

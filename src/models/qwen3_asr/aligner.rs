@@ -1,0 +1,100 @@
+//! Word times with Qwen3-ForcedAligner: one forward pass over sound and words, no generation.
+//!
+//! `<|audio_start|>` sound `<|audio_end|>` w₁ `<timestamp><timestamp>` w₂ ... : at every timestamp the class with
+//! the largest logit, times 80 ms, is a start or an end. (models, section 1.8)
+
+use burn::tensor::{Device, Tensor};
+
+use super::{audio_tower::AudioTower, decoder::Decoder, ids_on, load_parts, timestamps, words};
+use crate::audio::mel::{Mel, log_mel};
+use crate::checkpoint::chat::{AudioPrompt, aligner_prompt};
+use crate::checkpoint::config::{ModelConfig, Qwen3AlignerConfig};
+use crate::checkpoint::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
+use crate::gpu::Compute;
+use crate::nn::{Loader, Precision, RunError, Tap, greedy, join, read_ids};
+
+/// One word and when it was spoken, ms from the sound's first sample.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AlignedWord {
+    pub text: String,
+    pub start_ms: u64,
+    pub end_ms: u64,
+}
+
+#[derive(Debug)]
+pub struct ForcedAligner {
+    audio_tower: AudioTower,
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    /// ms a class.
+    segment_ms: u64,
+    device: Device,
+}
+
+impl ForcedAligner {
+    /// Reads the model of `files`, whose configuration has been read as `config`.
+    pub async fn load(
+        files: &Files,
+        config: &Qwen3AlignerConfig,
+        compute: &Compute,
+        precision: Precision,
+    ) -> Result<Self, CheckpointError> {
+        let weights = Weights::open(files).await?;
+        let loader = Loader { weights: &weights, compute, precision };
+        let names = QwenNames::detect(&ModelConfig::Qwen3Aligner(config.clone()), &weights)?;
+        let (audio_tower, decoder) =
+            load_parts(&loader, &names, &config.audio_config, &config.text_config, config.classify_num).await?;
+        let tokenizer = Tokenizer::open(files)?;
+        Ok(Self {
+            audio_tower,
+            decoder,
+            segment_ms: u64::from(config.timestamp_segment_time),
+            tokenizer,
+            device: compute.device.clone(),
+        })
+    }
+
+    /// Times of the words of `text` in `samples` (16 kHz mono): repaired, so they never run backwards. Words that
+    /// are punctuation only don't appear.
+    pub async fn align(&self, samples: &[f32], text: &str) -> Result<Vec<AlignedWord>, RunError> {
+        let words = words::split(text);
+        if words.is_empty() || samples.is_empty() {
+            return Ok(Vec::new());
+        }
+        let classes = self.classes(&log_mel(samples), &words).await?;
+        let stamps: Vec<i64> = classes.iter().map(|class| i64::from(*class) * self.segment_ms as i64).collect();
+        let repaired = timestamps::repair(&stamps);
+        let pairs = repaired.chunks_exact(2);
+        Ok(words
+            .into_iter()
+            .zip(pairs)
+            .map(|(text, pair)| AlignedWord { text, start_ms: pair[0].max(0) as u64, end_ms: pair[1].max(0) as u64 })
+            .collect())
+    }
+
+    /// The whole prompt for the sound and the words, and its embeddings, [S, H].
+    pub fn sequence(&self, mel: &Mel, words: &[String]) -> Result<(AudioPrompt, Tensor<2>), RunError> {
+        let audio = self.audio_tower.forward(mel, &mut Tap::off());
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let prompt = aligner_prompt(&self.tokenizer, audio.dims()[0], &words)?;
+        let embed = |ids: &[u32]| self.decoder.embed(ids_on(ids, &self.device));
+        let before = embed(&prompt.ids[..prompt.audio.start]);
+        let after = embed(&prompt.ids[prompt.audio.end..]);
+        Ok((prompt, join(vec![before, audio, after])))
+    }
+
+    /// x [S, H] → logits [S, classes].
+    pub fn logits(&self, x: Tensor<2>) -> Result<Tensor<2>, RunError> {
+        let hidden = self.decoder.forward(x, &mut self.decoder.cache(), &mut Tap::off())?;
+        Ok(self.decoder.logits(hidden))
+    }
+
+    /// The class at every timestamp: start and end of each word in turn.
+    pub async fn classes(&self, mel: &Mel, words: &[String]) -> Result<Vec<u32>, RunError> {
+        let (prompt, x) = self.sequence(mel, words)?;
+        let hidden = self.decoder.forward(x, &mut self.decoder.cache(), &mut Tap::off())?;
+        let columns: Vec<i32> = prompt.timestamps.iter().map(|at| *at as i32).collect();
+        let stamped = hidden.select(0, Tensor::from_ints(columns.as_slice(), &self.device));
+        read_ids(greedy(self.decoder.logits(stamped))).await
+    }
+}

@@ -1,0 +1,217 @@
+//! The audio tower of Qwen3-ASR: log-mel in, rows for the decoder out.
+//!
+//! mel [128, F] → chunks of 100 frames, each alone through three stride-2 convolutions → 13 rows a chunk
+//! + sinusoids that restart in every chunk → pre-LN layers with attention inside windows of
+//! 13 · n_window_infer/100 rows (8 s) → ln_post, proj1, GELU, proj2 → [T, output_dim].
+//!
+//! Rows: 13 a full chunk, h(h(h(n))) for a rest of n frames, h(n) = ⌊(n−1)/2⌋ + 1. Windows don't see one
+//! another, so the rows of a window whose frames are settled never change. (models, section 1.5)
+
+use burn::tensor::{Device, Tensor, TensorData, activation, module::conv2d, ops::ConvOptions};
+
+use crate::audio::mel::{MEL_BINS, Mel};
+use crate::checkpoint::config::AudioConfig;
+use crate::nn::{LayerNorm, Linear, LoadError, Loader, Tap, join};
+
+/// Frames of a chunk; the row count formula holds for this size only.
+pub const CHUNK: usize = 100;
+const ROWS_A_CHUNK: usize = 13;
+/// Chunks convolved at once, so that a long clip needs bounded memory.
+const BATCH: usize = 8;
+
+#[derive(Debug)]
+pub struct AudioTower {
+    conv2d1: Conv,
+    conv2d2: Conv,
+    conv2d3: Conv,
+    conv_out: Linear,
+    /// [13, d_model]
+    positions: Tensor<2>,
+    layers: Vec<Layer>,
+    ln_post: LayerNorm,
+    proj1: Linear,
+    proj2: Linear,
+    window_chunks: usize,
+    device: Device,
+}
+
+#[derive(Debug)]
+struct Conv {
+    weight: Tensor<4>,
+    bias: Tensor<1>,
+}
+
+#[derive(Debug)]
+struct Layer {
+    self_attn_layer_norm: LayerNorm,
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    out_proj: Linear,
+    final_layer_norm: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+    heads: usize,
+}
+
+/// Rows that `frames` mel frames become.
+pub fn rows_of(frames: usize) -> usize {
+    let half = |n: usize| (n - 1) / 2 + 1;
+    let rest = match frames % CHUNK {
+        0 => 0,
+        n => half(half(half(n))),
+    };
+    ROWS_A_CHUNK * (frames / CHUNK) + rest
+}
+
+impl AudioTower {
+    /// `prefix` is where the tower's tensors live; `proj1`, `proj2` the names of the two projections.
+    pub async fn load(
+        loader: &Loader<'_>,
+        config: &AudioConfig,
+        prefix: &str,
+        [proj1, proj2]: [&str; 2],
+    ) -> Result<Self, LoadError> {
+        const EPS: f64 = 1e-5;
+        let (d, c, ffn) = (config.d_model, config.downsample_hidden_size, config.encoder_ffn_dim);
+        let conv = async |name: &str, inputs: usize| -> Result<Conv, LoadError> {
+            let weight = loader.tensor(&format!("{prefix}.{name}.weight"), [c, inputs, 3, 3]).await?;
+            Ok(Conv { weight, bias: loader.tensor(&format!("{prefix}.{name}.bias"), [c]).await? })
+        };
+        let mut layers = Vec::with_capacity(config.encoder_layers);
+        for i in 0..config.encoder_layers {
+            let at = format!("{prefix}.layers.{i}.");
+            let attn = async |name: &str| loader.linear(&format!("{at}self_attn.{name}"), d, d, true).await;
+            layers.push(Layer {
+                self_attn_layer_norm: loader.layer_norm(&format!("{at}self_attn_layer_norm"), d, EPS).await?,
+                q_proj: attn("q_proj").await?,
+                k_proj: attn("k_proj").await?,
+                v_proj: attn("v_proj").await?,
+                out_proj: attn("out_proj").await?,
+                final_layer_norm: loader.layer_norm(&format!("{at}final_layer_norm"), d, EPS).await?,
+                fc1: loader.linear(&format!("{at}fc1"), ffn, d, true).await?,
+                fc2: loader.linear(&format!("{at}fc2"), d, ffn, true).await?,
+                heads: config.encoder_attention_heads,
+            });
+        }
+        // 128 mel bins halved three times.
+        let columns = c * (MEL_BINS / 8);
+        Ok(Self {
+            conv2d1: conv("conv2d1", 1).await?,
+            conv2d2: conv("conv2d2", c).await?,
+            conv2d3: conv("conv2d3", c).await?,
+            conv_out: loader.linear(&format!("{prefix}.conv_out"), d, columns, false).await?,
+            positions: sinusoids(d, &loader.compute.device),
+            layers,
+            ln_post: loader.layer_norm(&format!("{prefix}.ln_post"), d, EPS).await?,
+            proj1: loader.linear(proj1, d, d, true).await?,
+            proj2: loader.linear(proj2, config.output_dim, d, true).await?,
+            window_chunks: config.n_window_infer / CHUNK,
+            device: loader.compute.device.clone(),
+        })
+    }
+
+    /// Mel frames of one attention window.
+    pub fn window_frames(&self) -> usize {
+        self.window_chunks * CHUNK
+    }
+
+    /// `mel [128, F]`, F ≥ 1 → `[rows_of(F), output_dim]`. Windows are counted from the mel's first frame.
+    pub fn forward(&self, mel: &Mel, tap: &mut Tap) -> Tensor<2> {
+        let windows = (0..mel.frames)
+            .step_by(self.window_frames())
+            .map(|from| self.window(&mel.columns(from..mel.frames.min(from + self.window_frames())), tap))
+            .collect();
+        join(windows)
+    }
+
+    /// One window: `mel [128, F]`, 1 ≤ F ≤ `window_frames()` → `[rows_of(F), output_dim]`.
+    fn window(&self, mel: &Mel, tap: &mut Tap) -> Tensor<2> {
+        let mut x = self.convolve(mel, tap);
+        tap.keep("encoder_in", None, &x);
+        for (i, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(x, i, tap);
+            tap.keep("encoder_layer", Some(i), &x);
+        }
+        let x = self.ln_post.forward(x);
+        tap.keep("ln_post", None, &x);
+        let x = self.proj2.forward(activation::gelu(self.proj1.forward(x)));
+        tap.keep("audio_embeds", None, &x);
+        x
+    }
+
+    /// `mel [128, F]` → `[rows_of(F), d_model]`, positions added.
+    fn convolve(&self, mel: &Mel, tap: &mut Tap) -> Tensor<2> {
+        let chunks = mel.frames.div_ceil(CHUNK);
+        let parts = (0..chunks)
+            .step_by(BATCH)
+            .map(|from| self.convolve_chunks(mel, from..chunks.min(from + BATCH), tap))
+            .collect();
+        join(parts).narrow(0, 0, rows_of(mel.frames))
+    }
+
+    fn convolve_chunks(&self, mel: &Mel, chunks: std::ops::Range<usize>, tap: &mut Tap) -> Tensor<2> {
+        let count = chunks.len();
+        let mut padded = vec![0.0; count * MEL_BINS * CHUNK];
+        for (i, chunk) in chunks.enumerate() {
+            let frames = chunk * CHUNK..mel.frames.min((chunk + 1) * CHUNK);
+            for bin in 0..MEL_BINS {
+                let at = (i * MEL_BINS + bin) * CHUNK;
+                padded[at..at + frames.len()].copy_from_slice(&mel.bin(bin)[frames.clone()]);
+            }
+        }
+        let x = Tensor::<4>::from_data(TensorData::new(padded, [count, 1, MEL_BINS, CHUNK]), &self.device);
+        let x = self.conv2d1.forward(x);
+        tap.keep("conv2d1_gelu", None, &x);
+        let x = self.conv2d3.forward(self.conv2d2.forward(x));
+        tap.keep("conv2d3_gelu", None, &x);
+        let [_, c, f, t] = x.dims();
+        let x = x.permute([0, 3, 1, 2]).reshape([count * t, c * f]);
+        let x = self.conv_out.forward(x);
+        tap.keep("conv_out", None, &x);
+        x + self.positions.clone().repeat_dim(0, count)
+    }
+}
+
+impl Conv {
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let halve = ConvOptions::new([2, 2], [1, 1], [1, 1], 1);
+        activation::gelu(conv2d(x, self.weight.clone(), Some(self.bias.clone()), halve))
+    }
+}
+
+impl Layer {
+    /// x [S, d] of one window → [S, d].
+    fn forward(&self, x: Tensor<2>, at: usize, tap: &mut Tap) -> Tensor<2> {
+        let h = self.self_attn_layer_norm.forward(x.clone());
+        let x = x + self.attention(h, at, tap);
+        let h = self.final_layer_norm.forward(x.clone());
+        x + self.fc2.forward(activation::gelu(self.fc1.forward(h)))
+    }
+
+    /// Every row sees every other of its window.
+    fn attention(&self, x: Tensor<2>, at: usize, tap: &mut Tap) -> Tensor<2> {
+        let [s, d] = x.dims();
+        let head_dim = d / self.heads;
+        let heads = |y: Tensor<2>| y.reshape([s, self.heads, head_dim]).swap_dims(0, 1);
+        let q = heads(self.q_proj.forward(x.clone())) * (head_dim as f32).powf(-0.5);
+        let k = heads(self.k_proj.forward(x.clone()));
+        let v = heads(self.v_proj.forward(x));
+        let probs = activation::softmax(q.matmul(k.transpose()), 2);
+        tap.keep("enc_attn_probs", Some(at), &probs);
+        self.out_proj.forward(probs.matmul(v).swap_dims(0, 1).reshape([s, d]))
+    }
+}
+
+/// [13, d]: sines in the first half of the columns, cosines in the second.
+fn sinusoids(d: usize, device: &Device) -> Tensor<2> {
+    let half = d / 2;
+    let step = 10_000f64.ln() / (half - 1) as f64;
+    let mut values = Vec::with_capacity(ROWS_A_CHUNK * d);
+    for position in 0..ROWS_A_CHUNK {
+        let angle = |k: usize| position as f64 * (-(k as f64) * step).exp();
+        values.extend((0..half).map(|k| angle(k).sin() as f32));
+        values.extend((0..half).map(|k| angle(k).cos() as f32));
+    }
+    Tensor::from_data(TensorData::new(values, [ROWS_A_CHUNK, d]), device)
+}

@@ -1,0 +1,95 @@
+//! Qwen3-ASR and Qwen3-ForcedAligner: an audio tower whose rows stand in a Qwen3 decoder's prompt.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `audio_tower` | mel → rows |
+//! | `decoder` | rows and ids → logits, with its cache |
+//! | `recognizer` | sound → text, for a clip or a growing tail |
+//! | `aligner` | sound and text → word times |
+//! | `output`, `languages` | what the recogniser's text means |
+//! | `words`, `timestamps` | the aligner's words, and the repair of its times |
+
+pub mod aligner;
+pub mod audio_tower;
+pub mod decoder;
+pub mod languages;
+pub mod output;
+pub mod recognizer;
+pub mod timestamps;
+pub mod words;
+
+use burn::tensor::{Device, Int, Tensor};
+
+use crate::checkpoint::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
+use crate::checkpoint::config::{AudioConfig, ModelConfig, Qwen3AsrConfig, Qwen3TextConfig};
+use crate::gpu::Compute;
+use crate::nn::{Loader, Precision};
+use audio_tower::AudioTower;
+use decoder::Decoder;
+
+/// Positions of the recogniser's and the aligner's longest sequence: five minutes of sound with its text.
+const CAPACITY: usize = 6144;
+
+/// The recogniser's weights, tokenizer and end tokens. A [`recognizer::Recognizer`] is one use of it.
+#[derive(Debug)]
+pub struct Qwen3Asr {
+    pub audio_tower: AudioTower,
+    pub decoder: Decoder,
+    pub tokenizer: Tokenizer,
+    eos: Vec<u32>,
+    /// Tokens queued between two readbacks.
+    group_len: usize,
+    device: Device,
+}
+
+impl Qwen3Asr {
+    /// Reads the model of `files`, whose configuration has been read as `config`.
+    pub async fn load(
+        files: &Files,
+        config: &Qwen3AsrConfig,
+        compute: &Compute,
+        precision: Precision,
+    ) -> Result<Self, CheckpointError> {
+        let weights = Weights::open(files).await?;
+        let loader = Loader { weights: &weights, compute, precision };
+        let names = QwenNames::detect(&ModelConfig::Qwen3Asr(config.clone()), &weights)?;
+        let vocab = config.text_config.vocab_size;
+        let (audio_tower, decoder) =
+            load_parts(&loader, &names, &config.audio_config, &config.text_config, vocab).await?;
+        let tokenizer = Tokenizer::open(files)?;
+        Ok(Self {
+            audio_tower,
+            decoder,
+            tokenizer,
+            eos: config.eos_token_id.clone(),
+            // A readback costs a GPU the time of several tokens, and the CPU nothing.
+            group_len: if compute.is_gpu() { 8 } else { 1 },
+            device: compute.device.clone(),
+        })
+    }
+
+    fn ids(&self, ids: &[u32]) -> Tensor<1, Int> {
+        ids_on(ids, &self.device)
+    }
+}
+
+fn ids_on(ids: &[u32], device: &Device) -> Tensor<1, Int> {
+    let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+    Tensor::from_ints(ids.as_slice(), device)
+}
+
+/// The tower and the decoder by whichever of the two layouts the checkpoint has. `classes`: outputs of a head that
+/// isn't tied.
+async fn load_parts(
+    loader: &Loader<'_>,
+    names: &QwenNames,
+    audio: &AudioConfig,
+    text: &Qwen3TextConfig,
+    classes: usize,
+) -> Result<(AudioTower, Decoder), CheckpointError> {
+    let tower = AudioTower::load(loader, audio, names.audio_tower, [names.proj1, names.proj2]).await?;
+    let capacity = CAPACITY.min(text.max_position_embeddings);
+    let decoder = Decoder::load(loader, text, names.text_model, names.head.map(|head| (head, classes)), capacity).await?;
+    loader.weights.refuse_unused(names.skip)?;
+    Ok((tower, decoder))
+}

@@ -1,0 +1,114 @@
+//! From a checkpoint's tensors to layers on the device, a bounded piece at a time.
+//!
+//! At most [`UPLOAD`] bytes of a tensor are on the host at once, and no device tensor is larger than the
+//! adapter binds in one piece.
+
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::{Embedding, LayerNorm, Linear, Precision, RmsNorm, Weight};
+use crate::checkpoint::{CheckpointError, Weights};
+use crate::gpu::Compute;
+use crate::ops::matvec::pack_half;
+
+/// Bytes of f32 read, converted and uploaded at once.
+const UPLOAD: usize = 32 << 20;
+
+pub type LoadError = CheckpointError;
+
+/// Reads layers by the names of the checkpoint.
+pub struct Loader<'a> {
+    pub weights: &'a Weights,
+    pub compute: &'a Compute,
+    pub precision: Precision,
+}
+
+impl Loader<'_> {
+    /// A small tensor, whole, in f32.
+    pub async fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, LoadError> {
+        let values = self.weights.read_f32(name, &shape).await?;
+        Ok(Tensor::from_data(TensorData::new(values, shape), &self.compute.device))
+    }
+
+    /// The matrix `name [n, k]`, named in full.
+    pub async fn matrix(&self, name: &str, n: usize, k: usize) -> Result<Weight, LoadError> {
+        self.rows(name, [n, k], 0..n).await
+    }
+
+    /// `{name}.weight [n, k]` and, where `bias`, `{name}.bias [n]`.
+    pub async fn linear(&self, name: &str, n: usize, k: usize, bias: bool) -> Result<Linear, LoadError> {
+        let weight = self.matrix(&format!("{name}.weight"), n, k).await?;
+        let bias = match bias {
+            true => Some(self.tensor(&format!("{name}.bias"), [n]).await?),
+            false => None,
+        };
+        Ok(Linear { weight, bias })
+    }
+
+    /// The table `{name}.weight [v, h]`, in as many pieces as the device's binding limit asks for.
+    pub async fn embedding(&self, name: &str, v: usize, h: usize) -> Result<Embedding, LoadError> {
+        let row_bytes = h as u64 * self.bytes_each(h) as u64;
+        let rows = (self.compute.max_binding() / row_bytes).clamp(1, v as u64) as usize;
+        let name = format!("{name}.weight");
+        let mut pieces = Vec::new();
+        for from in (0..v).step_by(rows) {
+            pieces.push(self.rows(&name, [v, h], from..v.min(from + rows)).await?);
+        }
+        Ok(Embedding { pieces })
+    }
+
+    pub async fn rms_norm(&self, name: &str, size: usize, eps: f64) -> Result<RmsNorm, LoadError> {
+        Ok(RmsNorm::new(self.tensor(&format!("{name}.weight"), [size]).await?, eps))
+    }
+
+    pub async fn layer_norm(&self, name: &str, size: usize, eps: f64) -> Result<LayerNorm, LoadError> {
+        let weight = self.tensor(&format!("{name}.weight"), [size]).await?;
+        let bias = self.tensor(&format!("{name}.bias"), [size]).await?;
+        Ok(LayerNorm::new(weight, bias, eps))
+    }
+
+    /// Pairs can be packed only in rows of even length.
+    fn packed(&self, k: usize) -> bool {
+        self.precision == Precision::F16 && k.is_multiple_of(2)
+    }
+
+    fn bytes_each(&self, k: usize) -> usize {
+        if self.packed(k) { 2 } else { 4 }
+    }
+
+    /// Rows `range` of the matrix `name [n, k]`, assembled on the device from uploads of bounded size.
+    async fn rows(&self, name: &str, shape: [usize; 2], range: std::ops::Range<usize>) -> Result<Weight, LoadError> {
+        let [n, k] = shape;
+        let device = &self.compute.device;
+        let step = (UPLOAD / (4 * k)).max(1);
+        if self.packed(k) {
+            let read = async |rows: std::ops::Range<usize>| -> Result<Tensor<2, Int>, LoadError> {
+                let words = pack_half(&self.weights.read_rows_f16(name, &[n, k], rows.clone()).await?);
+                Ok(Tensor::from_data(TensorData::new(words, [rows.len(), k / 2]), device))
+            };
+            if range.len() <= step {
+                return Ok(Weight::Half(read(range).await?));
+            }
+            let mut whole = Tensor::<2, Int>::empty([range.len(), k / 2], device);
+            for from in range.clone().step_by(step) {
+                let part = read(from..range.end.min(from + step)).await?;
+                let at = from - range.start;
+                whole.inplace(|whole| whole.slice_assign([at..at + part.dims()[0]], part));
+            }
+            return Ok(Weight::Half(whole));
+        }
+        let read = async |rows: std::ops::Range<usize>| -> Result<Tensor<2>, LoadError> {
+            let values = self.weights.read_rows_f32(name, &[n, k], rows.clone()).await?;
+            Ok(Tensor::from_data(TensorData::new(values, [rows.len(), k]), device))
+        };
+        if range.len() <= step {
+            return Ok(Weight::Dense(read(range).await?));
+        }
+        let mut whole = Tensor::<2>::empty([range.len(), k], device);
+        for from in range.clone().step_by(step) {
+            let part = read(from..range.end.min(from + step)).await?;
+            let at = from - range.start;
+            whole.inplace(|whole| whole.slice_assign([at..at + part.dims()[0]], part));
+        }
+        Ok(Weight::Dense(whole))
+    }
+}

@@ -1,0 +1,58 @@
+//! What the models share: layers with the checkpoint's weights in them, the key/value cache, greedy choice.
+//! Knows nothing of which model it serves.
+
+mod embedding;
+mod kv_cache;
+mod linear;
+mod load;
+mod norm;
+mod rope;
+mod tap;
+mod weight;
+
+pub use embedding::Embedding;
+pub use kv_cache::{CachePlan, LayerCache, RollBack};
+pub use linear::Linear;
+pub use load::{LoadError, Loader};
+pub use norm::{LayerNorm, RmsNorm};
+pub use rope::Rope;
+pub use tap::Tap;
+pub use weight::{Precision, Weight};
+
+use burn::tensor::{Int, Tensor};
+
+/// Something failed while a model ran.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("the device failed while computing: {0}; start again, or use --device cpu if it comes back")]
+    Device(String),
+    #[error("{what} takes {needed} positions, the cache holds {capacity}; cut the input into shorter pieces")]
+    TooLong { what: &'static str, needed: usize, capacity: usize },
+    #[error(transparent)]
+    Checkpoint(#[from] LoadError),
+}
+
+impl From<burn::tensor::ExecutionError> for RunError {
+    fn from(error: burn::tensor::ExecutionError) -> Self {
+        RunError::Device(error.to_string())
+    }
+}
+
+/// Parts [Tᵢ, H], at least one, below one another.
+pub fn join(mut parts: Vec<Tensor<2>>) -> Tensor<2> {
+    match parts.len() {
+        1 => parts.remove(0),
+        _ => Tensor::cat(parts, 0),
+    }
+}
+
+/// The index of the largest logit of every row: `[T, V]` → `[T]`, on the device, without a readback.
+pub fn greedy(logits: Tensor<2>) -> Tensor<1, Int> {
+    logits.argmax(1).squeeze_dim(1)
+}
+
+/// Ids read back from the device.
+pub async fn read_ids(ids: Tensor<1, Int>) -> Result<Vec<u32>, RunError> {
+    let data = ids.into_data_async().await?;
+    Ok(data.iter::<i64>().map(|id| id as u32).collect())
+}

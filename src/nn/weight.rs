@@ -1,0 +1,51 @@
+//! One matrix of weights on the device, `[N, K]` as the checkpoint stores it, in one of several storages.
+
+use burn::tensor::{Int, Tensor};
+
+use crate::ops::matvec;
+
+/// How weights are kept on the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    #[default]
+    F32,
+    /// Two bytes a weight; accumulation stays in f32.
+    F16,
+}
+
+#[derive(Clone, Debug)]
+pub enum Weight {
+    /// [N, K] f32.
+    Dense(Tensor<2>),
+    /// [N, K/2], two f16 a word (see [`matvec::pack_half`]).
+    Half(Tensor<2, Int>),
+}
+
+impl Weight {
+    /// N.
+    pub fn rows(&self) -> usize {
+        match self {
+            Weight::Dense(w) => w.dims()[0],
+            Weight::Half(w) => w.dims()[0],
+        }
+    }
+
+    /// `x [T, K]` → `x Wᵀ [T, N]`. Up to [`matvec::MAX_ROWS`] rows by the op of our own, more by Burn's product.
+    pub fn product(&self, x: Tensor<2>) -> Tensor<2> {
+        let few = x.dims()[0] <= matvec::MAX_ROWS;
+        match self {
+            Weight::Dense(w) if few => matvec::matvec(x, w.clone()),
+            Weight::Dense(w) => x.matmul(w.clone().transpose()),
+            Weight::Half(w) if few => matvec::matvec_half(x, w.clone()),
+            Weight::Half(w) => x.matmul(matvec::unpack_half(w.clone()).transpose()),
+        }
+    }
+
+    /// The rows of `ids [T]`, which must be in range → `[T, K]` f32.
+    pub fn gather(&self, ids: Tensor<1, Int>) -> Tensor<2> {
+        match self {
+            Weight::Dense(w) => w.clone().select(0, ids),
+            Weight::Half(w) => matvec::unpack_half(w.clone().select(0, ids)),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Causal attention of a few new rows on a key/value cache, with grouped heads and an optional window.
+//!
+//! q     [T, Hq, D]     queries, after norm and RoPE                 f32
+//! k, v  [C, Hkv, D]    the cache, whole; rows past the last query's own are not read
+//! base  [1] Int        cache row of the first query's own key       (also known to the host)
+//! →     [T, Hq, D]
+//!
+//! Query t sees cache rows j with `j ≤ base + t`, and `j > base + t − window` in sliding layers. Query head h
+//! reads kv head h / (Hq/Hkv). Softmax in f32.
+
+use burn::backend::{Backend, Flex, backend_extension, tensor::{FloatTensor, IntTensor}};
+use burn::tensor::{DType, Int, Tensor, activation};
+use burn_wgpu::{CubeBackend, into_contiguous};
+
+use super::launch::{Shader, launch};
+
+/// What a layer's attention is made of besides its tensors.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attend {
+    pub scale: f32,
+    /// Keys a row sees, itself included; None in full layers.
+    pub window: Option<usize>,
+}
+
+/// Where the new rows stand in the cache, on the host and on the device.
+#[derive(Clone, Debug)]
+pub struct Base {
+    pub row: usize,
+    pub on_device: Tensor<1, Int>,
+}
+
+#[backend_extension(Cube, Flex)]
+pub trait AttendBackend: Backend {
+    fn attend(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        base: IntTensor<Self>,
+        row: usize,
+        op: Attend,
+    ) -> FloatTensor<Self>;
+}
+
+/// `q [T, Hq, D]` on `k`, `v [C, Hkv, D]` → `[T, Hq, D]`.
+pub fn attend(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, base: &Base, op: Attend) -> Tensor<3> {
+    debug_assert!(q.dims()[1].is_multiple_of(k.dims()[1]), "attend: q {:?}, k {:?}", q.dims(), k.dims());
+    debug_assert!(base.row + q.dims()[0] <= k.dims()[0], "attend: {} + {:?} past {:?}", base.row, q.dims(), k.dims());
+    Tensor::from_dispatch(<burn::backend::Dispatch as AttendBackend>::attend(
+        q.into_dispatch(),
+        k.into_dispatch(),
+        v.into_dispatch(),
+        base.on_device.clone().into_dispatch(),
+        base.row,
+        op,
+    ))
+}
+
+impl AttendBackend for Flex {
+    fn attend(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        _base: IntTensor<Self>,
+        row: usize,
+        op: Attend,
+    ) -> FloatTensor<Self> {
+        let q = Tensor::<3>::from_primitive::<Flex>(q);
+        let [t, heads, d] = q.dims();
+        let first = op.window.map_or(0, |window| (row + 1).saturating_sub(window));
+        let seen = row + t - first;
+        let keep = |cache: FloatTensor<Flex>| Tensor::<3>::from_primitive::<Flex>(cache).narrow(0, first, seen);
+        let (k, v) = (keep(k), keep(v));
+        let kv_heads = k.dims()[1];
+        let group = heads / kv_heads;
+
+        // One product a kv head: its group's queries stand below one another. [Hkv, G*T, D] x [Hkv, D, S]
+        let q = q.reshape([t, kv_heads, group, d]).permute([1, 2, 0, 3]).reshape([kv_heads, group * t, d]);
+        let scores = q.matmul(k.permute([1, 2, 0])) * op.scale;
+        let scores = scores.reshape([kv_heads * group, t, seen]) + mask(t, seen, row - first, op.window, &v.device());
+        let probs = activation::softmax(scores, 2).reshape([kv_heads, group * t, seen]);
+        let out = probs.matmul(v.permute([1, 0, 2])).reshape([kv_heads, group, t, d]);
+        super::primitive(out.permute([2, 0, 1, 3]).reshape([t, heads, d]))
+    }
+}
+
+/// [1, T, S]: 0 where query t sees column j, else a large negative number.
+fn mask(t: usize, seen: usize, base: usize, window: Option<usize>, device: &burn::tensor::Device) -> Tensor<3> {
+    let visible = |row: usize, j: usize| j <= base + row && window.is_none_or(|window| j + window > base + row);
+    let values: Vec<f32> = (0..t)
+        .flat_map(|row| (0..seen).map(move |j| if visible(row, j) { 0.0 } else { -1e30 }))
+        .collect();
+    Tensor::from_data(burn::tensor::TensorData::new(values, [1, t, seen]), device)
+}
+
+impl AttendBackend for CubeBackend {
+    fn attend(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        base: IntTensor<Self>,
+        _row: usize,
+        op: Attend,
+    ) -> FloatTensor<Self> {
+        let (q, k, v) = (into_contiguous(q), into_contiguous(k), into_contiguous(v));
+        let [t, heads, d] = [q.meta.shape()[0], q.meta.shape()[1], q.meta.shape()[2]];
+        let kv_heads = k.meta.shape()[1];
+        let shader = Shader {
+            name: "attend",
+            text: include_str!("../../shaders/attend.wgsl"),
+            constants: vec![
+                ("heads", heads.to_string()),
+                ("kv_heads", kv_heads.to_string()),
+                ("d", d.to_string()),
+                ("per_lane", d.div_ceil(64).to_string()),
+                ("scale", format!("{:e}", op.scale)),
+                ("window", op.window.unwrap_or(0x7fff_ffff).to_string()),
+            ],
+        };
+        let grid = [heads as u32, t as u32, 1];
+        launch(shader, 64, grid, &[&q, &k, &v, &base], [t, heads, d].into(), DType::F32)
+    }
+}

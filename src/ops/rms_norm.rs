@@ -1,0 +1,50 @@
+//! RMSNorm: `y = x · (mean(x²) + eps)^-½ · w`, in f32, row by row.
+//!
+//! x [R, H], w [H] → [R, H]. Gemma-4 and Qwen3 both multiply by `w`, not `1 + w`. Source: specs of the
+//! models (ARCHITECTURE.md, models); eps is part of the checkpoint's config.
+
+use burn::backend::{Backend, Flex, backend_extension, tensor::FloatTensor};
+use burn::tensor::{DType, Tensor};
+use burn_wgpu::{CubeBackend, into_contiguous};
+
+use super::launch::{Shader, grid_2d, launch};
+
+#[backend_extension(Cube, Flex)]
+pub trait RmsNormBackend: Backend {
+    fn rms_norm(x: FloatTensor<Self>, w: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
+}
+
+/// `x [R, H]`, `w [H]` → `[R, H]`.
+pub fn rms_norm(x: Tensor<2>, w: Tensor<1>, eps: f64) -> Tensor<2> {
+    debug_assert_eq!(x.dims()[1], w.dims()[0], "rms_norm: x {:?}, w {:?}", x.dims(), w.dims());
+    let (x, w) = (x.into_dispatch(), w.into_dispatch());
+    Tensor::from_dispatch(<burn::backend::Dispatch as RmsNormBackend>::rms_norm(x, w, eps))
+}
+
+impl RmsNormBackend for Flex {
+    fn rms_norm(x: FloatTensor<Self>, w: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
+        let (x, w) = (Tensor::<2>::from_primitive::<Flex>(x), Tensor::<1>::from_primitive::<Flex>(w));
+        let scale = (x.clone().square().mean_dim(1) + eps).sqrt().recip();
+        super::primitive(x * scale * w.unsqueeze())
+    }
+}
+
+impl RmsNormBackend for CubeBackend {
+    fn rms_norm(x: FloatTensor<Self>, w: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
+        let (x, w) = (into_contiguous(x), into_contiguous(w));
+        let [r, h] = [x.meta.shape()[0], x.meta.shape()[1]];
+        let shader = Shader {
+            name: "rms_norm",
+            text: include_str!("../../shaders/rms_norm.wgsl"),
+            constants: vec![("h", h.to_string()), ("eps", format!("{eps:e}"))],
+        };
+        launch(shader, 64, row_grid(r), &[&x, &w], [r, h].into(), DType::F32)
+    }
+}
+
+/// A grid with exactly one workgroup a row; `r` is bounded by prefill piece times heads.
+fn row_grid(r: usize) -> [u32; 3] {
+    let [x, y] = grid_2d(r);
+    assert!(y == 1, "rms_norm: {r} rows are more than one launch takes");
+    [x, y, 1]
+}

@@ -1,0 +1,51 @@
+//! Rotary position embedding, split-half (`rotate_half`).
+//!
+//! x    [T, N, D]    heads of one projection                       f32
+//! cos  [T, D/2]     one row a position; 1 where nothing rotates   f32
+//! sin  [T, D/2]                                                   f32
+//! →    [T, N, D]    (a, b) → (a cos − b sin, b cos + a sin) for a = x[i], b = x[i + D/2]
+
+use burn::backend::{Backend, Flex, backend_extension, tensor::FloatTensor};
+use burn::tensor::{DType, Tensor};
+use burn_wgpu::{CubeBackend, into_contiguous};
+
+use super::launch::{Shader, launch};
+
+#[backend_extension(Cube, Flex)]
+pub trait RopeBackend: Backend {
+    fn rope(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+/// `x [T, N, D]`, `cos` and `sin [T, D/2]` → `[T, N, D]`.
+pub fn rope(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
+    debug_assert_eq!([x.dims()[0], x.dims()[2]], [cos.dims()[0], 2 * cos.dims()[1]], "rope: x {:?}", x.dims());
+    let (x, cos, sin) = (x.into_dispatch(), cos.into_dispatch(), sin.into_dispatch());
+    Tensor::from_dispatch(<burn::backend::Dispatch as RopeBackend>::rope(x, cos, sin))
+}
+
+impl RopeBackend for Flex {
+    fn rope(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
+        let x = Tensor::<3>::from_primitive::<Flex>(x);
+        let cos = Tensor::<2>::from_primitive::<Flex>(cos).unsqueeze_dim::<3>(1);
+        let sin = Tensor::<2>::from_primitive::<Flex>(sin).unsqueeze_dim::<3>(1);
+        let half = x.dims()[2] / 2;
+        let (a, b) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));
+        let turned_a = a.clone() * cos.clone() - b.clone() * sin.clone();
+        let turned_b = b * cos + a * sin;
+        super::primitive(Tensor::cat(vec![turned_a, turned_b], 2))
+    }
+}
+
+impl RopeBackend for CubeBackend {
+    fn rope(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (x, cos, sin) = (into_contiguous(x), into_contiguous(cos), into_contiguous(sin));
+        let [t, n, d] = [x.meta.shape()[0], x.meta.shape()[1], x.meta.shape()[2]];
+        let shader = Shader {
+            name: "rope",
+            text: include_str!("../../shaders/rope.wgsl"),
+            constants: vec![("half", (d / 2).to_string())],
+        };
+        let grid = [(d / 2).div_ceil(64) as u32, n as u32, t as u32];
+        launch(shader, 64, grid, &[&x, &cos, &sin], [t, n, d].into(), DType::F32)
+    }
+}

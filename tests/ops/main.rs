@@ -1,0 +1,189 @@
+//! Every op's WGSL against its plain-Burn definition, over random shapes, on every adapter.
+//!
+//! Inputs are checked to be non-zero, memory that must not be read holds NaN, and inputs also come as
+//! non-contiguous views.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use alignatt::ops::{
+    attend::{Attend, Base, attend},
+    gated::{Act, gated},
+    kv_store::kv_store,
+    matvec::{MAX_ROWS, matvec, matvec_half, pack_half, unpack_half},
+    rms_norm::rms_norm,
+    rope::rope,
+};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use common::{Dice, devices};
+
+const SHAPES: usize = 24;
+
+/// One tensor's worth of values, to be put on either device.
+#[derive(Clone)]
+struct Values<const D: usize> {
+    values: Vec<f32>,
+    shape: [usize; D],
+}
+
+impl<const D: usize> Values<D> {
+    fn random(dice: &mut Dice, shape: [usize; D]) -> Self {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|_| dice.unit()).collect();
+        assert!(values.iter().any(|v| *v != 0.0), "the inputs must not be zero");
+        Self { values, shape }
+    }
+
+    fn on(&self, device: &Device) -> Tensor<D> {
+        Tensor::from_data(TensorData::new(self.values.clone(), self.shape), device)
+    }
+
+    /// The same tensor as a view of a larger one: the last two dimensions swapped in memory.
+    fn view_on(&self, device: &Device) -> Tensor<D> {
+        let swapped = self.on(device).swap_dims(D - 2, D - 1);
+        let len = swapped.shape().num_elements();
+        let memory = swapped.clone().reshape([len]).reshape(swapped.shape().dims::<D>());
+        memory.swap_dims(D - 2, D - 1)
+    }
+}
+
+fn vec<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().iter().collect()
+}
+
+fn close(what: &str, got: Vec<f32>, want: Vec<f32>) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    assert!(want.iter().any(|v| *v != 0.0), "{what}: the definition computes nothing");
+    for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+        assert!((g - w).abs() <= 2e-5 * w.abs().max(1.0), "{what}: value {i} is {g}, not {w}");
+    }
+}
+
+/// Runs `check(dice, cpu, gpu, name)` for many shapes on every adapter.
+fn on_adapters(seed: u64, check: impl Fn(&mut Dice, &Device, &Device, &str)) {
+    let cpu = Device::flex();
+    for compute in pollster::block_on(devices()).iter().filter(|compute| compute.is_gpu()) {
+        let mut dice = Dice(seed);
+        for _ in 0..SHAPES {
+            check(&mut dice, &cpu, &compute.device, &compute.name);
+        }
+        compute.check().unwrap();
+    }
+}
+
+#[test]
+fn matvec_equals_its_definition() {
+    on_adapters(1, |dice, cpu, gpu, name| {
+        let (t, k, n) = (1 + dice.below(MAX_ROWS), 1 + dice.below(300), 1 + dice.below(90));
+        let (x, w) = (Values::random(dice, [t, k]), Values::random(dice, [n, k]));
+        let what = format!("{name}: matvec {t}x{k} by {n}");
+        let want = vec(matvec(x.on(cpu), w.on(cpu)));
+        close(&what, vec(matvec(x.on(gpu), w.on(gpu))), want.clone());
+        close(&format!("{what}, views"), vec(matvec(x.view_on(gpu), w.view_on(gpu))), want);
+    });
+}
+
+#[test]
+fn matvec_of_halves_equals_its_definition() {
+    on_adapters(2, |dice, cpu, gpu, name| {
+        let (t, k, n) = (1 + dice.below(MAX_ROWS), 2 + 2 * dice.below(150), 1 + dice.below(90));
+        let x = Values::random(dice, [t, k]);
+        let halves: Vec<_> = (0..n * k).map(|_| half::f16::from_f32(dice.unit())).collect();
+        let words = |device| Tensor::<2, Int>::from_data(TensorData::new(pack_half(&halves), [n, k / 2]), device);
+        let what = format!("{name}: matvec_half {t}x{k} by {n}");
+        close(&what, vec(matvec_half(x.on(gpu), words(gpu))), vec(matvec_half(x.on(cpu), words(cpu))));
+    });
+}
+
+#[test]
+fn unpack_half_is_exact_on_every_bit_pattern() {
+    // All finite f16 values, signed zeros and subnormals among them.
+    let halves: Vec<_> = (0..=u16::MAX).map(half::f16::from_bits).filter(|v| v.is_finite()).collect();
+    let want: Vec<f32> = halves.iter().map(|v| v.to_f32()).collect();
+    for compute in pollster::block_on(devices()) {
+        let words = pack_half(&halves);
+        let data = TensorData::new(words.clone(), [31, words.len() / 31]);
+        let got = vec(unpack_half(Tensor::<2, Int>::from_data(data, &compute.device)));
+        let wrong = got.iter().zip(&want).position(|(g, w)| g != w);
+        assert_eq!(wrong.map(|at| (got[at], want[at])), None, "{}", compute.name);
+    }
+}
+
+#[test]
+fn rms_norm_equals_its_definition() {
+    on_adapters(3, |dice, cpu, gpu, name| {
+        let (r, h) = (1 + dice.below(40), 1 + dice.below(300));
+        let (x, w) = (Values::random(dice, [r, h]), Values::random(dice, [h]));
+        let want = vec(rms_norm(x.on(cpu), w.on(cpu), 1e-6));
+        close(&format!("{name}: rms_norm {r}x{h}"), vec(rms_norm(x.on(gpu), w.on(gpu), 1e-6)), want.clone());
+        close(&format!("{name}: rms_norm {r}x{h}, view"), vec(rms_norm(x.view_on(gpu), w.on(gpu), 1e-6)), want);
+    });
+}
+
+#[test]
+fn rope_equals_its_definition() {
+    on_adapters(4, |dice, cpu, gpu, name| {
+        let (t, n, half) = (1 + dice.below(20), 1 + dice.below(9), 1 + dice.below(140));
+        let x = Values::random(dice, [t, n, 2 * half]);
+        let (cos, sin) = (Values::random(dice, [t, half]), Values::random(dice, [t, half]));
+        let want = vec(rope(x.on(cpu), cos.on(cpu), sin.on(cpu)));
+        let what = format!("{name}: rope {t}x{n}x{}", 2 * half);
+        close(&what, vec(rope(x.on(gpu), cos.on(gpu), sin.on(gpu))), want.clone());
+        close(&format!("{what}, view"), vec(rope(x.view_on(gpu), cos.on(gpu), sin.on(gpu))), want);
+    });
+}
+
+#[test]
+fn gated_equals_its_definition() {
+    on_adapters(5, |dice, cpu, gpu, name| {
+        let (t, i) = (1 + dice.below(20), 1 + dice.below(300));
+        let (mut gate, up) = (Values::random(dice, [t, i]), Values::random(dice, [t, i]));
+        gate.values.iter_mut().for_each(|v| *v *= 40.0); // far into both saturations
+        for act in [Act::Silu, Act::GeluTanh] {
+            let want = vec(gated(gate.on(cpu), up.on(cpu), act));
+            let what = format!("{name}: {act:?} {t}x{i}");
+            close(&what, vec(gated(gate.on(gpu), up.on(gpu), act)), want.clone());
+            close(&format!("{what}, views"), vec(gated(gate.view_on(gpu), up.view_on(gpu), act)), want);
+        }
+    });
+}
+
+#[test]
+fn attend_equals_its_definition_and_reads_nothing_else() {
+    on_adapters(6, |dice, cpu, gpu, name| {
+        let (kv, group, d) = (1 + dice.below(3), 1 + dice.below(4), 1 + dice.below(140));
+        let (t, before, after) = (1 + dice.below(20), dice.below(200), dice.below(9));
+        let window = [None, Some(1 + dice.below(40)), Some(1 + dice.below(300))][dice.below(3)];
+        let rows = before + t + after;
+        let q = Values::random(dice, [t, kv * group, d]);
+        let (mut k, mut v) = (Values::random(dice, [rows, kv, d]), Values::random(dice, [rows, kv, d]));
+        // Rows no query may see: those after the last one, and those the window has passed.
+        let hidden = window.map_or(0, |window| (before + 1).saturating_sub(window));
+        for cache in [&mut k, &mut v] {
+            cache.values[..hidden * kv * d].fill(f32::NAN);
+            cache.values[(before + t) * kv * d..].fill(f32::NAN);
+        }
+        let run = |device: &Device| {
+            let base = Base { row: before, on_device: Tensor::from_ints([before as i32], device) };
+            vec(attend(q.on(device), k.on(device), v.on(device), &base, Attend { scale: 0.7, window }))
+        };
+        let what = format!("{name}: attend {t}x{}x{d} on {kv} heads after {before}, window {window:?}", kv * group);
+        close(&what, run(gpu), run(cpu));
+    });
+}
+
+#[test]
+fn kv_store_writes_its_rows_and_no_other() {
+    on_adapters(7, |dice, cpu, gpu, name| {
+        let (kv, d, t) = (1 + dice.below(3), 1 + dice.below(140), 1 + dice.below(20));
+        let (before, after) = (dice.below(50), dice.below(9));
+        let cache = Values::random(dice, [before + t + after, kv, d]);
+        let fresh = Values::random(dice, [t, kv, d]);
+        let run = |device: &Device, fresh: Tensor<3>| {
+            let base = Base { row: before, on_device: Tensor::from_ints([before as i32], device) };
+            vec(kv_store(cache.on(device), fresh, &base))
+        };
+        let want = run(cpu, fresh.on(cpu));
+        close(&format!("{name}: kv_store {t} at {before}"), run(gpu, fresh.on(gpu)), want.clone());
+        close(&format!("{name}: kv_store {t} at {before}, view"), run(gpu, fresh.view_on(gpu)), want);
+    });
+}

@@ -1,0 +1,37 @@
+//! Qwen3-ForcedAligner: logits at every position, classes, and word times through words and repair.
+
+use alignatt::audio::mel::log_mel;
+use alignatt::checkpoint::{Files, config::ModelConfig};
+use alignatt::gpu::Compute;
+use alignatt::models::qwen3_asr::{aligner::ForcedAligner, words};
+use alignatt::nn::Precision;
+
+use crate::asr::wav;
+use crate::golden::Golden;
+
+const TOLERANCE: f32 = 1e-4;
+
+pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
+    let ModelConfig::Qwen3Aligner(config) = config else { panic!("{config:?}") };
+    let model = ForcedAligner::load(files, config, compute, Precision::F32).await.unwrap();
+    let golden = Golden::open(files, &compute.name);
+    let report = files.json("report.json", 1 << 20).unwrap();
+    let text = report["text"].as_str().unwrap();
+    let samples = wav(files, "clip");
+
+    let words = words::split(text);
+    let (prompt, x) = model.sequence(&log_mel(&samples), &words).unwrap();
+    assert_eq!(prompt.ids, golden.ids("input_ids"), "{}", golden.label());
+    let logits: Vec<f32> = model.logits(x).unwrap().into_data_async().await.unwrap().iter().collect();
+    golden.close("logits", &logits, TOLERANCE);
+    golden.same("timestamp_argmax", &model.classes(&log_mel(&samples), &words).await.unwrap());
+
+    let words = model.align(&samples, text).await.unwrap();
+    let want: Vec<_> = report["items"].as_array().unwrap().iter().map(|item| {
+        let ms = |key: &str| (item[key].as_f64().unwrap() * 1000.0).round() as u64;
+        (item["text"].as_str().unwrap().to_owned(), ms("start_time"), ms("end_time"))
+    }).collect();
+    let got: Vec<_> = words.into_iter().map(|word| (word.text, word.start_ms, word.end_ms)).collect();
+    assert_eq!(got, want, "{}", golden.label());
+    golden.finish();
+}

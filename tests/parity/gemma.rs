@@ -1,0 +1,149 @@
+//! Gemma-4: every stage, greedy ids, cached = uncached, pieces = one, rollback = never there, past the window.
+
+use std::sync::Arc;
+
+use alignatt::checkpoint::{Files, Weights, config::{Gemma4Config, Gemma4Layer, LayerType, ModelConfig}};
+use alignatt::gpu::Compute;
+use alignatt::models::gemma4::{Gemma4, Rows, frequencies, translator::Translator};
+use alignatt::nn::{Loader, Precision, Rope, Tap};
+use burn::tensor::{Int, Tensor};
+
+use crate::common::Dice;
+use crate::golden::{Golden, by_name, heads_first, probabilities};
+
+const TOLERANCE: f32 = 1e-3;
+
+async fn load(files: &Files, config: &Gemma4Config, compute: &Compute, precision: Precision) -> Gemma4 {
+    let weights = Weights::open(files).await.unwrap();
+    let loader = Loader { weights: &weights, compute, precision };
+    Gemma4::load(&loader, config, 1024).await.unwrap()
+}
+
+fn unwrap(config: &ModelConfig) -> &Gemma4Config {
+    match config {
+        ModelConfig::Gemma4(config) => config,
+        other => panic!("{other:?}"),
+    }
+}
+
+pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
+    let config = unwrap(config);
+    let model = Arc::new(load(files, config, compute, Precision::F32).await);
+    let golden = Golden::open(files, &compute.name);
+    let device = &compute.device;
+    let tensor = |ids: &[u32]| {
+        let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+        Tensor::<1, Int>::from_ints(ids.as_slice(), device)
+    };
+    let all = golden.ids("all_ids");
+    let prompt = golden.ids("input_ids");
+    let (rows, v) = (all.len(), config.vocab_size);
+
+    // One pass over everything.
+    let mut tap = Tap::on();
+    let hidden = model.forward(tensor(&all), &mut model.cache(), Rows::All, &mut tap).unwrap();
+    let logits = model.logits(hidden);
+    tap.keep("logits", None, &logits);
+    let kept = by_name(tap.read().await.unwrap());
+    let mut turned = std::collections::BTreeMap::new();
+    for (name, values) in kept {
+        let layer = name.split('.').nth(1).and_then(|layer| layer.parse::<usize>().ok());
+        let values = match (name.split('.').next(), layer) {
+            (Some("q_post_rope"), Some(layer)) => {
+                heads_first(&values, config.num_attention_heads, config.layers[layer].head_dim)
+            }
+            (Some("k_post_rope" | "v_normed"), Some(layer)) => {
+                heads_first(&values, config.layers[layer].num_key_value_heads, config.layers[layer].head_dim)
+            }
+            _ => values,
+        };
+        if golden.has(&name) {
+            golden.close(&name, &values, TOLERANCE);
+        }
+        turned.insert(name, values);
+    }
+    let full = &turned["logits"];
+
+    for head in golden.ints("selected_heads").chunks_exact(2) {
+        let (layer, head) = (head[0] as usize, head[1] as usize);
+        let Gemma4Layer { layer_type, head_dim: dim, num_key_value_heads, kv_source, .. } = config.layers[layer];
+        let group = config.num_attention_heads / num_key_value_heads;
+        let one = rows * dim;
+        let q = &turned[&format!("q_post_rope.{layer}")][head * one..][..one];
+        let k = &turned[&format!("k_post_rope.{kv_source}")][head / group * one..][..one];
+        let window = (layer_type == LayerType::Sliding).then_some(config.sliding_window);
+        golden.close(&format!("probs.{layer}.{head}"), &probabilities(q, k, dim, 1.0, window), TOLERANCE);
+    }
+    for kind in [LayerType::Sliding, LayerType::Full] {
+        let rope = Rope::new(&frequencies(config, kind), rows, device);
+        let name = match kind {
+            LayerType::Sliding => "sliding_attention",
+            LayerType::Full => "full_attention",
+        };
+        let (cos, sin) = rope.tables();
+        for (part, table) in [("cos", cos), ("sin", sin)] {
+            // The reference stores every frequency twice, once for each half.
+            let whole = Tensor::cat(vec![table.clone(), table], 1).into_data_async().await.unwrap();
+            golden.close(&format!("rope.{name}.{part}"), &whole.iter::<f32>().collect::<Vec<_>>(), TOLERANCE);
+        }
+    }
+
+    // Greedy: logits step by step, and the translator's own loop.
+    let greedy = golden.ids("greedy_ids");
+    golden.close("greedy_step_logits", &full[(prompt.len() - 1) * v..(rows - 1) * v], TOLERANCE);
+    for group in [1, 5] {
+        let mut translator = Translator::new(model.clone(), Vec::new(), group, device.clone());
+        let draft = translator.draft(&prompt, greedy.len()).await.unwrap();
+        assert_eq!(draft.ids, greedy, "{} in groups of {group}", golden.label());
+        // Again from the cache, and after a prompt that leaves it in the middle.
+        let again = translator.draft(&prompt, greedy.len()).await.unwrap();
+        assert_eq!((again.ids, again.prefilled), (greedy.clone(), 1), "{}", golden.label());
+        let mut other = prompt.clone();
+        let middle = other.len() / 2;
+        other[middle] = (other[middle] + 1) % v as u32;
+        translator.draft(&other, 3).await.unwrap();
+        assert_eq!(translator.draft(&prompt, greedy.len()).await.unwrap().ids, greedy, "{}", golden.label());
+    }
+    // The length of the short prompt isn't recorded: some prefix gives its logits.
+    let (_, short) = golden.floats("short.logits_last");
+    let distance = |row: &[f32]| row.iter().zip(short).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let nearest = full.chunks_exact(v).map(distance).fold(f32::MAX, f32::min);
+    assert!(nearest < TOLERANCE * 30.0, "{}: short.logits_last is {nearest} from any row", golden.label());
+
+    // Pieces, each after a detour that is rolled back; far past the sliding window.
+    let mut dice = Dice(11);
+    let long: Vec<u32> = all.iter().cycle().take(5 * rows).copied().collect();
+    let whole = model.forward(tensor(&long), &mut model.cache(), Rows::All, &mut Tap::off()).unwrap();
+    let whole: Vec<f32> = model.logits(whole).into_data_async().await.unwrap().iter().collect();
+    let mut cache = model.cache();
+    let mut at = 0;
+    while at < long.len() {
+        let detour: Vec<u32> = (0..1 + dice.below(40)).map(|_| dice.below(v) as u32).collect();
+        model.forward(tensor(&detour), &mut cache, Rows::Last, &mut Tap::off()).unwrap();
+        assert_eq!(cache.roll_back(at), at, "{}", golden.label());
+        let len = (1 + dice.below(60)).min(long.len() - at);
+        let out = model.forward(tensor(&long[at..at + len]), &mut cache, Rows::Last, &mut Tap::off()).unwrap();
+        let out: Vec<f32> = model.logits(out).into_data_async().await.unwrap().iter().collect();
+        at += len;
+        golden.close_to(&format!("logits in pieces, at {at}"), &out, &whole[(at - 1) * v..at * v], TOLERANCE);
+    }
+    golden.finish();
+}
+
+/// Weights in f16: near the reference, by as much as the rounding of the weights explains.
+pub async fn check_half(files: &Files, config: &ModelConfig, compute: &Compute) {
+    let config = unwrap(config);
+    let golden = Golden::open(files, &compute.name);
+    let model = load(files, config, compute, Precision::F16).await;
+    let ids: Vec<i32> = golden.ids("all_ids").iter().map(|id| *id as i32).collect();
+    let (_, want) = golden.floats("logits");
+    let mut cache = model.cache();
+    let mut got: Vec<f32> = Vec::new();
+    // The first part through the matrix product, the rest by the op of our own.
+    for part in [&ids[..ids.len() - 20], &ids[ids.len() - 20..ids.len() - 5], &ids[ids.len() - 5..]] {
+        let part = Tensor::<1, Int>::from_ints(part, &compute.device);
+        let out = model.forward(part, &mut cache, Rows::All, &mut Tap::off()).unwrap();
+        got.extend(model.logits(out).into_data_async().await.unwrap().iter::<f32>());
+    }
+    golden.close_to("logits in f16", &got, want, 0.05);
+}

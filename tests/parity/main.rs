@@ -1,0 +1,80 @@
+//! Parity: every golden tensor of every fixture folder, on the CPU backend and on every adapter present.
+//!
+//! Folders: `tests/fixtures`, or the one that ALIGNATT_FIXTURES names. Tolerances are those of the fixtures' README.
+//! Devices: in CI (the variable CI is set) a missing adapter is a failure; elsewhere what was not run is printed.
+
+mod aligner;
+mod asr;
+#[path = "../common/mod.rs"]
+mod common;
+mod gemma;
+mod golden;
+
+use std::path::PathBuf;
+
+use alignatt::checkpoint::{Files, config::ModelConfig};
+use alignatt::gpu::Compute;
+use common::devices;
+
+/// Folders that hold a model and its golden tensors.
+fn folders() -> Vec<PathBuf> {
+    let root = match std::env::var_os("ALIGNATT_FIXTURES") {
+        Some(root) => PathBuf::from(root),
+        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"),
+    };
+    let mut folders: Vec<_> = std::fs::read_dir(&root)
+        .unwrap_or_else(|error| panic!("{}: {error}", root.display()))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.join("golden.safetensors").is_file())
+        .collect();
+    folders.sort();
+    assert!(!folders.is_empty(), "{}: no fixtures", root.display());
+    folders
+}
+
+/// Runs `check` on every folder whose config is of a kind, on every device.
+fn everywhere(kind: &str, check: impl AsyncFn(&Files, &ModelConfig, &Compute)) {
+    pollster::block_on(async {
+        let devices = devices().await;
+        let mut count = 0;
+        for folder in folders() {
+            let files = Files::folder(&folder).unwrap();
+            let config = ModelConfig::open(&files).unwrap();
+            if golden::kind(&config) != kind {
+                continue;
+            }
+            for compute in &devices {
+                eprintln!("{kind}: {} on {}", folder.display(), compute.name);
+                check(&files, &config, compute).await;
+                compute.check().unwrap();
+                count += 1;
+            }
+        }
+        eprintln!("{kind}: {count} runs");
+    });
+}
+
+#[test]
+fn qwen3_asr() {
+    everywhere("qwen3_asr", asr::check);
+}
+
+#[test]
+fn qwen3_asr_in_the_other_layout() {
+    everywhere("qwen3_asr", asr::check_other_layout);
+}
+
+#[test]
+fn qwen3_aligner() {
+    everywhere("qwen3_aligner", aligner::check);
+}
+
+#[test]
+fn gemma4() {
+    everywhere("gemma4", gemma::check);
+}
+
+#[test]
+fn gemma4_in_half_precision() {
+    everywhere("gemma4", gemma::check_half);
+}

@@ -1,0 +1,200 @@
+"""Training examples for the translation model, made on the fly and packed so that nothing is computed twice.
+
+A row holds one language: the prompt's head, then sentences. A sentence's source is a chain of tokens; model turns branch
+off it where the source was cut, and see only what lies above them (`mask`), at the positions they have at run time. So
+one source serves its full translation, a prefix translation and a forced continuation, each exactly as if it stood alone.
+Loss is taken only where the model itself speaks (`loss`).
+"""
+import random
+
+import numpy as np
+
+import grammar
+import prompt
+
+TURN_END = 10
+END_OF_USER = "<turn|>\n<|turn>model\n"
+
+
+class Encoder:
+    def __init__(self, tok):
+        self.tok = tok
+        self.cache = {}
+
+    def __call__(self, text):
+        return self.tok.encode(text, add_special_tokens=False).ids if text else []
+
+    def fixed(self, text):
+        if text not in self.cache:
+            self.cache[text] = self(text)
+        return self.cache[text]
+
+
+def cut_words(rng, n):
+    """How many words have been heard: any number, with more weight on pieces of two to four words, as chunks give."""
+    if rng.random() < 0.5:
+        return rng.randint(1, n)
+    k = 0
+    while True:
+        k += rng.choice((2, 3, 3, 4))
+        if k >= n or rng.random() < 0.4:
+            return min(k, n)
+
+
+def accepted_tokens(rng, s, lang, k):
+    """Tokens that earlier, shorter sources may have committed: one to three steps, each perhaps only in part."""
+    acc, at = [], 0
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        if at >= k:
+            break
+        at = rng.randint(at + 1, k)
+        have = set(map(id, acc))
+        more = [t for t in s.heard_tokens(lang, at) if id(t) not in have]
+        if rng.random() < 0.45:
+            more = more[:rng.randint(0, len(more))]
+        acc += more
+        while acc and (acc[-1].s == "," or acc[-1].glue == "R"):
+            acc.pop()
+    return acc
+
+
+def noisy(rng, s, k, vocab):
+    """The first k words with a slip of the recogniser at the end, or a comma lost."""
+    words = s.source(k).split(" ")
+    if rng.random() < 0.4 and any(w.endswith(",") for w in words):
+        words = [w.rstrip(",") for w in words]
+    elif rng.random() < 0.5:
+        words.append(rng.choice(vocab))
+    else:
+        words.append(rng.choice(vocab)[:rng.randint(1, 3)])
+    return " ".join(words)
+
+
+def draw(rng, pair=0.12):
+    while True:
+        s = grammar.sample(rng)
+        if grammar.split(s.en) == "train":
+            break
+    if rng.random() < pair and len(s.words) <= 12:
+        t = grammar.sample(rng)
+        if grammar.split(t.en) == "train" and len(t.words) <= 12:
+            return grammar.Pair(s, t)
+    return s
+
+
+def full_example(s, lang):
+    """(source, accepted, continuation) of a whole sentence."""
+    return s.source(len(s.words), True), "", getattr(s, lang)
+
+
+def prefix_example(rng, s, lang):
+    k = cut_words(rng, len(s.words))
+    return s.source(k), "", s.prefix(lang, k)
+
+
+def forced_example(rng, s, lang):
+    n = len(s.words)
+    whole = rng.random() < 0.55
+    k = n if whole else cut_words(rng, n)
+    end = whole and rng.random() < 0.9
+    got = s.forced(lang, accepted_tokens(rng, s, lang, max(1, min(k, n - 1))), k, end)
+    return None if got is None else (s.source(k, end), *got)
+
+
+class Row:
+    def __init__(self, length, window):
+        self.n, self.window = length, window
+        self.ids = np.zeros(length, np.int64)
+        self.pos = np.zeros(length, np.int64)
+        self.mask = np.zeros((length, length), bool)
+        self.loss, self.label = [], []
+        self.at = 0
+
+    def add(self, ids, spans, pos):
+        """A segment that sees `spans` (list of (from, to) in the row) and itself causally, from position pos on."""
+        a, b = self.at, self.at + len(ids)
+        if b > self.n:
+            return None
+        self.ids[a:b] = ids
+        self.pos[a:b] = np.arange(pos, pos + len(ids))
+        for x, y in spans:
+            self.mask[a:b, x:y] = True
+        self.mask[a:b, a:b] = np.tri(b - a, dtype=bool)
+        self.at = b
+        return a, b
+
+    def close(self):
+        if self.at < self.n:  # padding sees itself only
+            i = np.arange(self.at, self.n)
+            self.mask[i, i] = True
+
+
+def fill(rng, enc, lang, length, window, vocab, history=0.25):
+    """One packed row."""
+    row = Row(length, window)
+    head = enc.fixed(prompt.head(lang))
+    open_user = enc.fixed("<|turn>user\n" + prompt.USER.format(source=""))
+    tail = enc.fixed(END_OF_USER)
+    newline = enc.fixed("\n")
+    a, b = row.add(head, [], 0)
+    base, pos = [(a, b)], b
+    above, start = base, pos          # what the next sentence's user turn sees
+    while True:
+        s = draw(rng)
+        branches = [full_example(s, lang)]
+        if rng.random() < 0.06:
+            k = rng.randint(1, len(s.words))
+            branches = [(noisy(rng, s, k, vocab), "", s.prefix(lang, k))]
+        elif rng.random() < 0.72:
+            branches.append(prefix_example(rng, s, lang))
+        else:
+            f = forced_example(rng, s, lang)
+            if f:
+                branches.append(f)
+        src = branches[0][0]
+        chain = open_user + enc(src)
+        user = row.add(chain, above, start)
+        if user is None:
+            break
+        next_above = None
+        for i, (source, acc, out) in enumerate(branches):
+            cut = len(open_user) + len(enc(source))
+            acc_ids, out_ids = enc(acc), enc(out) + [TURN_END]
+            spans = above + [(user[0], user[0] + cut)]
+            got = row.add(tail + acc_ids + out_ids + newline, spans, start + cut)
+            if got is None:
+                break
+            first = got[0] + len(tail) + len(acc_ids) - 1   # the position that predicts the first word of its own
+            for j, y in enumerate(out_ids):
+                row.loss.append(first + j)
+                row.label.append(y)
+            if i == 0 and source == src:
+                next_above = spans + [got], start + cut + got[1] - got[0]
+        if next_above and rng.random() < history and next_above[1] < 260:
+            above, start = next_above
+        else:
+            above, start = base, pos
+    row.close()
+    return row
+
+
+def batch(step, seed, enc, rows, length, window, most, vocab):
+    """Numpy arrays of one step; the same for the same (seed, step)."""
+    out = []
+    for r in range(rows):
+        rng = random.Random(f"{seed}-{step}-{r}")
+        lang = ("de", "it", "zh")[(step * rows + r) % 3]
+        out.append(fill(rng, enc, lang, length, window, vocab))
+    ids, pos = np.stack([r.ids for r in out]), np.stack([r.pos for r in out])
+    full = np.stack([r.mask for r in out])
+    near = full & (pos[:, :, None] - pos[:, None, :] < window)
+    loss, label = np.zeros((rows, most), np.int64), np.full((rows, most), -100, np.int64)
+    for i, r in enumerate(out):
+        n = min(most, len(r.loss))
+        loss[i, :n], label[i, :n] = r.loss[:n], r.label[:n]
+    return ids, pos, full, near, loss, label
+
+
+def source_words(seed=5, n=4000):
+    rng = random.Random(seed)
+    return sorted({w.s for _ in range(n) for w in grammar.sample(rng).words})
