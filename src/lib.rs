@@ -2,8 +2,12 @@
 //!
 //! `ARCHITECTURE.md` names the rooms and which may call which.
 
+pub mod alignatt;
 pub mod audio;
+pub mod cascade;
 pub mod checkpoint;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod cli;
 pub mod gpu;
 pub mod models;
 pub mod nn;

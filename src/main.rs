@@ -1,1 +1,5 @@
-fn main(){}
+//! The `alignatt` program; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    alignatt::cli::main()
+}

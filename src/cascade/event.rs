@@ -143,7 +143,7 @@ pub struct End {
     pub drafted_tokens: u64,
     pub rtf: f64,
     pub tokens_per_second: f64,
-    /// The stream was broken off: the last segment may be incomplete.
+    /// The stream was broken off, or a model failed: the last segment may be incomplete.
     pub interrupted: bool,
 }
 

@@ -79,6 +79,7 @@ pub struct Cascade<R, A, T> {
     last_wall: Millis,
     words: u64,
     segments: u32,
+    finished: bool,
 }
 
 impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
@@ -106,6 +107,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             clock,
             words: 0,
             segments: 0,
+            finished: false,
         })
     }
 
@@ -158,6 +160,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             let last = !self.ready();
             self.cycle(last, emit).await?;
             if last && self.inbox.waiting() == 0 {
+                self.finished = true;
                 return Ok(());
             }
         }
@@ -167,9 +170,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
     /// [`Cascade::finish`]) closes with what is committed; no model is asked.
     pub fn end(&mut self, emit: Emit<'_>) {
         let open = self.transcript.abandon();
-        let mut interrupted = self.inbox.waiting() > 0;
         if let Some(closed) = &open {
-            interrupted = true;
             self.send(closed.event(), emit);
             self.segments += 1;
             self.words += closed.words.len() as u64;
@@ -179,7 +180,6 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             None => Vec::new(),
         };
         for event in left {
-            interrupted = true;
             self.send(event, emit);
         }
         let heard = self.tail.end_time();
@@ -190,7 +190,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             drafted_tokens: self.meter.drafted_tokens,
             rtf: self.meter.rtf(heard),
             tokens_per_second: self.meter.tokens_per_second(),
-            interrupted,
+            interrupted: !self.finished,
         };
         self.send(EventKind::End(end), emit);
     }

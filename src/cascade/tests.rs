@@ -294,33 +294,65 @@ fn a_broken_off_stream_ends_well_formed() {
     }
 }
 
-#[test]
-fn an_aligner_that_miscounts_stops_nothing() {
-    let script = Rc::new(RefCell::new(Script::default()));
-    {
-        let mut s = script.borrow_mut();
-        s.hypotheses = ["One two. Three", "One two. Three four", "Three four five"].map(String::from).into();
-        s.word_times = [vec![("onetwothree".to_owned(), 0, 900)], vec![]].into();
-    }
-    let settings = Settings::new(Language::ENGLISH, None);
-    let engines = Engines::<_, _, Scripted> {
+/// The closed segments of a run in which every step hears the next hypothesis of `script`.
+fn run_script(script: Script, steps: usize, settings: Settings) -> Vec<(String, String)> {
+    let script = Rc::new(RefCell::new(script));
+    let engines = Engines {
         recognizer: Scripted(script.clone()),
         aligner: Scripted(script.clone()),
-        translator: None,
+        translator: settings.target.map(|_| Scripted(script.clone())),
     };
     let Ok(mut cascade) = Cascade::new(settings, engines, ticking()) else { panic!("settings are right") };
     let mut events = Vec::new();
     let mut emit = |e: Event| events.push(e);
     cascade.start(start_of(&settings), &mut emit);
-    for _ in 0..3 {
+    for _ in 0..steps {
         cascade.push(&vec![0.0; 13_600], Activity::Speech);
         assert!(matches!(pollster::block_on(cascade.step(&mut emit)), Ok(true)));
     }
     assert!(pollster::block_on(cascade.finish(&mut emit)).is_ok());
     cascade.end(&mut emit);
     assert_eq!(Rules::check(&events), Ok(()));
-    let sources: Vec<String> = closed(&events).into_iter().map(|p| p.0).collect();
+    closed(&events)
+}
+
+fn said(hypotheses: &[&str]) -> Script {
+    Script { hypotheses: hypotheses.iter().map(|h| (*h).to_owned()).collect(), ..Script::default() }
+}
+
+#[test]
+fn an_aligner_that_miscounts_stops_nothing() {
+    let mut script = said(&["One two. Three", "One two. Three four", "Three four five"]);
+    script.word_times = [vec![("onetwothree".to_owned(), 0, 900)], vec![]].into();
+    let pairs = run_script(script, 3, Settings::new(Language::ENGLISH, None));
+    let sources: Vec<&str> = pairs.iter().map(|p| p.0.as_str()).collect();
     assert_eq!(sources, ["One two.", "Three four five"]);
+}
+
+#[test]
+fn a_hypothesis_that_takes_its_words_back_changes_nothing_shown() {
+    let script = said(&["I scream for", "I scream for it", "Ice cream for it now", "Ice cream for it now."]);
+    let pairs = run_script(script, 4, Settings::new(Language::ENGLISH, None));
+    assert_eq!(pairs[0].0, "I scream for it now.");
+}
+
+#[test]
+fn a_final_goes_on_past_one_budget() {
+    let mut script = said(&["One two.", "One two."]);
+    let drafts = [("Eins", false), ("Eins", false), (" zwei", false), (" und drei.", true), (" nie", true)];
+    script.drafts = drafts.map(|(text, finished)| (text.to_owned(), finished)).into();
+    // The first draft is the open segment's; the final ones begin anew, as nothing was shown.
+    let pairs = run_script(script, 2, to(Language::GERMAN));
+    assert_eq!(pairs[0].1, "Eins zwei und drei.");
+}
+
+#[test]
+fn a_looping_draft_is_cut_and_control_characters_are_dropped() {
+    let mut script = said(&["One two.", "One two."]);
+    let drafts = [("", true), ("Eins\n\u{1b}zwei, zwei, zwei, zwei, zwei,", false)];
+    script.drafts = drafts.map(|(text, finished)| (text.to_owned(), finished)).into();
+    let pairs = run_script(script, 2, to(Language::GERMAN));
+    assert_eq!(pairs[0].1, "Eins zwei,");
 }
 
 fn hypothesis() -> impl Strategy<Value = String> {
@@ -354,7 +386,6 @@ proptest! {
             hypotheses: hypotheses.into_iter().zip(stutter).flat_map(|(h, n)| vec![h; n]).collect(),
             drafts: drafts.into(),
             word_times: times.into(),
-            ..Script::default()
         }));
         let settings = Settings {
             policy: hold.map_or(PolicyKind::LocalAgreement, PolicyKind::HoldN),

@@ -59,6 +59,11 @@ impl TensorInfo {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// How many bytes it takes in its file.
+    pub fn bytes(&self) -> u64 {
+        (self.len() as u64 * self.dtype.bitsize() as u64).div_ceil(8)
+    }
 }
 
 /// The tensors of one checkpoint.

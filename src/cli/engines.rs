@@ -1,10 +1,20 @@
 //! How models and devices are had: the one file of the command line that knows them.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::args::DeviceArgs;
+use super::demo;
 use crate::alignatt::Language;
-use crate::cascade::{Align, BoxError, Draft, DraftRequest, Engines, Hypothesis, Recognize, TimedWord, Translate};
+use crate::cascade::on_models::{Alignment, Recognition, Translation as Text};
+use crate::cascade::{BoxError, Engines};
+use crate::checkpoint::hub::{Hub, ShownProgress};
+use crate::checkpoint::source::ModelSource;
+use crate::checkpoint::{CheckpointError, Files, ModelConfig, Tokenizer, Weights};
+use crate::gpu::{Compute, DeviceChoice, adapters, open};
+use crate::models::gemma4::{Gemma4, prompt::Prompt, translator::Translator};
+use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
+use crate::nn::{Loader, Precision, Target};
 
 /// What is to be loaded. A model is a folder or a Hub id; `None` is the demo pack.
 #[derive(Clone, Debug)]
@@ -37,34 +47,154 @@ pub struct Names {
 
 /// Models that are ready.
 pub struct Loaded {
-    pub engines: Engines<Speech, Aligner, Text>,
+    pub engines: Engines<Recognition, Alignment, Text>,
     pub names: Names,
 }
 
-/// Called while something loads or is fetched: what, bytes done, bytes in all (0: not known).
+/// Called while something loads: what, bytes done, bytes in all.
 pub type Report<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
-/// Loads the models of `wanted` on its device, which must have passed its self-test. Warm: the first call of
-/// an engine takes no longer than the second. An error names the model or the device and the mend.
+/// Positions of the longest prompt with its draft.
+const MT_CAPACITY: usize = 2048;
+
+/// Loads the models of `wanted` on its device, which has passed its self-test. An error names the model or the
+/// device and the mend.
 pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, BoxError> {
-    let _ =
-        (wanted.asr, wanted.aligner, wanted.mt.map(|t| (t.to, t.model)), wanted.from, &wanted.device.device, report);
-    Err("no model can be loaded yet".into())
+    let compute = device(wanted.device).await?;
+    let asr = Chosen::of(wanted.asr, demo::asr)?;
+    let aligner = Chosen::of(wanted.aligner, demo::aligner)?;
+    let mt = match wanted.mt {
+        Some(mt) => Some((Chosen::of(mt.model, demo::mt)?, mt.to)),
+        None => None,
+    };
+    if !asr.demo && (aligner.demo || mt.as_ref().is_some_and(|(mt, _)| mt.demo)) {
+        tracing::warn!(
+            "the demo pack's models know some hundred words only: name real ones with --aligner and --mt too"
+        );
+    }
+    let names = Names {
+        asr: asr.name.clone(),
+        aligner: aligner.name.clone(),
+        mt: mt.as_ref().map(|(mt, _)| mt.name.clone()),
+        device: compute.name.clone(),
+        demo: asr.demo || aligner.demo || mt.as_ref().is_some_and(|(mt, _)| mt.demo),
+    };
+    let recognizer = Recognition::new(Arc::new(load_asr(&asr, &compute, report).await?));
+    let aligner = Alignment(Arc::new(load_forced_aligner(&aligner, &compute, report).await?));
+    let translator = match mt {
+        Some((mt, to)) => Some(load_text(&mt, wanted.from, to, &compute, report).await?),
+        None => None,
+    };
+    Ok(Loaded { engines: Engines { recognizer, aligner, translator }, names })
 }
 
 /// Loads the aligner alone, with the device's name.
 pub async fn load_aligner(
     model: Option<&str>,
-    device: &DeviceArgs,
+    device_args: &DeviceArgs,
     report: Report<'_>,
-) -> Result<(Aligner, Names), BoxError> {
-    let _ = (model, &device.device, report);
-    Err("no model can be loaded yet".into())
+) -> Result<(Alignment, Names), BoxError> {
+    let compute = device(device_args).await?;
+    let chosen = Chosen::of(model, demo::aligner)?;
+    let names =
+        Names { aligner: chosen.name.clone(), device: compute.name.clone(), demo: chosen.demo, ..Names::default() };
+    Ok((Alignment(Arc::new(load_forced_aligner(&chosen, &compute, report).await?)), names))
+}
+
+/// The files of one model, and what it is called.
+struct Chosen {
+    name: String,
+    files: Files,
+    demo: bool,
+}
+
+impl Chosen {
+    fn of(model: Option<&str>, demo: fn() -> Files) -> Result<Chosen, CheckpointError> {
+        let Some(model) = model else {
+            let files = demo();
+            return Ok(Chosen { name: files.label().to_owned(), files, demo: true });
+        };
+        let folder = ModelSource::parse(model)?.resolve(&Hub::from_env(), &mut ShownProgress::new(model))?;
+        Ok(Chosen { name: model.to_owned(), files: Files::folder(folder)?, demo: false })
+    }
+
+    /// The folder holds a model of another kind than its place needs.
+    fn is_not(&self, wanted: &str, is: &ModelConfig) -> BoxError {
+        format!("{} is a {} model where {wanted} is needed; see `alignatt translate --help`", self.name, is.family())
+            .into()
+    }
+}
+
+/// Half precision is exact for published weights (bf16) and halves the memory; the CPU computes in f32 only.
+fn precision(compute: &Compute) -> Precision {
+    if compute.is_gpu() { Precision::F16 } else { Precision::F32 }
+}
+
+async fn load_asr(chosen: &Chosen, compute: &Compute, report: Report<'_>) -> Result<Qwen3Asr, BoxError> {
+    let config = match ModelConfig::open(&chosen.files)? {
+        ModelConfig::Qwen3Asr(config) => config,
+        other => return Err(chosen.is_not("a Qwen3-ASR", &other)),
+    };
+    let report = std::cell::RefCell::new(report);
+    let progress = |done, total| report.borrow_mut()(&chosen.name, done, total);
+    let target = Target { compute, precision: precision(compute), progress: &progress };
+    Ok(Qwen3Asr::load(&chosen.files, &config, target).await?)
+}
+
+async fn load_forced_aligner(
+    chosen: &Chosen,
+    compute: &Compute,
+    report: Report<'_>,
+) -> Result<ForcedAligner, BoxError> {
+    let config = match ModelConfig::open(&chosen.files)? {
+        ModelConfig::Qwen3Aligner(config) => config,
+        other => return Err(chosen.is_not("a Qwen3-ForcedAligner", &other)),
+    };
+    let report = std::cell::RefCell::new(report);
+    let progress = |done, total| report.borrow_mut()(&chosen.name, done, total);
+    let target = Target { compute, precision: precision(compute), progress: &progress };
+    Ok(ForcedAligner::load(&chosen.files, &config, target).await?)
+}
+
+async fn load_text(
+    chosen: &Chosen,
+    from: Language,
+    to: Language,
+    compute: &Compute,
+    report: Report<'_>,
+) -> Result<Text, BoxError> {
+    let config = match ModelConfig::open(&chosen.files)? {
+        ModelConfig::Gemma4(config) => config,
+        other => return Err(chosen.is_not("a Gemma-4", &other)),
+    };
+    let report = std::cell::RefCell::new(report);
+    let progress = |done, total| report.borrow_mut()(&chosen.name, done, total);
+    let target = Target { compute, precision: precision(compute), progress: &progress };
+    let weights = Weights::open(&chosen.files).await?;
+    let capacity = MT_CAPACITY.min(config.max_position_embeddings);
+    let model = Gemma4::load(&Loader::new(&weights, target), &config, capacity).await?;
+    let tokenizer = Arc::new(Tokenizer::open(&chosen.files)?);
+    let prompt = Prompt::new(&chosen.files, tokenizer, from.speech_name(), to.speech_name())?;
+    // A readback costs a GPU the time of several tokens, and the CPU nothing.
+    let group_len = if compute.is_gpu() { 8 } else { 1 };
+    let translator = Translator::new(Arc::new(model), config.eos_token_id, group_len, compute.device.clone());
+    Ok(Text::new(prompt, translator))
+}
+
+async fn device(args: &DeviceArgs) -> Result<Compute, BoxError> {
+    let (compute, refused) = open(args.device.parse::<DeviceChoice>()?).await?;
+    for why in refused {
+        tracing::warn!("{why}");
+    }
+    Ok(compute)
 }
 
 /// Checks the form of `--device`; the message of a wrong one says what is right.
 pub fn check_device(device: &str) -> Result<String, String> {
-    Ok(device.to_owned())
+    match device.parse::<DeviceChoice>() {
+        Ok(_) => Ok(device.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// A device as `alignatt devices` lists it.
@@ -81,7 +211,39 @@ pub struct DeviceLine {
 
 /// Every device, best first; the CPU is the last.
 pub async fn devices() -> Vec<DeviceLine> {
-    Vec::new()
+    let mut lines = Vec::new();
+    for adapter in adapters().await {
+        let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
+        let software = if adapter.is_software() { ", software" } else { "" };
+        let details = [
+            ("kind", format!("{:?}{software}", adapter.kind)),
+            ("driver", adapter.driver.clone()),
+            ("largest binding", mebibytes(adapter.max_binding)),
+            ("largest buffer", mebibytes(adapter.max_buffer)),
+            ("workgroup", format!("{} invocations, {} KiB shared", adapter.max_invocations, adapter.max_shared >> 10)),
+            ("features", adapter.features.join(", ")),
+        ];
+        lines.push(DeviceLine {
+            choice: adapter.choice.to_string(),
+            name: adapter.name.clone(),
+            details: details.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            self_test: match open(adapter.choice).await {
+                Ok(_) => "passed".to_owned(),
+                Err(error) => error.to_string(),
+            },
+        });
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    lines.push(DeviceLine {
+        choice: "cpu".to_owned(),
+        name: "Burn's Flex backend".to_owned(),
+        details: vec![("threads".to_owned(), threads.to_string())],
+        self_test: match crate::gpu::self_test(&Compute::cpu().device).await {
+            Ok(()) => "passed".to_owned(),
+            Err(what) => what,
+        },
+    });
+    lines
 }
 
 /// A model that was fetched.
@@ -95,54 +257,32 @@ pub struct Stored {
 }
 
 /// The models of this machine's Hub cache, by id.
-pub fn stored_models() -> Result<Vec<Stored>, BoxError> {
-    Ok(Vec::new())
+pub fn stored_models() -> Vec<Stored> {
+    let models = Hub::from_env().list().into_iter();
+    let stored = models.map(|model| Stored {
+        id: model.repo,
+        folder: model.snapshot.unwrap_or_default(),
+        bytes: model.bytes,
+        whole: model.complete,
+    });
+    stored.collect()
 }
 
 /// Where they are stored.
-pub fn models_folder() -> Result<PathBuf, BoxError> {
-    Err("models can't be stored yet".into())
+pub fn models_folder() -> PathBuf {
+    Hub::from_env().cache().to_owned()
 }
 
 /// Fetches a model, going on where a former fetch stopped. Returns its folder.
-pub async fn fetch_model(id: &str, report: Report<'_>) -> Result<PathBuf, BoxError> {
-    let _ = (id, report);
-    Err("models can't be fetched yet".into())
+pub fn fetch_model(id: &str) -> Result<PathBuf, CheckpointError> {
+    match ModelSource::parse(id)? {
+        ModelSource::Hub { repo, revision } => Hub::from_env().fetch(&repo, &revision, &mut ShownProgress::new(id)),
+        ModelSource::Folder(folder) => Ok(folder),
+    }
 }
 
 /// Deletes a fetched model. Returns the bytes freed.
-pub fn remove_model(id: &str) -> Result<u64, BoxError> {
-    let _ = id;
-    Err("models can't be removed yet".into())
-}
-
-/// The three engines, until the models land.
-pub enum Speech {}
-pub enum Aligner {}
-pub enum Text {}
-
-impl Recognize for Speech {
-    async fn transcribe(&mut self, _: &[f32], _: Language) -> Result<Hypothesis, BoxError> {
-        match *self {}
-    }
-
-    fn restart(&mut self) {
-        match *self {}
-    }
-}
-
-impl Align for Aligner {
-    async fn align(&mut self, _: &[f32], _: &str, _: Language) -> Result<Vec<TimedWord>, BoxError> {
-        match *self {}
-    }
-}
-
-impl Translate for Text {
-    async fn draft(&mut self, _: &DraftRequest<'_>) -> Result<Draft, BoxError> {
-        match *self {}
-    }
-
-    fn count_tokens(&self, _: &str) -> usize {
-        match *self {}
-    }
+pub fn remove_model(id: &str) -> Result<u64, CheckpointError> {
+    let repo = id.split_once('@').map_or(id, |(repo, _)| repo);
+    Hub::from_env().remove(repo)
 }

@@ -37,7 +37,10 @@ impl CliError {
         match error.kind() {
             io::ErrorKind::BrokenPipe => CliError::BrokenPipe,
             _ => CliError::Failed(
-                format!("cannot write to {place}: {error}; free some space or give another --output").into(),
+                format!(
+                    "cannot write to {place}: {error}; check its folder and the space left, or give another --output"
+                )
+                .into(),
             ),
         }
     }

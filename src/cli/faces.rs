@@ -1,7 +1,7 @@
 //! Where events are shown: text or JSON lines or subtitles to a file or standard output, the live view on a
 //! terminal, a progress bar otherwise.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::Path;
 
@@ -19,6 +19,37 @@ use crate::cascade::{Event, EventKind};
 pub enum Side {
     Source,
     Target,
+}
+
+/// A file for results, opened before models load and emptied only once there is something to write.
+#[derive(Debug)]
+pub struct Output {
+    file: File,
+    place: String,
+}
+
+impl Output {
+    /// Opens or creates `path`, which may not be one of `inputs`.
+    pub fn open(path: &Path, inputs: &[String]) -> Result<Output, CliError> {
+        let place = path.display().to_string();
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(|e| CliError::write(&place, e))?;
+        let itself = path.canonicalize().ok();
+        if inputs.iter().any(|input| itself.is_some() && Path::new(input).canonicalize().ok() == itself) {
+            return Err(CliError::Usage(format!("--output {place} is also a FILE to be read; give another name")));
+        }
+        Ok(Output { file, place })
+    }
+
+    fn emptied(&self) -> Result<File, CliError> {
+        let empty = || {
+            if self.file.metadata()?.is_file() {
+                self.file.set_len(0)?;
+            }
+            self.file.try_clone()
+        };
+        empty().map_err(|e| CliError::write(&self.place, e))
+    }
 }
 
 /// One place for results.
@@ -43,17 +74,15 @@ pub struct Faces {
 impl Faces {
     /// Faces for a run that writes `format` to `output` or standard output. The live view takes the
     /// terminal where text would go to it, or where nothing else does.
-    pub fn open(format: Format, output: Option<&Path>, side: Side, length: Option<Millis>) -> Result<Faces, CliError> {
+    pub fn open(format: Format, output: Option<Output>, side: Side, length: Option<Millis>) -> Result<Faces, CliError> {
         let terminal = io::stdout().is_terminal();
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let to_file = output.is_some();
         let (out, place): (Box<dyn Write>, String) = match output {
-            Some(path) => {
-                let place = path.display().to_string();
-                let file = File::create(path).map_err(|e| CliError::write(&place, e))?;
-                (Box::new(BufWriter::new(file)), place)
-            }
+            Some(output) => (Box::new(BufWriter::new(output.emptied()?)), output.place),
             None => (Box::new(io::stdout()), "standard output".to_owned()),
         };
-        let watched = terminal && (output.is_some() || format == Format::Text);
+        let watched = terminal && !dumb && (to_file || format == Format::Text);
         let live = match watched {
             true => Some(LiveView::open(side).map_err(|e| CliError::write("the terminal", e))?),
             false => None,
@@ -62,7 +91,7 @@ impl Faces {
             hold_log();
         }
         // With the live view on standard output, text waits until it has left the terminal.
-        let face = (!watched || output.is_some()).then(|| face_for(format, side));
+        let face = (!watched || to_file).then(|| face_for(format, side));
         // A bar would tear the lines that go to the same terminal.
         let hearing = Hearing::new(length, !terminal);
         Ok(Faces { out, place, face, live, hearing, failed: None })

@@ -25,6 +25,8 @@ use crate::alignatt::units::{is_cjk, join_words, seam_between};
 use crate::cascade::event::{Progress, SegmentId};
 use crate::cascade::{Event, EventKind};
 
+/// Warnings that are kept.
+const NOTES: usize = 3;
 /// Segments that are kept for the screen and for printing at the end.
 const KEPT: usize = 500;
 
@@ -61,7 +63,8 @@ pub struct LiveView {
     heard: Millis,
     progress: Progress,
     device: String,
-    note: Option<String>,
+    /// Warnings, each once, on a line of their own.
+    notes: Vec<String>,
 }
 
 impl LiveView {
@@ -87,7 +90,7 @@ impl LiveView {
             heard: Millis::ZERO,
             progress: Progress::default(),
             device: String::new(),
-            note: None,
+            notes: Vec::new(),
         }
     }
 
@@ -119,7 +122,11 @@ impl LiveView {
                 }
             }
             EventKind::Progress(progress) => self.progress = *progress,
-            EventKind::Warning(warning) => self.note = Some(warning.message.clone()),
+            EventKind::Warning(warning) if self.notes.contains(&warning.message) => {}
+            EventKind::Warning(warning) => {
+                self.notes.truncate(NOTES - 1);
+                self.notes.insert(0, warning.message.clone());
+            }
             EventKind::End(_) => {}
         }
     }
@@ -162,18 +169,25 @@ impl LiveView {
     /// The screen's lines, exactly `lines` of them, none wider than `columns`.
     fn screen(&self, columns: usize, lines: usize) -> Vec<Line> {
         let columns = columns.max(4);
-        let mut screen = match (self.side, lines) {
-            (_, 0) => return Vec::new(),
-            (Side::Source, _) => self.pane(|row| &row.source, columns, lines - 1),
-            (Side::Target, 1..=3) => self.pane(|row| &row.target, columns, lines - 1),
-            (Side::Target, _) => {
-                let above = (lines - 2) / 2;
+        if lines == 0 {
+            return Vec::new();
+        }
+        let noted = !self.notes.is_empty() && lines > 5;
+        let room = lines - 1 - usize::from(noted);
+        let mut screen = match self.side {
+            Side::Source => self.pane(|row| &row.source, columns, room),
+            Side::Target if room < 3 => self.pane(|row| &row.target, columns, room),
+            Side::Target => {
+                let above = (room - 1) / 2;
                 let mut panes = self.pane(|row| &row.source, columns, above);
                 panes.push(vec![(Look::Dim, "─".repeat(columns))]);
-                panes.extend(self.pane(|row| &row.target, columns, lines - 2 - above));
+                panes.extend(self.pane(|row| &row.target, columns, room - 1 - above));
                 panes
             }
         };
+        if noted {
+            screen.push(vec![(Look::Dim, fit(&format!(" {}", self.notes.join("  ·  ")), columns))]);
+        }
         screen.push(vec![(Look::Reverse, fit(&self.status(), columns))]);
         screen
     }
@@ -197,18 +211,14 @@ impl LiveView {
 
     fn status(&self) -> String {
         let p = &self.progress;
-        let mut status = format!(
+        format!(
             " {}  lag {:.1} s  {:.2}x real time  {:.0} tokens/s  {}",
             clock_time(self.heard),
             p.lag_ms.seconds(),
             p.rtf,
             p.tokens_per_second,
             self.device
-        );
-        if let Some(note) = &self.note {
-            status = format!("{status}  ! {note}");
-        }
-        status
+        )
     }
 
     /// Gives the terminal back and prints the captions to stay.
@@ -380,6 +390,7 @@ mod tests {
         fn no_size_breaks_the_screen(
             committed in "[a-z 你好。é]{0,200}", tentative in "[a-z 你好]{0,60}",
             columns in 0usize..90, lines in 0usize..20, source_only in any::<bool>(),
+            note in prop::option::of("[a-z你]{0,99}"),
         ) {
             let mut view = LiveView::new(if source_only { Side::Source } else { Side::Target });
             for segment in 0..3 {
@@ -388,6 +399,7 @@ mod tests {
                     row.target = row.source.clone();
                 }
             }
+            view.notes.extend(note);
             let screen = view.screen(columns, lines);
             prop_assert_eq!(screen.len(), lines);
             for line in &screen {

@@ -17,6 +17,7 @@
 
 mod align;
 mod args;
+mod demo;
 mod devices;
 mod engines;
 mod error;

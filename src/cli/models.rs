@@ -5,31 +5,29 @@ use std::io::{self, Write};
 use super::args::{ModelsAction, ModelsArgs};
 use super::engines::{self, Stored};
 use super::error::CliError;
-use super::progress::Loading;
 
 pub async fn models(args: ModelsArgs) -> Result<(), CliError> {
     let mut lines: Vec<String> = Vec::new();
     match args.action {
         ModelsAction::List => {
-            let stored = engines::stored_models()?;
+            let stored = engines::stored_models();
             if stored.is_empty() {
                 eprintln!("no model has been fetched; `alignatt models fetch Qwen/Qwen3-ASR-0.6B` would");
             }
             lines.extend(stored.iter().map(listed));
         }
         ModelsAction::Fetch { id } => {
-            let mut loading = Loading::new();
-            let folder = engines::fetch_model(&id, &mut |what, done, total| loading.report(what, done, total)).await?;
+            let folder = engines::fetch_model(&id).map_err(CliError::of)?;
             lines.push(folder.display().to_string());
         }
         ModelsAction::Remove { id } => {
-            let freed = engines::remove_model(&id)?;
+            let freed = engines::remove_model(&id).map_err(CliError::of)?;
             eprintln!("{id} removed, {} freed", bytes(freed));
         }
-        ModelsAction::Where { id: None } => lines.push(engines::models_folder()?.display().to_string()),
+        ModelsAction::Where { id: None } => lines.push(engines::models_folder().display().to_string()),
         ModelsAction::Where { id: Some(id) } => {
-            let stored = engines::stored_models()?;
-            match stored.iter().find(|model| model.id.eq_ignore_ascii_case(&id)) {
+            let stored = engines::stored_models();
+            match stored.iter().find(|model| model.whole && model.id.eq_ignore_ascii_case(&id)) {
                 Some(model) => lines.push(model.folder.display().to_string()),
                 None => return Err(not_here(&id)),
             }

@@ -78,7 +78,7 @@ impl Loading {
         if self.began.elapsed() < PATIENCE {
             return;
         }
-        let bar = self.bar.get_or_insert_with(|| styled("{msg:40!} {bytes:>10}/{total_bytes} {bar:24} {eta}"));
+        let bar = self.bar.get_or_insert_with(|| styled("{msg} {wide_bar} {bytes}/{total_bytes} {eta}"));
         if self.what != what {
             self.what = what.to_owned();
             bar.set_message(self.what.clone());
@@ -115,7 +115,7 @@ impl Hearing {
         if bar.is_hidden() && self.began.elapsed() >= PATIENCE {
             *bar = match self.total {
                 Some(total) => {
-                    let bar = styled("{msg} {bar:32} {percent}% {eta}");
+                    let bar = styled("{msg} {wide_bar} {percent}% {eta}");
                     bar.set_length(total.0);
                     bar
                 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::error::CliError;
 use super::faces::Faces;
 use super::interrupt;
-use super::sound::{Heard, Next, Sound};
+use super::sound::{self, Heard, Next, Sound};
 use crate::alignatt::Millis;
 use crate::audio::error::AudioError;
 use crate::cascade::event::Start;
@@ -14,11 +14,18 @@ use crate::cascade::{Align, Cascade, Engines, Event, Recognize, Settings, Transl
 /// How long to wait for sound before the view is drawn anew and Ctrl-C looked for.
 const TICK: Duration = Duration::from_millis(100);
 
+/// What a run opens with.
+pub struct Opening {
+    pub start: Start,
+    /// A warning that comes right behind.
+    pub note: Option<&'static str>,
+}
+
 /// Plays one sound through. Whatever happens the events end with `end` and the faces are finished.
 pub async fn play<R: Recognize, A: Align, T: Translate>(
     engines: Engines<R, A, T>,
     settings: Settings,
-    start: Start,
+    opening: Opening,
     sound: Sound,
     faces: &mut Faces,
 ) -> Result<(), CliError> {
@@ -26,7 +33,10 @@ pub async fn play<R: Recognize, A: Align, T: Translate>(
     let clock = Box::new(move || Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)));
     let mut cascade = Cascade::new(settings, engines, clock).map_err(CliError::of)?;
     let mut emit = |event: Event| faces.show(&event);
-    cascade.start(start, &mut emit);
+    cascade.start(opening.start, &mut emit);
+    if let Some(note) = opening.note {
+        cascade.warn(note.to_owned(), &mut emit);
+    }
     let mut outcome = stream(&mut cascade, &sound, began, faces).await;
     if matches!(outcome, Ok(Ended::Whole | Ended::Damaged(_))) {
         let finished = cascade.finish(&mut |event| faces.show(&event)).await;
@@ -39,7 +49,7 @@ pub async fn play<R: Recognize, A: Align, T: Translate>(
         // The first failure is the one to tell of.
         Err(error) => Err(error),
         Ok(Ended::Interrupted) => faces.check().and(Err(CliError::Interrupted)),
-        Ok(Ended::Damaged(error)) => faces.check().and(Err(CliError::of(error))),
+        Ok(Ended::Damaged(error)) => faces.check().and(Err(CliError::Failed(sound::told(error)))),
         Ok(Ended::Whole) => faces.check(),
     }
 }

@@ -13,12 +13,15 @@ use crate::audio::decode::AudioFile;
 use crate::audio::error::AudioError;
 use crate::audio::pcm_stream::{PcmReader, PcmSpec};
 use crate::audio::vad::Vad;
-use crate::cascade::{Activity, SAMPLE_RATE};
+use crate::cascade::{Activity, BoxError, SAMPLE_RATE};
 
 /// Samples of a piece: 100 ms.
 const PIECE: usize = SAMPLE_RATE as usize / 10;
 /// Pieces that may wait: a minute of sound, so that a live source is not held up by a slow step.
 const WAITING: usize = 600;
+
+/// How errors call standard input.
+const STDIN: &str = "standard input";
 
 /// What the reader has to say.
 pub enum Heard {
@@ -90,7 +93,7 @@ impl Origin {
             }
             Origin::Stdin { raw } => {
                 let stdin: Box<dyn Read> = Box::new(io::stdin().lock());
-                let name = "standard input";
+                let name = STDIN;
                 let mut reader = match raw {
                     true => PcmReader::raw(stdin, name, PcmSpec::RAW)?,
                     false => PcmReader::wav(stdin, name),
@@ -131,6 +134,16 @@ impl Sound {
             let _ = sender.send(piece);
         }
         Sound { pieces: receiver, live: false, length: None }
+    }
+}
+
+/// An error of the sound, with the flag that may mend it.
+pub fn told(error: AudioError) -> BoxError {
+    match &error {
+        AudioError::UnknownFormat { name, .. } if name == STDIN => {
+            format!("{error}; raw 16-bit mono sound at 16 kHz needs --raw").into()
+        }
+        _ => error.into(),
     }
 }
 

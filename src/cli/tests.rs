@@ -8,12 +8,14 @@ use clap::{CommandFactory, Parser};
 
 use super::args::{Cli, Command, Format};
 use super::error::{CliError, one_line};
-use super::faces::{Faces, Side};
-use super::session;
-use super::sound::{Heard, Sound};
+use super::faces::{Faces, Output, Side};
+use super::session::{self, Opening};
+use super::sound::{self, Heard, Sound};
 use crate::alignatt::{Language, Millis};
 use crate::audio::error::AudioError;
-use crate::cascade::fakes::{SharedLog, Talk, TalkAligner, TalkRecognizer, WordTranslator, sound, start_of};
+use crate::cascade::fakes::{
+    SharedLog, Talk, TalkAligner, TalkRecognizer, WordTranslator, sound as talk_sound, start_of,
+};
 use crate::cascade::rules::Rules;
 use crate::cascade::{Activity, Engines, Event, EventKind, Settings};
 
@@ -42,7 +44,7 @@ fn pieces(talk: &Talk, length: u64) -> Vec<Heard> {
         .map(|at| {
             let spoken = talk.words.iter().any(|w| w.1.0 < at + 100 && w.2.0 > at);
             let activity = if spoken { Activity::Speech } else { Activity::Silence };
-            Heard::Piece(sound(Millis(at), Millis(at + 100)), activity)
+            Heard::Piece(talk_sound(Millis(at), Millis(at + 100)), activity)
         })
         .collect()
 }
@@ -60,7 +62,7 @@ fn play(format: Format, pieces: Vec<Heard>, log: &SharedLog, most: Option<usize>
     let outcome = pollster::block_on(session::play(
         engines.lent(),
         settings,
-        start_of(&settings),
+        Opening { start: start_of(&settings), note: None },
         Sound::of_pieces(pieces),
         &mut faces,
     ));
@@ -133,6 +135,32 @@ fn nothing_at_all_is_a_valid_file() {
     assert_eq!(play(Format::Srt, Vec::new(), &log, None).0, "");
     assert_eq!(play(Format::Vtt, Vec::new(), &log, None).0, "WEBVTT\n\n");
     assert_eq!(events(&play(Format::Jsonl, Vec::new(), &log, None).0).len(), 2);
+}
+
+#[test]
+fn an_output_file_is_kept_until_there_is_something_to_write() {
+    let folder = tempfile::tempdir().map(|folder| folder.path().join("x.srt"));
+    let Ok(path) = folder else { panic!("no temporary folder") };
+    let missing = Output::open(&path, &[]).err().map(|e| one_line(&e));
+    assert!(missing.is_some_and(|line| line.contains("x.srt")), "its folder is gone");
+    let Ok(folder) = tempfile::tempdir() else { panic!("no temporary folder") };
+    let path = folder.path().join("x.srt");
+    assert!(std::fs::write(&path, "former").is_ok());
+    let output = Output::open(&path, &["other.wav".to_owned()]);
+    assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some("former"));
+    let faces = output.and_then(|output| Faces::open(Format::Srt, Some(output), Side::Target, None));
+    assert!(faces.and_then(Faces::finish).is_ok());
+    assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some(""));
+    let itself = Output::open(&path, &[path.display().to_string()]);
+    assert!(matches!(itself, Err(CliError::Usage(_))));
+}
+
+#[test]
+fn standard_input_that_is_no_wav_is_told_of_raw() {
+    let found = "this is not a WAV".to_owned();
+    let told = |name: &str| sound::told(AudioError::UnknownFormat { name: name.to_owned(), found: found.clone() });
+    assert!(told("standard input").to_string().ends_with("--raw"));
+    assert!(!told("x.wav").to_string().contains("--raw"));
 }
 
 #[test]

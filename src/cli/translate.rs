@@ -3,15 +3,16 @@
 use super::args::{Format, StreamArgs, TranscribeArgs, TranslateArgs};
 use super::engines::{self, Loaded, Names, Translation, Wanted};
 use super::error::CliError;
-use super::faces::{Faces, Side};
+use super::faces::{Faces, Output, Side};
 use super::progress::Loading;
+use super::session::Opening;
 use super::sound::Origin;
 use super::{interrupt, session};
 use crate::alignatt::{Language, Millis, PolicyKind};
 use crate::cascade::Settings;
 use crate::cascade::event::Start;
 
-/// What the status line and the start event say of the demo pack.
+/// The first warning of a run with the demo pack.
 const DEMO: &str = "demo pack: proves the machine, not the quality of the real models";
 
 pub async fn translate(args: TranslateArgs) -> Result<(), CliError> {
@@ -28,6 +29,7 @@ async fn run(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind
     // Every file is opened before any model loads: a wrong name shall not cost a minute.
     let origins = args.files.iter().map(|name| Origin::open(name, args.raw));
     let origins = origins.collect::<Result<Vec<_>, _>>().map_err(CliError::of)?;
+    let output = args.output.as_deref().map(|path| Output::open(path, &args.files)).transpose()?;
     let wanted = Wanted {
         asr: args.speech.asr.as_deref(),
         aligner: args.speech.aligner.as_deref(),
@@ -43,11 +45,12 @@ async fn run(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind
     let side = if translation.is_some() { Side::Target } else { Side::Source };
     let mut sounds = origins.into_iter().map(|origin| origin.start(args.realtime)).peekable();
     let length = sounds.peek().and_then(|sound| sound.length).filter(|_| args.files.len() == 1);
-    let mut faces = Faces::open(args.format, args.output.as_deref(), side, length)?;
+    let mut faces = Faces::open(args.format, output, side, length)?;
     interrupt::streaming(true);
     let mut outcome = Ok(());
     for sound in sounds {
-        outcome = session::play(engines.lent(), settings, start(args, &settings, &names), sound, &mut faces).await;
+        let opening = Opening { start: start(args, &settings, &names), note: names.demo.then_some(DEMO) };
+        outcome = session::play(engines.lent(), settings, opening, sound, &mut faces).await;
         if outcome.is_err() {
             break;
         }
@@ -83,10 +86,6 @@ fn settings(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind)
 }
 
 fn start(args: &StreamArgs, settings: &Settings, names: &Names) -> Start {
-    let device = match names.demo {
-        true => format!("{}  [{DEMO}]", names.device),
-        false => names.device.clone(),
-    };
     Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         source_language: args.from,
@@ -94,7 +93,7 @@ fn start(args: &StreamArgs, settings: &Settings, names: &Names) -> Start {
         asr: names.asr.clone(),
         aligner: names.aligner.clone(),
         mt: names.mt.clone(),
-        device,
+        device: names.device.clone(),
         policy: settings.target.map(|_| settings.policy.to_string()),
         chunk_ms: settings.chunk,
     }

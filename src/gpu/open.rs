@@ -24,7 +24,7 @@ pub struct Compute {
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<Mutex<Option<String>>>);
 
-/// An adapter that `auto` went past, and why; to be shown to the user.
+/// Devices that `auto` had to refuse, and why; to be shown to the user.
 pub type Passed = Vec<String>;
 
 impl Health {
@@ -63,8 +63,8 @@ impl Compute {
     }
 }
 
-/// The device for `choice`, self-tested. `auto` skips software rasterisers and devices that fail (the
-/// second value says which and why) and ends at the CPU, so it cannot fail.
+/// The device for `choice`, self-tested. `auto` skips software rasterisers, and devices that fail (the
+/// second value says which and why), and ends at the CPU, so it cannot fail.
 pub async fn open(choice: DeviceChoice) -> Result<(Compute, Passed), GpuError> {
     match choice {
         DeviceChoice::Cpu => Ok((Compute::cpu(), Vec::new())),
@@ -85,10 +85,11 @@ async fn open_best() -> (Compute, Passed) {
     let mut passed = Vec::new();
     for found in adapters::find().await {
         if found.report.is_software() {
-            passed.push(format!(
+            tracing::info!(
                 "{} is a software adapter, slower than the CPU backend; --device {} would use it",
-                found.report.name, found.report.choice
-            ));
+                found.report.name,
+                found.report.choice
+            );
             continue;
         }
         match bring_up(found).await {

@@ -3,6 +3,8 @@
 //! At most [`UPLOAD`] bytes of a tensor are on the host at once, and no device tensor is larger than the
 //! adapter binds in one piece.
 
+use std::cell::Cell;
+
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::{Embedding, LayerNorm, Linear, Precision, RmsNorm, Weight};
@@ -15,17 +17,53 @@ const UPLOAD: usize = 32 << 20;
 
 pub type LoadError = CheckpointError;
 
+/// Told how loading goes on: bytes of weights read, and bytes in all.
+pub type Progress<'a> = &'a dyn Fn(u64, u64);
+
+/// Where a model's weights go, and how.
+#[derive(Clone, Copy)]
+pub struct Target<'a> {
+    pub compute: &'a Compute,
+    pub precision: Precision,
+    pub progress: Progress<'a>,
+}
+
+impl<'a> Target<'a> {
+    /// A device, with weights in f32 and nobody told.
+    pub fn new(compute: &'a Compute) -> Self {
+        Self { compute, precision: Precision::F32, progress: &|_, _| {} }
+    }
+
+    pub fn in_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+}
+
 /// Reads layers by the names of the checkpoint.
 pub struct Loader<'a> {
     pub weights: &'a Weights,
     pub compute: &'a Compute,
-    pub precision: Precision,
+    precision: Precision,
+    progress: Progress<'a>,
+    read: Cell<u64>,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    pub fn new(weights: &'a Weights, target: Target<'a>) -> Self {
+        let Target { compute, precision, progress } = target;
+        Self { weights, compute, precision, progress, read: Cell::new(0) }
+    }
+
+    /// Counts what was read of `name`: `part` of its `whole` elements.
+    fn count(&self, name: &str, part: usize, whole: usize) {
+        let bytes = self.weights.info(name).map_or(0, |info| info.bytes());
+        self.read.set(self.read.get() + bytes * part as u64 / whole.max(1) as u64);
+        (self.progress)(self.read.get(), self.weights.total_bytes());
+    }
     /// A small tensor, whole, in f32.
     pub async fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, LoadError> {
         let values = self.weights.read_f32(name, &shape).await?;
+        self.count(name, 1, 1);
         Ok(Tensor::from_data(TensorData::new(values, shape), &self.compute.device))
     }
 
@@ -83,6 +121,7 @@ impl Loader<'_> {
         if self.packed(k) {
             let read = async |rows: std::ops::Range<usize>| -> Result<Tensor<2, Int>, LoadError> {
                 let words = pack_half(&self.weights.read_rows_f16(name, &[n, k], rows.clone()).await?);
+                self.count(name, rows.len(), n);
                 Ok(Tensor::from_data(TensorData::new(words, [rows.len(), k / 2]), device))
             };
             if range.len() <= step {
@@ -98,6 +137,7 @@ impl Loader<'_> {
         }
         let read = async |rows: std::ops::Range<usize>| -> Result<Tensor<2>, LoadError> {
             let values = self.weights.read_rows_f32(name, &[n, k], rows.clone()).await?;
+            self.count(name, rows.len(), n);
             Ok(Tensor::from_data(TensorData::new(values, [rows.len(), k]), device))
         };
         if range.len() <= step {

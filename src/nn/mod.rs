@@ -13,7 +13,7 @@ mod weight;
 pub use embedding::Embedding;
 pub use kv_cache::{CachePlan, LayerCache, RollBack};
 pub use linear::Linear;
-pub use load::{LoadError, Loader};
+pub use load::{LoadError, Loader, Progress, Target};
 pub use norm::{LayerNorm, RmsNorm};
 pub use rope::Rope;
 pub use tap::Tap;

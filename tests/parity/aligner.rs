@@ -4,7 +4,7 @@ use alignatt::audio::mel::log_mel;
 use alignatt::checkpoint::{Files, config::ModelConfig};
 use alignatt::gpu::Compute;
 use alignatt::models::qwen3_asr::{aligner::ForcedAligner, words};
-use alignatt::nn::Precision;
+use alignatt::nn::Target;
 
 use crate::asr::wav;
 use crate::golden::Golden;
@@ -13,7 +13,7 @@ const TOLERANCE: f32 = 1e-4;
 
 pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
     let ModelConfig::Qwen3Aligner(config) = config else { panic!("{config:?}") };
-    let model = ForcedAligner::load(files, config, compute, Precision::F32).await.unwrap();
+    let model = ForcedAligner::load(files, config, Target::new(compute)).await.unwrap();
     let golden = Golden::open(files, &compute.name);
     let report = files.json("report.json", 1 << 20).unwrap();
     let text = report["text"].as_str().unwrap();

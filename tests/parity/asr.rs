@@ -6,7 +6,7 @@ use alignatt::audio::mel::log_mel;
 use alignatt::checkpoint::{Files, config::{ModelConfig, Qwen3AsrConfig}};
 use alignatt::gpu::Compute;
 use alignatt::models::qwen3_asr::{Qwen3Asr, recognizer::Recognizer};
-use alignatt::nn::{Precision, Tap};
+use alignatt::nn::{Tap, Target};
 use burn::tensor::{Int, Tensor};
 
 use crate::common::Dice;
@@ -29,7 +29,7 @@ pub fn wav(files: &Files, clip: &str) -> Vec<f32> {
 
 pub async fn check(files: &Files, model_config: &ModelConfig, compute: &Compute) {
     let config = config(model_config);
-    let model = Arc::new(Qwen3Asr::load(files, config, compute, Precision::F32).await.unwrap());
+    let model = Arc::new(Qwen3Asr::load(files, config, Target::new(compute)).await.unwrap());
     let golden = Golden::open(files, &compute.name);
     let report = files.json("report.json", 1 << 20).unwrap();
     for (clip, case) in report["cases"].as_object().unwrap() {
@@ -55,7 +55,7 @@ pub async fn check_other_layout(files: &Files, _: &ModelConfig, compute: &Comput
     }
     let other = Files::folder(staged.path()).unwrap();
     let read = ModelConfig::open(&other).unwrap();
-    let model = Arc::new(Qwen3Asr::load(&other, config(&read), compute, Precision::F32).await.unwrap());
+    let model = Arc::new(Qwen3Asr::load(&other, config(&read), Target::new(compute)).await.unwrap());
     let report = files.json("report.json", 1 << 20).unwrap();
     for (clip, case) in report["cases"].as_object().unwrap() {
         let heard = transcribe(&model, case, &wav(files, clip), golden.ids(&format!("{clip}.greedy_ids")).len()).await;

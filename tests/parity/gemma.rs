@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alignatt::checkpoint::{Files, Weights, config::{Gemma4Config, Gemma4Layer, LayerType, ModelConfig}};
 use alignatt::gpu::Compute;
 use alignatt::models::gemma4::{Gemma4, Rows, frequencies, translator::Translator};
-use alignatt::nn::{Loader, Precision, Rope, Tap};
+use alignatt::nn::{Loader, Precision, Rope, Tap, Target};
 use burn::tensor::{Int, Tensor};
 
 use crate::common::Dice;
@@ -15,7 +15,7 @@ const TOLERANCE: f32 = 1e-3;
 
 async fn load(files: &Files, config: &Gemma4Config, compute: &Compute, precision: Precision) -> Gemma4 {
     let weights = Weights::open(files).await.unwrap();
-    let loader = Loader { weights: &weights, compute, precision };
+    let loader = Loader::new(&weights, Target::new(compute).in_precision(precision));
     Gemma4::load(&loader, config, 1024).await.unwrap()
 }
 

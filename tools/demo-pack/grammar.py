@@ -1517,17 +1517,19 @@ def with_sub(d):
         de = main.de_main() + [comma(wc)] + dsub
         it = main.it_main() + isub
     last = set(sub.w_v if isinstance(sub, Clause) else sub.w)
+    # 但是, 时 and the comma close a clause: in front they wait for its end, behind for its verb
+    done = (set(se) if front else last) | set(wc)
     zs, zm = sub.zh_main(), main.zh_main()
     if conj == "because":
-        zh = [Tok("因为", wc)] + zs + [comma(wc), Tok("所以", (), wc, strong=False)] + zm if front else zm + [comma(wc), Tok("因为", wc)] + zs
+        zh = [Tok("因为", wc)] + zs + [comma(done), Tok("所以", (), done, strong=False)] + zm if front else zm + [comma(wc), Tok("因为", wc)] + zs
     elif conj == "when":
-        zh = [Tok("当", wc)] + zs + [Tok("时", wc, last | set(wc)), comma(wc)] + zm
+        zh = [Tok("当", wc)] + zs + [Tok("时", wc, done), comma(done)] + zm
     elif conj == "if":
-        zh = [Tok("如果", wc)] + zs + [comma(wc)] + zm
+        zh = [Tok("如果", wc)] + zs + [comma(done)] + zm
     elif conj == "although":
-        zh = [Tok("虽然", wc)] + zs + [comma(wc), Tok("但是", (), wc, strong=False)] + zm
+        zh = [Tok("虽然", wc)] + zs + [comma(done), Tok("但是", (), done, strong=False)] + zm
     else:
-        zh = [Tok("在", wc, last | set(wc))] + zs + [Tok("的同时", wc, last | set(wc)), comma(wc)] + zm
+        zh = [Tok("在", wc, done)] + zs + [Tok("的同时", wc, done), comma(done)] + zm
     return Sentence(en, de, it, zh)
 
 

@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 
 import asr_tokenizer
-from export_speech import CLASSES, SIZES, make
+from export_speech import CLASSES, SIZES, batch_windows, make
 from features import audio_tokens
 from speech_batches import Batches
+from train_asr import optimizers
 
 
 def layout(tok, words, frames):
@@ -46,7 +47,7 @@ def main():
     ap.add_argument("--steps", type=int, default=1200)
     ap.add_argument("--decay", type=int, default=500)
     ap.add_argument("--lr", type=float, default=1e-3)
-    ap.add_argument("--seconds", type=float, default=160)
+    ap.add_argument("--seconds", type=float, default=80)
     ap.add_argument("--seed", type=int, default=2)
     ap.add_argument("--threads", type=int, default=1)
     a = ap.parse_args()
@@ -56,7 +57,9 @@ def main():
     tok = asr_tokenizer.load(a.tok)
     model = make("aligner", SIZES["aligner"], tok)
     model.score.weight.data.normal_(0, 0.02, generator=torch.Generator().manual_seed(a.seed))
-    opt = torch.optim.AdamW(model.parameters(), lr=a.lr, betas=(0.9, 0.98), weight_decay=0.01)
+    model.model.audio_tower.to(memory_format=torch.channels_last)
+    batch_windows(model)
+    opt = optimizers(model, None, a.lr)
     step, spent, path = 0, 0.0, f"{a.out}/last.pt"
     if os.path.exists(path):
         ck = torch.load(path, weights_only=False)
@@ -87,8 +90,6 @@ def main():
         if not len(where):
             continue
         lr = a.lr * min(1, (step + 1) / 100) * min(1, (a.steps - step) / a.decay)
-        for g in opt.param_groups:
-            g["lr"] = lr
         with torch.autocast("cpu", torch.bfloat16):
             h = model.model(input_ids=ids, input_features=b["mel"], input_features_mask=b["mask"], use_cache=False).last_hidden_state
             logits = model.score(h[where[:, 0], where[:, 1]]).float()
@@ -97,8 +98,7 @@ def main():
         loss = -(soft * F.log_softmax(logits, -1)).sum(-1).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        opt.step()
-        opt.zero_grad(set_to_none=True)
+        opt.step(lr)
         step += 1
         d = min(0.998, step / (step + 20))
         with torch.no_grad():

@@ -10,8 +10,7 @@ use crate::audio::mel::{Mel, log_mel};
 use crate::checkpoint::chat::{AudioPrompt, aligner_prompt};
 use crate::checkpoint::config::{ModelConfig, Qwen3AlignerConfig};
 use crate::checkpoint::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
-use crate::gpu::Compute;
-use crate::nn::{Loader, Precision, RunError, Tap, greedy, join, read_ids};
+use crate::nn::{Loader, RunError, Tap, Target, greedy, join, read_ids};
 
 /// One word and when it was spoken, ms from the sound's first sample.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +35,10 @@ impl ForcedAligner {
     pub async fn load(
         files: &Files,
         config: &Qwen3AlignerConfig,
-        compute: &Compute,
-        precision: Precision,
+        target: Target<'_>,
     ) -> Result<Self, CheckpointError> {
         let weights = Weights::open(files).await?;
-        let loader = Loader { weights: &weights, compute, precision };
+        let loader = Loader::new(&weights, target);
         let names = QwenNames::detect(&ModelConfig::Qwen3Aligner(config.clone()), &weights)?;
         let (audio_tower, decoder) =
             load_parts(&loader, &names, &config.audio_config, &config.text_config, config.classify_num).await?;
@@ -50,7 +48,7 @@ impl ForcedAligner {
             decoder,
             segment_ms: u64::from(config.timestamp_segment_time),
             tokenizer,
-            device: compute.device.clone(),
+            device: target.compute.device.clone(),
         })
     }
 

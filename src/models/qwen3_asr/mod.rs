@@ -22,8 +22,7 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::checkpoint::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
 use crate::checkpoint::config::{AudioConfig, ModelConfig, Qwen3AsrConfig, Qwen3TextConfig};
-use crate::gpu::Compute;
-use crate::nn::{Loader, Precision};
+use crate::nn::{Loader, Target};
 use audio_tower::AudioTower;
 use decoder::Decoder;
 
@@ -47,11 +46,10 @@ impl Qwen3Asr {
     pub async fn load(
         files: &Files,
         config: &Qwen3AsrConfig,
-        compute: &Compute,
-        precision: Precision,
+        target: Target<'_>,
     ) -> Result<Self, CheckpointError> {
         let weights = Weights::open(files).await?;
-        let loader = Loader { weights: &weights, compute, precision };
+        let loader = Loader::new(&weights, target);
         let names = QwenNames::detect(&ModelConfig::Qwen3Asr(config.clone()), &weights)?;
         let vocab = config.text_config.vocab_size;
         let (audio_tower, decoder) =
@@ -63,8 +61,8 @@ impl Qwen3Asr {
             tokenizer,
             eos: config.eos_token_id.clone(),
             // A readback costs a GPU the time of several tokens, and the CPU nothing.
-            group_len: if compute.is_gpu() { 8 } else { 1 },
-            device: compute.device.clone(),
+            group_len: if target.compute.is_gpu() { 8 } else { 1 },
+            device: target.compute.device.clone(),
         })
     }
 

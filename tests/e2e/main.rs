@@ -1,0 +1,259 @@
+//! The program from outside, on the demo pack: sample talks against their references, the events against their own
+//! rules, the same text on every device, and input that is wrong in every way we could think of.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod score;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use alignatt::cascade::rules::Rules;
+use alignatt::cascade::{Event, EventKind};
+use score::{errors, units, words};
+
+fn sample(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("samples").join(name)
+}
+
+fn alignatt(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alignatt"));
+    command.args(arguments).env_remove("ALIGNATT_DEVICE").env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    alignatt(arguments).output().unwrap()
+}
+
+/// A run that must succeed; its events.
+fn events(arguments: &[&str]) -> Vec<Event> {
+    let output = run(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    parse(&output.stdout)
+}
+
+fn parse(stdout: &[u8]) -> Vec<Event> {
+    let lines = std::str::from_utf8(stdout).unwrap().lines();
+    lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// What was shown in the end: source words, and the closed translations.
+fn shown(events: &[Event]) -> (Vec<String>, Vec<String>) {
+    let (mut source, mut target) = (Vec::new(), Vec::new());
+    for event in events {
+        match &event.kind {
+            EventKind::Source(s) if s.closed => source.extend(s.committed.iter().map(|word| word.text.clone())),
+            EventKind::Target(t) if t.closed => target.push(t.committed.to_string()),
+            _ => {}
+        }
+    }
+    (source, target)
+}
+
+fn talk(name: &str) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(sample(&format!("{name}.json"))).unwrap()).unwrap()
+}
+
+/// One that must fail: exit code, and one line on standard error that holds all of `parts`.
+fn refused(output: &Output, code: i32, parts: &[&str]) {
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{told}");
+    let line = told.lines().last().unwrap_or_default();
+    for part in parts {
+        assert!(line.contains(part), "`{line}` does not say `{part}`");
+    }
+    assert!(!told.contains("panicked"), "{told}");
+}
+
+/// Every talk in every language: the rules hold, words and translations are near the references, word times too.
+#[test]
+fn the_talks_in_three_languages() {
+    for name in ["talk-a", "talk-b", "talk-c"] {
+        let talk = talk(name);
+        let unseen = talk["unseen_voice"].as_bool().unwrap();
+        let path = sample(&format!("{name}.flac"));
+        for language in ["de", "it", "zh"] {
+            for policy in ["local-agreement", "hold-n:3"] {
+                let arguments = [
+                    "translate", path.to_str().unwrap(), "--to", language, "--policy", policy, "--format", "jsonl",
+                    "--device", "cpu",
+                ];
+                let events = events(&arguments);
+                Rules::check(&events).unwrap_or_else(|broken| panic!("{arguments:?}: {broken}"));
+                let (source, target) = shown(&events);
+                let sentences = talk["sentences"].as_array().unwrap();
+                let want_source = words(talk["transcript"].as_str().unwrap());
+                let want: Vec<_> =
+                    sentences.iter().flat_map(|s| units(s[language].as_str().unwrap(), language)).collect();
+                let wer = errors(&words(&source.join(" ")), &want_source);
+                let ter = errors(&units(&target.join(" "), language), &want);
+                eprintln!("{name} to {language} by {policy}: WER {:.1} %, translation edits {:.1} %", 100.0 * wer, 100.0 * ter);
+                let (most_wer, most_ter) = if unseen { (0.20, 0.40) } else { (0.10, 0.25) };
+                assert!(wer <= most_wer, "{name}: WER {wer}: {source:?}");
+                assert!(ter <= most_ter, "{name} to {language} by {policy}: {ter}: {target:?}");
+            }
+        }
+    }
+}
+
+/// The CPU and every adapter give the same final text.
+#[test]
+fn the_same_text_on_every_device() {
+    let path = sample("talk-a.flac");
+    let on = |device: &str| {
+        let arguments =
+            ["translate", path.to_str().unwrap(), "--to", "de", "--format", "jsonl", "--device", device];
+        shown(&events(&arguments))
+    };
+    let cpu = on("cpu");
+    for compute in pollster::block_on(common::devices()) {
+        if let Some(adapter) = compute.adapter {
+            assert_eq!(on(&adapter.choice.to_string()), cpu, "{}", compute.name);
+        }
+    }
+}
+
+#[test]
+fn text_subtitles_and_standard_input() {
+    let path = sample("talk-a.flac");
+    let path = path.to_str().unwrap();
+    let text = run(&["translate", path, "--to", "zh", "--device", "cpu"]);
+    assert!(text.status.success());
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.lines().count() > 5, "{text}");
+
+    let folder = tempfile::tempdir().unwrap();
+    for (format, opening) in [("srt", "1\n00:"), ("vtt", "WEBVTT")] {
+        let file = folder.path().join(format);
+        let made = run(&["translate", path, "--to", "it", "--format", format, "--output", file.to_str().unwrap(), "--device", "cpu"]);
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        assert!(made.stdout.is_empty());
+        let written = std::fs::read_to_string(file).unwrap();
+        assert!(written.starts_with(opening), "{written}");
+        assert!(written.matches("-->").count() > 5, "{written}");
+    }
+
+    // Raw samples by a pipe say what the file says.
+    let mut sound = alignatt::audio::decode::AudioFile::open(path).unwrap();
+    let mut bytes = Vec::new();
+    while let Some(block) = sound.next_block().unwrap() {
+        bytes.extend(block.iter().flat_map(|sample| ((sample * 32767.0).round() as i16).to_le_bytes()));
+    }
+    let mut child = alignatt(&["transcribe", "-", "--raw", "--format", "jsonl", "--device", "cpu"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let writer = std::thread::spawn(move || stdin.write_all(&bytes));
+    let piped = child.wait_with_output().unwrap();
+    writer.join().unwrap().unwrap();
+    let (source, _) = shown(&parse(&piped.stdout));
+    let whole = words(talk("talk-a")["transcript"].as_str().unwrap());
+    assert!(errors(&words(&source.join(" ")), &whole) <= 0.10, "{source:?}");
+}
+
+#[test]
+fn word_times_by_align() {
+    let talk = talk("talk-a");
+    // The first two sentences: the aligner's input is a piece, as in the cascade.
+    let sentences = &talk["sentences"].as_array().unwrap()[..2];
+    let text = sentences.iter().map(|s| s["en"].as_str().unwrap()).collect::<Vec<_>>().join(" ");
+    let end = sentences[1]["end_ms"].as_u64().unwrap() as usize + 200;
+    let mut sound = alignatt::audio::decode::AudioFile::open(sample("talk-a.flac")).unwrap();
+    let mut samples: Vec<f32> = Vec::new();
+    while let Some(block) = sound.next_block().unwrap() {
+        samples.extend(block);
+    }
+    samples.truncate(end * 16);
+    let folder = tempfile::tempdir().unwrap();
+    let piece = folder.path().join("piece.wav");
+    std::fs::write(&piece, wav(&samples)).unwrap();
+    let output = run(&["align", piece.to_str().unwrap(), "--text", &text, "--format", "jsonl", "--device", "cpu"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let got: Vec<serde_json::Value> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let want = &talk["words"].as_array().unwrap()[..got.len()];
+    let mut off: Vec<u64> = got
+        .iter()
+        .zip(want)
+        .map(|(got, want)| got["start_ms"].as_u64().unwrap().abs_diff(want["start_ms"].as_u64().unwrap()))
+        .collect();
+    off.sort_unstable();
+    assert_eq!(got.len(), text.split_whitespace().count());
+    eprintln!("word starts: median error {} ms", off[off.len() / 2]);
+    assert!(off[off.len() / 2] <= 100, "{off:?}");
+}
+
+/// 16 kHz mono s16 in a WAV container.
+fn wav(samples: &[f32]) -> Vec<u8> {
+    let data: Vec<u8> = samples.iter().flat_map(|s| ((s * 32767.0) as i16).to_le_bytes()).collect();
+    let mut file = Vec::new();
+    file.extend(b"RIFF");
+    file.extend((36 + data.len() as u32).to_le_bytes());
+    file.extend(b"WAVEfmt ");
+    for word in [16u32, 1 | 1 << 16, 16_000, 32_000, 2 | 16 << 16] {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(b"data");
+    file.extend((data.len() as u32).to_le_bytes());
+    file.extend(data);
+    file
+}
+
+#[test]
+fn wrong_input_is_named_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let on_cpu = |file: &str, more: &[&str]| {
+        run(&[&["translate", file, "--to", "de", "--device", "cpu"], more].concat())
+    };
+    refused(&on_cpu("/no/such/file.wav", &[]), 1, &["/no/such/file.wav"]);
+    refused(&on_cpu(&put("empty.wav", b""), &[]), 1, &["empty.wav"]);
+    refused(&on_cpu(&put("text.wav", b"this is no sound at all, just words in a file"), &[]), 1, &["text.wav"]);
+    let good = put("good.wav", &wav(&[0.0; 1_600]));
+    refused(&on_cpu(&good, &["--mt", "/no/such/model"]), 1, &["/no/such/model"]);
+    refused(&on_cpu(&good, &["--device", "vulkan:99"]), 1, &["vulkan", "99"]);
+    refused(&run(&["translate", &good]), 2, &[]);
+    refused(&run(&["translate", &good, "--to", "fr"]), 2, &[]);
+
+    // A model folder whose weights end in the middle, and one whose header lies.
+    let model = folder.path().join("model");
+    let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/mt");
+    std::fs::create_dir(&model).unwrap();
+    for entry in std::fs::read_dir(demo).unwrap().map(Result::unwrap) {
+        std::fs::copy(entry.path(), model.join(entry.file_name())).unwrap();
+    }
+    let weights = model.join("model.safetensors");
+    let whole = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    refused(&on_cpu(&good, &["--mt", model.to_str().unwrap()]), 1, &["model.safetensors"]);
+    let mut lying = whole.clone();
+    lying[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    std::fs::write(&weights, &lying).unwrap();
+    refused(&on_cpu(&good, &["--mt", model.to_str().unwrap()]), 1, &["model.safetensors"]);
+    // A speech model where a translation model belongs.
+    let asr = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/asr");
+    refused(&on_cpu(&good, &["--mt", asr.to_str().unwrap()]), 1, &["Qwen3-ASR"]);
+}
+
+/// Nothing to hear: no words, no complaint, and the events still end as they should.
+#[test]
+fn next_to_nothing_and_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, seconds) in [("short.wav", 0.1), ("silence.wav", 60.0)] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, wav(&vec![0.0; (seconds * 16_000.0) as usize])).unwrap();
+        let events =
+            events(&["translate", path.to_str().unwrap(), "--to", "de", "--format", "jsonl", "--device", "cpu"]);
+        Rules::check(&events).unwrap();
+        assert_eq!(shown(&events), (Vec::new(), Vec::new()), "{name}");
+    }
+}
