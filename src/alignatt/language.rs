@@ -11,38 +11,38 @@ use serde::{Deserialize, Serialize};
 #[serde(into = "&'static str", try_from = "String")]
 pub struct Language(u8);
 
-/// Code, the name Qwen3-ASR was trained with, the name a translation prompt uses.
-const TABLE: &[(&str, &str, &str)] = &[
-    ("en", "English", "English"),
-    ("de", "German", "German"),
-    ("it", "Italian", "Italian"),
-    ("zh", "Chinese", "Simplified Chinese"),
-    ("cs", "Czech", "Czech"),
-    ("yue", "Cantonese", "Cantonese"),
-    ("ar", "Arabic", "Arabic"),
-    ("fr", "French", "French"),
-    ("es", "Spanish", "Spanish"),
-    ("pt", "Portuguese", "Portuguese"),
-    ("id", "Indonesian", "Indonesian"),
-    ("ko", "Korean", "Korean"),
-    ("ru", "Russian", "Russian"),
-    ("th", "Thai", "Thai"),
-    ("vi", "Vietnamese", "Vietnamese"),
-    ("ja", "Japanese", "Japanese"),
-    ("tr", "Turkish", "Turkish"),
-    ("hi", "Hindi", "Hindi"),
-    ("ms", "Malay", "Malay"),
-    ("nl", "Dutch", "Dutch"),
-    ("sv", "Swedish", "Swedish"),
-    ("da", "Danish", "Danish"),
-    ("fi", "Finnish", "Finnish"),
-    ("pl", "Polish", "Polish"),
-    ("fil", "Filipino", "Filipino"),
-    ("fa", "Persian", "Persian"),
-    ("el", "Greek", "Greek"),
-    ("ro", "Romanian", "Romanian"),
-    ("hu", "Hungarian", "Hungarian"),
-    ("mk", "Macedonian", "Macedonian"),
+/// Code, and the English name: Qwen3-ASR was trained with it, and the translation prompt uses it.
+const TABLE: &[(&str, &str)] = &[
+    ("en", "English"),
+    ("de", "German"),
+    ("it", "Italian"),
+    ("zh", "Chinese"),
+    ("cs", "Czech"),
+    ("yue", "Cantonese"),
+    ("ar", "Arabic"),
+    ("fr", "French"),
+    ("es", "Spanish"),
+    ("pt", "Portuguese"),
+    ("id", "Indonesian"),
+    ("ko", "Korean"),
+    ("ru", "Russian"),
+    ("th", "Thai"),
+    ("vi", "Vietnamese"),
+    ("ja", "Japanese"),
+    ("tr", "Turkish"),
+    ("hi", "Hindi"),
+    ("ms", "Malay"),
+    ("nl", "Dutch"),
+    ("sv", "Swedish"),
+    ("da", "Danish"),
+    ("fi", "Finnish"),
+    ("pl", "Polish"),
+    ("fil", "Filipino"),
+    ("fa", "Persian"),
+    ("el", "Greek"),
+    ("ro", "Romanian"),
+    ("hu", "Hungarian"),
+    ("mk", "Macedonian"),
 ];
 
 impl Language {
@@ -56,14 +56,9 @@ impl Language {
         TABLE[usize::from(self.0)].0
     }
 
-    /// The English name as the speech models know it, such as `Chinese`.
-    pub fn speech_name(self) -> &'static str {
+    /// The English name as the models know it, such as `Chinese`.
+    pub fn english_name(self) -> &'static str {
         TABLE[usize::from(self.0)].1
-    }
-
-    /// The English name for a translation prompt, such as `Simplified Chinese`.
-    pub fn prompt_name(self) -> &'static str {
-        TABLE[usize::from(self.0)].2
     }
 
     /// True where units are characters and no space parts them: Chinese, Cantonese, Japanese.

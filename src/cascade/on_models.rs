@@ -25,7 +25,7 @@ impl Recognize for Recognition {
     async fn transcribe(&mut self, tail: &[f32], language: Language) -> Result<Hypothesis, BoxError> {
         let recognizer = match self.current.take() {
             Some((of, recognizer)) if of == language => recognizer,
-            _ => Recognizer::new(self.model.clone(), "", Some(language.speech_name()))?,
+            _ => Recognizer::new(self.model.clone(), "", Some(language.english_name()))?,
         };
         let (_, recognizer) = self.current.insert((language, recognizer));
         if recognizer.samples_len() > tail.len() {

@@ -174,7 +174,7 @@ async fn load_text(
     let capacity = MT_CAPACITY.min(config.max_position_embeddings);
     let model = Gemma4::load(&Loader::new(&weights, target), &config, capacity).await?;
     let tokenizer = Arc::new(Tokenizer::open(&chosen.files)?);
-    let prompt = Prompt::new(&chosen.files, tokenizer, from.speech_name(), to.speech_name())?;
+    let prompt = Prompt::new(&chosen.files, tokenizer, from.english_name(), to.english_name())?;
     // A readback costs a GPU the time of several tokens, and the CPU nothing.
     let group_len = if compute.is_gpu() { 8 } else { 1 };
     let translator = Translator::new(Arc::new(model), config.eos_token_id, group_len, compute.device.clone());

@@ -45,7 +45,10 @@ pub enum DeviceChoice {
     Auto,
     Cpu,
     /// The `index`th adapter of one API, as `alignatt devices` numbers them.
-    Gpu { api: Api, index: usize },
+    Gpu {
+        api: Api,
+        index: usize,
+    },
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

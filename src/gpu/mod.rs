@@ -14,11 +14,15 @@ pub use self_test::self_test;
 /// What can go wrong between asking for a device and having one that computes.
 #[derive(Debug, thiserror::Error)]
 pub enum GpuError {
-    #[error("no {api} adapter {index} here ({found} found); run `alignatt devices` to see what there is, or use --device cpu")]
+    #[error(
+        "no {api} adapter {index} here ({found} found); run `alignatt devices` to see what there is, or use --device cpu"
+    )]
     NoAdapter { api: Api, index: usize, found: usize },
     #[error("{adapter}: the driver refused a device: {reason}; update the graphics driver or use --device cpu")]
     Refused { adapter: String, reason: String },
-    #[error("{adapter}: fails the numeric self-test ({what}); its results can't be trusted, so use another device or --device cpu")]
+    #[error(
+        "{adapter}: fails the numeric self-test ({what}); its results can't be trusted, so use another device or --device cpu"
+    )]
     SelfTest { adapter: String, what: String },
     #[error("{adapter}: {reason}; start again, or use --device cpu if it comes back")]
     Lost { adapter: String, reason: String },

@@ -5,7 +5,7 @@
 //! every so often), so that up to `margin` positions can always be taken back with all the keys that
 //! their window reaches.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, s};
 
 use crate::ops::{attend::Base, kv_store::kv_store};
 
@@ -84,7 +84,7 @@ impl LayerCache {
         let from = self.len - kept;
         for cache in [&mut self.k, &mut self.v] {
             let tail = cache.clone().narrow(0, from, kept);
-            cache.inplace(|whole| whole.slice_assign([0..kept], tail));
+            cache.inplace(|whole| whole.slice_assign(s![0..kept], tail));
         }
         self.start += from;
         self.len = kept;

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData, s};
 
 use super::{Embedding, LayerNorm, Linear, Precision, RmsNorm, Weight};
 use crate::checkpoint::{CheckpointError, Weights};
@@ -131,7 +131,7 @@ impl<'a> Loader<'a> {
             for from in range.clone().step_by(step) {
                 let part = read(from..range.end.min(from + step)).await?;
                 let at = from - range.start;
-                whole.inplace(|whole| whole.slice_assign([at..at + part.dims()[0]], part));
+                whole.inplace(|whole| whole.slice_assign(s![at..at + part.dims()[0]], part));
             }
             return Ok(Weight::Half(whole));
         }
@@ -147,7 +147,7 @@ impl<'a> Loader<'a> {
         for from in range.clone().step_by(step) {
             let part = read(from..range.end.min(from + step)).await?;
             let at = from - range.start;
-            whole.inplace(|whole| whole.slice_assign([at..at + part.dims()[0]], part));
+            whole.inplace(|whole| whole.slice_assign(s![at..at + part.dims()[0]], part));
         }
         Ok(Weight::Dense(whole))
     }

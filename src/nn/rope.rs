@@ -25,9 +25,7 @@ impl Rope {
 
     /// Frequencies `theta^(-2i/dim)` for the first `rotated` of `dim / 2` pairs, 0 for the rest.
     pub fn frequencies(theta: f64, dim: usize, rotated: usize) -> Vec<f32> {
-        (0..dim / 2)
-            .map(|i| if i < rotated { theta.powf(-2.0 * i as f64 / dim as f64) as f32 } else { 0.0 })
-            .collect()
+        (0..dim / 2).map(|i| if i < rotated { theta.powf(-2.0 * i as f64 / dim as f64) as f32 } else { 0.0 }).collect()
     }
 
     /// The rows of positions `from..from + len`.

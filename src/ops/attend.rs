@@ -8,7 +8,10 @@
 //! Query t sees cache rows j with `j ≤ base + t`, and `j > base + t − window` in sliding layers. Query head h
 //! reads kv head h / (Hq/Hkv). Softmax in f32.
 
-use burn::backend::{Backend, Flex, backend_extension, tensor::{FloatTensor, IntTensor}};
+use burn::backend::{
+    Backend, Flex, backend_extension,
+    tensor::{FloatTensor, IntTensor},
+};
 use burn::tensor::{DType, Int, Tensor, activation};
 use burn_wgpu::{CubeBackend, into_contiguous};
 
@@ -86,9 +89,8 @@ impl AttendBackend for Flex {
 /// [1, T, S]: 0 where query t sees column j, else a large negative number.
 fn mask(t: usize, seen: usize, base: usize, window: Option<usize>, device: &burn::tensor::Device) -> Tensor<3> {
     let visible = |row: usize, j: usize| j <= base + row && window.is_none_or(|window| j + window > base + row);
-    let values: Vec<f32> = (0..t)
-        .flat_map(|row| (0..seen).map(move |j| if visible(row, j) { 0.0 } else { -1e30 }))
-        .collect();
+    let values: Vec<f32> =
+        (0..t).flat_map(|row| (0..seen).map(move |j| if visible(row, j) { 0.0 } else { -1e30 })).collect();
     Tensor::from_data(burn::tensor::TensorData::new(values, [1, t, seen]), device)
 }
 

@@ -46,7 +46,14 @@ impl GatedBackend for CubeBackend {
             text: include_str!("../../shaders/gated.wgsl"),
             constants: vec![
                 ("width", i.to_string()),
-                ("act", match act { Act::Silu => "silu", Act::GeluTanh => "gelu_tanh" }.to_owned()),
+                (
+                    "act",
+                    match act {
+                        Act::Silu => "silu",
+                        Act::GeluTanh => "gelu_tanh",
+                    }
+                    .to_owned(),
+                ),
             ],
         };
         launch(shader, 64, [i.div_ceil(64) as u32, t as u32, 1], &[&gate, &up], [t, i].into(), DType::F32)

@@ -10,7 +10,7 @@ use burn::backend::{
     Backend, Flex, backend_extension,
     tensor::{FloatTensor, IntTensor},
 };
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, s};
 use burn_wgpu::{CubeBackend, into_contiguous};
 
 use super::attend::Base;
@@ -28,7 +28,13 @@ pub trait KvStoreBackend: Backend {
 
 /// `new [T, Hkv, D]` into rows `base.row ..` of `cache [C, Hkv, D]`.
 pub fn kv_store(cache: Tensor<3>, new: Tensor<3>, base: &Base) -> Tensor<3> {
-    debug_assert!(base.row + new.dims()[0] <= cache.dims()[0], "kv_store: {:?} at {} of {:?}", new.dims(), base.row, cache.dims());
+    debug_assert!(
+        base.row + new.dims()[0] <= cache.dims()[0],
+        "kv_store: {:?} at {} of {:?}",
+        new.dims(),
+        base.row,
+        cache.dims()
+    );
     Tensor::from_dispatch(<burn::backend::Dispatch as KvStoreBackend>::kv_store(
         cache.into_dispatch(),
         new.into_dispatch(),
@@ -47,7 +53,7 @@ impl KvStoreBackend for Flex {
         let cache = Tensor::<3>::from_primitive::<Flex>(cache);
         let new = Tensor::<3>::from_primitive::<Flex>(new);
         let rows = row..row + new.dims()[0];
-        super::primitive(cache.slice_assign([rows], new))
+        super::primitive(cache.slice_assign(s![rows], new))
     }
 }
 

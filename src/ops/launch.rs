@@ -23,9 +23,7 @@ pub(super) struct Shader {
 impl KernelSource for Shader {
     fn source(&self) -> SourceTemplate {
         let template = SourceTemplate::new(self.text);
-        self.constants
-            .iter()
-            .fold(template, |template, (name, value)| template.register(*name, value.as_str()))
+        self.constants.iter().fold(template, |template, (name, value)| template.register(*name, value.as_str()))
     }
 
     fn id(&self) -> KernelId {

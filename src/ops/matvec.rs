@@ -9,7 +9,10 @@
 //!
 //! Burn's own product without autotune takes nine times as long for one row (docs/measurements.md).
 
-use burn::backend::{Backend, Flex, backend_extension, tensor::{FloatTensor, IntTensor}};
+use burn::backend::{
+    Backend, Flex, backend_extension,
+    tensor::{FloatTensor, IntTensor},
+};
 use burn::tensor::{Int, Tensor};
 use burn_wgpu::{CubeBackend, CubeTensor, into_contiguous};
 
@@ -69,9 +72,8 @@ impl MatvecBackend for Flex {
         let low = w.clone().bitwise_and_scalar(0xffff);
         let high = w.bitwise_right_shift_scalar(16).bitwise_and_scalar(0xffff);
         let bits = Tensor::stack::<3>(vec![low, high], 2).reshape([n, 2 * pairs]);
-        let field = |shift: i32, mask: i32| {
-            bits.clone().bitwise_right_shift_scalar(shift).bitwise_and_scalar(mask).float()
-        };
+        let field =
+            |shift: i32, mask: i32| bits.clone().bitwise_right_shift_scalar(shift).bitwise_and_scalar(mask).float();
         let (sign, exponent, mantissa) = (field(15, 1), field(10, 31), field(0, 1023));
         let two = Tensor::<2>::full([n, 2 * pairs], 2.0, &bits.device());
         let subnormal = exponent.clone().equal_scalar(0);
@@ -85,7 +87,9 @@ impl MatvecBackend for CubeBackend {
     fn matvec(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
         let k = x.meta.shape()[1];
         let kind = match k {
-            k if k % 4 == 0 => Kind { lanes: 4, x: "vec4<f32>", w: "vec4<f32>", load: "w[i]", sum: "dot(a, vec4<f32>(1.0))" },
+            k if k % 4 == 0 => {
+                Kind { lanes: 4, x: "vec4<f32>", w: "vec4<f32>", load: "w[i]", sum: "dot(a, vec4<f32>(1.0))" }
+            }
             k if k % 2 == 0 => Kind { lanes: 2, x: "vec2<f32>", w: "vec2<f32>", load: "w[i]", sum: "a.x + a.y" },
             _ => Kind { lanes: 1, x: "f32", w: "f32", load: "w[i]", sum: "a" },
         };

@@ -1,4 +1,4 @@
-//! What the tests on devices share: every device there is, and repeatable randomness.
+//! What the tests on devices share: every device there is.
 
 use alignatt::gpu::{Compute, adapters, open};
 
@@ -15,25 +15,4 @@ pub async fn devices() -> Vec<Compute> {
         eprintln!("NOT RUN: no wgpu adapter here, so only the CPU backend was checked");
     }
     devices
-}
-
-/// A small repeatable generator.
-pub struct Dice(pub u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0 >> 33
-    }
-
-    /// 0..n
-    pub fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    /// -1..1, hardly ever 0
-    #[allow(dead_code)] // not every test draws values
-    pub fn unit(&mut self) -> f32 {
-        self.next() as f32 / (1u64 << 30) as f32 - 1.0
-    }
 }

@@ -5,6 +5,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/dice.rs"]
+mod dice;
 
 use alignatt::ops::{
     attend::{Attend, Base, attend},
@@ -15,7 +17,8 @@ use alignatt::ops::{
     rope::rope,
 };
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use common::{Dice, devices};
+use common::devices;
+use dice::Dice;
 
 const SHAPES: usize = 24;
 

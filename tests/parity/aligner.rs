@@ -27,10 +27,15 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
     golden.same("timestamp_argmax", &model.classes(&log_mel(&samples), &words).await.unwrap());
 
     let words = model.align(&samples, text).await.unwrap();
-    let want: Vec<_> = report["items"].as_array().unwrap().iter().map(|item| {
-        let ms = |key: &str| (item[key].as_f64().unwrap() * 1000.0).round() as u64;
-        (item["text"].as_str().unwrap().to_owned(), ms("start_time"), ms("end_time"))
-    }).collect();
+    let want: Vec<_> = report["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| {
+            let ms = |key: &str| (item[key].as_f64().unwrap() * 1000.0).round() as u64;
+            (item["text"].as_str().unwrap().to_owned(), ms("start_time"), ms("end_time"))
+        })
+        .collect();
     let got: Vec<_> = words.into_iter().map(|word| (word.text, word.start_ms, word.end_ms)).collect();
     assert_eq!(got, want, "{}", golden.label());
     golden.finish();

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use alignatt::audio::mel::log_mel;
-use alignatt::checkpoint::{Files, config::{ModelConfig, Qwen3AsrConfig}};
+use alignatt::checkpoint::{
+    Files,
+    config::{ModelConfig, Qwen3AsrConfig},
+};
 use alignatt::gpu::Compute;
 use alignatt::models::qwen3_asr::{Qwen3Asr, recognizer::Recognizer};
 use alignatt::nn::{Tap, Target};
 use burn::tensor::{Int, Tensor};
 
-use crate::common::Dice;
+use crate::dice::Dice;
 use crate::golden::{Golden, by_name, heads_first, probabilities};
 
 const TOLERANCE: f32 = 1e-4;

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
-use alignatt::checkpoint::{Files, Weights, config::{Gemma4Config, Gemma4Layer, LayerType, ModelConfig}};
+use alignatt::checkpoint::{
+    Files, Weights,
+    config::{Gemma4Config, Gemma4Layer, LayerType, ModelConfig},
+};
 use alignatt::gpu::Compute;
 use alignatt::models::gemma4::{Gemma4, Rows, frequencies, translator::Translator};
 use alignatt::nn::{Loader, Precision, Rope, Tap, Target};
 use burn::tensor::{Int, Tensor};
 
-use crate::common::Dice;
+use crate::dice::Dice;
 use crate::golden::{Golden, by_name, heads_first, probabilities};
 
 const TOLERANCE: f32 = 1e-3;

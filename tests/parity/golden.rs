@@ -73,7 +73,11 @@ impl Golden {
         assert_eq!(got.len(), want.len(), "{}: {name} has another size", self.label);
         let top = want.iter().fold(1.0f32, |top, v| top.max(v.abs()));
         assert!(want.iter().any(|v| *v != 0.0), "{}: {name} is all zeros in the reference", self.label);
-        let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0f32, |a, b| if b > a || b.is_nan() { b } else { a });
+        let worst = got
+            .iter()
+            .zip(want)
+            .map(|(g, w)| (g - w).abs())
+            .fold(0.0f32, |a, b| if b > a || b.is_nan() { b } else { a });
         assert!(worst <= tolerance * top, "{}: {name} is off by {worst} (largest value {top})", self.label);
     }
 

@@ -7,6 +7,9 @@ mod aligner;
 mod asr;
 #[path = "../common/mod.rs"]
 mod common;
+mod demo;
+#[path = "../common/dice.rs"]
+mod dice;
 mod gemma;
 mod golden;
 
@@ -77,4 +80,22 @@ fn gemma4() {
 #[test]
 fn gemma4_in_half_precision() {
     everywhere("gemma4", gemma::check_half);
+}
+
+#[test]
+fn demo_pack_translation() {
+    pollster::block_on(async {
+        for compute in devices().await {
+            demo::translation(&compute).await;
+        }
+    });
+}
+
+#[test]
+fn demo_pack_speech() {
+    pollster::block_on(async {
+        for compute in devices().await {
+            demo::speech(&compute).await;
+        }
+    });
 }

@@ -130,8 +130,8 @@ def main():
     ap.add_argument("--most", type=int, default=176, help="loss positions a row, the rest is dropped")
     ap.add_argument("--lr", type=float, default=3e-3)
     ap.add_argument("--warmup", type=int, default=150)
-    ap.add_argument("--minutes", type=float, default=90, help="the learning rate falls to its floor over this time")
-    ap.add_argument("--steps", type=int, default=0, help="stop after so many steps instead of by the clock")
+    ap.add_argument("--steps", type=int, default=3400, help="the learning rate falls to its floor over these steps")
+    ap.add_argument("--minutes", type=float, default=1e9, help="or over this time, whichever ends first")
     ap.add_argument("--seed", type=int, default=7)
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--compile", action="store_true")
@@ -170,12 +170,10 @@ def main():
         export(model, work / "latest", a.tok)
 
     model.train()
-    total = a.minutes * 60
     last_save, mean, hits, toks, t_log = time.time(), 0.0, 0, 0, time.time()
-    while (step < a.steps) if a.steps else (spent < total):
+    while (done := max(step / a.steps, spent / 60 / a.minutes)) < 1:
         t0 = time.time()
-        done = step / a.steps if a.steps else spent / total
-        lr = a.lr * min(1, (step + 1) / a.warmup) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * min(1, done))))
+        lr = a.lr * min(1, (step + 1) / a.warmup) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * done)))
         for g in opt.param_groups:
             g["lr"] = lr
         ids, pos, full, near, loss_at, label = (torch.from_numpy(x) for x in corpus.batch(step, a.seed, enc, a.rows, a.length, 128, a.most, words))
@@ -193,7 +191,6 @@ def main():
         mean += loss.item()
         step += 1
         dt = time.time() - t0
-        # a stall of the machine must not eat the schedule
         spent += dt
         if step % 20 == 0:
             line = {"step": step, "min": round(spent / 60, 2), "loss": round(mean / 20, 4), "acc": round(hits / toks, 4), "lr": round(lr, 6),

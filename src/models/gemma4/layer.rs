@@ -60,12 +60,7 @@ pub(super) struct Place {
 }
 
 impl Layer {
-    pub async fn load(
-        loader: &Loader<'_>,
-        config: &Gemma4Config,
-        prefix: &str,
-        at: usize,
-    ) -> Result<Self, LoadError> {
+    pub async fn load(loader: &Loader<'_>, config: &Gemma4Config, prefix: &str, at: usize) -> Result<Self, LoadError> {
         let Gemma4Layer { layer_type: kind, head_dim: d, intermediate_size: ffn, .. } = config.layers[at];
         let heads = config.layers[at].num_key_value_heads;
         let (h, p, eps) = (config.hidden_size, config.hidden_size_per_layer_input, config.rms_norm_eps);
@@ -117,7 +112,14 @@ impl Layer {
     }
 
     /// `cache` is this layer's own, or its owner's.
-    pub fn forward(&self, x: Tensor<2>, ple: Tensor<2>, place: &Place, cache: &mut LayerCache, tap: &mut Tap) -> Tensor<2> {
+    pub fn forward(
+        &self,
+        x: Tensor<2>,
+        ple: Tensor<2>,
+        place: &Place,
+        cache: &mut LayerCache,
+        tap: &mut Tap,
+    ) -> Tensor<2> {
         let h = self.input_layernorm.forward(x.clone());
         let x = x + self.post_attention_layernorm.forward(self.attend(h, place, cache, tap));
 

@@ -172,10 +172,8 @@ impl Gemma4 {
     fn places(&self, cache: &Cache, from: usize, len: usize) -> [Place; 2] {
         let place = |kind: LayerType, rope: &Rope| {
             let owners = self.layers.iter().filter(|layer| layer.owns().is_some());
-            let row = owners
-                .zip(&cache.owners)
-                .find(|(layer, _)| layer.kind == kind)
-                .map_or(0, |(_, owner)| owner.row(from));
+            let row =
+                owners.zip(&cache.owners).find(|(layer, _)| layer.kind == kind).map_or(0, |(_, owner)| owner.row(from));
             let on_device = Tensor::from_ints([row as i32], &rope.device());
             Place { rope: rope.at(from, len), base: Base { row, on_device } }
         };

@@ -21,12 +21,7 @@ pub struct Prompt {
 
 impl Prompt {
     /// `source` and `target` are English names: `English`, `German`. The layout is the release's own, from `files`.
-    pub fn new(
-        files: &Files,
-        tokenizer: Arc<Tokenizer>,
-        source: &str,
-        target: &str,
-    ) -> Result<Self, CheckpointError> {
+    pub fn new(files: &Files, tokenizer: Arc<Tokenizer>, source: &str, target: &str) -> Result<Self, CheckpointError> {
         let system = format!(
             "Translate live speech from {source} into {target}. Give only the translation of what has been said so \
              far, and continue the translation that has begun."

@@ -32,11 +32,7 @@ pub struct ForcedAligner {
 
 impl ForcedAligner {
     /// Reads the model of `files`, whose configuration has been read as `config`.
-    pub async fn load(
-        files: &Files,
-        config: &Qwen3AlignerConfig,
-        target: Target<'_>,
-    ) -> Result<Self, CheckpointError> {
+    pub async fn load(files: &Files, config: &Qwen3AlignerConfig, target: Target<'_>) -> Result<Self, CheckpointError> {
         let weights = Weights::open(files).await?;
         let loader = Loader::new(&weights, target);
         let names = QwenNames::detect(&ModelConfig::Qwen3Aligner(config.clone()), &weights)?;

@@ -1,7 +1,7 @@
 //! The audio tower of Qwen3-ASR: log-mel in, rows for the decoder out.
 //!
-//! mel [128, F] → chunks of 100 frames, each alone through three stride-2 convolutions → 13 rows a chunk
-//! + sinusoids that restart in every chunk → pre-LN layers with attention inside windows of
+//! mel [128, F] → chunks of 100 frames, each alone through three stride-2 convolutions → 13 rows a chunk,
+//! with sinusoids added that restart in every chunk → pre-LN layers with attention inside windows of
 //! 13 · n_window_infer/100 rows (8 s) → ln_post, proj1, GELU, proj2 → [T, output_dim].
 //!
 //! Rows: 13 a full chunk, h(h(h(n))) for a rest of n frames, h(n) = ⌊(n−1)/2⌋ + 1. Windows don't see one

@@ -7,7 +7,9 @@
 use burn::tensor::{Int, Tensor};
 
 use crate::checkpoint::config::Qwen3TextConfig;
-use crate::nn::{CachePlan, Embedding, LayerCache, Linear, LoadError, Loader, RmsNorm, Rope, RunError, Tap, Weight, join};
+use crate::nn::{
+    CachePlan, Embedding, LayerCache, Linear, LoadError, Loader, RmsNorm, Rope, RunError, Tap, Weight, join,
+};
 use crate::ops::{
     attend::{Attend, Base, attend},
     gated::{Act, gated},
@@ -22,18 +24,12 @@ pub struct Decoder {
     embed_tokens: Embedding,
     layers: Vec<Layer>,
     norm: RmsNorm,
-    head: Head,
+    /// None: the embedding again.
+    head: Option<Weight>,
     rope: Rope,
     capacity: usize,
     kv_heads: usize,
     head_dim: usize,
-}
-
-#[derive(Debug)]
-enum Head {
-    /// The embedding again.
-    Tied,
-    Own(Weight),
 }
 
 #[derive(Debug)]
@@ -106,8 +102,8 @@ impl Decoder {
             });
         }
         let head = match head {
-            Some((name, classes)) => Head::Own(loader.matrix(name, classes, h).await?),
-            None => Head::Tied,
+            Some((name, classes)) => Some(loader.matrix(name, classes, h).await?),
+            None => None,
         };
         Ok(Self {
             embed_tokens: loader.embedding(&format!("{model}.embed_tokens"), config.vocab_size, h).await?,
@@ -162,8 +158,8 @@ impl Decoder {
     /// Normed rows [T, H] → logits [T, V or classes].
     pub fn logits(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.head {
-            Head::Tied => self.embed_tokens.logits(x),
-            Head::Own(head) => head.product(x),
+            Some(head) => head.product(x),
+            None => self.embed_tokens.logits(x),
         }
     }
 }

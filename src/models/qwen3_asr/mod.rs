@@ -20,8 +20,8 @@ pub mod words;
 
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::checkpoint::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
 use crate::checkpoint::config::{AudioConfig, ModelConfig, Qwen3AsrConfig, Qwen3TextConfig};
+use crate::checkpoint::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
 use crate::nn::{Loader, Target};
 use audio_tower::AudioTower;
 use decoder::Decoder;
@@ -43,11 +43,7 @@ pub struct Qwen3Asr {
 
 impl Qwen3Asr {
     /// Reads the model of `files`, whose configuration has been read as `config`.
-    pub async fn load(
-        files: &Files,
-        config: &Qwen3AsrConfig,
-        target: Target<'_>,
-    ) -> Result<Self, CheckpointError> {
+    pub async fn load(files: &Files, config: &Qwen3AsrConfig, target: Target<'_>) -> Result<Self, CheckpointError> {
         let weights = Weights::open(files).await?;
         let loader = Loader::new(&weights, target);
         let names = QwenNames::detect(&ModelConfig::Qwen3Asr(config.clone()), &weights)?;
@@ -87,7 +83,8 @@ async fn load_parts(
 ) -> Result<(AudioTower, Decoder), CheckpointError> {
     let tower = AudioTower::load(loader, audio, names.audio_tower, [names.proj1, names.proj2]).await?;
     let capacity = CAPACITY.min(text.max_position_embeddings);
-    let decoder = Decoder::load(loader, text, names.text_model, names.head.map(|head| (head, classes)), capacity).await?;
+    let decoder =
+        Decoder::load(loader, text, names.text_model, names.head.map(|head| (head, classes)), capacity).await?;
     loader.weights.refuse_unused(names.skip)?;
     Ok((tower, decoder))
 }

@@ -1,0 +1,100 @@
+//! Ops of our own beside what Burn would do, at the shapes of Gemma-4-E4B and Qwen3-ASR-0.6B; prints ratios.
+//!
+//! `cargo bench --bench ops`; `ALIGNATT_DEVICE` chooses the device (default: the first adapter, software or not).
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use alignatt::gpu::{Compute, DeviceChoice, adapters, open};
+use alignatt::ops::{
+    attend::{Attend, Base, attend},
+    matvec::{matvec, matvec_half, pack_half},
+    rms_norm::rms_norm,
+};
+use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation};
+use criterion::Criterion;
+
+fn device() -> Compute {
+    let choice = match std::env::var("ALIGNATT_DEVICE") {
+        Ok(choice) => choice.parse::<DeviceChoice>().expect("ALIGNATT_DEVICE"),
+        Err(_) => pollster::block_on(adapters()).first().map_or(DeviceChoice::Cpu, |adapter| adapter.choice),
+    };
+    pollster::block_on(open(choice)).expect("a device").0
+}
+
+/// Waits for everything queued before `tensor` by reading it.
+fn finish<const D: usize>(tensor: Tensor<D>) {
+    let _ = tensor.sum().into_data();
+}
+
+fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), device)
+}
+
+fn main() {
+    let compute = device();
+    let device = &compute.device;
+    println!("device: {}", compute.name);
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(2));
+    let means: RefCell<BTreeMap<String, f64>> = RefCell::new(BTreeMap::new());
+    let mut case = |name: &str, run: &mut dyn FnMut()| {
+        let mut total = (Duration::ZERO, 0u64);
+        criterion.bench_function(name, |bencher| {
+            bencher.iter_custom(|rounds| {
+                let begun = Instant::now();
+                for _ in 0..rounds {
+                    run();
+                }
+                let taken = begun.elapsed();
+                total = (total.0 + taken, total.1 + rounds);
+                taken
+            });
+        });
+        means.borrow_mut().insert(name.to_owned(), total.0.as_secs_f64() / total.1.max(1) as f64);
+    };
+
+    let pairs = [("1x2560x10240", 1, 2560, 10240), ("8x1024x3072", 8, 1024, 3072)];
+    for (shape, t, k, n) in pairs {
+        let (x, w) = (random([t, k], device), random([n, k], device));
+        let halves: Vec<_> = (0..n * k).map(|i| half::f16::from_f32((i % 97) as f32 / 97.0)).collect();
+        let words = Tensor::<2, Int>::from_data(TensorData::new(pack_half(&halves), [n, k / 2]), device);
+        case(&format!("matvec f32 {shape}"), &mut || finish(matvec(x.clone(), w.clone())));
+        case(&format!("matvec f16 {shape}"), &mut || finish(matvec_half(x.clone(), words.clone())));
+        case(&format!("Burn's product {shape}"), &mut || finish(x.clone().matmul(w.clone().transpose())));
+    }
+    let (x, w) = (random([8, 2560], device), random([2560], device));
+    case("rms_norm 8x2560", &mut || finish(rms_norm(x.clone(), w.clone(), 1e-6)));
+    case("rms_norm in Burn ops 8x2560", &mut || {
+        let scale = (x.clone().square().mean_dim(1) + 1e-6).sqrt().recip();
+        finish(x.clone() * scale * w.clone().unsqueeze());
+    });
+    let (q, k, v) = (random([1, 8, 256], device), random([1024, 2, 256], device), random([1024, 2, 256], device));
+    let base = Base { row: 700, on_device: Tensor::from_ints([700], device) };
+    let op = Attend { scale: 1.0, window: Some(512) };
+    case("attend 1x8x256 on 512", &mut || finish(attend(q.clone(), k.clone(), v.clone(), &base, op)));
+    case("attend in Burn ops 1x8x256 on 512", &mut || {
+        let seen = |cache: &Tensor<3>| cache.clone().narrow(0, 189, 512);
+        let queries = q.clone().reshape([2, 4, 256]);
+        let probs = activation::softmax(queries.matmul(seen(&k).permute([1, 2, 0])), 2);
+        finish(probs.matmul(seen(&v).permute([1, 0, 2])));
+    });
+
+    let means = means.borrow();
+    println!("\n{:<44} {:>10}", "ours / Burn's", "ratio");
+    for (shape, ..) in pairs {
+        for storage in ["f32", "f16"] {
+            let ratio = means[&format!("matvec {storage} {shape}")] / means[&format!("Burn's product {shape}")];
+            println!("{:<44} {ratio:>10.3}", format!("matvec {storage} {shape}"));
+        }
+    }
+    println!("{:<44} {:>10.3}", "rms_norm 8x2560", means["rms_norm 8x2560"] / means["rms_norm in Burn ops 8x2560"]);
+    println!(
+        "{:<44} {:>10.3}",
+        "attend 1x8x256 on 512",
+        means["attend 1x8x256 on 512"] / means["attend in Burn ops 1x8x256 on 512"]
+    );
+}
