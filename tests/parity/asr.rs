@@ -144,7 +144,7 @@ async fn check_clip(
     let x = Tensor::cat(vec![embed(before), audio, embed(&continued)], 0);
     let mut tap = Tap::on();
     tap.keep("inputs_embeds", None, &x);
-    let hidden = model.decoder.forward(x.clone(), &mut model.decoder.cache(), &mut tap).unwrap();
+    let hidden = model.decoder.forward(x.clone(), &mut model.decoder.cache(512), &mut tap).unwrap();
     let logits = model.decoder.logits(hidden);
     tap.keep("logits", None, &logits);
     let full: Vec<f32> = logits.into_data_async().await.unwrap().iter().collect();
@@ -184,7 +184,7 @@ async fn check_clip(
 
     // The same logits from pieces, with detours that are rolled back.
     let mut dice = Dice(7);
-    let mut cache = model.decoder.cache();
+    let mut cache = model.decoder.cache(512);
     let mut pieces: Vec<f32> = Vec::new();
     let total = x.dims()[0];
     while cache.end() < total {

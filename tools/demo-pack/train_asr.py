@@ -1,8 +1,8 @@
 """Trains the small Qwen3-ASR on the spoken grammar, with transformers' own class.
 
 The synthesizers' word times are put to use: two extra heads on the audio rows (dropped at export) say for every 80 ms which word is
-being spoken and which of its letters. That is direct supervision, so the tower hears after a few hundred steps, where the transcript
-alone (and CTC as well: tried) stays on a plateau. The first --tower steps train the tower only, which halves their cost.
+being spoken and which of its letters. That is direct supervision, so the tower hears after a few hundred steps, where with the
+transcript alone, or with CTC beside it, nothing had begun to move in the few hundred steps that were tried. The first --tower steps train the tower only, which halves their cost.
 Learning rate: warm-up, constant, linear decay over the last --decay steps; so a run may be extended or ended early by choosing
 --steps when it is resumed. What is exported is the moving average of the weights.
 Resumable: the checkpoint in --out is continued. Log: OUT/log.jsonl.

@@ -79,14 +79,19 @@ impl ForcedAligner {
 
     /// x [S, H] → logits [S, classes].
     pub fn logits(&self, x: Tensor<2>) -> Result<Tensor<2>, RunError> {
-        let hidden = self.decoder.forward(x, &mut self.decoder.cache(), &mut Tap::off())?;
+        let hidden = self.forward(x)?;
         Ok(self.decoder.logits(hidden))
+    }
+
+    fn forward(&self, x: Tensor<2>) -> Result<Tensor<2>, RunError> {
+        let mut cache = self.decoder.cache(x.dims()[0]);
+        self.decoder.forward(x, &mut cache, &mut Tap::off())
     }
 
     /// The class at every timestamp: start and end of each word in turn.
     pub async fn classes(&self, mel: &Mel, words: &[String]) -> Result<Vec<u32>, RunError> {
         let (prompt, x) = self.sequence(mel, words)?;
-        let hidden = self.decoder.forward(x, &mut self.decoder.cache(), &mut Tap::off())?;
+        let hidden = self.forward(x)?;
         let columns: Vec<i32> = prompt.timestamps.iter().map(|at| *at as i32).collect();
         let stamped = hidden.select(0, Tensor::from_ints(columns.as_slice(), &self.device));
         read_ids(greedy(self.decoder.logits(stamped))).await

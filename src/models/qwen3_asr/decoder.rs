@@ -117,12 +117,13 @@ impl Decoder {
         })
     }
 
-    /// An empty cache.
-    pub fn cache(&self) -> Cache {
-        let plan = CachePlan { capacity: self.capacity, piece: PIECE, margin: 0 };
+    /// An empty cache of at most `positions` positions.
+    pub fn cache(&self, positions: usize) -> Cache {
+        let capacity = positions.min(self.capacity);
+        let plan = CachePlan { capacity, piece: PIECE, margin: 0 };
         let device = self.rope.device();
         let layer = || LayerCache::new(plan, self.kv_heads, self.head_dim, None, &device);
-        Cache { layers: self.layers.iter().map(|_| layer()).collect(), capacity: self.capacity }
+        Cache { layers: self.layers.iter().map(|_| layer()).collect(), capacity }
     }
 
     /// ids [T], in the vocabulary → [T, H].

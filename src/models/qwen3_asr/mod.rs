@@ -26,7 +26,7 @@ use crate::nn::{Loader, Target};
 use audio_tower::AudioTower;
 use decoder::Decoder;
 
-/// Positions of the recogniser's and the aligner's longest sequence: five minutes of sound with its text.
+/// Positions of the longest sequence: some six minutes of sound with its text.
 const CAPACITY: usize = 6144;
 
 /// The recogniser's weights, tokenizer and end tokens. A [`recognizer::Recognizer`] is one use of it.

@@ -21,6 +21,9 @@ pub struct Heard {
     pub ids: Vec<u32>,
 }
 
+/// Positions of a tail with its text: two minutes of sound. A cascade's tail is far shorter.
+const POSITIONS: usize = 2048;
+
 /// Tokens a transcript may have: what the fastest speakers need, and an end for a model that repeats itself.
 fn budget(seconds: f64) -> usize {
     (24.0 + 12.0 * seconds) as usize
@@ -46,7 +49,7 @@ impl Recognizer {
     pub fn new(model: Arc<Qwen3Asr>, context: &str, language: Option<&str>) -> Result<Self, RunError> {
         let prompt = asr_prompt(&model.tokenizer, context, 0, language, "")?;
         Ok(Self {
-            cache: model.decoder.cache(),
+            cache: model.decoder.cache(POSITIONS),
             model,
             before: prompt.ids[..prompt.audio.start].to_vec(),
             after: prompt.ids[prompt.audio.end..].to_vec(),
