@@ -413,7 +413,7 @@ fn gemma4(root: &Section, text: &Section, generation: &Section) -> Result<Gemma4
     };
     let mut config = Gemma4Config {
         vocab_size,
-        vocab_size_per_layer_input: text.count_or("vocab_size_per_layer_input", vocab_size, 2..=MAX_VOCAB)?,
+        vocab_size_per_layer_input: text.count_or("vocab_size_per_layer_input", vocab_size, vocab_size..=MAX_VOCAB)?,
         hidden_size: text.count("hidden_size", 1..=MAX_WIDTH)?,
         intermediate_size: text.count("intermediate_size", 1..=MAX_FFN)?,
         num_hidden_layers,

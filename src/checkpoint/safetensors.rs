@@ -284,7 +284,7 @@ impl Weights {
                 let stored = widen(info.dtype, &bytes[bad * width..(bad + 1) * width]);
                 let what = format!("number {} is {stored}", start + done + bad);
                 return Err(if stored.is_finite() {
-                    wrong(format!("{what}, which does not fit f16"), "load the model with f32 weights")
+                    wrong(format!("{what}, which does not fit f16"), "run it with --device cpu, which computes in f32")
                 } else {
                     wrong(what, FETCH_AGAIN)
                 });

@@ -253,6 +253,15 @@ impl Tokenizer {
         added.max(self.inner.get_vocab_size(false))
     }
 
+    /// Errors: ids that a model whose tables have `rows` rows does not know.
+    pub fn fits(&self, rows: usize) -> Result<(), CheckpointError> {
+        if self.vocab_size() > rows {
+            let what = format!("has {} ids, the model's tables {rows} rows", self.vocab_size());
+            return Err(CheckpointError::tokenizer(&self.file, what, WRONG_MODEL));
+        }
+        Ok(())
+    }
+
     /// Whether an id is a token marked special.
     pub fn is_special(&self, id: u32) -> bool {
         self.inner

@@ -10,11 +10,12 @@ use crate::alignatt::Millis;
 use crate::alignatt::units::source_words;
 use crate::alignatt::word_times::{Timed, map_times};
 use crate::audio::decode::AudioFile;
+use crate::audio::mel::prepare_clip;
 use crate::cascade::event::Word;
 use crate::cascade::{Align, SAMPLE_RATE};
 
-/// The aligner's classes end here.
-const LONGEST_SECONDS: usize = 400;
+/// The original's own limit for one pass.
+const LONGEST_SECONDS: usize = 180;
 
 pub async fn align(args: AlignArgs) -> Result<(), CliError> {
     let words = source_words(&args.text);
@@ -48,6 +49,8 @@ fn read(mut file: AudioFile) -> Result<Vec<f32>, CliError> {
             return Err(CliError::Failed(message.into()));
         }
     }
+    // Sound above full scale is brought down, as the models' features are defined.
+    prepare_clip(&mut samples);
     if let Some(warning) = file.warning() {
         tracing::warn!("{warning}");
     }

@@ -80,11 +80,13 @@ pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, Box
         demo: asr.demo || aligner.demo || mt.as_ref().is_some_and(|(mt, _)| mt.demo),
     };
     let recognizer = Recognition::new(Arc::new(load_asr(&asr, &compute, report).await?));
+    settle(&compute).await?;
     let aligner = Alignment(Arc::new(load_forced_aligner(&aligner, &compute, report).await?));
     let translator = match mt {
         Some((mt, to)) => Some(load_text(&mt, wanted.from, to, &compute, report).await?),
         None => None,
     };
+    settle(&compute).await?;
     Ok(Loaded { engines: Engines { recognizer, aligner, translator }, names })
 }
 
@@ -125,7 +127,8 @@ impl Chosen {
     }
 }
 
-/// Half precision is exact for published weights (bf16) and halves the memory; the CPU computes in f32 only.
+/// Half precision holds published weights (bf16) exactly where they are between 8e-6 and 65504 and rounds smaller ones, at
+/// half the memory; the CPU computes in f32 only.
 fn precision(compute: &Compute) -> Precision {
     if compute.is_gpu() { Precision::F16 } else { Precision::F32 }
 }
@@ -174,11 +177,18 @@ async fn load_text(
     let capacity = MT_CAPACITY.min(config.max_position_embeddings);
     let model = Gemma4::load(&Loader::new(&weights, target), &config, capacity).await?;
     let tokenizer = Arc::new(Tokenizer::open(&chosen.files)?);
+    tokenizer.fits(config.vocab_size)?;
     let prompt = Prompt::new(&chosen.files, tokenizer, from.english_name(), to.english_name())?;
     // A readback costs a GPU the time of several tokens, and the CPU nothing.
     let group_len = if compute.is_gpu() { 8 } else { 1 };
-    let translator = Translator::new(Arc::new(model), config.eos_token_id, group_len, compute.device.clone());
+    let translator = Translator::new(Arc::new(model), config.eos_token_id, group_len, compute.clone());
     Ok(Text::new(prompt, translator))
+}
+
+/// Waits for all uploads: a device that ran out of memory says so late.
+async fn settle(compute: &Compute) -> Result<(), BoxError> {
+    compute.settle().await?;
+    Ok(())
 }
 
 async fn device(args: &DeviceArgs) -> Result<Compute, BoxError> {

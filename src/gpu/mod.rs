@@ -24,6 +24,6 @@ pub enum GpuError {
         "{adapter}: fails the numeric self-test ({what}); its results can't be trusted, so use another device or --device cpu"
     )]
     SelfTest { adapter: String, what: String },
-    #[error("{adapter}: {reason}; start again, or use --device cpu if it comes back")]
+    #[error("{adapter}: {reason}; start again, with a smaller model where memory ran out, or use --device cpu")]
     Lost { adapter: String, reason: String },
 }

@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Tensor};
 use burn_wgpu::WgpuSetup;
 
 use super::{AdapterReport, Api, DeviceChoice, GpuError, adapters, self_test};
@@ -52,6 +52,14 @@ impl Compute {
     /// The largest tensor this device binds in one piece, bytes. The CPU has no such limit.
     pub fn max_binding(&self) -> u64 {
         self.adapter.as_ref().map_or(u64::MAX, |adapter| adapter.max_binding.min(adapter.max_buffer))
+    }
+
+    /// Waits for everything queued, then checks.
+    pub async fn settle(&self) -> Result<(), GpuError> {
+        let lost = |reason: String| GpuError::Lost { adapter: self.name.clone(), reason };
+        let one = Tensor::<1>::ones([1], &self.device);
+        one.into_data_async().await.map_err(|error| lost(error.to_string()))?;
+        self.check()
     }
 
     /// Err when the device has reported an error that no call returned.

@@ -1,12 +1,13 @@
 //! Known answers on the device: the ops of our own and the Burn ops that the models lean on, compared with
 //! the CPU backend on inputs that are not zero. A driver that miscompiles one is found before a model loads.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation, module::conv2d, ops::ConvOptions};
 
 use crate::ops::{
     attend::{Attend, Base, attend},
     gated::{Act, gated},
-    matvec::{matvec, matvec_half, pack_half},
+    kv_store::kv_store,
+    matvec::{matvec, matvec_half, pack_half, unpack_half},
     rms_norm::rms_norm,
     rope::rope,
 };
@@ -56,17 +57,34 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let window = |window| attend(heads(3), cache(4), cache(5), &base, Attend { scale: 1.0, window });
     let assigned = cache(6).slice_assign([5..8, 0..2, 0..8], heads(7).narrow(1, 0, 2));
     let picked = w.clone().select(0, Tensor::<1, Int>::from_ints([6, 0, 3], device));
+    let stored = kv_store(cache(14), heads(15).narrow(1, 0, 2), &base);
+    let wide = |seed, rows: usize, n: usize| {
+        Tensor::<3>::from_data(TensorData::new(values(rows * n * 512, seed), [rows, n, 512]), device)
+    };
+    let base_wide = Base { row: 4, on_device: Tensor::from_ints([4], device) };
+    let full = attend(wide(16, 2, 4), wide(17, 6, 2), wide(18, 6, 2), &base_wide, Attend { scale: 0.1, window: None });
+    let image = Tensor::<4>::from_data(TensorData::new(values(2 * 3 * 16 * 10, 19), [2, 3, 16, 10]), device);
+    let kernel = Tensor::<4>::from_data(TensorData::new(values(5 * 3 * 9, 20), [5, 3, 3, 3]), device);
+    let halved = conv2d(image, kernel, None, ConvOptions::new([2, 2], [1, 1], [1, 1], 1));
+    let joined = Tensor::cat(vec![x.clone(), matrix(device, 2, 52, 21)], 0);
     let big = matrix(device, 40, 33, 8).matmul(matrix(device, 24, 33, 9).transpose());
     let best = matrix(device, 5, 300, 10).argmax(1).float();
     vec![
         ("matvec", flat(matvec(x.clone(), w.clone()))),
-        ("matvec of f16", flat(matvec_half(x.clone(), packed))),
+        ("matvec of f16", flat(matvec_half(x.clone(), packed.clone()))),
         ("rms_norm", flat(rms_norm(x.clone(), matrix(device, 1, 52, 11).reshape([52]), 1e-6))),
         ("rope", flat(rope(heads(3), matrix(device, 3, 4, 12), matrix(device, 3, 4, 13)))),
         ("gated silu", flat(gated(x.clone() * 3.0, x.clone(), Act::Silu))),
         ("gated gelu", flat(gated(x.clone() * 90.0, x.clone(), Act::GeluTanh) / 90.0)),
         ("attention", flat(window(None))),
         ("windowed attention", flat(window(Some(9)))),
+        ("attention of wide heads", flat(full)),
+        ("kv_store", flat(stored)),
+        ("unpack_half", flat(unpack_half(packed))),
+        ("conv2d", flat(halved / 4.0)),
+        ("gelu", flat(activation::gelu(x.clone() * 4.0) / 4.0)),
+        ("batched matmul", flat(heads(22).matmul(heads(23).transpose()))),
+        ("cat", flat(joined)),
         ("slice_assign", flat(assigned)),
         ("select", flat(picked)),
         ("matmul", flat(big / 6.0)),

@@ -1,7 +1,7 @@
 //! From a checkpoint's tensors to layers on the device, a bounded piece at a time.
 //!
-//! At most [`UPLOAD`] bytes of a tensor are on the host at once, and no device tensor is larger than the
-//! adapter binds in one piece.
+//! At most [`UPLOAD`] bytes of a tensor are on the host at once. Tables (embeddings, output heads) larger than the adapter
+//! binds in one piece are kept in several; every other matrix of the published models is under 128 MiB.
 
 use std::cell::Cell;
 
@@ -67,14 +67,9 @@ impl<'a> Loader<'a> {
         Ok(Tensor::from_data(TensorData::new(values, shape), &self.compute.device))
     }
 
-    /// The matrix `name [n, k]`, named in full.
-    pub async fn matrix(&self, name: &str, n: usize, k: usize) -> Result<Weight, LoadError> {
-        self.rows(name, [n, k], 0..n).await
-    }
-
     /// `{name}.weight [n, k]` and, where `bias`, `{name}.bias [n]`.
     pub async fn linear(&self, name: &str, n: usize, k: usize, bias: bool) -> Result<Linear, LoadError> {
-        let weight = self.matrix(&format!("{name}.weight"), n, k).await?;
+        let weight = self.rows(&format!("{name}.weight"), [n, k], 0..n).await?;
         let bias = match bias {
             true => Some(self.tensor(&format!("{name}.bias"), [n]).await?),
             false => None,
@@ -84,12 +79,16 @@ impl<'a> Loader<'a> {
 
     /// The table `{name}.weight [v, h]`, in as many pieces as the device's binding limit asks for.
     pub async fn embedding(&self, name: &str, v: usize, h: usize) -> Result<Embedding, LoadError> {
+        self.table(&format!("{name}.weight"), v, h).await
+    }
+
+    /// The same by its full name; an output head may be as large.
+    pub async fn table(&self, name: &str, v: usize, h: usize) -> Result<Embedding, LoadError> {
         let row_bytes = h as u64 * self.bytes_each(h) as u64;
         let rows = (self.compute.max_binding() / row_bytes).clamp(1, v as u64) as usize;
-        let name = format!("{name}.weight");
         let mut pieces = Vec::new();
         for from in (0..v).step_by(rows) {
-            pieces.push(self.rows(&name, [v, h], from..v.min(from + rows)).await?);
+            pieces.push(self.rows(name, [v, h], from..v.min(from + rows)).await?);
         }
         Ok(Embedding { pieces })
     }

@@ -21,6 +21,8 @@ pub use weight::{Precision, Weight};
 
 use burn::tensor::{Int, Tensor};
 
+use crate::gpu::{Compute, GpuError};
+
 /// Something failed while a model ran.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -28,6 +30,8 @@ pub enum RunError {
     Device(String),
     #[error("{what} takes {needed} positions, the cache holds {capacity}; cut the input into shorter pieces")]
     TooLong { what: &'static str, needed: usize, capacity: usize },
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
     #[error(transparent)]
     Checkpoint(#[from] LoadError),
 }
@@ -51,8 +55,10 @@ pub fn greedy(logits: Tensor<2>) -> Tensor<1, Int> {
     logits.argmax(1).squeeze_dim(1)
 }
 
-/// Ids read back from the device.
-pub async fn read_ids(ids: Tensor<1, Int>) -> Result<Vec<u32>, RunError> {
+/// Ids read back from the device. Err also where the device reported an error meanwhile that no call returned:
+/// what it computed since can't be trusted.
+pub async fn read_ids(ids: Tensor<1, Int>, compute: &Compute) -> Result<Vec<u32>, RunError> {
     let data = ids.into_data_async().await?;
+    compute.check()?;
     Ok(data.iter::<i64>().map(|id| id as u32).collect())
 }

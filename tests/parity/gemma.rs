@@ -95,7 +95,7 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
     let greedy = golden.ids("greedy_ids");
     golden.close("greedy_step_logits", &full[(prompt.len() - 1) * v..(rows - 1) * v], TOLERANCE);
     for group in [1, 5] {
-        let mut translator = Translator::new(model.clone(), Vec::new(), group, device.clone());
+        let mut translator = Translator::new(model.clone(), Vec::new(), group, compute.clone());
         let draft = translator.draft(&prompt, greedy.len()).await.unwrap();
         assert_eq!(draft.ids, greedy, "{} in groups of {group}", golden.label());
         // Again from the cache, and after a prompt that leaves it in the middle.
@@ -106,6 +106,15 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
         other[middle] = (other[middle] + 1) % v as u32;
         translator.draft(&other, 3).await.unwrap();
         assert_eq!(translator.draft(&prompt, greedy.len()).await.unwrap().ids, greedy, "{}", golden.label());
+    }
+    // A budget inside a group gives the same ids, and is no end of turn.
+    for budget in 1..greedy.len().min(12) {
+        let eos = vec![greedy[greedy.len() / 2]];
+        let by_group = async |group| {
+            let mut translator = Translator::new(model.clone(), eos.clone(), group, compute.clone());
+            translator.draft(&prompt, budget).await.unwrap()
+        };
+        assert_eq!(by_group(8).await, by_group(1).await, "{} budget {budget}", golden.label());
     }
     // The length of the short prompt isn't recorded: some prefix gives its logits.
     let (_, short) = golden.floats("short.logits_last");

@@ -145,7 +145,7 @@ def fill(rng, enc, lang, length, window, vocab, history=0.25):
         if rng.random() < 0.06:
             k = rng.randint(1, len(s.words))
             branches = [(noisy(rng, s, k, vocab), "", s.prefix(lang, k))]
-        elif rng.random() < 0.72:
+        elif rng.random() < 0.66:
             branches.append(prefix_example(rng, s, lang))
         else:
             f = forced_example(rng, s, lang)

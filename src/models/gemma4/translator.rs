@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
 use super::{Cache, Gemma4, Rows};
+use crate::gpu::Compute;
 use crate::nn::{RunError, Tap, greedy, read_ids};
 
 /// What one call drafted, and what it cost.
@@ -27,13 +28,13 @@ pub struct Translator {
     held: Vec<u32>,
     /// Tokens queued between two readbacks.
     group_len: usize,
-    device: Device,
+    compute: Compute,
 }
 
 impl Translator {
     /// `eos`: the ids that end a turn.
-    pub fn new(model: Arc<Gemma4>, eos: Vec<u32>, group_len: usize, device: Device) -> Self {
-        Self { cache: model.cache(), model, eos, held: Vec::new(), group_len, device }
+    pub fn new(model: Arc<Gemma4>, eos: Vec<u32>, group_len: usize, compute: Compute) -> Self {
+        Self { cache: model.cache(), model, eos, held: Vec::new(), group_len, compute }
     }
 
     /// At most `budget` ids after `prompt`, which is not empty. Positions past the cache's end: [`RunError::TooLong`].
@@ -63,16 +64,18 @@ impl Translator {
                 group.push(id.clone());
                 hidden = self.model.forward(id, &mut self.cache, Rows::Last, &mut Tap::off())?;
             }
-            let ids = read_ids(Tensor::cat(group, 0)).await?;
+            let ids = read_ids(Tensor::cat(group, 0), &self.compute).await?;
             self.held.extend(&ids);
             for id in ids {
+                // What a group wrote past the budget is as if never drafted, its end of turn too.
+                if draft.ids.len() == budget {
+                    break;
+                }
                 if self.eos.contains(&id) {
                     draft.finished = true;
                     break;
                 }
-                if draft.ids.len() < budget {
-                    draft.ids.push(id);
-                }
+                draft.ids.push(id);
             }
         }
         Ok(draft)
@@ -80,6 +83,6 @@ impl Translator {
 
     fn ids(&self, ids: &[u32]) -> Tensor<1, Int> {
         let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
-        Tensor::from_ints(ids.as_slice(), &self.device)
+        Tensor::from_ints(ids.as_slice(), &self.compute.device)
     }
 }

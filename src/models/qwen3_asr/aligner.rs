@@ -3,13 +3,18 @@
 //! `<|audio_start|>` sound `<|audio_end|>` w₁ `<timestamp><timestamp>` w₂ ... : at every timestamp the class with
 //! the largest logit, times 80 ms, is a start or an end. (models, section 1.8)
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Tensor;
 
-use super::{audio_tower::AudioTower, decoder::Decoder, ids_on, load_parts, timestamps, words};
+use super::{
+    audio_tower::{AudioTower, rows_of},
+    decoder::Decoder,
+    ids_on, load_parts, timestamps, words,
+};
 use crate::audio::mel::{Mel, log_mel};
 use crate::checkpoint::chat::{AudioPrompt, aligner_prompt};
 use crate::checkpoint::config::{ModelConfig, Qwen3AlignerConfig};
 use crate::checkpoint::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
+use crate::gpu::Compute;
 use crate::nn::{Loader, RunError, Tap, Target, greedy, join, read_ids};
 
 /// One word and when it was spoken, ms from the sound's first sample.
@@ -27,7 +32,7 @@ pub struct ForcedAligner {
     tokenizer: Tokenizer,
     /// ms a class.
     segment_ms: u64,
-    device: Device,
+    compute: Compute,
 }
 
 impl ForcedAligner {
@@ -39,12 +44,13 @@ impl ForcedAligner {
         let (audio_tower, decoder) =
             load_parts(&loader, &names, &config.audio_config, &config.text_config, config.classify_num).await?;
         let tokenizer = Tokenizer::open(files)?;
+        tokenizer.fits(config.text_config.vocab_size)?;
         Ok(Self {
             audio_tower,
             decoder,
             segment_ms: u64::from(config.timestamp_segment_time),
             tokenizer,
-            device: target.compute.device.clone(),
+            compute: target.compute.clone(),
         })
     }
 
@@ -68,10 +74,11 @@ impl ForcedAligner {
 
     /// The whole prompt for the sound and the words, and its embeddings, [S, H].
     pub fn sequence(&self, mel: &Mel, words: &[String]) -> Result<(AudioPrompt, Tensor<2>), RunError> {
-        let audio = self.audio_tower.forward(mel, &mut Tap::off());
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let prompt = aligner_prompt(&self.tokenizer, audio.dims()[0], &words)?;
-        let embed = |ids: &[u32]| self.decoder.embed(ids_on(ids, &self.device));
+        let prompt = aligner_prompt(&self.tokenizer, rows_of(mel.frames), &words)?;
+        self.decoder.room_for(prompt.ids.len())?; // before the tower works for nothing
+        let audio = self.audio_tower.forward(mel, &mut Tap::off());
+        let embed = |ids: &[u32]| self.decoder.embed(ids_on(ids, &self.compute.device));
         let before = embed(&prompt.ids[..prompt.audio.start]);
         let after = embed(&prompt.ids[prompt.audio.end..]);
         Ok((prompt, join(vec![before, audio, after])))
@@ -93,7 +100,7 @@ impl ForcedAligner {
         let (prompt, x) = self.sequence(mel, words)?;
         let hidden = self.forward(x)?;
         let columns: Vec<i32> = prompt.timestamps.iter().map(|at| *at as i32).collect();
-        let stamped = hidden.select(0, Tensor::from_ints(columns.as_slice(), &self.device));
-        read_ids(greedy(self.decoder.logits(stamped))).await
+        let stamped = hidden.select(0, Tensor::from_ints(columns.as_slice(), &self.compute.device));
+        read_ids(greedy(self.decoder.logits(stamped)), &self.compute).await
     }
 }

@@ -7,9 +7,7 @@
 use burn::tensor::{Int, Tensor};
 
 use crate::checkpoint::config::Qwen3TextConfig;
-use crate::nn::{
-    CachePlan, Embedding, LayerCache, Linear, LoadError, Loader, RmsNorm, Rope, RunError, Tap, Weight, join,
-};
+use crate::nn::{CachePlan, Embedding, LayerCache, Linear, LoadError, Loader, RmsNorm, Rope, RunError, Tap, join};
 use crate::ops::{
     attend::{Attend, Base, attend},
     gated::{Act, gated},
@@ -25,7 +23,7 @@ pub struct Decoder {
     layers: Vec<Layer>,
     norm: RmsNorm,
     /// None: the embedding again.
-    head: Option<Weight>,
+    head: Option<Embedding>,
     rope: Rope,
     capacity: usize,
     kv_heads: usize,
@@ -55,7 +53,16 @@ pub struct Cache {
     capacity: usize,
 }
 
+fn too_long(needed: usize, capacity: usize) -> RunError {
+    RunError::TooLong { what: "this sound with its text", needed, capacity }
+}
+
 impl Cache {
+    /// Positions that can still be added.
+    pub fn room(&self) -> usize {
+        self.capacity - self.end()
+    }
+
     /// Positions held.
     pub fn end(&self) -> usize {
         self.layers.first().map_or(0, LayerCache::end)
@@ -102,7 +109,7 @@ impl Decoder {
             });
         }
         let head = match head {
-            Some((name, classes)) => Some(loader.matrix(name, classes, h).await?),
+            Some((name, classes)) => Some(loader.table(name, classes, h).await?),
             None => None,
         };
         Ok(Self {
@@ -126,6 +133,14 @@ impl Decoder {
         Cache { layers: self.layers.iter().map(|_| layer()).collect(), capacity }
     }
 
+    /// Err unless a sequence may have so many positions.
+    pub fn room_for(&self, positions: usize) -> Result<(), RunError> {
+        if positions > self.capacity {
+            return Err(too_long(positions, self.capacity));
+        }
+        Ok(())
+    }
+
     /// ids [T], in the vocabulary → [T, H].
     pub fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
         self.embed_tokens.forward(ids)
@@ -136,7 +151,7 @@ impl Decoder {
         let rows = x.dims()[0];
         let needed = cache.end() + rows;
         if needed > cache.capacity {
-            return Err(RunError::TooLong { what: "this sound", needed, capacity: cache.capacity });
+            return Err(too_long(needed, cache.capacity));
         }
         let pieces = (0..rows).step_by(PIECE).map(|from| {
             let x = x.clone().narrow(0, from, PIECE.min(rows - from));
@@ -159,7 +174,7 @@ impl Decoder {
     /// Normed rows [T, H] → logits [T, V or classes].
     pub fn logits(&self, x: Tensor<2>) -> Tensor<2> {
         match &self.head {
-            Some(head) => head.product(x),
+            Some(head) => head.logits(x),
             None => self.embed_tokens.logits(x),
         }
     }

@@ -6,13 +6,12 @@
 //! | `decoder` | rows and ids → logits, with its cache |
 //! | `recognizer` | sound → text, for a clip or a growing tail |
 //! | `aligner` | sound and text → word times |
-//! | `output`, `languages` | what the recogniser's text means |
+//! | `output` | what the recogniser's text means |
 //! | `words`, `timestamps` | the aligner's words, and the repair of its times |
 
 pub mod aligner;
 pub mod audio_tower;
 pub mod decoder;
-pub mod languages;
 pub mod output;
 pub mod recognizer;
 pub mod timestamps;
@@ -22,11 +21,12 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::checkpoint::config::{AudioConfig, ModelConfig, Qwen3AsrConfig, Qwen3TextConfig};
 use crate::checkpoint::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
+use crate::gpu::Compute;
 use crate::nn::{Loader, Target};
 use audio_tower::AudioTower;
 use decoder::Decoder;
 
-/// Positions of the longest sequence: some six minutes of sound with its text.
+/// Positions of the longest sequence: three minutes of sound with its text, and room to spare.
 const CAPACITY: usize = 6144;
 
 /// The recogniser's weights, tokenizer and end tokens. A [`recognizer::Recognizer`] is one use of it.
@@ -38,7 +38,7 @@ pub struct Qwen3Asr {
     eos: Vec<u32>,
     /// Tokens queued between two readbacks.
     group_len: usize,
-    device: Device,
+    compute: Compute,
 }
 
 impl Qwen3Asr {
@@ -51,6 +51,7 @@ impl Qwen3Asr {
         let (audio_tower, decoder) =
             load_parts(&loader, &names, &config.audio_config, &config.text_config, vocab).await?;
         let tokenizer = Tokenizer::open(files)?;
+        tokenizer.fits(vocab)?;
         Ok(Self {
             audio_tower,
             decoder,
@@ -58,12 +59,12 @@ impl Qwen3Asr {
             eos: config.eos_token_id.clone(),
             // A readback costs a GPU the time of several tokens, and the CPU nothing.
             group_len: if target.compute.is_gpu() { 8 } else { 1 },
-            device: target.compute.device.clone(),
+            compute: target.compute.clone(),
         })
     }
 
     fn ids(&self, ids: &[u32]) -> Tensor<1, Int> {
-        ids_on(ids, &self.device)
+        ids_on(ids, &self.compute.device)
     }
 }
 

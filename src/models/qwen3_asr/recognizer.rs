@@ -1,7 +1,9 @@
 //! Speech to text with Qwen3-ASR, for a clip or for a tail that grows.
 //!
-//! What is settled is computed once: mel frames, the rows of finished 8 s windows, and the decoder's keys and
-//! values of the prompt up to them. A call feeds only what has changed since the last one.
+//! What is settled is computed once: mel frames, the rows of finished attention windows, and the decoder's keys and
+//! values of the prompt up to them. A call feeds only what has changed since the last one. Finished rows stay as they
+//! were even where louder sound later raises the floor of the whole clip's features: there, and only there, a growing
+//! tail may be heard otherwise than the same sound in one piece.
 
 use std::sync::Arc;
 
@@ -21,8 +23,8 @@ pub struct Heard {
     pub ids: Vec<u32>,
 }
 
-/// Positions of a tail with its text: two minutes of sound. A cascade's tail is far shorter.
-const POSITIONS: usize = 2048;
+/// Positions of a tail with its text: about fifty seconds of sound. A cascade's tail is 40 s at most.
+const POSITIONS: usize = 1280;
 
 /// Tokens a transcript may have: what the fastest speakers need, and an end for a model that repeats itself.
 fn budget(seconds: f64) -> usize {
@@ -136,16 +138,22 @@ impl Recognizer {
 
     /// Greedy ids from the row after the prompt on, without the end token. Ids stay on the device inside a group.
     async fn generate(&mut self, first: Tensor<2>, budget: usize) -> Result<Vec<u32>, RunError> {
+        let group_len = self.model.group_len;
+        // A model that repeats itself ends with the cache, with what it has written so far.
+        let budget = budget.min(self.cache.room() / group_len * group_len);
         let mut hidden = first;
         let mut ids = Vec::new();
+        if budget == 0 {
+            return Ok(ids);
+        }
         loop {
             let mut group: Vec<Tensor<1, Int>> = Vec::new();
-            while group.len() < self.model.group_len {
+            while group.len() < group_len {
                 let id = greedy(self.model.decoder.logits(hidden.clone()));
                 group.push(id.clone());
                 hidden = self.model.decoder.forward(self.model.decoder.embed(id), &mut self.cache, &mut Tap::off())?;
             }
-            for id in read_ids(Tensor::cat(group, 0)).await? {
+            for id in read_ids(Tensor::cat(group, 0), &self.model.compute).await? {
                 if self.model.eos.contains(&id) {
                     return Ok(ids);
                 }
