@@ -72,7 +72,12 @@ fn refused(output: &Output, code: i32, parts: &[&str]) {
 fn the_talks_in_three_languages() {
     for name in ["talk-a", "talk-b", "talk-c"] {
         let talk = talk(name);
-        let unseen = talk["unseen_voice"].as_bool().unwrap();
+        // Floors somewhat under what the demo pack reaches (tools/demo-pack/README.md): seen voice, unseen voice, noise.
+        let (most_wer, most_edits) = match name {
+            "talk-a" => (0.15, 0.35),
+            "talk-b" => (0.45, 0.70),
+            _ => (0.25, 0.50),
+        };
         let path = sample(&format!("{name}.flac"));
         for language in ["de", "it", "zh"] {
             for policy in ["local-agreement", "hold-n:3"] {
@@ -102,9 +107,8 @@ fn the_talks_in_three_languages() {
                     100.0 * wer,
                     100.0 * ter
                 );
-                let (most_wer, most_ter) = if unseen { (0.20, 0.40) } else { (0.10, 0.25) };
                 assert!(wer <= most_wer, "{name}: WER {wer}: {source:?}");
-                assert!(ter <= most_ter, "{name} to {language} by {policy}: {ter}: {target:?}");
+                assert!(ter <= most_edits, "{name} to {language} by {policy}: {ter}: {target:?}");
             }
         }
     }
@@ -181,33 +185,33 @@ fn text_subtitles_and_standard_input() {
 #[test]
 fn word_times_by_align() {
     let talk = talk("talk-a");
-    // The first two sentences: the aligner's input is a piece, as in the cascade.
-    let sentences = &talk["sentences"].as_array().unwrap()[..2];
-    let text = sentences.iter().map(|s| s["en"].as_str().unwrap()).collect::<Vec<_>>().join(" ");
-    let end = sentences[1]["end_ms"].as_u64().unwrap() as usize + 200;
     let mut sound = alignatt::audio::decode::AudioFile::open(sample("talk-a.flac")).unwrap();
     let mut samples: Vec<f32> = Vec::new();
     while let Some(block) = sound.next_block().unwrap() {
         samples.extend(block);
     }
-    samples.truncate(end * 16);
     let folder = tempfile::tempdir().unwrap();
     let piece = folder.path().join("piece.wav");
-    std::fs::write(&piece, wav(&samples)).unwrap();
-    let output = run(&["align", piece.to_str().unwrap(), "--text", &text, "--format", "jsonl", "--device", "cpu"]);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let got: Vec<serde_json::Value> =
-        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let want = &talk["words"].as_array().unwrap()[..got.len()];
-    let mut off: Vec<u64> = got
-        .iter()
-        .zip(want)
-        .map(|(got, want)| got["start_ms"].as_u64().unwrap().abs_diff(want["start_ms"].as_u64().unwrap()))
-        .collect();
+    let mut off: Vec<u64> = Vec::new();
+    // Sentence by sentence, as the cascade asks.
+    for (i, sentence) in talk["sentences"].as_array().unwrap().iter().enumerate() {
+        let text = sentence["en"].as_str().unwrap();
+        let from = sentence["start_ms"].as_u64().unwrap().saturating_sub(200);
+        let to = sentence["end_ms"].as_u64().unwrap() + 200;
+        std::fs::write(&piece, wav(&samples[from as usize * 16..samples.len().min(to as usize * 16)])).unwrap();
+        let output = run(&["align", piece.to_str().unwrap(), "--text", text, "--format", "jsonl", "--device", "cpu"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let got = String::from_utf8(output.stdout).unwrap();
+        let got: Vec<serde_json::Value> = got.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(got.len(), text.split_whitespace().count());
+        let want = talk["words"].as_array().unwrap().iter().filter(|word| word["sentence"] == i);
+        off.extend(got.iter().zip(want).flat_map(|(got, want)| {
+            ["start_ms", "end_ms"].map(|key| (from + got[key].as_u64().unwrap()).abs_diff(want[key].as_u64().unwrap()))
+        }));
+    }
     off.sort_unstable();
-    assert_eq!(got.len(), text.split_whitespace().count());
-    eprintln!("word starts: median error {} ms", off[off.len() / 2]);
-    assert!(off[off.len() / 2] <= 100, "{off:?}");
+    eprintln!("{} word times: median error {} ms", off.len(), off[off.len() / 2]);
+    assert!(off[off.len() / 2] <= 80, "{off:?}");
 }
 
 /// 16 kHz mono s16 in a WAV container.
