@@ -14,7 +14,7 @@ pub struct Embedding {
 }
 
 impl Embedding {
-    /// ids [T] → [T, H].
+    /// `ids [T]` → `[T, H]`.
     pub fn forward(&self, ids: Tensor<1, Int>) -> Tensor<2> {
         if let [whole] = self.pieces.as_slice() {
             return whole.gather(ids);

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::Weight;
 
-/// weight [N, K] as in the checkpoint; bias [N] or none.
+/// `weight [N, K]` as in the checkpoint; `bias [N]` or none.
 #[derive(Clone, Debug)]
 pub struct Linear {
     pub weight: Weight,

@@ -2,7 +2,7 @@
 //!
 //! q     [T, Hq, D]     queries, after norm and RoPE                 f32
 //! k, v  [C, Hkv, D]    the cache, whole; rows past the last query's own are not read
-//! base  [1] Int        cache row of the first query's own key       (also known to the host)
+//! base  `[1]` Int      cache row of the first query's own key       (also known to the host)
 //! →     [T, Hq, D]
 //!
 //! Query t sees cache rows j with `j ≤ base + t`, and `j > base + t − window` in sliding layers. Query head h

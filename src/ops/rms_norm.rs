@@ -1,6 +1,6 @@
 //! RMSNorm: `y = x · (mean(x²) + eps)^-½ · w`, in f32, row by row.
 //!
-//! x [R, H], w [H] → [R, H]. Gemma-4 and Qwen3 both multiply by `w`, not `1 + w`. Source: specs of the
+//! `x [R, H]`, `w [H]` → `[R, H]`. Gemma-4 and Qwen3 both multiply by `w`, not `1 + w`. Source: specs of the
 //! models (ARCHITECTURE.md, models); eps is part of the checkpoint's config.
 
 use burn::backend::{Backend, Flex, backend_extension, tensor::FloatTensor};

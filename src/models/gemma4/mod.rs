@@ -1,6 +1,6 @@
 //! The Gemma-4 text decoder, E2B and E4B kinds.
 //!
-//! ids [T] → x = E[ids]·√H; per-layer inputs ple [T, L, P] from a second table and a projection of x; L layers
+//! `ids [T]` → `x = E[ids]·√H`; per-layer inputs ple [T, L, P] from a second table and a projection of x; L layers
 //! (sliding and full attention in a pattern, the last ones reading the keys and values of earlier owners);
 //! final RMSNorm; logits = 30·tanh(x Eᵀ / 30). (models, section 2)
 

@@ -141,7 +141,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// ids [T], in the vocabulary → [T, H].
+    /// `ids [T]`, in the vocabulary → `[T, H]`.
     pub fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
         self.embed_tokens.forward(ids)
     }
