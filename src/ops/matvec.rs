@@ -7,7 +7,7 @@
 //! Packed: W is Int [N, K/2], element 2i in the low half of a word. WGSL's `unpack2x16float` reads it on
 //! every adapter, so half-precision weights need no `shader-f16`.
 //!
-//! Burn's own product without autotune takes nine times as long for one row (docs/measurements.md).
+//! Burn's own product without autotune takes more than twice as long for one row (docs/measurements.md).
 
 use burn::backend::{
     Backend, Flex, backend_extension,
