@@ -179,9 +179,7 @@ async fn load_text(
     let tokenizer = Arc::new(Tokenizer::open(&chosen.files)?);
     tokenizer.fits(config.vocab_size)?;
     let prompt = Prompt::new(&chosen.files, tokenizer, from.english_name(), to.english_name())?;
-    // A readback costs a GPU the time of several tokens, and the CPU nothing.
-    let group_len = if compute.is_gpu() { 8 } else { 1 };
-    let translator = Translator::new(Arc::new(model), config.eos_token_id, group_len, compute.clone());
+    let translator = Translator::new(Arc::new(model), config.eos_token_id, compute.group_len(), compute.clone());
     Ok(Text::new(prompt, translator))
 }
 

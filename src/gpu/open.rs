@@ -49,6 +49,11 @@ impl Compute {
         self.adapter.is_some()
     }
 
+    /// Tokens to queue between two readbacks: one costs a GPU the time of several tokens, and the CPU nothing.
+    pub fn group_len(&self) -> usize {
+        if self.is_gpu() { 8 } else { 1 }
+    }
+
     /// The largest tensor this device binds in one piece, bytes. The CPU has no such limit.
     pub fn max_binding(&self) -> u64 {
         self.adapter.as_ref().map_or(u64::MAX, |adapter| adapter.max_binding.min(adapter.max_buffer))

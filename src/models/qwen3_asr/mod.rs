@@ -36,8 +36,6 @@ pub struct Qwen3Asr {
     pub decoder: Decoder,
     pub tokenizer: Tokenizer,
     eos: Vec<u32>,
-    /// Tokens queued between two readbacks.
-    group_len: usize,
     compute: Compute,
 }
 
@@ -52,15 +50,7 @@ impl Qwen3Asr {
             load_parts(&loader, &names, &config.audio_config, &config.text_config, vocab).await?;
         let tokenizer = Tokenizer::open(files)?;
         tokenizer.fits(vocab)?;
-        Ok(Self {
-            audio_tower,
-            decoder,
-            tokenizer,
-            eos: config.eos_token_id.clone(),
-            // A readback costs a GPU the time of several tokens, and the CPU nothing.
-            group_len: if target.compute.is_gpu() { 8 } else { 1 },
-            compute: target.compute.clone(),
-        })
+        Ok(Self { audio_tower, decoder, tokenizer, eos: config.eos_token_id.clone(), compute: target.compute.clone() })
     }
 
     fn ids(&self, ids: &[u32]) -> Tensor<1, Int> {

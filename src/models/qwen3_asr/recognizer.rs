@@ -138,7 +138,7 @@ impl Recognizer {
 
     /// Greedy ids from the row after the prompt on, without the end token. Ids stay on the device inside a group.
     async fn generate(&mut self, first: Tensor<2>, budget: usize) -> Result<Vec<u32>, RunError> {
-        let group_len = self.model.group_len;
+        let group_len = self.model.compute.group_len();
         // A model that repeats itself ends with the cache, with what it has written so far.
         let budget = budget.min(self.cache.room() / group_len * group_len);
         let mut hidden = first;
