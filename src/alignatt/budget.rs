@@ -11,8 +11,13 @@ pub fn draft_budget(source_tokens: usize, source_is_final: bool) -> usize {
     if source_is_final {
         (3 * source_tokens + 24).clamp(32, FINAL_MOST)
     } else {
-        (source_tokens + 8).clamp(4, PARTIAL_MOST)
+        partial_budget(source_tokens, PARTIAL_MOST)
     }
+}
+
+/// Tokens for a draft of an open segment, of which a policy allows `most`.
+pub fn partial_budget(source_tokens: usize, most: usize) -> usize {
+    (source_tokens + 8).min(most)
 }
 
 /// [`draft_budget`] within a context of `context` tokens that holds a prompt of `prompt_tokens`, with a
@@ -29,6 +34,7 @@ mod tests {
     fn published_budgets() {
         assert_eq!(draft_budget(5, false), 13);
         assert_eq!(draft_budget(20, false), 16);
+        assert_eq!(partial_budget(20, 24), 24);
         assert_eq!(draft_budget(0, true), 32);
         assert_eq!(draft_budget(20, true), 84);
         assert_eq!(draft_budget(90, true), 160);

@@ -13,21 +13,53 @@
 //! | `repetition` | the guard against a looping draft |
 //! | `budget` | how many tokens a draft may have |
 //! | `emission` | text that only grows |
-//! | `policy` | the interface every target policy stands behind, and its two baselines |
+//! | `heads` | which heads of a model listen to the source, and how well |
+//! | `listening` | the attention that a model hands over with its draft |
+//! | `tracker` | the source position of each draft token |
+//! | `frontier` | how far the source is heard and stable |
+//! | `gate` | what of a draft may be shown, and why the rest is held |
+//! | `stall` | how long the gate has let nothing pass |
+//! | `schedule` | whether a draft is due |
+//! | `preset` | the gate's settings by name |
+//! | `calibration` | how well each head follows the source, from replayed sentence pairs |
+//! | `word_aligner` | which word translates which, where nobody says |
+//! | `heat_map` | the scores of all heads as a picture |
+//! | `latency` | when each unit was shown, in sound and on the wall |
+//! | `align_att` | the `alignatt` policy: these parts together |
+//! | `policy` | the interface every target policy stands behind, and the baselines |
+//! | `align_att` | the policy that ties tracker, frontier, gate and stall together |
 
 pub mod agreement;
+pub mod align_att;
 pub mod budget;
+pub mod calibration;
 pub mod emission;
+pub mod frontier;
+pub mod gate;
+pub mod heads;
+pub mod heat_map;
 pub mod language;
+pub mod latency;
+pub mod listening;
 pub mod policy;
+pub mod preset;
 pub mod repetition;
+pub mod schedule;
 pub mod seams;
 pub mod sentence;
+pub mod stall;
 pub mod time;
+pub mod tracker;
 pub mod units;
+pub mod word_aligner;
 pub mod word_times;
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod defects;
 
 pub use emission::Committed;
 pub use language::{Language, UnknownLanguage};
-pub use policy::{Piece, PolicyKind, Proposal, SourceWord, TargetPolicy, Verdict};
+pub use policy::{Hold, Judged, PolicyKind, Proposal, SourceWord, TargetPolicy, Verdict};
 pub use time::Millis;

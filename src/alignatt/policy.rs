@@ -2,20 +2,25 @@
 //!
 //! Every policy stands behind [`TargetPolicy`]: it sees a [`Proposal`] (what is shown, what was drafted,
 //! the source as it is known) and answers with a [`Verdict`]. Once the segment is closed no policy is
-//! asked: its final translation is shown whole. Two standard baselines live here:
+//! asked: its final translation is shown whole. [`super::align_att`] is ours; the standard baselines live here:
 //!
 //! * `local-agreement`: what two drafts in a row begin with alike, in whole units (Liu et al. 2020);
 //! * `hold-n`: the draft without its last n units (Ma et al. 2019's wait-k seen from the target).
 //!
-//! A policy that looks at attention reads [`Piece::evidence`] and the times of the source words.
+//! * `offline`: nothing before the segment has closed.
 
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
+use super::align_att::AlignAtt;
+use super::budget::PARTIAL_MOST;
 use super::language::Language;
+use super::listening::Attention;
+use super::preset::Preset;
 use super::sentence::strip_final_marks;
 use super::time::Millis;
-use super::units::{is_unit_boundary, unit_ends};
+use super::units::{is_unit_boundary, join_words, push_joined, unit_ends};
 
 /// A source word as a policy sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,70 +32,153 @@ pub struct SourceWord {
     pub committed: bool,
 }
 
-/// One token of a draft.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Piece {
-    /// The text it adds; the pieces of a draft join up to its continuation.
-    pub text: String,
-    /// What the model's attention says of it, where it was captured.
-    pub evidence: Option<Evidence>,
-}
-
-/// Where a draft token listens. Source: specs/alignatt4llm.md 4.2, 5.1.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Evidence {
-    /// Index of the source word it rests on.
-    pub source_word: usize,
-    /// Attention on source words heard and stable, on the others, on the rest of the prompt, on the draft.
-    pub mass: [f32; 4],
-}
-
 /// What a policy is asked to judge.
 #[derive(Clone, Copy, Debug)]
 pub struct Proposal<'a> {
-    /// Shown already; normalised.
+    /// Shown when the draft was written; normalised.
     pub accepted: &'a str,
-    /// Shown text and draft as one normalised text; starts with `accepted`.
+    /// `accepted` and the draft as one normalised text.
     pub candidate: &'a str,
+    /// Where each of the draft's tokens ends in `candidate`, without blanks behind it.
+    pub ends: &'a [usize],
     /// The model ended the draft by itself (not the budget).
     pub finished: bool,
-    /// The draft's tokens.
-    pub pieces: &'a [Piece],
+    /// What the model looked at while it wrote, where that was captured.
+    pub attention: Option<&'a Attention>,
     /// The source words that were in the prompt.
     pub source: &'a [SourceWord],
+    /// The segment is closed: everything may be shown, and the policy only tells what was listened to.
+    pub source_is_final: bool,
     /// How far the stream has been heard.
     pub heard: Millis,
     pub target: Language,
 }
 
+impl<'a> Proposal<'a> {
+    /// The text that each of the draft's tokens adds to what is shown.
+    pub fn token_texts(&self) -> Vec<&'a str> {
+        let mut from = self.accepted.len();
+        let text = |&end: &usize| {
+            let text = self.candidate.get(from..end).unwrap_or_default();
+            from = end.max(from);
+            text
+        };
+        self.ends.iter().map(text).collect()
+    }
+
+    /// Attention of a row on single source words, mean over heads, where it is 0.01 at least.
+    pub fn words_listened_to(&self, attention: &Attention, row: usize) -> Vec<(usize, f32)> {
+        let places = word_places(self.source);
+        let mut masses = vec![0.0; places.len()];
+        for (column, bytes) in attention.columns.iter().enumerate() {
+            let Some(word) = places.iter().position(|place| place.start < bytes.end && bytes.start < place.end) else {
+                continue;
+            };
+            let mass: f32 = (0..attention.heads_len).filter_map(|head| attention.row(row, head).get(column)).sum();
+            masses[word] += mass / attention.heads_len as f32;
+        }
+        masses.into_iter().enumerate().filter(|(_, mass)| *mass >= 0.01).collect()
+    }
+}
+
+/// The source words as one text.
+pub fn joined(words: &[SourceWord]) -> String {
+    join_words(words.iter().map(|word| word.text.as_str()))
+}
+
+/// Where each word lies in [`joined`].
+pub fn word_places(words: &[SourceWord]) -> Vec<Range<usize>> {
+    let mut text = String::new();
+    let place = |word: &SourceWord| {
+        push_joined(&mut text, &word.text);
+        text.len() - word.text.len()..text.len()
+    };
+    words.iter().map(place).collect()
+}
+
 /// A policy's answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
     /// How many bytes of the candidate may be shown; clamped to at least what is shown and to a character.
     pub show_len: usize,
     /// How many source words that text may rest on: the segment does not close before the last of them,
     /// so that no word is translated in two segments.
     pub rests_on: usize,
+    /// How many source words, from the first, counted as heard.
+    pub heard: usize,
+    /// The draft's tokens one by one, where attention was captured.
+    pub tokens: Vec<Judged>,
+}
+
+/// What was found of one token.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Judged {
+    /// Why it is not shown; `None`: it is.
+    pub held: Option<Hold>,
+    /// The source word it rests on.
+    pub word: Option<usize>,
+    /// Attention on source words heard, on the others, on the rest of the prompt, on the draft.
+    pub mass: [f32; 4],
+}
+
+/// Why a token is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// It rests on what has not been heard.
+    Frontier,
+    /// Its attention is not a number.
+    NotFinite,
+    /// Nothing was captured for it.
+    NoRow,
+    /// Its unit is not whole.
+    OpenUnit,
+    /// A token before it is held.
+    Behind,
+}
+
+impl Hold {
+    /// As events and traces spell it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Hold::Frontier => "frontier",
+            Hold::NotFinite => "not-finite",
+            Hold::NoRow => "no-row",
+            Hold::OpenUnit => "open-unit",
+            Hold::Behind => "behind",
+        }
+    }
 }
 
 /// Decides, draft by draft, within one segment.
 pub trait TargetPolicy {
     /// How much of this draft may be shown.
     fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict;
+    /// Whether a draft under way has all that can be used now, so that writing on would only cost.
+    fn enough(&self, _so_far: &Proposal<'_>) -> bool {
+        false
+    }
+    /// Most tokens in a draft of an open segment.
+    fn draft_len(&self) -> usize {
+        PARTIAL_MOST
+    }
     /// The segment is closed: forget it.
     fn segment_closed(&mut self);
-    /// Whether it needs the times of all source words, and a draft when only they have changed.
+    /// Whether it needs the times of all source words, and is asked again when only they have changed.
     fn wants_times(&self) -> bool {
         false
     }
 }
 
 /// A policy by name, as a user gives it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PolicyKind {
+    /// `alignatt`, `alignatt:high`, and `ref`: the published decisions.
+    AlignAtt(Preset),
     LocalAgreement,
     /// The number of units that are held.
     HoldN(usize),
+    /// Shows nothing before a segment closes: what translation can be at best.
+    Offline,
 }
 
 impl PolicyKind {
@@ -99,15 +187,33 @@ impl PolicyKind {
 
     pub fn build(self) -> Box<dyn TargetPolicy> {
         match self {
+            PolicyKind::AlignAtt(preset) => Box::new(AlignAtt::new(preset.policy())),
             PolicyKind::LocalAgreement => Box::new(LocalAgreement::default()),
             PolicyKind::HoldN(units) => Box::new(HoldN { units }),
+            PolicyKind::Offline => Box::new(Offline),
+        }
+    }
+
+    /// Sound of one step where no other is asked for.
+    pub fn chunk(self) -> Millis {
+        match self {
+            PolicyKind::AlignAtt(preset) => preset.chunk(),
+            PolicyKind::LocalAgreement | PolicyKind::HoldN(_) | PolicyKind::Offline => Preset::Low.chunk(),
+        }
+    }
+
+    /// How many attention heads it asks; 0 where it needs none.
+    pub fn heads_len(self) -> usize {
+        match self {
+            PolicyKind::AlignAtt(preset) => preset.policy().heads_len,
+            PolicyKind::LocalAgreement | PolicyKind::HoldN(_) | PolicyKind::Offline => 0,
         }
     }
 }
 
 /// A policy name that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown policy `{name}`: use local-agreement, hold-n or hold-n:N (N from 0 to 99)")]
+#[error("unknown policy `{name}`: use alignatt, alignatt:high, ref, local-agreement, hold-n, hold-n:N (N from 0 to 99) or offline")]
 pub struct UnknownPolicy {
     pub name: String,
 }
@@ -115,14 +221,18 @@ pub struct UnknownPolicy {
 impl FromStr for PolicyKind {
     type Err = UnknownPolicy;
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let unknown = || UnknownPolicy { name: name.to_owned() };
         match name {
-            "local-agreement" => Ok(PolicyKind::LocalAgreement),
-            "hold-n" => Ok(PolicyKind::HoldN(Self::HOLD)),
-            _ => match name.strip_prefix("hold-n:").map(str::parse::<usize>) {
-                Some(Ok(units)) if units < 100 => Ok(PolicyKind::HoldN(units)),
-                _ => Err(unknown()),
-            },
+            "alignatt" | "alignatt:low" => return Ok(PolicyKind::AlignAtt(Preset::Low)),
+            "alignatt:high" => return Ok(PolicyKind::AlignAtt(Preset::High)),
+            "ref" => return Ok(PolicyKind::AlignAtt(Preset::Published)),
+            "local-agreement" => return Ok(PolicyKind::LocalAgreement),
+            "hold-n" => return Ok(PolicyKind::HoldN(Self::HOLD)),
+            "offline" => return Ok(PolicyKind::Offline),
+            _ => {}
+        }
+        match name.strip_prefix("hold-n:").map(str::parse::<usize>) {
+            Some(Ok(units)) if units < 100 => Ok(PolicyKind::HoldN(units)),
+            _ => Err(UnknownPolicy { name: name.to_owned() }),
         }
     }
 }
@@ -130,8 +240,12 @@ impl FromStr for PolicyKind {
 impl fmt::Display for PolicyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            PolicyKind::AlignAtt(Preset::Low) => f.write_str("alignatt"),
+            PolicyKind::AlignAtt(Preset::High) => f.write_str("alignatt:high"),
+            PolicyKind::AlignAtt(Preset::Published) => f.write_str("ref"),
             PolicyKind::LocalAgreement => f.write_str("local-agreement"),
             PolicyKind::HoldN(units) => write!(f, "hold-n:{units}"),
+            PolicyKind::Offline => f.write_str("offline"),
         }
     }
 }
@@ -161,8 +275,9 @@ impl TargetPolicy for LocalAgreement {
             Some(before) => Verdict {
                 show_len: shown_len(proposal, agreed_len(before, &now)),
                 rests_on: before.source_words.min(now.source_words),
+                ..Verdict::default()
             },
-            None => Verdict { show_len: proposal.accepted.len(), rests_on: 0 },
+            None => Verdict { show_len: proposal.accepted.len(), ..Verdict::default() },
         };
         self.previous = Some(now);
         verdict
@@ -201,7 +316,20 @@ impl TargetPolicy for HoldN {
         Verdict {
             show_len: shown_len(proposal, shown),
             rests_on: proposal.source.len().saturating_sub(held_words(held, proposal.target)),
+            ..Verdict::default()
         }
+    }
+
+    fn segment_closed(&mut self) {}
+}
+
+/// Shows nothing of an open segment.
+#[derive(Debug)]
+pub struct Offline;
+
+impl TargetPolicy for Offline {
+    fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict {
+        Verdict { show_len: proposal.accepted.len(), ..Verdict::default() }
     }
 
     fn segment_closed(&mut self) {}
@@ -239,9 +367,11 @@ mod tests {
         let verdict = policy.judge(&Proposal {
             accepted,
             candidate,
+            ends: &[],
             finished,
-            pieces: &[],
+            attention: None,
             source: &source,
+            source_is_final: false,
             heard: Millis::ZERO,
             target,
         });
@@ -284,7 +414,7 @@ mod tests {
     fn names() {
         assert_eq!("hold-n:5".parse(), Ok(PolicyKind::HoldN(5)));
         assert_eq!("hold-n".parse(), Ok(PolicyKind::HoldN(3)));
-        for name in ["local-agreement", "hold-n:7"] {
+        for name in ["alignatt", "alignatt:high", "ref", "local-agreement", "hold-n:7", "offline"] {
             assert_eq!(name.parse::<PolicyKind>().map(|p| p.to_string()), Ok(name.to_owned()));
         }
         assert!("hold-n:x".parse::<PolicyKind>().is_err());

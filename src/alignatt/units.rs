@@ -117,6 +117,25 @@ pub fn is_unit_boundary(text: &str, at: usize) -> bool {
     !cuts_number
 }
 
+/// Whether a target unit ends at byte `at` of a draft that goes on behind it: before a blank or a CJK character, or
+/// in Chinese and Japanese wherever no word or number is cut. Source: specs 5.3.
+pub fn unit_ends_at(text: &str, at: usize, language: Language) -> bool {
+    if language.counts_characters() {
+        return is_unit_boundary(text, at);
+    }
+    let (Some(left), Some(right)) = (text.get(..at), text.get(at..)) else {
+        return false;
+    };
+    let opens = |c: char| c.is_whitespace() || is_cjk(c);
+    left.is_empty() || left.ends_with(char::is_whitespace) || right.starts_with(opens)
+}
+
+/// Whether the last unit of `text` is whole whatever follows. Only Chinese and Japanese can tell: a character or a
+/// mark is, a run of letters or digits is not.
+pub fn is_closed(text: &str, language: Language) -> bool {
+    language.counts_characters() && !text.ends_with(in_word)
+}
+
 /// The byte ends of the target units of `text`. Punctuation belongs to the unit before it in a
 /// spacing language; in Chinese and Japanese every character is a unit and so is a run of
 /// letters or digits.
@@ -180,6 +199,9 @@ mod tests {
     fn ends_of_units() {
         assert_eq!(unit_ends("Das ist, gut.", Language::GERMAN), [3, 8, 13]);
         assert_eq!(unit_ends("我在CMU。", Language::CHINESE), [3, 6, 9, 12]);
+        assert!(!unit_ends_at("gut, so", 3, Language::GERMAN) && unit_ends_at("gut, so", 4, Language::GERMAN));
+        assert!(is_closed("我在", Language::CHINESE) && !is_closed("我在CMU", Language::CHINESE));
+        assert!(!is_closed("ja ", Language::GERMAN));
         assert_eq!(core("(hello,)"), "hello");
         assert_eq!(folded("Don't!"), "dont");
     }

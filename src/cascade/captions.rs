@@ -1,20 +1,23 @@
 //! The translation side: drafts, the policy, and what is shown.
 //!
 //! While a segment is open each change of its source asks for one short draft, and the policy says how much
-//! of it may be shown. A closed segment is translated to its end, continuing what is shown.
+//! of it may be shown. What it holds is kept: when only the frontier moves it is judged anew and no model is
+//! asked, and when the source grows the translator tries it as a guess. A closed segment is translated to its
+//! end, continuing what is shown.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 
-use super::engines::{BoxError, DraftRequest, Translate};
-use super::event::{EventKind, SegmentId, Target};
+use super::engines::{BoxError, Cost, Draft, DraftRequest, Translate};
+use super::event::{EventKind, Listen, SegmentId, Target, Token};
 use super::settings::Settings;
 use super::transcript::ClosedSource;
-use crate::alignatt::budget::draft_budget;
+use crate::alignatt::budget::{draft_budget, partial_budget};
 use crate::alignatt::repetition::{cut_loop, longest_run};
 use crate::alignatt::seams::glue;
 use crate::alignatt::sentence::strip_final_marks;
-use crate::alignatt::units::join_words;
-use crate::alignatt::{Committed, Language, Millis, Proposal, SourceWord, TargetPolicy};
+use crate::alignatt::policy::joined;
+use crate::alignatt::{Committed, Hold, Language, Millis, Proposal, SourceWord, TargetPolicy, Verdict};
 
 /// Most drafts that one final translation may take: a sentence longer than one budget goes on.
 const FINAL_DRAFTS: usize = 4;
@@ -23,7 +26,7 @@ const FINAL_DRAFTS: usize = 4;
 #[derive(Debug)]
 struct Waiting {
     segment: SegmentId,
-    source: String,
+    words: Vec<SourceWord>,
     shown: Committed,
 }
 
@@ -34,8 +37,31 @@ struct Open {
     tentative: String,
     /// Source words that `shown` may rest on.
     rests_on: usize,
-    /// The source of the last draft.
-    drafted: Option<String>,
+    held: Option<Held>,
+}
+
+/// A draft and what it was made of, for when it is judged again.
+#[derive(Debug)]
+struct Held {
+    source: String,
+    /// What was shown when it was written.
+    accepted: String,
+    /// `accepted` and the draft as one text.
+    candidate: String,
+    /// Where each of the draft's tokens ends in `candidate`.
+    ends: Vec<usize>,
+    /// Something in it waits for more to be heard.
+    waits: bool,
+    draft: Draft,
+}
+
+/// What a turn of the translator brought.
+#[derive(Debug, Default)]
+pub(super) struct Wrote {
+    pub events: Vec<EventKind>,
+    /// Tokens drafted.
+    pub tokens: usize,
+    pub cost: Cost,
 }
 
 /// Translator, policy and what is shown of each segment that isn't finished.
@@ -44,6 +70,9 @@ pub(super) struct Captions<T> {
     policy: Box<dyn TargetPolicy>,
     source: Language,
     target: Language,
+    /// The newest closed segments with their translations, oldest first.
+    history: VecDeque<(String, String)>,
+    history_len: usize,
     open: Open,
     waiting: VecDeque<Waiting>,
 }
@@ -55,6 +84,8 @@ impl<T: Translate> Captions<T> {
             policy: settings.policy.build(),
             source: settings.source,
             target,
+            history: VecDeque::new(),
+            history_len: settings.history,
             open: Open::default(),
             waiting: VecDeque::new(),
         }
@@ -72,103 +103,148 @@ impl<T: Translate> Captions<T> {
     pub fn close(&mut self, closed: &ClosedSource) {
         let open = std::mem::take(&mut self.open);
         self.policy.segment_closed();
-        self.waiting.push_back(Waiting { segment: closed.segment, source: closed.text(), shown: open.shown });
+        self.waiting.push_back(Waiting { segment: closed.segment, words: closed.source_words(), shown: open.shown });
     }
 
-    /// Drafts the open segment if its source has changed. Returns the event and the tokens written.
+    /// Judges the open segment's draft, after writing a new one if its source has changed.
     pub async fn partial(
         &mut self,
         segment: SegmentId,
         words: &[SourceWord],
         heard: Millis,
-    ) -> Result<(Option<EventKind>, usize), BoxError> {
-        let text = join_words(words.iter().map(|w| w.text.as_str()));
+    ) -> Result<Wrote, BoxError> {
+        let text = joined(words);
         let source = strip_final_marks(&text);
-        if source.is_empty() || self.open.drafted.as_deref() == Some(source) {
-            return Ok((None, 0));
+        if source.is_empty() {
+            return Ok(Wrote::default());
         }
-        let accepted = self.open.shown.as_str();
+        let mut wrote = Wrote::default();
+        if self.open.held.as_ref().is_some_and(|held| held.source == source) {
+            if !self.policy.wants_times() {
+                return Ok(wrote);
+            }
+            wrote.events = self.judge(segment, words, heard, false);
+            if !self.used_up() {
+                return Ok(wrote);
+            }
+        }
+        let accepted = self.open.shown.as_str().to_owned();
         let request = DraftRequest {
+            history: self.history.make_contiguous(),
             source,
-            accepted,
-            max_new_tokens: draft_budget(self.translator.count_tokens(source), false),
+            accepted: &accepted,
+            max_new_tokens: partial_budget(self.translator.count_tokens(source), self.policy.draft_len()),
             source_is_final: false,
         };
-        let draft = self.translator.draft(&request).await?;
-        let candidate = continued(accepted, &draft.continuation);
         let run = longest_run(source, self.source);
-        let (candidate, finished) = match cut_loop(&candidate, accepted.len(), run, self.target) {
-            Some(kept) => (kept.to_owned(), false),
-            None => (candidate, draft.finished),
+        let (policy, target) = (&self.policy, self.target);
+        let mut watch = |draft: &Draft| {
+            let candidate = Candidate::new(&accepted, draft, run, target);
+            let view = candidate.proposal(&accepted, draft, words, heard, target);
+            if policy.enough(&view) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let verdict = self.policy.judge(&Proposal {
-            accepted,
-            candidate: &candidate,
-            finished,
-            pieces: &draft.pieces,
-            source: words,
-            heard,
-            target: self.target,
-        });
-        let show = clamp_to_char(&candidate, verdict.show_len.max(accepted.len()));
+        let draft = self.translator.draft(&request, &mut watch).await?;
+        let Candidate { text, ends, finished } = Candidate::new(&accepted, &draft, run, target);
+        wrote.tokens = draft.pieces.len();
+        wrote.cost = draft.cost;
+        let draft = Draft { finished, ..draft };
+        self.open.held = Some(Held { source: source.to_owned(), accepted, candidate: text, ends, waits: false, draft });
+        wrote.events.extend(self.judge(segment, words, heard, true));
+        Ok(wrote)
+    }
+
+    /// Whether the held draft was used up to where it was broken off: the model has more to say.
+    fn used_up(&self) -> bool {
+        self.open.held.as_ref().is_some_and(|held| {
+            let grew = self.open.shown.as_str().len() > held.accepted.len();
+            !held.draft.finished && grew && !held.waits
+        })
+    }
+
+    /// Asks the policy about the held draft and shows what it lets through.
+    fn judge(&mut self, segment: SegmentId, words: &[SourceWord], heard: Millis, drafted: bool) -> Vec<EventKind> {
+        let Some(held) = &mut self.open.held else {
+            return Vec::new();
+        };
+        let verdict = self.policy.judge(&held.proposal(words, heard, self.target, false));
+        held.waits = verdict.tokens.iter().any(|token| token.held == Some(Hold::Frontier));
+        let proposal = held.proposal(words, heard, self.target, false);
+        let shown_len = self.open.shown.as_str().len();
+        let show = clamp_to_char(&held.candidate, verdict.show_len.max(shown_len));
         let delta = self.open.shown.grow_to(show.trim_end());
         if !delta.is_empty() {
             self.open.rests_on = self.open.rests_on.max(verdict.rests_on.min(words.len()));
         }
-        let tentative = candidate.get(self.open.shown.as_str().len()..).unwrap_or_default();
+        let tentative = held.candidate.get(self.open.shown.as_str().len()..).unwrap_or_default();
         let news = !delta.is_empty() || tentative != self.open.tentative;
         self.open.tentative = tentative.to_owned();
-        self.open.drafted = Some(source.to_owned());
-        let event = news.then(|| {
-            EventKind::Target(Target {
+        let mut events = Vec::new();
+        if drafted || !delta.is_empty() {
+            events.extend(listen(segment, &proposal, &verdict, drafted));
+        }
+        if news {
+            events.push(EventKind::Target(Target {
                 segment,
                 delta,
                 committed: self.open.shown.clone(),
                 tentative: self.open.tentative.clone(),
                 closed: false,
-            })
-        });
-        Ok((event, draft.tokens))
+            }));
+        }
+        events
     }
 
-    /// Translates the oldest closed segment to its end. Returns its event and the tokens written, or `None`
-    /// where none waits. On an error the segment goes on waiting with what was reached.
-    pub async fn next_final(&mut self) -> Result<Option<(EventKind, usize)>, BoxError> {
+    /// Translates the oldest closed segment to its end; `None` where none waits. On an error the segment goes on
+    /// waiting with what was reached.
+    pub async fn next_final(&mut self, heard: Millis) -> Result<Option<Wrote>, BoxError> {
         let Some(waiting) = self.waiting.front() else {
             return Ok(None);
         };
-        let source = &waiting.source;
-        let shown_len = waiting.shown.as_str().len();
-        let run = longest_run(source, self.source);
-        let mut candidate = waiting.shown.as_str().to_owned();
-        let mut tokens = 0;
+        let source = joined(&waiting.words);
+        let run = longest_run(&source, self.source);
+        let mut wrote = Wrote::default();
+        let mut accepted = waiting.shown.as_str().to_owned();
         for _ in 0..FINAL_DRAFTS {
             if source.is_empty() {
                 break;
             }
             let request = DraftRequest {
-                source,
-                accepted: &candidate,
-                max_new_tokens: draft_budget(self.translator.count_tokens(source), true),
+                history: self.history.make_contiguous(),
+                source: &source,
+                accepted: &accepted,
+                max_new_tokens: draft_budget(self.translator.count_tokens(&source), true),
                 source_is_final: true,
             };
-            let draft = self.translator.draft(&request).await?;
-            tokens += draft.tokens;
-            let longer = continued(&candidate, &draft.continuation);
-            if let Some(kept) = cut_loop(&longer, shown_len, run, self.target) {
-                candidate = kept.trim_end().to_owned();
-                break;
+            let draft = self.translator.draft(&request, &mut |_| ControlFlow::Continue(())).await?;
+            wrote.tokens += draft.pieces.len();
+            wrote.cost += draft.cost;
+            let Candidate { text, ends, finished } = Candidate::new(&accepted, &draft, run, self.target);
+            let looped = draft.finished != finished;
+            let held = Held { source: source.clone(), accepted, candidate: text, ends, waits: false, draft };
+            let proposal = held.proposal(&waiting.words, heard, self.target, true);
+            if held.draft.attention.is_some() {
+                let verdict = self.policy.judge(&proposal);
+                wrote.events.extend(listen(waiting.segment, &proposal, &verdict, true));
             }
-            let grew = longer.len() > candidate.len();
-            candidate = longer;
-            if draft.finished || !grew {
+            let grew = held.candidate.len() > held.accepted.len();
+            accepted = held.candidate;
+            if finished || looped || !grew {
                 break;
             }
         }
         let segment = waiting.segment;
         let mut shown = self.waiting.pop_front().map(|w| w.shown).unwrap_or_default();
-        let delta = shown.grow_to(&candidate);
-        Ok(Some((closed_event(segment, delta, shown), tokens)))
+        let delta = shown.grow_to(accepted.trim_end());
+        self.remember(source, &shown);
+        wrote.events.push(closed_event(segment, delta, shown));
+        Ok(Some(wrote))
+    }
+
+    fn remember(&mut self, source: String, translation: &Committed) {
+        self.history.push_back((source, translation.as_str().to_owned()));
+        while self.history.len() > self.history_len {
+            self.history.pop_front();
+        }
     }
 
     /// Closes everything that waits, and the open segment, as it stands: no model is asked.
@@ -183,6 +259,107 @@ impl<T: Translate> Captions<T> {
         }
         events
     }
+}
+
+impl Held {
+    fn proposal<'a>(
+        &'a self,
+        words: &'a [SourceWord],
+        heard: Millis,
+        target: Language,
+        source_is_final: bool,
+    ) -> Proposal<'a> {
+        Proposal {
+            accepted: &self.accepted,
+            candidate: &self.candidate,
+            ends: &self.ends,
+            finished: self.draft.finished,
+            attention: self.draft.attention.as_ref(),
+            source: words,
+            source_is_final,
+            heard,
+            target,
+        }
+    }
+}
+
+/// What is shown and a draft as one text.
+struct Candidate {
+    text: String,
+    /// Where each token of the draft ends in it.
+    ends: Vec<usize>,
+    /// The model ended it, and it does not loop.
+    finished: bool,
+}
+
+impl Candidate {
+    fn new(accepted: &str, draft: &Draft, longest_run: usize, target: Language) -> Candidate {
+        let mut text = continued(accepted, &draft.continuation());
+        let ends = token_ends(&text, accepted.len(), &draft.pieces);
+        let looping = cut_loop(&text, accepted.len(), longest_run, target).map(|kept| kept.trim_end().len());
+        text.truncate(looping.unwrap_or(text.len()));
+        let ends = ends.into_iter().map(|end| end.min(text.len())).collect();
+        Candidate { text, ends, finished: draft.finished && looping.is_none() }
+    }
+
+    fn proposal<'a>(
+        &'a self,
+        accepted: &'a str,
+        draft: &'a Draft,
+        source: &'a [SourceWord],
+        heard: Millis,
+        target: Language,
+    ) -> Proposal<'a> {
+        Proposal {
+            accepted,
+            candidate: &self.text,
+            ends: &self.ends,
+            finished: self.finished,
+            attention: draft.attention.as_ref(),
+            source,
+            source_is_final: false,
+            heard,
+            target,
+        }
+    }
+}
+
+/// Where each of `pieces` ends in `candidate`, whose first `accepted_len` bytes were there before. Joining changes
+/// blanks, and may drop words at the front that were shown already, so letters are counted from the end.
+fn token_ends(candidate: &str, accepted_len: usize, pieces: &[String]) -> Vec<usize> {
+    let visible = |c: &char| !c.is_whitespace() && !c.is_control() && *c != char::REPLACEMENT_CHARACTER;
+    let mut left: usize = pieces.iter().map(|piece| piece.chars().filter(visible).count()).sum();
+    // places[n]: where the text ends that leaves n visible characters behind it
+    let mut places = vec![candidate.len()];
+    places.extend(candidate.char_indices().rev().filter(|(_, c)| visible(c)).map(|(at, _)| at));
+    let mut ends = Vec::with_capacity(pieces.len());
+    for piece in pieces {
+        left -= piece.chars().filter(visible).count();
+        let end = places.get(left).copied().unwrap_or(0);
+        ends.push(candidate[..end].trim_end().len().max(accepted_len));
+    }
+    ends
+}
+
+/// What was heard while a draft was written, as an event; none where nothing was captured.
+fn listen(segment: SegmentId, proposal: &Proposal<'_>, verdict: &Verdict, drafted: bool) -> Option<EventKind> {
+    let attention = proposal.attention?;
+    let judged = verdict.tokens.iter().zip(proposal.token_texts()).enumerate();
+    let tokens = judged.map(|(row, (judged, text))| Token {
+        text: text.to_owned(),
+        shown: judged.held.is_none(),
+        why: judged.held.map(|why| why.name().to_owned()),
+        word: judged.word,
+        mass: judged.mass,
+        on: proposal.words_listened_to(attention, row),
+    });
+    Some(EventKind::Listen(Listen {
+        segment,
+        source: proposal.source.iter().map(|word| word.text.clone()).collect(),
+        heard: verdict.heard,
+        drafted,
+        tokens: tokens.collect(),
+    }))
 }
 
 /// `accepted` and its continuation on one line, without control characters; `accepted` alone where they

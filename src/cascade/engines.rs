@@ -2,7 +2,10 @@
 //! and devices. Futures need not be `Send`: one stream runs on one thread (and in a browser's worker).
 #![allow(async_fn_in_trait)] // no caller needs a `Send` bound
 
-use crate::alignatt::{Language, Millis, Piece};
+use std::ops::ControlFlow;
+
+use crate::alignatt::listening::Attention;
+use crate::alignatt::{Language, Millis};
 
 /// Whatever went wrong in a model, with its own message.
 pub type BoxError = Box<dyn std::error::Error>;
@@ -44,6 +47,8 @@ pub trait Align {
 /// One draft to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DraftRequest<'a> {
+    /// Segments that came before with their translations, oldest first.
+    pub history: &'a [(String, String)],
     /// The source of one segment, as far as it is known.
     pub source: &'a str,
     /// Opens the translation, verbatim; without a blank at its end; may be empty.
@@ -57,20 +62,49 @@ pub struct DraftRequest<'a> {
 /// A greedy continuation of the accepted prefix.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Draft {
-    /// The text behind the accepted prefix, with its leading blank if there is one.
-    pub continuation: String,
-    /// Tokens written.
-    pub tokens: usize,
-    /// The model ended it (a stop token), not the limit.
+    /// The text that each token adds; together the text behind the accepted prefix, with its leading blank if
+    /// there is one.
+    pub pieces: Vec<String>,
+    /// The model ended it (a stop token), not the limit and not the watcher.
     pub finished: bool,
-    /// Its tokens, with evidence where attention was captured; may be empty for policies that need none.
-    pub pieces: Vec<Piece>,
+    /// What the model looked at, where that was captured: at most a row a token.
+    pub attention: Option<Attention>,
+    pub cost: Cost,
 }
+
+/// What drafts took, in tokens.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// Positions computed: of prompts, of guesses tried, and one by one.
+    pub computed: usize,
+    /// Positions that were not: prompts' known beginnings, and held tokens confirmed rather than drafted anew.
+    pub saved: usize,
+    /// Times that the host waited for the device.
+    pub readbacks: usize,
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, more: Cost) {
+        self.computed += more.computed;
+        self.saved += more.saved;
+        self.readbacks += more.readbacks;
+    }
+}
+
+impl Draft {
+    pub fn continuation(&self) -> String {
+        self.pieces.concat()
+    }
+}
+
+/// Sees a draft grow, some tokens at a time, and says whether it is to go on.
+pub type Watch<'a> = &'a mut dyn FnMut(&Draft) -> ControlFlow<()>;
 
 /// Text to text.
 pub trait Translate {
-    /// Continues `request.accepted` as the translation of `request.source`.
-    async fn draft(&mut self, request: &DraftRequest<'_>) -> Result<Draft, BoxError>;
+    /// Continues `request.accepted` as the translation of `request.source`. Which drafts came before, and when
+    /// `watch` broke them off, changes the cost and never the tokens.
+    async fn draft(&mut self, request: &DraftRequest<'_>, watch: Watch<'_>) -> Result<Draft, BoxError>;
 
     /// Tokens of `text` in this model's vocabulary, without special tokens.
     fn count_tokens(&self, text: &str) -> usize;
@@ -107,8 +141,8 @@ impl<A: Align> Align for &mut A {
 }
 
 impl<T: Translate> Translate for &mut T {
-    async fn draft(&mut self, request: &DraftRequest<'_>) -> Result<Draft, BoxError> {
-        (**self).draft(request).await
+    async fn draft(&mut self, request: &DraftRequest<'_>, watch: Watch<'_>) -> Result<Draft, BoxError> {
+        (**self).draft(request, watch).await
     }
 
     fn count_tokens(&self, text: &str) -> usize {
@@ -121,7 +155,7 @@ impl<T: Translate> Translate for &mut T {
 pub enum NoTranslation {}
 
 impl Translate for NoTranslation {
-    async fn draft(&mut self, _: &DraftRequest<'_>) -> Result<Draft, BoxError> {
+    async fn draft(&mut self, _: &DraftRequest<'_>, _: Watch<'_>) -> Result<Draft, BoxError> {
         match *self {}
     }
 

@@ -13,6 +13,7 @@
 //!
 //! ```json
 //! {"audio_ms":1700,"wall_ms":1812,"type":"source","segment":0,"committed":[{"text":"Hi","start_ms":80,"end_ms":240}],"tentative":"everyone","closed":false}
+//! {"audio_ms":1700,"wall_ms":1953,"type":"listen","segment":0,"source":["Hi","everyone"],"heard":1,"drafted":true,"tokens":[{"text":"Hallo","shown":true,"word":0,"mass":[0.71,0.02,0.2,0.07],"on":[[0,0.71],[1,0.02]]},{"text":" zusammen","shown":false,"why":"frontier","word":1,"mass":[0.1,0.6,0.2,0.1],"on":[[0,0.1],[1,0.6]]}]}
 //! {"audio_ms":1700,"wall_ms":1954,"type":"target","segment":0,"delta":"Hallo","committed":"Hallo","tentative":"zusammen","closed":false}
 //! ```
 
@@ -56,6 +57,7 @@ pub struct Event {
 pub enum EventKind {
     Start(Start),
     Source(Source),
+    Listen(Listen),
     Target(Target),
     Progress(Progress),
     Warning(Warning),
@@ -106,6 +108,58 @@ pub struct Target {
     pub closed: bool,
 }
 
+/// Where the model listened while it wrote a draft, token by token. Comes before the [`Target`] it explains, and only
+/// where attention was captured.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Listen {
+    pub segment: SegmentId,
+    /// The source words that were in the prompt, in order.
+    pub source: Vec<String>,
+    /// How many of them, from the first, counted as heard.
+    pub heard: usize,
+    /// False: an earlier draft judged anew because more had been heard; no model was asked.
+    pub drafted: bool,
+    pub tokens: Vec<Token>,
+}
+
+/// One token of a draft.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Token {
+    pub text: String,
+    /// Shown now, or held.
+    pub shown: bool,
+    /// Why it is held; absent where it is shown.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub why: Option<String>,
+    /// The source word it rests on, by its place in `source`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub word: Option<usize>,
+    /// Attention on source words heard, on the others, on the rest of the prompt, on the draft.
+    #[serde(serialize_with = "rounded", deserialize_with = "or_nan")]
+    pub mass: [f32; 4],
+    /// Attention on single source words, by their place, where it is 0.01 at least.
+    #[serde(serialize_with = "rounded_pairs")]
+    pub on: Vec<(usize, f32)>,
+}
+
+/// JSON knows no number that is none: it is null there.
+fn or_nan<'de, D: serde::Deserializer<'de>>(from: D) -> Result<[f32; 4], D::Error> {
+    Ok(<[Option<f32>; 4]>::deserialize(from)?.map(|value| value.unwrap_or(f32::NAN)))
+}
+
+/// Three decimals are what a reader can use.
+fn rounded<S: serde::Serializer>(values: &[f32; 4], to: S) -> Result<S::Ok, S::Error> {
+    values.map(three_decimals).serialize(to)
+}
+
+fn rounded_pairs<S: serde::Serializer>(values: &[(usize, f32)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(values.iter().map(|&(word, mass)| (word, three_decimals(mass))))
+}
+
+fn three_decimals(value: f32) -> f64 {
+    (f64::from(value) * 1000.0).round() / 1000.0
+}
+
 /// How a step went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -141,6 +195,15 @@ pub struct End {
     /// Tokens the recognizer and the translator wrote.
     pub recognized_tokens: u64,
     pub drafted_tokens: u64,
+    /// Positions the translator computed, and those it did not have to: known beginnings of prompts, and held tokens
+    /// confirmed rather than drafted anew.
+    #[serde(default)]
+    pub computed_tokens: u64,
+    #[serde(default)]
+    pub saved_tokens: u64,
+    /// Times that the host waited for the device while translating.
+    #[serde(default)]
+    pub readbacks: u64,
     pub rtf: f64,
     pub tokens_per_second: f64,
     /// The stream was broken off, or a model failed: the last segment may be incomplete.

@@ -6,7 +6,9 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::engines::{Align, BoxError, Draft, DraftRequest, Engines, Hypothesis, Recognize, TimedWord, Translate};
+use super::engines::{
+    Align, BoxError, Draft, DraftRequest, Engines, Hypothesis, Recognize, TimedWord, Translate, Watch,
+};
 use super::event::{Event, EventKind, Start};
 use super::rules::Rules;
 use super::settings::Settings;
@@ -131,7 +133,7 @@ impl WordTranslator {
 }
 
 impl Translate for WordTranslator {
-    async fn draft(&mut self, request: &DraftRequest<'_>) -> Result<Draft, BoxError> {
+    async fn draft(&mut self, request: &DraftRequest<'_>, _: Watch<'_>) -> Result<Draft, BoxError> {
         call(&self.1)?;
         let asked = (request.source.to_owned(), request.accepted.to_owned(), request.source_is_final);
         self.1.borrow_mut().drafts.push(asked);
@@ -143,24 +145,35 @@ impl Translate for WordTranslator {
         };
         let words = source_words(&rest);
         let kept = join_words(words.iter().take(request.max_new_tokens).map(String::as_str));
+        let written = words.len().min(request.max_new_tokens);
         let seam = if rest.starts_with(' ') { " " } else { seam_between(request.accepted, &kept) };
-        Ok(Draft {
-            continuation: if kept.is_empty() || rest.is_empty() {
-                kept
-            } else if rest.starts_with(['.', ',']) {
-                rest.clone()
-            } else {
-                format!("{seam}{kept}")
-            },
-            tokens: words.len().min(request.max_new_tokens),
-            finished: words.len() <= request.max_new_tokens,
-            pieces: Vec::new(),
-        })
+        let text = if kept.is_empty() || rest.is_empty() {
+            kept
+        } else if rest.starts_with(['.', ',']) {
+            rest.clone()
+        } else {
+            format!("{seam}{kept}")
+        };
+        Ok(Draft { pieces: pieces(&text, written), finished: words.len() <= request.max_new_tokens, ..Draft::default() })
     }
 
     fn count_tokens(&self, text: &str) -> usize {
         source_words(text).len()
     }
+}
+
+/// `text` as `count` tokens: a word each, the blank before it included; what is left over is the last one's.
+fn pieces(text: &str, count: usize) -> Vec<String> {
+    let mut pieces: Vec<String> = Vec::new();
+    for c in text.chars() {
+        if pieces.is_empty() || c.is_whitespace() && pieces.len() < count {
+            pieces.push(String::new());
+        }
+        if let Some(last) = pieces.last_mut() {
+            last.push(c);
+        }
+    }
+    pieces
 }
 
 /// Says what it was told to, call by call; then nothing.
@@ -197,9 +210,9 @@ impl Align for Scripted {
 }
 
 impl Translate for Scripted {
-    async fn draft(&mut self, _: &DraftRequest<'_>) -> Result<Draft, BoxError> {
+    async fn draft(&mut self, _: &DraftRequest<'_>, _: Watch<'_>) -> Result<Draft, BoxError> {
         let (continuation, finished) = self.0.borrow_mut().drafts.pop_front().unwrap_or((String::new(), true));
-        Ok(Draft { continuation, tokens: 1, finished, pieces: Vec::new() })
+        Ok(Draft { pieces: vec![continuation], finished, ..Draft::default() })
     }
 
     fn count_tokens(&self, text: &str) -> usize {

@@ -1,5 +1,6 @@
 //! Lag, real-time factor, tokens a second.
 
+use super::engines::Cost;
 use super::event::Progress;
 use super::stream::Stage;
 use crate::alignatt::Millis;
@@ -11,6 +12,7 @@ pub(super) struct Meter {
     writing: Millis,
     pub recognized_tokens: u64,
     pub drafted_tokens: u64,
+    pub translating: Cost,
     step: Progress,
 }
 

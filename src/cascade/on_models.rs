@@ -1,12 +1,15 @@
 //! The engines on the real models: Qwen3-ASR, Qwen3-ForcedAligner and Gemma-4 behind the cascade's traits.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::engines::{Align, BoxError, Draft, DraftRequest, Hypothesis, Recognize, TimedWord, Translate};
-use crate::alignatt::{Language, Millis, Piece};
+use super::engines::{Align, BoxError, Cost, Draft, DraftRequest, Hypothesis, Recognize, TimedWord, Translate, Watch};
+use crate::alignatt::listening::Attention;
+use crate::alignatt::{Language, Millis};
 use crate::checkpoint::Detokenizer;
-use crate::models::gemma4::prompt::Prompt;
-use crate::models::gemma4::translator::Translator;
+use crate::models::gemma4;
+use crate::models::gemma4::prompt::{Prompt, Turn};
+use crate::models::gemma4::translator::{Request, Translator};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner, recognizer::Recognizer};
 
 /// One stream's recogniser: keeps what is settled from call to call.
@@ -60,26 +63,91 @@ impl Align for Alignment {
 pub struct Translation {
     prompt: Prompt,
     translator: Translator,
+    heads_len: usize,
+    last: Option<Last>,
+}
+
+/// The last draft: what of it is not accepted yet is the guess for the next.
+struct Last {
+    accepted: String,
+    ids: Vec<u32>,
+    pieces: Vec<String>,
 }
 
 impl Translation {
-    pub fn new(prompt: Prompt, translator: Translator) -> Self {
-        Self { prompt, translator }
+    /// `heads_len`: how many heads `translator` was armed with.
+    pub fn new(prompt: Prompt, translator: Translator, heads_len: usize) -> Self {
+        Self { prompt, translator, heads_len, last: None }
+    }
+
+    /// The tokens of the last draft behind `accepted`, where `accepted` ends with one of them.
+    fn guess(&self, accepted: &str) -> Vec<u32> {
+        let Some(last) = &self.last else { return Vec::new() };
+        let mut text = last.accepted.clone();
+        let mut shown = 0;
+        while text.trim_end() != accepted {
+            let Some(piece) = last.pieces.get(shown) else { return Vec::new() };
+            text.push_str(piece);
+            shown += 1;
+        }
+        // A token of blanks alone belongs to what was accepted, which has none at its end.
+        last.ids[shown..].to_vec()
     }
 }
 
 impl Translate for Translation {
-    async fn draft(&mut self, request: &DraftRequest<'_>) -> Result<Draft, BoxError> {
-        let ids = self.prompt.ids(request.source, request.accepted)?;
-        let draft = self.translator.draft(&ids, request.max_new_tokens).await?;
+    async fn draft(&mut self, request: &DraftRequest<'_>, watch: Watch<'_>) -> Result<Draft, BoxError> {
+        let turn = Turn { history: request.history, source: request.source, accepted: request.accepted };
+        let prompt = self.prompt.ids(&turn)?;
+        let guess = self.guess(request.accepted);
+        self.last = None;
         let tokenizer = self.prompt.tokenizer();
-        let continuation = tokenizer.decode(&draft.ids, true)?;
-        let mut stream = Detokenizer::new(true);
-        let pieces = draft.ids.iter().map(|id| Piece { text: stream.push(tokenizer, *id), evidence: None }).collect();
-        Ok(Draft { continuation, tokens: draft.ids.len(), finished: draft.finished, pieces })
+        let mut spelling = Detokenizer::new(true);
+        let mut seen = Draft::default();
+        let wanted =
+            Request { prompt: &prompt.ids, source: prompt.source.clone(), guess: &guess, budget: request.max_new_tokens };
+        let draft = {
+            let mut watching = |draft: &gemma4::translator::Draft| {
+                seen.pieces.extend(draft.ids[seen.pieces.len()..].iter().map(|id| spelling.push(tokenizer, *id)));
+                seen.attention = attention(&draft.attention, &prompt.columns, self.heads_len);
+                watch(&seen)
+            };
+            self.translator.draft(&wanted, &mut watching).await?
+        };
+        seen.pieces.extend(draft.ids[seen.pieces.len()..].iter().map(|id| spelling.push(tokenizer, *id)));
+        if let Some(last) = seen.pieces.last_mut() {
+            last.push_str(&spelling.finish());
+        }
+        let cost = draft.cost;
+        self.last =
+            Some(Last { accepted: request.accepted.to_owned(), pieces: seen.pieces.clone(), ids: draft.ids.clone() });
+        Ok(Draft {
+            pieces: seen.pieces,
+            finished: draft.finished,
+            attention: attention(&draft.attention, &prompt.columns, self.heads_len),
+            cost: Cost {
+                computed: cost.prefilled + cost.guessed + cost.stepped,
+                saved: cost.cached + cost.confirmed,
+                readbacks: cost.readbacks,
+            },
+        })
     }
 
     fn count_tokens(&self, text: &str) -> usize {
         self.prompt.tokenizer().encode_plain(text).map_or(0, |ids| ids.len())
     }
+}
+
+/// The model's rows as the policy reads them; none where no head is armed.
+fn attention(
+    rows: &gemma4::translator::Attention,
+    columns: &[Range<usize>],
+    heads_len: usize,
+) -> Option<Attention> {
+    (heads_len > 0).then(|| Attention {
+        columns: columns.to_vec(),
+        heads_len,
+        rows: rows.rows.clone(),
+        rest: rows.rest.clone(),
+    })
 }

@@ -1,6 +1,6 @@
 //! What must hold of the events of one run, as a checker: the rules of [`super::event`], one by one.
 
-use super::event::{Event, EventKind, SegmentId, Source, Target, Word};
+use super::event::{Event, EventKind, Listen, SegmentId, Source, Target, Word};
 use crate::alignatt::{Committed, Millis};
 
 /// A rule that an event broke, in words.
@@ -75,6 +75,7 @@ impl Rules {
         match &event.kind {
             EventKind::Start(start) => self.targets = start.target_language.is_some(),
             EventKind::Source(source) => self.judge_source(source)?,
+            EventKind::Listen(listen) => self.judge_listen(listen)?,
             EventKind::Target(target) => self.judge_target(target)?,
             EventKind::Progress(_) | EventKind::Warning(_) => {}
             EventKind::End(end) => {
@@ -102,6 +103,15 @@ impl Rules {
             self.source = Side { segment: source.segment.next(), committed: Vec::new() };
         }
         Ok(())
+    }
+
+    fn judge_listen(&self, listen: &Listen) -> Result<(), String> {
+        let words = listen.source.len();
+        rule(listen.segment == self.target.segment, || format!("a draft of segment {}, not open", listen.segment.0))?;
+        rule(listen.heard <= words, || "more words heard than there are".to_owned())?;
+        let places = listen.tokens.iter().flat_map(|t| t.word.into_iter().chain(t.on.iter().map(|&(word, _)| word)));
+        rule(places.into_iter().all(|word| word < words), || "a token rests on a word that isn't there".to_owned())?;
+        rule(listen.tokens.iter().all(|t| t.shown == t.why.is_none()), || "a held token without a reason".to_owned())
     }
 
     fn judge_target(&mut self, target: &Target) -> Result<(), String> {

@@ -3,7 +3,7 @@
 use crate::alignatt::{Language, Millis, PolicyKind};
 
 /// Settings of one stream. [`Settings::new`] has the defaults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     pub source: Language,
     /// Needed where there is a translator.
@@ -17,6 +17,8 @@ pub struct Settings {
     /// 1.2 s by default.
     pub pause: Millis,
     pub policy: PolicyKind,
+    /// Closed segments, with their translations, that a prompt brings along; 0 by default.
+    pub history: usize,
 }
 
 /// Settings that cannot be run.
@@ -41,6 +43,7 @@ impl Settings {
             longest_segment: Millis(20_000),
             pause: Millis(1_200),
             policy: PolicyKind::LocalAgreement,
+            history: 0,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The stream: sound in, events out, one step at a time.
 
-use super::captions::Captions;
+use super::captions::{Captions, Wrote};
 use super::engines::{Align, BoxError, Engines, Recognize, Translate};
 use super::event::{End, Event, EventKind, Progress, Start, Warning};
 use super::meter::Meter;
@@ -188,6 +188,9 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             words: self.words,
             recognized_tokens: self.meter.recognized_tokens,
             drafted_tokens: self.meter.drafted_tokens,
+            computed_tokens: self.meter.translating.computed as u64,
+            saved_tokens: self.meter.translating.saved as u64,
+            readbacks: self.meter.translating.readbacks as u64,
             rtf: self.meter.rtf(heard),
             tokens_per_second: self.meter.tokens_per_second(),
             interrupted: !self.finished,
@@ -326,14 +329,12 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
 
     /// Closed segments to their end first, then one draft for the open one.
     async fn translate(&mut self, emit: Emit<'_>) -> Result<(), CascadeError> {
+        let heard = self.tail.end_time();
         while let Some(captions) = &mut self.captions {
             let began = (self.clock)() - self.began;
-            match captions.next_final().await {
+            match captions.next_final(heard).await {
                 Ok(None) => break,
-                Ok(Some((event, tokens))) => {
-                    self.spent(Stage::Translate, began, tokens);
-                    self.send(event, emit);
-                }
+                Ok(Some(wrote)) => self.wrote(wrote, began, emit),
                 Err(source) => return Err(self.failed(Stage::Translate, source)),
             }
         }
@@ -342,18 +343,22 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         };
         let began = (self.clock)() - self.began;
         let words = self.transcript.draft_source(captions.rests_on());
-        let heard = self.tail.end_time();
         match captions.partial(self.transcript.segment(), &words, heard).await {
-            Ok((event, tokens)) => {
-                if tokens > 0 {
-                    self.spent(Stage::Translate, began, tokens);
-                }
-                if let Some(event) = event {
-                    self.send(event, emit);
-                }
+            Ok(wrote) => {
+                self.wrote(wrote, began, emit);
                 Ok(())
             }
             Err(source) => Err(self.failed(Stage::Translate, source)),
+        }
+    }
+
+    fn wrote(&mut self, wrote: Wrote, began: Millis, emit: Emit<'_>) {
+        if wrote.tokens > 0 {
+            self.spent(Stage::Translate, began, wrote.tokens);
+        }
+        self.meter.translating += wrote.cost;
+        for event in wrote.events {
+            self.send(event, emit);
         }
     }
 

@@ -278,7 +278,9 @@ impl ClosedSource {
         })
     }
 
-    pub fn text(&self) -> String {
-        join_words(self.words.iter().map(|w| w.text.as_str()))
+    /// Its words for a translation: all heard, all agreed on.
+    pub fn source_words(&self) -> Vec<SourceWord> {
+        let word = |w: &Word| SourceWord { text: w.text.clone(), end: Some(w.end_ms), committed: true };
+        self.words.iter().map(word).collect()
     }
 }

@@ -23,6 +23,8 @@ pub enum Command {
     Transcribe(TranscribeArgs),
     /// Find the time of every word of a known text
     Align(AlignArgs),
+    /// Find the attention heads of a translation model that follow the source
+    Calibrate(CalibrateArgs),
     /// List the devices that models can run on
     Devices,
     /// List, fetch, remove and find models
@@ -34,14 +36,35 @@ pub struct TranslateArgs {
     /// The language to translate to
     #[arg(long, value_name = "LANGUAGE", value_parser = target_language)]
     pub to: Language,
-    /// How much of a draft is shown: local-agreement, hold-n or hold-n:N
-    #[arg(long, default_value = "local-agreement", value_name = "POLICY")]
+    /// How much of a draft is shown: alignatt, alignatt:high (later and better), ref (the published system's
+    /// decisions), local-agreement, hold-n[:N], offline
+    #[arg(long, default_value = "alignatt", value_name = "POLICY")]
     pub policy: PolicyKind,
+    /// Print where the model listens, a line a drafted token
+    #[arg(long)]
+    pub trace: bool,
+    #[command(flatten)]
+    pub text: TextArgs,
+    #[command(flatten)]
+    pub stream: StreamArgs,
+}
+
+/// The model that translates.
+#[derive(Clone, Debug, Args)]
+pub struct TextArgs {
     /// The translation model: a folder or a Hub id such as google/gemma-4-E4B-it [default: the demo pack]
     #[arg(long, value_name = "MODEL")]
     pub mt: Option<String>,
-    #[command(flatten)]
-    pub stream: StreamArgs,
+    /// The model's attention heads for this direction, as `alignatt calibrate` writes them [default: those of the
+    /// model's folder, or those that come with the program]
+    #[arg(long, value_name = "FILE")]
+    pub heads: Option<PathBuf>,
+    /// A text file with what the talk is about: its title, names, terms
+    #[arg(long, value_name = "FILE")]
+    pub context: Option<PathBuf>,
+    /// Sentences before the current one that the model sees with their translations
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=8))]
+    pub history: u8,
 }
 
 #[derive(Debug, Args)]
@@ -71,9 +94,9 @@ pub struct StreamArgs {
     /// Standard input is raw: 16-bit little-endian mono at 16 kHz
     #[arg(long)]
     pub raw: bool,
-    /// Sound of one step, in milliseconds
-    #[arg(long, default_value_t = 850, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=10_000))]
-    pub chunk_ms: u64,
+    /// Sound of one step, in milliseconds [default: 850; with alignatt:high 1500]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=10_000))]
+    pub chunk_ms: Option<u64>,
     #[command(flatten)]
     pub speech: SpeechArgs,
 }
@@ -95,6 +118,30 @@ pub struct AlignArgs {
     /// The alignment model: a folder or a Hub id [default: the demo pack]
     #[arg(long, value_name = "MODEL")]
     pub aligner: Option<String>,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CalibrateArgs {
+    /// The translation model: a folder or a Hub id [default: the demo pack]
+    #[arg(long, value_name = "MODEL")]
+    pub mt: Option<String>,
+    /// The language of the source
+    #[arg(long, default_value = "en", value_name = "LANGUAGE")]
+    pub from: Language,
+    /// The language of the target
+    #[arg(long, value_name = "LANGUAGE")]
+    pub to: Language,
+    /// Sentence pairs, a JSON object a line: `source`, `target` and, if known, `alignments` [[word, unit], ...]
+    #[arg(long, value_name = "FILE")]
+    pub pairs: PathBuf,
+    /// Word alignments, a line of `0-0 1-2` a pair [default: those of the pairs, else a statistical aligner's]
+    #[arg(long, value_name = "FILE")]
+    pub alignments: Option<PathBuf>,
+    /// The file to write; a heat map of all heads goes beside it [default: heads.FROM-TO.json]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
 }

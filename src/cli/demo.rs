@@ -45,6 +45,9 @@ pub fn mt() -> Files {
             ("chat_template.jinja", include_bytes!("../../models/demo/mt/chat_template.jinja")),
             ("tokenizer.json", include_bytes!("../../models/demo/mt/tokenizer.json")),
             ("tokenizer_config.json", include_bytes!("../../models/demo/mt/tokenizer_config.json")),
+            ("heads.en-de.json", include_bytes!("../../models/demo/mt/heads.en-de.json")),
+            ("heads.en-it.json", include_bytes!("../../models/demo/mt/heads.en-it.json")),
+            ("heads.en-zh.json", include_bytes!("../../models/demo/mt/heads.en-zh.json")),
             ("model.safetensors", include_bytes!("../../models/demo/mt/model.safetensors")),
         ],
     )

@@ -1,20 +1,24 @@
 //! How models and devices are had: the one file of the command line that knows them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::args::DeviceArgs;
+use super::args::{DeviceArgs, TextArgs};
 use super::demo;
 use crate::alignatt::Language;
+use crate::alignatt::heads::{HeadSet, Rows};
 use crate::cascade::on_models::{Alignment, Recognition, Translation as Text};
 use crate::cascade::{BoxError, Engines};
 use crate::checkpoint::hub::{Hub, ShownProgress};
 use crate::checkpoint::source::ModelSource;
 use crate::checkpoint::{CheckpointError, Files, ModelConfig, Tokenizer, Weights};
 use crate::gpu::{Compute, DeviceChoice, adapters, open};
-use crate::models::gemma4::{Gemma4, prompt::Prompt, translator::Translator};
+use crate::models::gemma4::Gemma4;
+use crate::models::gemma4::forced::Forced;
+use crate::models::gemma4::prompt::Prompt;
+use crate::models::gemma4::translator::{Armed, Translator};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
-use crate::nn::{Loader, Precision, Target};
+use crate::nn::{Head, Loader, Precision, Target};
 
 /// What is to be loaded. A model is a folder or a Hub id; `None` is the demo pack.
 #[derive(Clone, Debug)]
@@ -30,7 +34,9 @@ pub struct Wanted<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Translation<'a> {
     pub to: Language,
-    pub model: Option<&'a str>,
+    pub text: &'a TextArgs,
+    /// How many attention heads the policy asks.
+    pub heads_len: usize,
 }
 
 /// Names for the start event and the status line.
@@ -54,6 +60,8 @@ pub struct Loaded {
 /// Called while something loads: what, bytes done, bytes in all.
 pub type Report<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
+/// No file of heads is larger.
+const HEADS_BYTES: usize = 1 << 20;
 /// Positions of the longest prompt with its draft.
 const MT_CAPACITY: usize = 2048;
 
@@ -64,7 +72,7 @@ pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, Box
     let asr = Chosen::of(wanted.asr, demo::asr)?;
     let aligner = Chosen::of(wanted.aligner, demo::aligner)?;
     let mt = match wanted.mt {
-        Some(mt) => Some((Chosen::of(mt.model, demo::mt)?, mt.to)),
+        Some(mt) => Some((Chosen::of(mt.text.mt.as_deref(), demo::mt)?, mt)),
         None => None,
     };
     if !asr.demo && (aligner.demo || mt.as_ref().is_some_and(|(mt, _)| mt.demo)) {
@@ -83,7 +91,7 @@ pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, Box
     settle(&compute).await?;
     let aligner = Alignment(Arc::new(load_forced_aligner(&aligner, &compute, report).await?));
     let translator = match mt {
-        Some((mt, to)) => Some(load_text(&mt, wanted.from, to, &compute, report).await?),
+        Some((chosen, mt)) => Some(load_text(&chosen, wanted.from, mt, &compute, report).await?),
         None => None,
     };
     settle(&compute).await?;
@@ -162,10 +170,48 @@ async fn load_forced_aligner(
 async fn load_text(
     chosen: &Chosen,
     from: Language,
-    to: Language,
+    wanted: Translation<'_>,
     compute: &Compute,
     report: Report<'_>,
 ) -> Result<Text, BoxError> {
+    // What the user named is read before the weights are.
+    let set = match wanted.heads_len {
+        0 => None,
+        _ => Some(heads(chosen, from, wanted.to, wanted.text.heads.as_deref())?),
+    };
+    let best = set.as_ref().map_or(&[][..], |set| set.top(wanted.heads_len));
+    let heads: Vec<Head> = best.iter().map(|head| Head { layer: head.layer, head: head.head }).collect();
+    let lead = usize::from(set.as_ref().is_some_and(|set| set.rows == Rows::Predicting));
+    let context = match &wanted.text.context {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?,
+        None => String::new(),
+    };
+    let (model, tokenizer) = load_gemma4(chosen, compute, report).await?;
+    let prompt = Prompt::new(&chosen.files, tokenizer, from.english_name(), wanted.to.english_name(), &context)?;
+    let eos = model.config().eos_token_id.clone();
+    let translator = Translator::new(Arc::new(model), eos, Armed { heads: &heads, lead }, compute.group_len(), compute.clone())?;
+    Ok(Text::new(prompt, translator, heads.len()))
+}
+
+/// A translation model with every head armed, for calibration, and what it is called.
+pub async fn load_forced(
+    model: Option<&str>,
+    (from, to): (Language, Language),
+    device_args: &DeviceArgs,
+    report: Report<'_>,
+) -> Result<(Forced, Prompt, String), BoxError> {
+    let compute = device(device_args).await?;
+    let chosen = Chosen::of(model, demo::mt)?;
+    let (model, tokenizer) = load_gemma4(&chosen, &compute, report).await?;
+    let prompt = Prompt::new(&chosen.files, tokenizer, from.english_name(), to.english_name(), "")?;
+    Ok((Forced::new(Arc::new(model), compute)?, prompt, chosen.name))
+}
+
+async fn load_gemma4(
+    chosen: &Chosen,
+    compute: &Compute,
+    report: Report<'_>,
+) -> Result<(Gemma4, Arc<Tokenizer>), BoxError> {
     let config = match ModelConfig::open(&chosen.files)? {
         ModelConfig::Gemma4(config) => config,
         other => return Err(chosen.is_not("a Gemma-4", &other)),
@@ -178,9 +224,27 @@ async fn load_text(
     let model = Gemma4::load(&Loader::new(&weights, target), &config, capacity).await?;
     let tokenizer = Arc::new(Tokenizer::open(&chosen.files)?);
     tokenizer.fits(config.vocab_size)?;
-    let prompt = Prompt::new(&chosen.files, tokenizer, from.english_name(), to.english_name())?;
-    let translator = Translator::new(Arc::new(model), config.eos_token_id, compute.group_len(), compute.clone());
-    Ok(Text::new(prompt, translator))
+    Ok((model, tokenizer))
+}
+
+/// The heads of a model for a direction: those of `file`, else those of the model's folder, else the program's own.
+fn heads(chosen: &Chosen, from: Language, to: Language, file: Option<&Path>) -> Result<HeadSet, BoxError> {
+    if let Some(path) = file {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        return Ok(HeadSet::parse(&text, &path.display().to_string())?);
+    }
+    let name = HeadSet::file_name(from, to);
+    if chosen.files.has(&name) {
+        return Ok(HeadSet::parse(&chosen.files.text(&name, HEADS_BYTES)?, &chosen.files.path(&name))?);
+    }
+    HeadSet::shipped(&chosen.name, from, to).ok_or_else(|| {
+        let model = &chosen.name;
+        format!(
+            "no attention heads are known for {model} from {from} to {to}: measure them with `alignatt calibrate --mt \
+             {model} --from {from} --to {to} --pairs FILE`, or use --policy local-agreement"
+        )
+        .into()
+    })
 }
 
 /// Waits for all uploads: a device that ran out of memory says so late.

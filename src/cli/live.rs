@@ -127,7 +127,7 @@ impl LiveView {
                 self.notes.truncate(NOTES - 1);
                 self.notes.insert(0, warning.message.clone());
             }
-            EventKind::End(_) => {}
+            EventKind::Listen(_) | EventKind::End(_) => {}
         }
     }
 

@@ -5,7 +5,7 @@
 //! | `args` | every flag |
 //! | `engines` | how models and devices are had: the one file that knows them |
 //! | `translate` | `translate` and `transcribe` |
-//! | `align`, `devices`, `models` | the other subcommands |
+//! | `align`, `calibrate`, `devices`, `models` | the other subcommands |
 //! | `sound` | a file or standard input, read on a thread of its own, in pace if asked |
 //! | `session` | sound into the cascade, events into the faces |
 //! | `faces`, `subtitles`, `live` | text and JSONL; SRT and WebVTT; the terminal's live view |
@@ -17,6 +17,7 @@
 
 mod align;
 mod args;
+mod calibrate;
 mod demo;
 mod devices;
 mod engines;
@@ -68,6 +69,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Translate(args) => translate::translate(args).await,
         Command::Transcribe(args) => translate::transcribe(args).await,
         Command::Align(args) => align::align(args).await,
+        Command::Calibrate(args) => calibrate::calibrate(args).await,
         Command::Devices => devices::devices().await,
         Command::Models(args) => models::models(args).await,
     }

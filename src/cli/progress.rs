@@ -61,24 +61,32 @@ impl Write for LogWriter {
     }
 }
 
-/// A bar for loading or fetching: one line a file or model, in bytes.
+/// A bar for loading or fetching, or for a count of things: one line.
 pub struct Loading {
+    template: &'static str,
     bar: Option<ProgressBar>,
     what: String,
     began: Instant,
 }
 
 impl Loading {
+    /// In bytes.
     pub fn new() -> Loading {
-        Loading { bar: None, what: String::new(), began: Instant::now() }
+        let template = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
+        Loading { template, bar: None, what: String::new(), began: Instant::now() }
     }
 
-    /// `done` of `total` bytes of `what`; a total of 0 is not known yet.
+    /// In things.
+    pub fn counting() -> Loading {
+        Loading { template: "{msg} {wide_bar} {pos}/{len} {eta}", bar: None, what: String::new(), began: Instant::now() }
+    }
+
+    /// `done` of `total` bytes or things of `what`; a total of 0 is not known yet.
     pub fn report(&mut self, what: &str, done: u64, total: u64) {
         if self.began.elapsed() < PATIENCE {
             return;
         }
-        let bar = self.bar.get_or_insert_with(|| styled("{msg} {wide_bar} {bytes}/{total_bytes} {eta}"));
+        let bar = self.bar.get_or_insert_with(|| styled(self.template));
         if self.what != what {
             self.what = what.to_owned();
             bar.set_message(self.what.clone());

@@ -16,15 +16,15 @@ use crate::cascade::event::Start;
 const DEMO: &str = "demo pack: proves the machine, not the quality of the real models";
 
 pub async fn translate(args: TranslateArgs) -> Result<(), CliError> {
-    let translation = Translation { to: args.to, model: args.mt.as_deref() };
-    run(&args.stream, Some((translation, args.policy))).await
+    let translation = Translation { to: args.to, text: &args.text, heads_len: args.policy.heads_len() };
+    run(&args.stream, Some((translation, args.policy)), args.trace).await
 }
 
 pub async fn transcribe(args: TranscribeArgs) -> Result<(), CliError> {
-    run(&args.stream, None).await
+    run(&args.stream, None, false).await
 }
 
-async fn run(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind)>) -> Result<(), CliError> {
+async fn run(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind)>, trace: bool) -> Result<(), CliError> {
     check(args)?;
     // Every file is opened before any model loads: a wrong name shall not cost a minute.
     let origins = args.files.iter().map(|name| Origin::open(name, args.raw));
@@ -77,10 +77,13 @@ fn check(args: &StreamArgs) -> Result<(), CliError> {
 fn settings(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind)>) -> Settings {
     let target: Option<Language> = translation.map(|(translation, _)| translation.to);
     let plain = Settings::new(args.from, target);
+    let policy = translation.map_or(plain.policy, |(_, policy)| policy);
+    let chunk = args.chunk_ms.map_or(policy.chunk(), Millis);
     Settings {
-        chunk: Millis(args.chunk_ms),
-        longest_segment: plain.longest_segment.max(Millis(4 * args.chunk_ms)),
-        policy: translation.map_or(plain.policy, |(_, policy)| policy),
+        chunk,
+        longest_segment: plain.longest_segment.max(Millis(4 * chunk.0)),
+        policy,
+        history: translation.map_or(0, |(translation, _)| usize::from(translation.text.history)),
         ..plain
     }
 }

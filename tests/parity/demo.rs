@@ -3,6 +3,7 @@
 //! The references come with the models (`tools/demo-pack`): bf16 weights computed in f32, greedy. A case whose two
 //! best logits were closer than [`TIE`] on the way may go either way and is left out, and counted.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +11,9 @@ use alignatt::audio::decode::AudioFile;
 use alignatt::audio::mel::log_mel;
 use alignatt::checkpoint::{Files, ModelConfig, Tokenizer, Weights};
 use alignatt::gpu::Compute;
-use alignatt::models::gemma4::{Gemma4, prompt::Prompt, translator::Translator};
+use alignatt::models::gemma4::Gemma4;
+use alignatt::models::gemma4::prompt::{Prompt, Turn};
+use alignatt::models::gemma4::translator::{Armed, Request, Translator};
 use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner, recognizer::Recognizer, timestamps, words};
 use alignatt::nn::{Loader, Target};
 use serde_json::Value;
@@ -44,7 +47,8 @@ pub async fn translation(compute: &Compute) {
     let weights = Weights::open(&files).await.unwrap();
     let model = Gemma4::load(&Loader::new(&weights, Target::new(compute)), &config, 1024).await.unwrap();
     let tokenizer = Arc::new(Tokenizer::open(&files).unwrap());
-    let mut translator = Translator::new(Arc::new(model), config.eos_token_id.clone(), 4, compute.clone());
+    let mut translator =
+        Translator::new(Arc::new(model), config.eos_token_id.clone(), Armed::default(), 4, compute.clone()).unwrap();
     let expected = expected("tests/fixtures/demo_mt/expected.json");
     let cases = expected["cases"].as_array().unwrap();
     let mut ties = 0;
@@ -55,9 +59,10 @@ pub async fn translation(compute: &Compute) {
             "zh" => "Chinese",
             other => other,
         };
-        let prompt = Prompt::new(&files, tokenizer.clone(), "English", name).unwrap();
-        let prompt = prompt.ids(case["source"].as_str().unwrap(), case["accepted"].as_str().unwrap()).unwrap();
-        assert_eq!(prompt, ids(&case["prompt_ids"]), "{case}");
+        let prompt = Prompt::new(&files, tokenizer.clone(), "English", name, "").unwrap();
+        let (source, accepted) = (case["source"].as_str().unwrap(), case["accepted"].as_str().unwrap());
+        let prompt = prompt.ids(&Turn { history: &[], source, accepted }).unwrap();
+        assert_eq!(prompt.ids, ids(&case["prompt_ids"]), "{case}");
         if case["min_margin"].as_f64().unwrap() < TIE {
             ties += 1;
             continue;
@@ -66,7 +71,8 @@ pub async fn translation(compute: &Compute) {
         if want.last().is_some_and(|id| config.eos_token_id.contains(id)) {
             want.pop();
         }
-        let draft = translator.draft(&prompt, 80).await.unwrap();
+        let request = Request { prompt: &prompt.ids, budget: 80, ..Request::default() };
+        let draft = translator.draft(&request, &mut |_| ControlFlow::Continue(())).await.unwrap();
         assert_eq!(draft.ids, want, "{} on {}", case["text"], compute.name);
     }
     eprintln!("{} cases on {}, {ties} of them ties", cases.len(), compute.name);

@@ -1,0 +1,424 @@
+//! Which heads follow the source: the translation score TS of every head, from teacher-forced replays.
+//!
+//! TS of a head: of the target tokens whose word is aligned, the share whose attention row peaks on a token of an
+//! aligned source word; the mean over sentence pairs. The row of a token is the query where that token is the
+//! *input*, and the peak is taken over all the columns given. Memory is one layer of one pair plus a few numbers a
+//! head. The pairs are also split in random halves: heads that only one half prefers should not be trusted.
+//! Source: specs/alignatt4llm.md 3.1.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+/// A head with a lower score follows nothing.
+pub const LEAST_TS: f64 = 0.1;
+/// Between two halves, the most by which a leading head's score may differ.
+pub const MOST_DELTA: f64 = 0.03;
+/// How many heads lead.
+const LEADERS: usize = 8;
+/// How many times the pairs are halved.
+const SPLITS: usize = 2;
+
+/// What the attention of one replayed pair is read against.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PairMap {
+    /// Length of an attention row: the whole context as the definition asks, or only its source span.
+    pub columns: usize,
+    /// The source span within a row.
+    pub source: Range<usize>,
+    /// For every column of `source` its word; none for bare punctuation.
+    pub column_words: Vec<Option<usize>>,
+    /// For every row the unit of its target token; none for bare punctuation and what ends the turn. With the row
+    /// before the first token among them, the same rows can be scored twice: `[None, u0, u1]` takes a token's row
+    /// as its input (the definition), `[u0, u1, None]` as the query that predicted it.
+    pub token_units: Vec<Option<usize>>,
+    /// The word alignment: source word, target unit.
+    pub links: Vec<(usize, usize)>,
+}
+
+/// Why a replay cannot be scored.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CalibrationError {
+    #[error("source columns {start}..{end} with {words} words do not fit in rows of {columns}")]
+    Source { start: usize, end: usize, words: usize, columns: usize },
+    #[error("layer {layer} of {layers}: no such layer")]
+    Layer { layer: usize, layers: usize },
+    #[error("layer {layer}: {found} attention weights, expected {heads} heads x {rows} rows x {columns} columns")]
+    Weights { layer: usize, found: usize, heads: usize, rows: usize, columns: usize },
+    #[error("the replay lacks layer {layer}")]
+    LayerMissing { layer: usize },
+    #[error("scores of {found:?} layers and heads among {expected:?}")]
+    Shape { found: [usize; 2], expected: [usize; 2] },
+    #[error("no pair could be used: {skipped} had no aligned target token")]
+    NoPairs { skipped: usize },
+}
+
+/// Hits of one head in one pair.
+#[derive(Clone, Copy, Default)]
+struct Hits {
+    /// The peak of the whole row is an aligned source token.
+    row: usize,
+    /// The peak within the source span is one.
+    source: usize,
+    /// The row held NaN or infinity, and counts as missed.
+    non_finite: usize,
+}
+
+/// The hits of every head in one pair, gathered layer by layer in any order.
+pub struct PairScore {
+    heads: usize,
+    rows: usize,
+    columns: usize,
+    source: Range<usize>,
+    /// The rows that count, each with the columns that are hits.
+    wanted: Vec<(usize, Vec<usize>)>,
+    /// [layers], each [heads]; none until given.
+    layers: Vec<Option<Vec<Hits>>>,
+}
+
+impl PairScore {
+    pub fn new(layers: usize, heads: usize, map: &PairMap) -> Result<PairScore, CalibrationError> {
+        let Range { start, end } = map.source;
+        let words = map.column_words.len();
+        if end > map.columns || start.checked_add(words) != Some(end) {
+            return Err(CalibrationError::Source { start, end, words, columns: map.columns });
+        }
+        let hits_of = |unit: usize| -> Vec<usize> {
+            let linked = |word: usize| map.links.contains(&(word, unit));
+            (start..end).zip(&map.column_words).filter(|(_, w)| w.is_some_and(linked)).map(|(at, _)| at).collect()
+        };
+        let wanted = (map.token_units.iter().enumerate())
+            .filter_map(|(row, unit)| unit.map(|unit| (row, hits_of(unit))))
+            .filter(|(_, columns)| !columns.is_empty())
+            .collect();
+        Ok(PairScore {
+            heads,
+            rows: map.token_units.len(),
+            columns: map.columns,
+            source: map.source.clone(),
+            wanted,
+            layers: vec![None; layers],
+        })
+    }
+
+    /// How many target tokens count. Where none does, the pair need not be replayed.
+    pub fn aligned_tokens(&self) -> usize {
+        self.wanted.len()
+    }
+
+    /// The attention of one layer: `[heads, rows, columns]`, row-major.
+    pub fn layer(&mut self, layer: usize, weights: &[f32]) -> Result<(), CalibrationError> {
+        let (heads, rows, columns, layers) = (self.heads, self.rows, self.columns, self.layers.len());
+        if layer >= layers {
+            return Err(CalibrationError::Layer { layer, layers });
+        }
+        let expected = heads.checked_mul(rows).and_then(|n| n.checked_mul(columns));
+        if expected != Some(weights.len()) {
+            return Err(CalibrationError::Weights { layer, found: weights.len(), heads, rows, columns });
+        }
+        let head_hits = |head: usize| {
+            let mut hits = Hits::default();
+            for (row, wanted) in &self.wanted {
+                let from = (head * rows + row) * columns;
+                let row = &weights[from..from + columns];
+                if row.iter().any(|w| !w.is_finite()) {
+                    hits.non_finite += 1;
+                    continue;
+                }
+                hits.row += usize::from(wanted.contains(&peak(row)));
+                hits.source += usize::from(wanted.contains(&(self.source.start + peak(&row[self.source.clone()]))));
+            }
+            hits
+        };
+        let hits = (0..heads).map(head_hits).collect();
+        self.layers[layer] = Some(hits);
+        Ok(())
+    }
+}
+
+/// Where the greatest weight stands; the first of equals.
+fn peak(row: &[f32]) -> usize {
+    row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (at, &w)| if w > best.1 { (at, w) } else { best }).0
+}
+
+/// What is known of one head so far: sums over pairs of the share of hits.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    row: f64,
+    source: f64,
+    /// The part of `row` that came from the first half of each split.
+    first: [f64; SPLITS],
+}
+
+/// The running scores of every head.
+pub struct Calibration {
+    shape: [usize; 2],
+    /// [layers · heads]
+    sums: Vec<Sums>,
+    pairs: usize,
+    first: [usize; SPLITS],
+    skipped: usize,
+    aligned_tokens: usize,
+    non_finite_rows: usize,
+}
+
+impl Calibration {
+    pub fn new(layers: usize, heads: usize) -> Calibration {
+        Calibration {
+            shape: [layers, heads],
+            sums: vec![Sums::default(); layers.saturating_mul(heads)],
+            pairs: 0,
+            first: [0; SPLITS],
+            skipped: 0,
+            aligned_tokens: 0,
+            non_finite_rows: 0,
+        }
+    }
+
+    /// Takes a pair whose layers are all there. `pair_at` is its place in the file; it decides the halves, so that
+    /// the same file gives the same report. A pair without an aligned token is only counted.
+    pub fn add(&mut self, pair_at: usize, pair: &PairScore) -> Result<(), CalibrationError> {
+        let found = [pair.layers.len(), pair.heads];
+        if found != self.shape {
+            return Err(CalibrationError::Shape { found, expected: self.shape });
+        }
+        if pair.wanted.is_empty() {
+            self.skipped += 1;
+            return Ok(());
+        }
+        if let Some(layer) = pair.layers.iter().position(Option::is_none) {
+            return Err(CalibrationError::LayerMissing { layer });
+        }
+        let in_first: [bool; SPLITS] = std::array::from_fn(|split| in_first_half(pair_at, split));
+        let all = pair.wanted.len() as f64;
+        for (sums, hits) in self.sums.iter_mut().zip(pair.layers.iter().flatten().flatten()) {
+            let share = hits.row as f64 / all;
+            sums.row += share;
+            sums.source += hits.source as f64 / all;
+            for split in (0..SPLITS).filter(|&split| in_first[split]) {
+                sums.first[split] += share;
+            }
+            self.non_finite_rows += hits.non_finite;
+        }
+        for (count, first) in self.first.iter_mut().zip(in_first) {
+            *count += usize::from(first);
+        }
+        self.pairs += 1;
+        self.aligned_tokens += pair.wanted.len();
+        Ok(())
+    }
+
+    /// The scores of all the pairs so far.
+    pub fn scores(&self) -> Result<HeadScores, CalibrationError> {
+        if self.pairs == 0 {
+            return Err(CalibrationError::NoPairs { skipped: self.skipped });
+        }
+        let [layers, heads_per_layer] = self.shape;
+        let mean = |sum: f64| sum / self.pairs as f64;
+        let ts: Vec<f64> = self.sums.iter().map(|sums| mean(sums.row)).collect();
+        let heads = (ranked(&ts).into_iter().filter(|&at| ts[at] > LEAST_TS))
+            .map(|at| HeadScore {
+                layer: at / heads_per_layer,
+                head: at % heads_per_layer,
+                ts: ts[at],
+                source_ts: mean(self.sums[at].source),
+            })
+            .collect();
+        Ok(HeadScores {
+            layers,
+            heads_per_layer,
+            pairs: self.pairs,
+            skipped_pairs: self.skipped,
+            aligned_tokens: self.aligned_tokens,
+            non_finite_rows: self.non_finite_rows,
+            heads,
+            stability: (0..SPLITS).map(|split| self.stability(split, &ts)).collect(),
+            ts_matrix: ts.chunks(heads_per_layer.max(1)).map(<[f64]>::to_vec).collect(),
+        })
+    }
+
+    fn stability(&self, split: usize, ts: &[f64]) -> Stability {
+        let pairs = [self.first[split], self.pairs - self.first[split]];
+        if pairs.contains(&0) {
+            return Stability { pairs, max_delta: None, same_top_4: false, same_top_8: false, stable: false };
+        }
+        let first: Vec<f64> = self.sums.iter().map(|sums| sums.first[split] / pairs[0] as f64).collect();
+        let second: Vec<f64> = self.sums.iter().map(|sums| (sums.row - sums.first[split]) / pairs[1] as f64).collect();
+        let delta = ranked(ts).into_iter().take(LEADERS).map(|at| (first[at] - second[at]).abs()).fold(0.0, f64::max);
+        let top = |ts: &[f64], k: usize| {
+            let mut best = ranked(ts);
+            best.truncate(k);
+            best.sort_unstable();
+            best
+        };
+        let same = |k: usize| top(&first, k) == top(&second, k);
+        let same_top_8 = same(LEADERS);
+        let stable = same_top_8 && delta <= MOST_DELTA;
+        Stability { pairs, max_delta: Some(delta), same_top_4: same(4), same_top_8, stable }
+    }
+}
+
+/// Heads by falling score; of equals, the lower layer and head first.
+fn ranked(ts: &[f64]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..ts.len()).collect();
+    order.sort_by(|&a, &b| ts[b].total_cmp(&ts[a]));
+    order
+}
+
+/// A fair coin for a pair: the last step of SplitMix64.
+fn in_first_half(pair_at: usize, split: usize) -> bool {
+    let mut z = (pair_at as u64).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add((split as u64) << 32);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    (z ^ (z >> 31)) & 1 == 0
+}
+
+/// What calibration found, in the words of the heads file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadScores {
+    pub layers: usize,
+    pub heads_per_layer: usize,
+    /// Pairs scored; every head's score is a mean over all of them.
+    pub pairs: usize,
+    /// Pairs without an aligned target token.
+    pub skipped_pairs: usize,
+    pub aligned_tokens: usize,
+    /// Rows with NaN or infinity, over all heads. They count as missed.
+    pub non_finite_rows: usize,
+    /// Heads above [`LEAST_TS`], the best first.
+    pub heads: Vec<HeadScore>,
+    pub stability: Vec<Stability>,
+    /// [layers][heads]
+    pub ts_matrix: Vec<Vec<f64>>,
+}
+
+/// A head and how well it follows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadScore {
+    pub layer: usize,
+    pub head: usize,
+    pub ts: f64,
+    /// The same with the peak taken within the source span, as the gate takes it at run time.
+    pub source_ts: f64,
+}
+
+/// How two random halves of the pairs agree.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stability {
+    pub pairs: [usize; 2],
+    /// The greatest difference of a score among the eight leading heads; none where a half is empty.
+    pub max_delta: Option<f64>,
+    pub same_top_4: bool,
+    pub same_top_8: bool,
+    /// The same eight lead and `max_delta` is at most [`MOST_DELTA`].
+    pub stable: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Context "p S0 S0 , S1 t t": columns 1..5 are the source; three target tokens, the last one is punctuation.
+    fn map() -> PairMap {
+        PairMap {
+            columns: 7,
+            source: 1..5,
+            column_words: vec![Some(0), Some(0), None, Some(1)],
+            token_units: vec![Some(0), Some(1), None],
+            links: vec![(1, 0), (0, 1)],
+        }
+    }
+
+    /// One layer with a head for every list of peaks.
+    fn weights(heads: &[[usize; 3]]) -> Vec<f32> {
+        let row = |peak: usize| (0..7).map(move |at| if at == peak { 0.9 } else { 0.01 + at as f32 / 100.0 });
+        heads.iter().flatten().flat_map(|&peak| row(peak)).collect()
+    }
+
+    #[test]
+    fn peaks_on_aligned_words_are_hits() {
+        let mut pair = PairScore::new(1, 4, &map()).unwrap();
+        assert_eq!(pair.aligned_tokens(), 2);
+        // Right; right once; on the prompt (within the source then S1, right once); on a comma and the other word.
+        pair.layer(0, &weights(&[[4, 1, 0], [4, 4, 0], [0, 0, 0], [3, 4, 0]])).unwrap();
+        let mut all = Calibration::new(1, 4);
+        all.add(0, &pair).unwrap();
+        let scores = all.scores().unwrap();
+        assert_eq!(scores.ts_matrix, [[1.0, 0.5, 0.0, 0.0]]);
+        assert_eq!((scores.pairs, scores.aligned_tokens), (1, 2));
+        let heads: Vec<_> = scores.heads.iter().map(|h| (h.layer, h.head, h.ts, h.source_ts)).collect();
+        assert_eq!(heads, [(0, 0, 1.0, 1.0), (0, 1, 0.5, 0.5)]);
+        assert_eq!(all.sums[2].source, 0.5);
+        assert!(scores.stability.iter().all(|s| s.max_delta.is_none() && !s.stable));
+    }
+
+    #[test]
+    fn of_equal_weights_the_first_is_the_peak() {
+        assert_eq!(peak(&[0.1, 0.4, 0.4]), 1);
+        assert_eq!(peak(&[]), 0);
+    }
+
+    #[test]
+    fn a_score_is_the_mean_over_pairs_and_not_over_tokens() {
+        let mut all = Calibration::new(1, 1);
+        let mut pair = PairScore::new(1, 1, &map()).unwrap();
+        pair.layer(0, &weights(&[[4, 1, 0]])).unwrap();
+        all.add(0, &pair).unwrap();
+        let one_token = PairMap { links: vec![(1, 0)], ..map() };
+        let mut pair = PairScore::new(1, 1, &one_token).unwrap();
+        pair.layer(0, &weights(&[[0, 0, 0]])).unwrap();
+        all.add(1, &pair).unwrap();
+        assert_eq!(all.scores().unwrap().ts_matrix, [[0.5]]);
+    }
+
+    #[test]
+    fn stable_where_both_halves_say_the_same() {
+        let mut same = Calibration::new(2, 8);
+        let mut torn = Calibration::new(2, 8);
+        for pair_at in 0..400 {
+            let mut pair = PairScore::new(2, 8, &map()).unwrap();
+            let odd = if in_first_half(pair_at, 0) { [4, 1, 0] } else { [0, 0, 0] };
+            pair.layer(0, &weights(&[[4, 1, 0]; 8])).unwrap();
+            pair.layer(1, &weights(&[[0, 0, 0]; 8])).unwrap();
+            same.add(pair_at, &pair).unwrap();
+            pair.layer(0, &weights(&[odd; 8])).unwrap();
+            torn.add(pair_at, &pair).unwrap();
+        }
+        let stability = same.scores().unwrap().stability;
+        assert_eq!(stability.len(), SPLITS);
+        assert!(stability.iter().all(|s| s.stable && s.same_top_4 && s.pairs.iter().all(|&n| n > 150)));
+        assert_ne!(stability[0].pairs, stability[1].pairs, "the splits differ");
+        let first = &torn.scores().unwrap().stability[0];
+        assert!(!first.stable && first.max_delta == Some(1.0));
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said() {
+        let wrong = PairMap { source: 1..9, ..map() };
+        assert!(matches!(PairScore::new(1, 1, &wrong), Err(CalibrationError::Source { .. })));
+        let wrong = PairMap { source: Range { start: 5, end: 1 }, ..map() };
+        assert!(matches!(PairScore::new(1, 1, &wrong), Err(CalibrationError::Source { .. })));
+        let mut pair = PairScore::new(2, 1, &map()).unwrap();
+        assert!(matches!(pair.layer(2, &[]), Err(CalibrationError::Layer { layer: 2, layers: 2 })));
+        assert!(matches!(pair.layer(0, &[0.0]), Err(CalibrationError::Weights { found: 1, .. })));
+        pair.layer(0, &weights(&[[0; 3]])).unwrap();
+        let mut all = Calibration::new(2, 1);
+        assert_eq!(all.add(0, &pair), Err(CalibrationError::LayerMissing { layer: 1 }));
+        assert!(matches!(Calibration::new(1, 1).add(0, &pair), Err(CalibrationError::Shape { .. })));
+        let unlinked = PairScore::new(2, 1, &PairMap { links: vec![], ..map() }).unwrap();
+        all.add(1, &unlinked).unwrap();
+        assert_eq!(all.scores(), Err(CalibrationError::NoPairs { skipped: 1 }));
+    }
+
+    #[test]
+    fn rows_that_are_not_numbers_are_missed_and_counted() {
+        let mut pair = PairScore::new(1, 1, &map()).unwrap();
+        let mut rows = weights(&[[4, 1, 0]]);
+        rows[6] = f32::NAN;
+        pair.layer(0, &rows).unwrap();
+        let mut all = Calibration::new(1, 1);
+        all.add(0, &pair).unwrap();
+        let scores = all.scores().unwrap();
+        assert_eq!((scores.non_finite_rows, scores.ts_matrix), (1, vec![vec![0.5]]));
+    }
+}

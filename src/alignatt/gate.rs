@@ -1,0 +1,421 @@
+//! The gate: how much of a draft may be shown while its source is still being spoken.
+//!
+//! A token passes where it listens to words that are heard and stable, the first that does not stops the draft,
+//! and what has passed is cut back to a whole unit:
+//!
+//! `pass t  ⇔  finite(mass_t) ∧ ( position_t < accessible + margin  ∨  inaccessible mass_t < soft_mass )`
+//!
+//! Once the source is final, everything passes. Source: specs/alignatt4llm.md 5.2, 5.3.
+
+use super::frontier::Frontier;
+use super::language::Language;
+use super::listening::Attention;
+use super::policy::Hold;
+use super::sentence::strip_final_marks;
+use super::time::Millis;
+use super::units::{is_closed, unit_ends_at};
+
+/// All that can be set. The presets are [`Policy::low`], [`Policy::high`] and [`Policy::published`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy {
+    /// Heads that are asked, the best of the direction's set. 4; 1 to 64.
+    pub heads_len: usize,
+    /// Columns past the frontier that a position may lie on. 1; 0 to 64.
+    pub margin: usize,
+    /// A token passes with less inaccessible mass than this, wherever its position lies. 0.03; 0 (off) to 1.
+    pub soft_mass: f32,
+    /// Words that ended less than this ago are not stable yet. 250 ms; 0 to 10 s.
+    pub holdback: Millis,
+    /// Only words that two hypotheses agree on are stable: about one chunk later. Off.
+    pub agreed_only: bool,
+    /// Columns of the median filter behind a position. 7; 1 (off) to 63.
+    pub filter_width: usize,
+    /// Hold the last unit of a draft that nothing stopped, even where the model ended it: the sentence may go on, and
+    /// German puts its verb last. In Chinese, hold only a unit that may go on itself. On; off saves about a word.
+    pub hold_last: bool,
+    /// Longest wait at the frontier before words agreed on count as heard, and a token passes if more of its mass
+    /// is accessible than not. 4 s; `None`: no limit.
+    pub stall: Option<Millis>,
+    /// Most tokens in a draft of an open segment. 16; 1 to 160.
+    pub draft_len: usize,
+    /// Take the number of accessible tokens for the frontier (BUG-2), as published. Off.
+    pub count_columns: bool,
+}
+
+impl Policy {
+    /// For chunks of 850 ms. Leans one token over the frontier.
+    pub const fn low() -> Policy {
+        Policy {
+            heads_len: 4,
+            margin: 1,
+            soft_mass: 0.03,
+            holdback: Millis(250),
+            agreed_only: false,
+            filter_width: 7,
+            hold_last: true,
+            stall: Some(Millis(4000)),
+            draft_len: 16,
+            count_columns: false,
+        }
+    }
+
+    /// For chunks of 1500 ms. Stays behind the frontier.
+    pub const fn high() -> Policy {
+        Policy { margin: 0, stall: Some(Millis(6000)), ..Policy::low() }
+    }
+
+    /// What the paper's system was scored with, BUG-2 included. Source: specs 5.7.
+    pub const fn published() -> Policy {
+        Policy { holdback: Millis::ZERO, stall: None, count_columns: true, ..Policy::low() }
+    }
+
+    /// Checks the ranges.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        let ranges = [
+            ("heads", (1..=64).contains(&self.heads_len), "1 to 64"),
+            ("margin", self.margin <= 64, "0 to 64 tokens"),
+            ("soft mass", (0.0..=1.0).contains(&self.soft_mass), "0 to 1"),
+            ("holdback", self.holdback <= Millis(10_000), "0 to 10000 ms"),
+            ("filter width", (1..=63).contains(&self.filter_width), "1 to 63 tokens"),
+            ("draft length", (1..=160).contains(&self.draft_len), "1 to 160 tokens"),
+        ];
+        match ranges.into_iter().find(|(_, holds, _)| !holds) {
+            Some((field, _, range)) => Err(PolicyError { field, range }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A policy that cannot be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the policy's {field} is out of range: use {range}")]
+pub struct PolicyError {
+    pub field: &'static str,
+    pub range: &'static str,
+}
+
+/// What the heads say of one draft token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    /// The column it listens to.
+    pub position: Option<usize>,
+    /// Mass on accessible columns, on inaccessible ones, on the rest of the prompt, on the draft.
+    pub mass: [f32; 4],
+}
+
+/// A reading for each row: `positions` come from [`super::tracker::Tracker`].
+pub fn readings(attention: &Attention, positions: &[Option<usize>], frontier: &Frontier) -> Vec<Reading> {
+    let rows = positions.iter().enumerate();
+    rows.map(|(row, &position)| Reading { position, mass: attention.mass(row, frontier.columns) }).collect()
+}
+
+/// A draft as the gate sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct DraftView<'a> {
+    /// The text that each token adds; empty for a token that is only part of a character.
+    pub texts: &'a [&'a str],
+    /// For the first tokens; the last token of a draft that ran into its limit has none.
+    pub readings: &'a [Reading],
+    /// The model ended the draft itself, and all of it is here.
+    pub finished: bool,
+    pub target: Language,
+}
+
+/// What becomes of one token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fate {
+    pub reading: Option<Reading>,
+    /// `None`: shown.
+    pub held: Option<Hold>,
+}
+
+/// What becomes of a draft.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    pub tokens: Vec<Fate>,
+    /// Tokens that passed, before the cut to a whole unit.
+    pub passed: usize,
+    /// Tokens that are shown whole.
+    pub shown: usize,
+    /// How many bytes of the tokens' joined text are shown; a blank may stand at their end.
+    pub show_len: usize,
+    /// What stopped the first token that did not pass.
+    pub stop: Option<Hold>,
+    /// How many source words the shown text may rest on: the segment must not close before the last of them.
+    pub rests_on: usize,
+}
+
+/// The first token that does not pass, and why. A draft may stop being written there.
+pub fn first_held(readings: &[Reading], frontier: &Frontier, policy: &Policy) -> Option<(usize, Hold)> {
+    let held = |(at, reading): (usize, &Reading)| Some((at, holds(reading, frontier, policy)?));
+    readings.iter().enumerate().find_map(held)
+}
+
+fn holds(reading: &Reading, frontier: &Frontier, policy: &Policy) -> Option<Hold> {
+    if frontier.is_final {
+        return None;
+    }
+    let Some(position) = reading.position else {
+        return Some(Hold::NoRow);
+    };
+    if is_beyond(position, reading.mass, frontier, policy) {
+        return Some(Hold::Frontier);
+    }
+    (!reading.mass.iter().all(|mass| mass.is_finite())).then_some(Hold::NotFinite)
+}
+
+/// The frontier rule. In a stall more accessible than inaccessible mass is enough: such a token draws more on words
+/// that are stable than on those that are not, whatever its position says.
+fn is_beyond(position: usize, mass: [f32; 4], frontier: &Frontier, policy: &Policy) -> bool {
+    let [accessible, inaccessible, ..] = mass;
+    let soft_mass = if frontier.stalled { policy.soft_mass.max(accessible) } else { policy.soft_mass };
+    let is_soft = inaccessible < soft_mass; // false for a mass that is not a number
+    position >= frontier.columns.saturating_add(policy.margin) && !is_soft
+}
+
+/// Decides how much of `draft` may be shown.
+pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, policy: &Policy) -> Decision {
+    let text = draft.texts.concat();
+    let ends = ends_of(draft.texts);
+    let len = draft.texts.len();
+    let readings = &draft.readings[..draft.readings.len().min(len)];
+    let first = first_held(readings, frontier, policy);
+    let passed = if frontier.is_final { len } else { first.map_or(readings.len(), |(at, _)| at) };
+    let stop = first.map(|(_, stop)| stop).or((passed < len).then_some(Hold::NoRow));
+
+    let mut kept = len;
+    let mut show_len = text.len();
+    if !frontier.is_final {
+        kept = whole_units(draft, &text, &ends, passed, first.is_some(), policy);
+        show_len = ends[kept];
+        // A final mark at the draft's end closes the source heard so far, not the sentence.
+        if strip_final_marks(&text[show_len..]).is_empty() {
+            show_len = strip_final_marks(&text[..show_len]).len();
+        }
+    }
+    let mut shown = (0..=kept).rev().find(|&tokens| ends[tokens] <= show_len).unwrap_or(0);
+    while !frontier.is_final && shown > 0 && draft.texts[shown - 1].is_empty() {
+        shown -= 1; // half a character is not shown
+    }
+    let fate = |at: usize| Fate {
+        reading: readings.get(at).copied(),
+        held: match at {
+            _ if at < shown => None,
+            _ if at < passed => Some(Hold::OpenUnit), // or the mark of a sentence that the source has not ended
+            _ if at == passed => stop,
+            _ => Some(Hold::Behind),
+        },
+    };
+    let rests_on = if frontier.is_final { frontier.words } else { rests_on(&readings[..kept], frontier, policy) };
+    Decision { tokens: (0..len).map(fate).collect(), passed, shown, show_len, stop, rests_on }
+}
+
+/// Bytes of the first 0, 1, 2 … tokens.
+fn ends_of(texts: &[&str]) -> Vec<usize> {
+    let mut ends = vec![0];
+    for text in texts {
+        ends.push(ends[ends.len() - 1] + text.len());
+    }
+    ends
+}
+
+/// How many of the first `passed` tokens make up whole units. Where the next token is known, it tells whether the
+/// last unit is whole; at the draft's end that is so after a natural stop, or where units close themselves.
+fn whole_units(
+    draft: &DraftView<'_>,
+    text: &str,
+    ends: &[usize],
+    passed: usize,
+    was_stopped: bool,
+    policy: &Policy,
+) -> usize {
+    let len = draft.texts.len();
+    let next_is_known = was_stopped || (passed < len && !policy.hold_last);
+    let is_whole = match next_is_known {
+        true => unit_ends_at(text, ends[passed], draft.target),
+        false => {
+            let ended = draft.finished && passed == len && !policy.hold_last;
+            ended || is_closed(&text[..ends[passed]], draft.target)
+        }
+    };
+    if is_whole { passed } else { last_unit_at(text, &ends[..passed], draft.target) }
+}
+
+/// The last token in `ends` before which a unit ends.
+pub(super) fn last_unit_at(text: &str, ends: &[usize], target: Language) -> usize {
+    ends.iter().rposition(|&end| unit_ends_at(text, end, target)).unwrap_or(0)
+}
+
+/// One past the last source word that these tokens listen to. A position counts where its side of the frontier
+/// carries mass: what passed for its small mass on an unheard word does not rest on that word.
+fn rests_on(readings: &[Reading], frontier: &Frontier, policy: &Policy) -> usize {
+    let word = |reading: &Reading| {
+        let position = reading.position?;
+        let side = usize::from(position >= frontier.columns);
+        if reading.mass[side] < policy.soft_mass {
+            return None;
+        }
+        frontier.words_through.get(position).copied()
+    };
+    readings.iter().filter_map(word).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::alignatt::tracker::Tracker;
+    use proptest::prelude::*;
+
+    const DE: Language = Language::GERMAN;
+
+    fn at(position: usize, inaccessible: f32) -> Reading {
+        Reading { position: Some(position), mass: [0.9 - inaccessible, inaccessible, 0.05, 0.05] }
+    }
+
+    fn frontier(columns: usize) -> Frontier {
+        Frontier { words: columns, columns, words_through: (1..=9).collect(), ..Frontier::default() }
+    }
+
+    fn judged(texts: &[&str], readings: &[Reading], policy: &Policy, finished: bool, target: Language) -> Decision {
+        gate(&DraftView { texts, readings, finished, target }, &frontier(4), policy)
+    }
+
+    /// What is shown of a draft whose tokens all pass.
+    fn all_pass(texts: &[&str], hold_last: bool, finished: bool, target: Language) -> String {
+        let policy = Policy { hold_last, ..Policy::low() };
+        let decision = judged(texts, &vec![at(0, 0.0); texts.len()], &policy, finished, target);
+        texts.concat()[..decision.show_len].to_owned()
+    }
+
+    #[test]
+    fn the_end_of_a_draft_that_nothing_stopped() {
+        let (zh, sentence) = (Language::CHINESE, [" Das", " ist", " gut", "."]);
+        assert_eq!(all_pass(&sentence, false, true, DE), " Das ist gut");
+        assert_eq!(all_pass(&sentence, false, false, DE), " Das ist");
+        assert_eq!(all_pass(&sentence, true, true, DE), " Das ist");
+        assert_eq!(all_pass(&sentence[2..], false, false, DE), "");
+        assert_eq!(all_pass(&["大家", "好。"], true, true, zh), "大家好");
+        assert_eq!(all_pass(&["我用", "GP", "T"], false, false, zh), "我用");
+        assert_eq!(all_pass(&["我用", "GP", "T"], true, true, zh), "我用");
+        assert_eq!(all_pass(&["我用", "GP", "T"], false, true, zh), "我用GPT");
+        let half = judged(&["我", "", ""], &[at(0, 0.0); 3], &Policy::low(), false, zh);
+        assert_eq!((half.shown, half.show_len), (1, 3));
+    }
+
+    #[test]
+    fn every_token_says_why_it_is_held() {
+        let readings = [at(0, 0.0), at(1, 0.0), at(7, 0.5), at(1, 0.0)];
+        let decision = judged(&[" wir", " prü", "fen", " den", " Pfad"], &readings, &Policy::low(), false, DE);
+        let held: Vec<_> = decision.tokens.iter().map(|token| token.held).collect();
+        let expected = [None, Some(Hold::OpenUnit), Some(Hold::Frontier), Some(Hold::Behind), Some(Hold::Behind)];
+        assert_eq!(held, expected);
+        assert_eq!((decision.passed, decision.shown, decision.show_len, decision.rests_on), (2, 1, 4, 1));
+        assert_eq!(decision.tokens[4].reading, None);
+    }
+
+    #[test]
+    fn a_last_token_without_a_row_still_closes_the_word_before_it() {
+        let readings = [at(0, 0.0); 2];
+        let shown_at_once = Policy { hold_last: false, ..Policy::low() };
+        assert_eq!(judged(&[" gut", "es", " Wet"], &readings, &shown_at_once, false, DE).shown, 2);
+        assert_eq!(judged(&[" gut", "es", " Wet"], &readings, &Policy::published(), false, DE).shown, 0);
+        assert_eq!(judged(&[" gut"], &[], &Policy::low(), true, DE).stop, Some(Hold::NoRow));
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_not_shown() {
+        let mut reading = at(0, 0.0);
+        reading.mass[2] = f32::INFINITY;
+        let decision = judged(&[" gut"], &[reading], &Policy::low(), true, DE);
+        assert_eq!((decision.show_len, decision.stop), (0, Some(Hold::NotFinite)));
+        let stalled = Frontier { stalled: true, ..frontier(0) };
+        let far = Reading { position: Some(5), mass: [0.9, f32::NAN, 0.0, 0.0] };
+        assert_eq!(first_held(&[far], &stalled, &Policy::low()), Some((0, Hold::Frontier)));
+    }
+
+    #[test]
+    fn a_stall_ends_with_what_rests_mostly_on_words_heard() {
+        let stalled = Frontier { stalled: true, ..frontier(4) };
+        assert_eq!(first_held(&[at(6, 0.029), at(6, 0.03)], &frontier(4), &Policy::low()), Some((1, Hold::Frontier)));
+        let readings = [at(6, 0.3), at(6, 0.5)];
+        assert_eq!(first_held(&readings, &frontier(4), &Policy::low()), Some((0, Hold::Frontier)));
+        assert_eq!(first_held(&readings, &stalled, &Policy::low()), Some((1, Hold::Frontier)));
+    }
+
+    const TEXTS: [&str; 16] =
+        [" wir", " prü", "fen", ".", " den", "", "好", "，", "CM", "U", " 3", ".5", "。", "\n", " ", "我是"];
+
+    prop_compose! {
+        fn draft()(columns in 0_usize..7, heads in 0_usize..4, rows in 0_usize..9)(
+            values in proptest::collection::vec(
+                prop_oneof![12 => 0.0_f32..1.0, 12 => 0.0_f32..0.01, 1 => Just(f32::NAN)], columns * heads * rows),
+            rest in proptest::collection::vec(0.0_f32..0.5, rows),
+            texts in proptest::collection::vec(proptest::sample::select(&TEXTS[..]), 0..10),
+            columns in Just(columns), heads in Just(heads),
+        ) -> (Attention, Vec<&'static str>) {
+            let rest = rest.into_iter().map(|mass| [mass, 0.1]).collect();
+            (Attention { columns: vec![0..1; columns], heads_len: heads, rows: values, rest }, texts)
+        }
+    }
+
+    fn shown(
+        (attention, texts): &(Attention, Vec<&str>),
+        frontier: &Frontier,
+        policy: &Policy,
+        finished: bool,
+        target: Language,
+    ) -> Decision {
+        let mut tracker = Tracker::new(policy.filter_width);
+        let readings = readings(attention, tracker.follow(attention), frontier);
+        gate(&DraftView { texts, readings: &readings, finished, target }, frontier, policy)
+    }
+
+    fn policies() -> impl Strategy<Value = Policy> {
+        let presets = prop_oneof![Just(Policy::low()), Just(Policy::high()), Just(Policy::published())];
+        (presets, any::<bool>()).prop_map(|(preset, hold_last)| Policy { hold_last, ..preset })
+    }
+
+    proptest! {
+        #[test]
+        fn shown_tokens_are_a_prefix_of_whole_units(
+            draft in draft(), at in 0_usize..9, policy in policies(), finished: bool, chinese: bool, stalled: bool,
+        ) {
+            let target = if chinese { Language::CHINESE } else { DE };
+            let frontier = Frontier { stalled, ..frontier(at) };
+            let decision = shown(&draft, &frontier, &policy, finished, target);
+            let text = draft.1.concat();
+            prop_assert_eq!(decision.tokens.len(), draft.1.len());
+            prop_assert!(decision.shown <= decision.passed && decision.passed <= draft.1.len());
+            prop_assert!(decision.tokens.iter().enumerate().all(|(at, t)| t.held.is_none() == (at < decision.shown)));
+            let (left, right) = text.split_at(decision.show_len);
+            prop_assert!(
+                left.is_empty() || unit_ends_at(&text, left.len(), target) || is_closed(left, target)
+                    || (strip_final_marks(right).is_empty() && (finished || !right.is_empty())),
+                "{:?} | {:?}", left, right
+            );
+            let finite = |fate: &Fate| fate.reading.is_some_and(|r| r.mass.iter().all(|mass| mass.is_finite()));
+            prop_assert!(decision.tokens[..decision.shown].iter().all(finite));
+        }
+
+        #[test]
+        fn more_frontier_never_shows_less(
+            draft in draft(), (a, b) in (0_usize..9, 0_usize..9), policy in policies(), finished: bool, chinese: bool,
+        ) {
+            let target = if chinese { Language::CHINESE } else { DE };
+            let less = shown(&draft, &frontier(a.min(b)), &policy, finished, target);
+            let more = shown(&draft, &frontier(a.max(b)), &policy, finished, target);
+            prop_assert!(less.show_len <= more.show_len && less.passed <= more.passed);
+            let stalled = Frontier { stalled: true, ..frontier(a) };
+            let stalled = shown(&draft, &stalled, &policy, finished, target);
+            prop_assert!(shown(&draft, &frontier(a), &policy, finished, target).show_len <= stalled.show_len);
+        }
+
+        #[test]
+        fn a_final_source_shows_all(draft in draft(), policy in policies(), finished: bool) {
+            let whole = Frontier { is_final: true, ..frontier(3) };
+            let decision = shown(&draft, &whole, &policy, finished, DE);
+            prop_assert_eq!(decision.show_len, draft.1.concat().len());
+            prop_assert_eq!((decision.shown, decision.stop), (draft.1.len(), None));
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The source position of each draft token: the column that the heads turn to, against their own habit.
+//!
+//! Some columns draw attention all the time; so a head's row is compared with its rows before (z-score), smoothed
+//! along the source (median filter), and its peak is taken. The position is the lower median over heads.
+//! Source: specs/alignatt4llm.md 5.1.
+
+use super::listening::Attention;
+
+/// Least standard deviation that a row is divided by.
+const LEAST_STD: f64 = 1e-6;
+/// Widest median filter.
+const WIDEST: usize = 63;
+
+/// Follows one draft. Rows may come in groups: what is known of earlier rows is kept.
+#[derive(Clone, Debug)]
+pub struct Tracker {
+    filter_width: usize,
+    positions: Vec<Option<usize>>,
+    /// Mean and sum of squared distances from it, for each head and column, over the rows so far (Welford).
+    habit: Vec<(f64, f64)>,
+}
+
+impl Tracker {
+    /// `filter_width` in columns; 1 smooths nothing.
+    pub fn new(filter_width: usize) -> Tracker {
+        Tracker { filter_width: filter_width.clamp(1, WIDEST), positions: Vec::new(), habit: Vec::new() }
+    }
+
+    /// Takes the rows that are new in `attention` and returns the positions of all its rows: `None` where there
+    /// is no head or no column. O(rows x heads x columns x filter width) for the new rows.
+    pub fn follow(&mut self, attention: &Attention) -> &[Option<usize>] {
+        let columns = attention.columns.len();
+        self.habit.resize(attention.heads_len.saturating_mul(columns).min(attention.rows.len()), (0.0, 0.0));
+        for row in self.positions.len()..attention.rows_len() {
+            let mut peaks = Vec::with_capacity(attention.heads_len.min(self.habit.len()));
+            for (head, habit) in self.habit.chunks_exact_mut(columns.max(1)).enumerate() {
+                let values = attention.row(row, head);
+                let unusual: Vec<f64> = match row {
+                    0 | 1 => values.iter().map(|&value| f64::from(value)).collect(),
+                    _ => values.iter().zip(&*habit).map(|(&value, habit)| z_score(value, *habit, row)).collect(),
+                };
+                peaks.extend(peak(&median_filter(&unusual, self.filter_width)));
+                for (&value, (mean, squares)) in values.iter().zip(habit) {
+                    let before = f64::from(value) - *mean;
+                    *mean += before / (row + 1) as f64;
+                    *squares += before * (f64::from(value) - *mean);
+                }
+            }
+            self.positions.push(lower_median(&mut peaks));
+        }
+        &self.positions
+    }
+}
+
+/// How many standard deviations (population) `value` lies above the mean of `count` rows.
+fn z_score(value: f32, (mean, squares): (f64, f64), count: usize) -> f64 {
+    (f64::from(value) - mean) / (squares / count as f64).sqrt().max(LEAST_STD)
+}
+
+/// The lower median of the `width` values around each value; the values at the edges are repeated.
+fn median_filter(values: &[f64], width: usize) -> Vec<f64> {
+    let last = values.len().saturating_sub(1);
+    let mut window = Vec::with_capacity(width);
+    let median_at = |at: usize| {
+        window.clear();
+        window.extend((at..at + width).map(|i| values[i.saturating_sub(width / 2).min(last)]));
+        *window.select_nth_unstable_by((width - 1) / 2, f64::total_cmp).1
+    };
+    (0..values.len()).map(median_at).collect()
+}
+
+/// The index of the greatest value, the smallest among equals.
+fn peak(values: &[f64]) -> Option<usize> {
+    let mut best = None;
+    for (at, &value) in values.iter().enumerate() {
+        if best.is_none_or(|b: usize| value > values[b]) {
+            best = Some(at);
+        }
+    }
+    best
+}
+
+/// The middle value, or the smaller of the two middle ones.
+pub fn lower_median(values: &mut [usize]) -> Option<usize> {
+    values.sort_unstable();
+    values.get(values.len().checked_sub(1)? / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn attention(rows: &[f32], heads: usize, columns: usize) -> Attention {
+        let rest = vec![[0.0, 0.0]; rows.len() / (heads * columns).max(1)];
+        Attention { columns: vec![0..1; columns], heads_len: heads, rows: rows.to_vec(), rest }
+    }
+
+    #[test]
+    fn a_plateau_peaks_at_its_first_column() {
+        assert_eq!(median_filter(&[0.0, 0.0, 9.0, 0.0, 0.0], 3), [0.0; 5]);
+        assert_eq!(median_filter(&[1.0, 2.0, 3.0], 7), [1.0, 2.0, 3.0]);
+        assert_eq!(median_filter(&[3.0, 1.0, 2.0], 2), [3.0, 1.0, 1.0]);
+        assert_eq!(median_filter(&[], 7), [0.0; 0]);
+        assert_eq!(peak(&[1.0, 5.0, 5.0]), Some(1));
+        assert_eq!(lower_median(&mut [3, 9, 1, 7]), Some(3));
+        assert_eq!(lower_median(&mut []), None);
+    }
+
+    #[test]
+    fn a_column_that_always_draws_attention_is_seen_through() {
+        let rows = [0.8, 0.1, 0.1, 0.7, 0.2, 0.1, 0.75, 0.15, 0.6];
+        assert_eq!(Tracker::new(1).follow(&attention(&rows, 1, 3)), [Some(0), Some(0), Some(2)]);
+    }
+
+    #[test]
+    fn nothing_and_nonsense_do_no_harm() {
+        assert!(Tracker::new(7).follow(&Attention::default()).is_empty());
+        let no_columns = Attention { heads_len: 4, rest: vec![[0.0, 0.0]; 2], ..Attention::default() };
+        assert_eq!(Tracker::new(7).follow(&no_columns), [None, None]);
+        let huge = Attention { heads_len: usize::MAX, rest: vec![[0.0, 0.0]; 3], ..attention(&[0.1; 4], 1, 4) };
+        assert_eq!(Tracker::new(0).follow(&huge).len(), 3);
+        assert!(huge.mass(2, 1)[0].is_nan());
+        assert_eq!(Tracker::new(7).follow(&attention(&[f32::NAN; 12], 2, 3)).len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn rows_in_groups_are_rows_at_once(
+            (heads, columns) in (1_usize..4, 1_usize..9), at in 0_usize..6, width in 1_usize..9,
+            values in proptest::collection::vec(0.0_f32..1.0, 6 * 3 * 8),
+        ) {
+            let whole = attention(&values[..6 * heads * columns], heads, columns);
+            let at_once = Tracker::new(width).follow(&whole).to_vec();
+            let mut first = whole.clone();
+            first.rows.truncate(at * heads * columns);
+            first.rest.truncate(at);
+            let mut tracker = Tracker::new(width);
+            prop_assert_eq!(tracker.follow(&first), &at_once[..at]);
+            prop_assert_eq!(tracker.follow(&whole), &at_once[..]);
+        }
+    }
+}

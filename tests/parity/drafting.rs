@@ -1,0 +1,101 @@
+//! Drafting: whatever is in the cache, whatever was guessed and wherever the watcher broke off, the ids are those of
+//! drafting afresh, and so is the attention of the armed heads up to rounding.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use alignatt::checkpoint::config::ModelConfig;
+use alignatt::checkpoint::{Files, Weights};
+use alignatt::gpu::Compute;
+use alignatt::models::gemma4::Gemma4;
+use alignatt::models::gemma4::translator::{Armed, Cost, Draft, Request, Translator};
+use alignatt::nn::{Head, Loader, Target};
+
+use super::dice::Dice;
+use super::golden::unwrap_gemma;
+
+/// Growths of the source on each device and fixture: a thousand on the CPU, fewer where a launch is dear.
+fn growths(compute: &Compute) -> usize {
+    if compute.is_gpu() { 60 } else { 1000 }
+}
+
+const BUDGET: usize = 10;
+/// Attention may differ by rounding: rows are computed together or one by one.
+const ROUNDING: f32 = 2e-3;
+
+pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
+    let config = unwrap_gemma(config);
+    let weights = Weights::open(files).await.unwrap();
+    let model = Arc::new(Gemma4::load(&Loader::new(&weights, Target::new(compute)), config, 512).await.unwrap());
+    let last = config.num_hidden_layers - 1;
+    let heads = [Head { layer: last, head: 0 }, Head { layer: 0, head: 1 }, Head { layer: 1, head: 0 }];
+    for lead in [0, 1] {
+        let armed = Armed { heads: &heads, lead };
+        let translator =
+            |group| Translator::new(model.clone(), vec![7], armed, group, compute.clone()).unwrap();
+        // `afresh` is given no guess, and a group of another length.
+        let (mut ours, mut afresh) = (translator(4), translator(1));
+        grow(&mut ours, &mut afresh, config.vocab_size, growths(compute) / 2, &compute.name).await;
+    }
+}
+
+async fn grow(ours: &mut Translator, afresh: &mut Translator, vocab: usize, growths: usize, device: &str) {
+    let mut dice = Dice(growths as u64);
+    let mut total = Cost::default();
+    let mut prompt: Vec<u32> = Vec::new();
+    for growth in 0..growths {
+        // A source that grows by some tokens, in front of a tail that stays; now and then another one.
+        if growth % 12 == 0 {
+            prompt = (0..8 + dice.below(12)).map(|_| dice.below(vocab) as u32).collect();
+        }
+        let at = prompt.len() - dice.below(3).min(prompt.len());
+        let more: Vec<u32> = (0..1 + dice.below(4)).map(|_| dice.below(vocab) as u32).collect();
+        prompt.splice(at..at, more);
+        let source = 2..prompt.len() - 1;
+        let request = Request { prompt: &prompt, source: source.clone(), guess: &[], budget: BUDGET };
+        let want = afresh.draft(&request, &mut |_| ControlFlow::Continue(())).await.unwrap();
+
+        // Right up to some place, and behind it wrong.
+        let mut guess = want.ids.clone();
+        let right = dice.below(guess.len() + 2).min(guess.len());
+        if let Some(id) = guess.get_mut(right) {
+            *id = (*id + 1) % vocab as u32;
+        }
+        let request = Request { guess: &guess, ..request };
+        if dice.below(3) == 0 {
+            // Broken off: a beginning of the same ids.
+            let most = 1 + dice.below(BUDGET);
+            let stop = &mut |draft: &Draft| match draft.ids.len() >= most {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            };
+            let broken = ours.draft(&request, stop).await.unwrap();
+            assert!(want.ids.starts_with(&broken.ids), "broken off at {most} on {device}");
+            assert!(broken.finished == (broken.ids == want.ids && want.finished), "growth {growth} on {device}");
+        }
+        let got = ours.draft(&request, &mut |_| ControlFlow::Continue(())).await.unwrap();
+        assert_eq!((&got.ids, got.finished), (&want.ids, want.finished), "growth {growth} on {device}");
+        // The last token is never tried as a guess: it has to be chosen all the same.
+        let tried = guess.len().min(BUDGET - 1);
+        assert_eq!((got.cost.guessed, got.cost.confirmed), (tried, right.min(tried)), "growth {growth} on {device}");
+        close(&got, &want, source.len());
+        total.confirmed += got.cost.confirmed;
+        total.stepped += got.cost.stepped;
+        total.cached += got.cost.cached;
+        total.prefilled += got.cost.prefilled;
+        total.readbacks += got.cost.readbacks;
+    }
+    eprintln!("{growths} growths on {device}: {total:?}");
+    assert!(total.confirmed > growths && total.cached > growths, "nothing was saved: {total:?}");
+}
+
+fn close(got: &Draft, want: &Draft, columns: usize) {
+    // What was never fed has no row where rows are inputs; there the drafts may differ by their last row.
+    let rows = got.attention.rest.len().min(want.attention.rest.len());
+    assert!(rows + 1 >= want.ids.len(), "{rows} rows for {} tokens", want.ids.len());
+    let values = rows * 3 * columns;
+    assert!(got.attention.rows.len() >= values && want.attention.rows.len() >= values);
+    let far = |(a, b): (&f32, &f32)| (a - b).abs() > ROUNDING;
+    assert!(!got.attention.rows[..values].iter().zip(&want.attention.rows).any(far), "attention differs");
+    assert!(!got.attention.rest[..rows].as_flattened().iter().zip(want.attention.rest.as_flattened()).any(far));
+}
