@@ -53,7 +53,7 @@ impl Translator {
         let kept = self.cache.roll_back(common.min(prompt.len() - 1));
         self.held.truncate(kept);
         let fresh = self.ids(&prompt[kept..]);
-        let mut hidden = self.model.forward(fresh, &mut self.cache, Rows::Last, &mut Tap::off())?;
+        let mut hidden = self.model.forward(fresh, &mut self.cache, Rows::Last(1), &mut Tap::off())?;
         self.held.extend(&prompt[kept..]);
 
         let mut draft = Draft { prefilled: prompt.len() - kept, ..Draft::default() };
@@ -62,7 +62,7 @@ impl Translator {
             while group.len() < self.group_len {
                 let id = greedy(self.model.logits(hidden));
                 group.push(id.clone());
-                hidden = self.model.forward(id, &mut self.cache, Rows::Last, &mut Tap::off())?;
+                hidden = self.model.forward(id, &mut self.cache, Rows::Last(1), &mut Tap::off())?;
             }
             let ids = read_ids(Tensor::cat(group, 0), &self.compute).await?;
             self.held.extend(&ids);
