@@ -8,6 +8,8 @@ use crate::ops::{
     gated::{Act, gated},
     kv_store::kv_store,
     matvec::{matvec, matvec_half, pack_half, unpack_half},
+    qk_capture::{First, qk_capture},
+    qk_replay::{QkReplay, Span, qk_replay},
     rms_norm::rms_norm,
     rope::rope,
 };
@@ -58,6 +60,12 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let assigned = cache(6).slice_assign([5..8, 0..2, 0..8], heads(7).narrow(1, 0, 2));
     let picked = w.clone().select(0, Tensor::<1, Int>::from_ints([6, 0, 3], device));
     let stored = kv_store(cache(14), heads(15).narrow(1, 0, 2), &base);
+    let armed = || Tensor::<1, Int>::from_ints([3, 0], device);
+    let first = First { row: -1, on_device: Tensor::from_ints([-1], device) };
+    let captured = qk_capture(Tensor::zeros([4, 2, 8], device), heads(22), armed(), &first);
+    let span = Span { first: 70, rows: 2, source: 40, columns: 25, accessible: 21, draft: 69 };
+    let op = QkReplay { attend: Attend { scale: 1.0, window: Some(9) }, group: 2 };
+    let replayed = qk_replay(captured.clone(), cache(23), armed(), span, op);
     let wide = |seed, rows: usize, n: usize| {
         Tensor::<3>::from_data(TensorData::new(values(rows * n * 512, seed), [rows, n, 512]), device)
     };
@@ -78,6 +86,8 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
         ("gated gelu", flat(gated(x.clone() * 90.0, x.clone(), Act::GeluTanh) / 90.0)),
         ("attention", flat(window(None))),
         ("windowed attention", flat(window(Some(9)))),
+        ("query capture", flat(captured)),
+        ("attention replay", flat(replayed)),
         ("attention of wide heads", flat(full)),
         ("kv_store", flat(stored)),
         ("unpack_half", flat(unpack_half(packed))),

@@ -61,6 +61,11 @@ impl LayerCache {
         self.start + self.len
     }
 
+    /// The first position held.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
     /// The cache row of a position that is about to be, or has been, pushed.
     pub fn row(&self, position: usize) -> usize {
         position - self.start

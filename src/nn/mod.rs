@@ -1,6 +1,7 @@
 //! What the models share: layers with the checkpoint's weights in them, the key/value cache, greedy choice.
 //! Knows nothing of which model it serves.
 
+mod capture;
 mod embedding;
 mod kv_cache;
 mod linear;
@@ -10,6 +11,7 @@ mod rope;
 mod tap;
 mod weight;
 
+pub use capture::{ArmError, Capture, Head, Replay, SourceSpan};
 pub use embedding::Embedding;
 pub use kv_cache::{CachePlan, LayerCache, RollBack};
 pub use linear::Linear;

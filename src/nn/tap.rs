@@ -1,22 +1,53 @@
-//! Seeing inside a forward pass: named intermediate tensors, kept when asked for, at no cost otherwise.
+//! Seeing inside a forward pass: named intermediate tensors, kept when asked for, or the queries of armed heads;
+//! at no cost otherwise.
+
+use std::ops::Range;
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::RunError;
+use super::{Capture, RunError};
 
-/// Off, or a list of what went by.
+/// Off, a list of what went by, or a capture that fills.
 #[derive(Debug, Default)]
-pub struct Tap {
+pub struct Tap<'a> {
     kept: Option<Vec<(String, Tensor<1>)>>,
+    capture: Option<&'a mut Capture>,
 }
 
-impl Tap {
+impl Tap<'static> {
     pub fn off() -> Self {
-        Self { kept: None }
+        Self::default()
     }
 
     pub fn on() -> Self {
-        Self { kept: Some(Vec::new()) }
+        Self { kept: Some(Vec::new()), capture: None }
+    }
+}
+
+impl<'a> Tap<'a> {
+    /// Keeps the queries that `capture` is armed for.
+    pub fn capturing(capture: &'a mut Capture) -> Self {
+        Self { kept: None, capture: Some(capture) }
+    }
+
+    /// Err unless the capture has room for a pass over `positions` that gives back those from `back` on.
+    pub(crate) fn room(&self, positions: Range<usize>, back: usize) -> Result<(), RunError> {
+        self.capture.as_ref().map_or(Ok(()), |capture| capture.room(positions, back))
+    }
+
+    /// Rows at `position .. position + len` go by from here on.
+    pub(crate) fn stand(&mut self, position: usize, len: usize) {
+        if let Some(capture) = &mut self.capture {
+            capture.stand(position, len);
+        }
+    }
+
+    /// A layer's queries `[T, Hq, D]`, after norm and RoPE.
+    pub(crate) fn queries(&mut self, layer: usize, q: &Tensor<3>) {
+        self.keep("q_post_rope", Some(layer), q);
+        if let Some(capture) = &mut self.capture {
+            capture.keep(layer, q);
+        }
     }
 
     /// Keeps `tensor` as `name` or, in a layer, `name.layer`.

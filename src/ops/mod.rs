@@ -10,6 +10,8 @@ pub mod attend;
 pub mod gated;
 pub mod kv_store;
 pub mod matvec;
+pub mod qk_capture;
+pub mod qk_replay;
 pub mod rms_norm;
 pub mod rope;
 

@@ -13,6 +13,8 @@ use alignatt::ops::{
     gated::{Act, gated},
     kv_store::kv_store,
     matvec::{MAX_ROWS, matvec, matvec_half, pack_half, unpack_half},
+    qk_capture::{First, qk_capture},
+    qk_replay::{MASSES, QkReplay, Span, qk_replay},
     rms_norm::rms_norm,
     rope::rope,
 };
@@ -195,5 +197,88 @@ fn kv_store_writes_its_rows_and_no_other() {
         let want = run(cpu, fresh.on(cpu));
         close(&format!("{name}: kv_store {t} at {before}"), run(gpu, fresh.on(gpu)), want.clone());
         close(&format!("{name}: kv_store {t} at {before}, view"), run(gpu, fresh.view_on(gpu)), want);
+    });
+}
+
+/// Some of `0..all`, at least one, none twice, in any order.
+fn some_of(dice: &mut Dice, all: usize) -> Vec<i32> {
+    let mut left: Vec<i32> = (0..all as i32).collect();
+    (0..1 + dice.below(all)).map(|_| left.remove(dice.below(left.len()))).collect()
+}
+
+#[test]
+fn qk_capture_writes_its_rows_and_no_other() {
+    on_adapters(8, |dice, cpu, gpu, name| {
+        let (all, t) = (1 + dice.below(8), 1 + dice.below(20));
+        let d = [1 + dice.below(140), 256, 512][dice.below(3)];
+        let heads = some_of(dice, all);
+        // Rows of the pass that are not kept, or else rows kept before it; and rows that stay free.
+        let row = dice.below(t + 10) as isize - (t as isize - 1);
+        let (armed, rows) = (heads.len(), (row + t as isize) as usize + dice.below(9));
+        let q = Values::random(dice, [t, all, d]);
+        let mut kept = vec![f32::NAN; rows * armed * d];
+        let before = kept.clone();
+        for (i, value) in kept.iter_mut().enumerate() {
+            let (at, head, column) = (i / (armed * d), heads[i / d % armed] as usize, i % d);
+            let from = at as isize - row;
+            if at as isize >= row && from < t as isize {
+                *value = q.values[(from as usize * all + head) * d + column];
+            }
+        }
+        let want: Vec<u32> = kept.iter().map(|v| v.to_bits()).collect();
+        for device in [cpu, gpu] {
+            for q in [q.on(device), q.view_on(device)] {
+                let memory = Tensor::from_data(TensorData::new(before.clone(), [rows, armed, d]), device);
+                let first = First { row, on_device: Tensor::from_ints([row as i32], device) };
+                let got = qk_capture(memory, q, Tensor::from_ints(heads.as_slice(), device), &first);
+                let got: Vec<u32> = vec(got).into_iter().map(f32::to_bits).collect();
+                assert!(got == want, "{name}: qk_capture of {heads:?} of {all}, {t}x{d} at {row} of {rows}");
+            }
+        }
+    });
+}
+
+#[test]
+fn qk_replay_equals_its_definition_and_reads_nothing_else() {
+    on_adapters(9, |dice, cpu, gpu, name| {
+        let (kv, group) = (1 + dice.below(3), 1 + dice.below(4));
+        let d = [1 + dice.below(140), 256, 512][dice.below(3)];
+        let heads = some_of(dice, kv * group);
+        let (rows, first, after) = (1 + dice.below(20), dice.below(300), dice.below(9));
+        let window = [None, Some(1 + dice.below(40)), Some(1 + dice.below(300))][dice.below(3)];
+        // The draft begins at, before or just after the first captured row; the source may lie before the cache.
+        let draft = first as isize + 1 - dice.below(12) as isize;
+        let columns = 1 + dice.below(90);
+        let source = draft - dice.below(12) as isize - columns as isize;
+        let span = Span { first, rows, source, columns, accessible: dice.below(columns + 1), draft };
+        let room = rows + dice.below(5);
+        let mut q = Values::random(dice, [room, heads.len(), d]);
+        q.values[rows * heads.len() * d..].fill(f32::NAN);
+        let mut k = Values::random(dice, [first + rows + after, kv, d]);
+        let hidden = window.map_or(0, |window| (first + 1).saturating_sub(window));
+        k.values[..hidden * kv * d].fill(f32::NAN);
+        k.values[(first + rows) * kv * d..].fill(f32::NAN);
+        let op = QkReplay { attend: Attend { scale: 1.0 / (d as f32).sqrt(), window }, group };
+        let run = |q: Tensor<3>, k: Tensor<3>| {
+            let device = q.device();
+            // What the result's memory may have held before.
+            let shape = [heads.len(), rows, columns + MASSES];
+            drop(vec(Tensor::<3>::full(shape, f32::NAN, &device)));
+            let out = qk_replay(q, k, Tensor::from_ints(heads.as_slice(), &device), span, op);
+            assert_eq!(out.dims(), shape);
+            vec(out)
+        };
+        let what = format!("{name}: qk_replay of {heads:?} on {kv}x{group}x{d}, window {window:?}, {span:?}");
+        let want = run(q.on(cpu), k.on(cpu));
+        close(&what, run(q.on(gpu), k.on(gpu)), want.clone());
+        close(&format!("{what}, views"), run(q.view_on(gpu), k.view_on(gpu)), want.clone());
+        for row in want.chunks_exact(columns + MASSES) {
+            let (columns, masses) = row.split_at(columns);
+            let (heard, unheard) = columns.split_at(span.accessible);
+            for (columns, mass) in [(heard, masses[0]), (unheard, masses[1])] {
+                assert!((columns.iter().sum::<f32>() - mass).abs() < 1e-5, "{what}");
+            }
+            assert!((masses.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{what}: {masses:?}");
+        }
     });
 }

@@ -131,10 +131,10 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
     let mut at = 0;
     while at < long.len() {
         let detour: Vec<u32> = (0..1 + dice.below(40)).map(|_| dice.below(v) as u32).collect();
-        model.forward(tensor(&detour), &mut cache, Rows::Last, &mut Tap::off()).unwrap();
+        model.forward(tensor(&detour), &mut cache, Rows::Last(1), &mut Tap::off()).unwrap();
         assert_eq!(cache.roll_back(at), at, "{}", golden.label());
         let len = (1 + dice.below(60)).min(long.len() - at);
-        let out = model.forward(tensor(&long[at..at + len]), &mut cache, Rows::Last, &mut Tap::off()).unwrap();
+        let out = model.forward(tensor(&long[at..at + len]), &mut cache, Rows::Last(1), &mut Tap::off()).unwrap();
         let out: Vec<f32> = model.logits(out).into_data_async().await.unwrap().iter().collect();
         at += len;
         golden.close_to(&format!("logits in pieces, at {at}"), &out, &whole[(at - 1) * v..at * v], TOLERANCE);

@@ -5,6 +5,7 @@
 
 mod aligner;
 mod asr;
+mod capture;
 #[path = "../common/mod.rs"]
 mod common;
 mod demo;
@@ -80,6 +81,26 @@ fn gemma4() {
 #[test]
 fn gemma4_in_half_precision() {
     everywhere("gemma4", gemma::check_half);
+}
+
+#[test]
+fn replay_equals_the_reference_s_attention() {
+    everywhere("gemma4", capture::replays_the_reference);
+}
+
+#[test]
+fn replay_past_the_window() {
+    everywhere("gemma4", capture::replays_past_the_window);
+}
+
+#[test]
+fn captures_side_by_side() {
+    everywhere("gemma4", capture::side_by_side);
+}
+
+#[test]
+fn a_capture_changes_no_bit() {
+    everywhere("gemma4", capture::bit_identity);
 }
 
 #[test]

@@ -111,6 +111,11 @@ impl Layer {
         self.own.as_ref()
     }
 
+    /// How its rows see keys.
+    pub fn attention(&self) -> Attend {
+        Attend { scale: 1.0, window: self.window }
+    }
+
     /// `cache` is this layer's own, or its owner's.
     pub fn forward(
         &self,
@@ -140,7 +145,7 @@ impl Layer {
             y.reshape([t, n, d])
         };
         let q = place.rope.apply(self.q_norm.forward_heads(heads(self.q_proj.forward(h.clone()))));
-        tap.keep("q_post_rope", Some(self.at), &q);
+        tap.queries(self.at, &q);
         if let Some(own) = self.owns() {
             let k = place.rope.apply(own.k_norm.forward_heads(heads(own.k_proj.forward(h.clone()))));
             let v = own.v_norm.forward_heads(heads(own.v_proj.forward(h)));
@@ -148,8 +153,7 @@ impl Layer {
             tap.keep("v_normed", Some(self.at), &v);
             cache.push(k, v, &place.base);
         }
-        let op = Attend { scale: 1.0, window: self.window };
-        let attended = attend(q, cache.keys(), cache.values(), &place.base, op);
+        let attended = attend(q, cache.keys(), cache.values(), &place.base, self.attention());
         let [_, n, d] = attended.dims();
         self.o_proj.forward(attended.reshape([t, n * d]))
     }

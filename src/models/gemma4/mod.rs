@@ -12,7 +12,10 @@ use burn::tensor::{Int, Tensor};
 
 use crate::checkpoint::GemmaNames;
 use crate::checkpoint::config::{Gemma4Config, LayerType};
-use crate::nn::{CachePlan, Embedding, LayerCache, Linear, LoadError, Loader, RmsNorm, Rope, RunError, Tap, join};
+use crate::nn::{
+    ArmError, CachePlan, Capture, Embedding, Head, LayerCache, Linear, LoadError, Loader, Replay, RmsNorm, Rope,
+    RunError, SourceSpan, Tap, join,
+};
 use crate::ops::attend::Base;
 use layer::{Layer, Place};
 
@@ -47,8 +50,8 @@ pub struct Cache {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
     All,
-    /// Only the last: layers that own no keys then run for that row alone.
-    Last,
+    /// The last n, at least one: layers that own no keys then run for these alone.
+    Last(usize),
 }
 
 impl Cache {
@@ -116,7 +119,8 @@ impl Gemma4 {
         Cache { owners: self.layers.iter().filter_map(owner).collect(), capacity: self.capacity }
     }
 
-    /// Appends `ids [T]` to `cache` → normed rows, [T, H] or [1, H].
+    /// Appends `ids [T]` to `cache` → the normed rows asked for, [T, H] or [n, H]. A capture keeps the queries of every
+    /// row at its first position or later; all of these must be among the rows asked for.
     pub fn forward(
         &self,
         ids: Tensor<1, Int>,
@@ -129,20 +133,24 @@ impl Gemma4 {
         if needed > cache.capacity {
             return Err(RunError::TooLong { what: "this prompt with its draft", needed, capacity: cache.capacity });
         }
+        let wanted = match rows {
+            Rows::All => len,
+            Rows::Last(n) => n,
+        };
+        debug_assert!((1..=len).contains(&wanted), "{wanted} rows of {len}");
+        tap.room(cache.end()..needed, needed - wanted)?;
         let mut parts = Vec::new();
         for from in (0..len).step_by(PIECE) {
             let piece = ids.clone().narrow(0, from, PIECE.min(len - from));
-            let out = self.piece(piece, cache, rows, tap);
-            match rows {
-                Rows::All => parts.push(out),
-                Rows::Last => parts = vec![out],
-            }
+            parts.extend(self.piece(piece, cache, needed - wanted, tap));
         }
         Ok(join(parts))
     }
 
-    fn piece(&self, ids: Tensor<1, Int>, cache: &mut Cache, rows: Rows, tap: &mut Tap) -> Tensor<2> {
+    /// One piece → its normed rows from position `back` on, if it has any.
+    fn piece(&self, ids: Tensor<1, Int>, cache: &mut Cache, back: usize, tap: &mut Tap) -> Option<Tensor<2>> {
         let (from, len) = (cache.end(), ids.dims()[0]);
+        let wanted = (from + len).saturating_sub(back).min(len);
         let mut x = self.embed_tokens.forward(ids.clone()) * (self.config.hidden_size as f32).sqrt();
         tap.keep("embeds_scaled", None, &x);
         let mut ple = self.per_layer_inputs(ids, x.clone(), tap);
@@ -150,22 +158,28 @@ impl Gemma4 {
             owner.reserve(len);
         }
         let mut places = self.places(cache, from, len);
+        tap.stand(from, len);
         for (at, layer) in self.layers.iter().enumerate() {
-            if layer.owns().is_none() && rows == Rows::Last && x.dims()[0] > 1 {
-                // From here on nothing writes keys, so only the row that is wanted back needs to go on.
-                x = x.narrow(0, len - 1, 1);
-                ple = ple.narrow(0, len - 1, 1);
-                places = self.places(cache, from + len - 1, 1);
+            if layer.owns().is_none() && x.dims()[0] > wanted {
+                // From here on nothing writes keys, so only the rows that are wanted back need to go on.
+                if wanted == 0 {
+                    return None;
+                }
+                x = x.narrow(0, len - wanted, wanted);
+                ple = ple.narrow(0, len - wanted, wanted);
+                places = self.places(cache, from + len - wanted, wanted);
+                tap.stand(from + len - wanted, wanted);
             }
             let place = &places[usize::from(layer.kind == LayerType::Full)];
             let input = ple.clone().narrow(1, at, 1).squeeze_dim(1);
             x = layer.forward(x, input, place, &mut cache.owners[layer.source], tap);
             tap.keep("layer_out", Some(at), &x);
         }
-        self.norm.forward(match rows {
-            Rows::Last if x.dims()[0] > 1 => x.narrow(0, len - 1, 1),
-            _ => x,
-        })
+        match wanted {
+            0 => None,
+            _ if wanted < x.dims()[0] => Some(self.norm.forward(x.narrow(0, len - wanted, wanted))),
+            _ => Some(self.norm.forward(x)),
+        }
     }
 
     /// Where rows `from..from + len` stand, for sliding and for full layers.
@@ -201,6 +215,25 @@ impl Gemma4 {
             Some(cap) => (logits / cap).tanh() * cap, // f64 scalars: Burn takes them for f32 tensors
             None => logits,
         }
+    }
+
+    /// A capture of `heads`, with room for `rows` rows: a draft, with all that is queued past its end.
+    pub fn arm(&self, heads: &[Head], rows: usize) -> Result<Capture, ArmError> {
+        // Further back than the margin, a sliding layer's cache may have dropped keys that a row saw.
+        if !(1..=MARGIN).contains(&rows) {
+            return Err(ArmError::Rows { rows, most: MARGIN });
+        }
+        let dims: Vec<usize> = self.config.layers.iter().map(|layer| layer.head_dim).collect();
+        Capture::new(heads, rows, &dims, self.config.num_attention_heads, &self.rope_full.device())
+    }
+
+    /// What the captured rows attended to, from the keys that `cache` holds; it is the cache they were computed on,
+    /// rolled back no further than their end. None where there is no head, no row or no source.
+    pub fn replay(&self, capture: &Capture, cache: &Cache, span: &SourceSpan) -> Option<Replay> {
+        capture.replay(span, |layer| {
+            let layer = &self.layers[layer];
+            (&cache.owners[layer.source], layer.attention())
+        })
     }
 
     pub fn config(&self) -> &Gemma4Config {

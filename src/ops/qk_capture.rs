@@ -1,0 +1,94 @@
+//! Capture: the queries of the armed heads into the rows kept of a draft, in place.
+//!
+//! kept  [R, S, D]   armed queries so far, draft row by draft row                      f32
+//! q     [T, Hq, D]  one pass's queries of the layer, after norm and RoPE              f32
+//! heads [S] Int     which heads are armed
+//! first [1] Int     the kept row of the pass's first row; rows before row 0 are left out
+//! →     the same `kept`
+//!
+//! Like [`super::kv_store`], it writes a buffer that only its caller holds. (alignatt4llm, section 4.1)
+
+use burn::backend::{
+    Backend, Flex, backend_extension,
+    tensor::{FloatTensor, IntTensor},
+};
+use burn::tensor::{Int, Tensor, s};
+use burn_wgpu::{CubeBackend, into_contiguous};
+
+use super::launch::{Shader, launch_in_place};
+
+/// Where the first row of a pass goes among the kept ones, on the host and on the device.
+#[derive(Clone, Debug)]
+pub struct First {
+    /// Negative where a pass begins before the rows that are to be kept.
+    pub row: isize,
+    pub on_device: Tensor<1, Int>,
+}
+
+#[backend_extension(Cube, Flex)]
+pub trait QkCaptureBackend: Backend {
+    fn qk_capture(
+        kept: FloatTensor<Self>,
+        q: FloatTensor<Self>,
+        heads: IntTensor<Self>,
+        first: IntTensor<Self>,
+        row: isize,
+    ) -> FloatTensor<Self>;
+}
+
+/// The `heads` of `q [T, Hq, D]` into rows `first.row ..` of `kept [R, S, D]`.
+pub fn qk_capture(kept: Tensor<3>, q: Tensor<3>, heads: Tensor<1, Int>, first: &First) -> Tensor<3> {
+    debug_assert!(
+        (1..=kept.dims()[0] as isize).contains(&(first.row + q.dims()[0] as isize)),
+        "qk_capture: {:?} at {} of {:?}",
+        q.dims(),
+        first.row,
+        kept.dims()
+    );
+    debug_assert_eq!([kept.dims()[1], kept.dims()[2]], [heads.dims()[0], q.dims()[2]], "qk_capture");
+    Tensor::from_dispatch(<burn::backend::Dispatch as QkCaptureBackend>::qk_capture(
+        kept.into_dispatch(),
+        q.into_dispatch(),
+        heads.into_dispatch(),
+        first.on_device.clone().into_dispatch(),
+        first.row,
+    ))
+}
+
+impl QkCaptureBackend for Flex {
+    fn qk_capture(
+        kept: FloatTensor<Self>,
+        q: FloatTensor<Self>,
+        heads: IntTensor<Self>,
+        _first: IntTensor<Self>,
+        row: isize,
+    ) -> FloatTensor<Self> {
+        let kept = Tensor::<3>::from_primitive::<Flex>(kept);
+        let q = Tensor::<3>::from_primitive::<Flex>(q);
+        let heads = Tensor::<1, Int>::from_primitive::<Flex>(heads);
+        let (left_out, at) = (row.min(0).unsigned_abs(), row.max(0).unsigned_abs());
+        let rows = q.dims()[0] - left_out;
+        let armed = q.narrow(0, left_out, rows).select(1, heads);
+        super::primitive(kept.slice_assign(s![at..at + rows], armed))
+    }
+}
+
+impl QkCaptureBackend for CubeBackend {
+    fn qk_capture(
+        kept: FloatTensor<Self>,
+        q: FloatTensor<Self>,
+        heads: IntTensor<Self>,
+        first: IntTensor<Self>,
+        _row: isize,
+    ) -> FloatTensor<Self> {
+        let (q, heads) = (into_contiguous(q), into_contiguous(heads));
+        let [t, all, d] = [q.meta.shape()[0], q.meta.shape()[1], q.meta.shape()[2]];
+        let shader = Shader {
+            name: "qk_capture",
+            text: include_str!("../../shaders/qk_capture.wgsl"),
+            constants: vec![("heads", all.to_string()), ("d", d.to_string())],
+        };
+        let grid = [d.div_ceil(64) as u32, t as u32, heads.meta.shape()[0] as u32];
+        launch_in_place(shader, 64, grid, &[&q, &heads, &first], kept)
+    }
+}
