@@ -12,7 +12,7 @@ use alignatt::models::gemma4::translator::{Armed, Cost, Draft, Request, Translat
 use alignatt::nn::{Head, Loader, Target};
 
 use super::dice::Dice;
-use super::golden::unwrap_gemma;
+use super::gemma::unwrap;
 
 /// Growths of the source on each device and fixture: a thousand on the CPU, fewer where a launch is dear.
 fn growths(compute: &Compute) -> usize {
@@ -24,7 +24,7 @@ const BUDGET: usize = 10;
 const ROUNDING: f32 = 2e-3;
 
 pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
-    let config = unwrap_gemma(config);
+    let config = unwrap(config);
     let weights = Weights::open(files).await.unwrap();
     let model = Arc::new(Gemma4::load(&Loader::new(&weights, Target::new(compute)), config, 512).await.unwrap());
     let last = config.num_hidden_layers - 1;

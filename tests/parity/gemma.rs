@@ -1,5 +1,6 @@
 //! Gemma-4: every stage, greedy ids, cached = uncached, pieces = one, rollback = never there, past the window.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use alignatt::checkpoint::{
@@ -7,7 +8,8 @@ use alignatt::checkpoint::{
     config::{Gemma4Config, Gemma4Layer, LayerType, ModelConfig},
 };
 use alignatt::gpu::Compute;
-use alignatt::models::gemma4::{Gemma4, Rows, frequencies, translator::Translator};
+use alignatt::models::gemma4::translator::{Armed, Request, Translator};
+use alignatt::models::gemma4::{Gemma4, Rows, frequencies};
 use alignatt::nn::{Loader, Precision, Rope, Tap, Target};
 use burn::tensor::{Int, Tensor};
 
@@ -22,7 +24,7 @@ async fn load(files: &Files, config: &Gemma4Config, compute: &Compute, precision
     Gemma4::load(&loader, config, 1024).await.unwrap()
 }
 
-fn unwrap(config: &ModelConfig) -> &Gemma4Config {
+pub fn unwrap(config: &ModelConfig) -> &Gemma4Config {
     match config {
         ModelConfig::Gemma4(config) => config,
         other => panic!("{other:?}"),
@@ -95,24 +97,32 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
     let greedy = golden.ids("greedy_ids");
     golden.close("greedy_step_logits", &full[(prompt.len() - 1) * v..(rows - 1) * v], TOLERANCE);
     for group in [1, 5] {
-        let mut translator = Translator::new(model.clone(), Vec::new(), group, compute.clone());
-        let draft = translator.draft(&prompt, greedy.len()).await.unwrap();
-        assert_eq!(draft.ids, greedy, "{} in groups of {group}", golden.label());
+        let mut translator =
+            Translator::new(model.clone(), Vec::new(), Armed::default(), group, compute.clone()).unwrap();
+        let mut draft = async |prompt: &[u32], budget| {
+            let request = Request { prompt, budget, ..Request::default() };
+            translator.draft(&request, &mut |_| ControlFlow::Continue(())).await.unwrap()
+        };
+        let first = draft(&prompt, greedy.len()).await;
+        assert_eq!(first.ids, greedy, "{} in groups of {group}", golden.label());
         // Again from the cache, and after a prompt that leaves it in the middle.
-        let again = translator.draft(&prompt, greedy.len()).await.unwrap();
-        assert_eq!((again.ids, again.prefilled), (greedy.clone(), 1), "{}", golden.label());
+        let again = draft(&prompt, greedy.len()).await;
+        assert_eq!((again.ids, again.cost.prefilled), (greedy.clone(), 1), "{}", golden.label());
         let mut other = prompt.clone();
         let middle = other.len() / 2;
         other[middle] = (other[middle] + 1) % v as u32;
-        translator.draft(&other, 3).await.unwrap();
-        assert_eq!(translator.draft(&prompt, greedy.len()).await.unwrap().ids, greedy, "{}", golden.label());
+        draft(&other, 3).await;
+        assert_eq!(draft(&prompt, greedy.len()).await.ids, greedy, "{}", golden.label());
     }
     // A budget inside a group gives the same ids, and is no end of turn.
     for budget in 1..greedy.len().min(12) {
         let eos = vec![greedy[greedy.len() / 2]];
         let by_group = async |group| {
-            let mut translator = Translator::new(model.clone(), eos.clone(), group, compute.clone());
-            translator.draft(&prompt, budget).await.unwrap()
+            let mut translator =
+                Translator::new(model.clone(), eos.clone(), Armed::default(), group, compute.clone()).unwrap();
+            let request = Request { prompt: &prompt, budget, ..Request::default() };
+            let draft = translator.draft(&request, &mut |_| ControlFlow::Continue(())).await.unwrap();
+            (draft.ids, draft.finished)
         };
         assert_eq!(by_group(8).await, by_group(1).await, "{} budget {budget}", golden.label());
     }

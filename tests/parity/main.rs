@@ -9,6 +9,7 @@ mod capture;
 #[path = "../common/mod.rs"]
 mod common;
 mod demo;
+mod drafting;
 #[path = "../common/dice.rs"]
 mod dice;
 mod gemma;
@@ -101,6 +102,11 @@ fn captures_side_by_side() {
 #[test]
 fn a_capture_changes_no_bit() {
     everywhere("gemma4", capture::bit_identity);
+}
+
+#[test]
+fn drafting() {
+    everywhere("gemma4", drafting::check);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! (sliding and full attention in a pattern, the last ones reading the keys and values of earlier owners);
 //! final RMSNorm; logits = 30·tanh(x Eᵀ / 30). (models, section 2)
 
+pub mod forced;
 mod layer;
 pub mod prompt;
 pub mod translator;
