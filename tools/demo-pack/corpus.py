@@ -3,8 +3,10 @@
 A row holds one language: the prompt's head, then sentences. A sentence's source is a chain of tokens; model turns branch
 off it where the source was cut, and see only what lies above them (`mask`), at the positions they have at run time. So
 one source serves its full translation, a prefix translation and a forced continuation, each exactly as if it stood alone.
-Loss is taken only where the model itself speaks (`loss`).
+Loss is taken only where the model itself speaks (`loss`). The grammar's alignment of each token chosen there goes along
+(`gold`), so that attention heads can be told where to look.
 """
+import bisect
 import random
 
 import numpy as np
@@ -23,6 +25,11 @@ class Encoder:
 
     def __call__(self, text):
         return self.tok.encode(text, add_special_tokens=False).ids if text else []
+
+    def places(self, text):
+        """(from, to) in the text of every token, without the blank before it."""
+        spans = self.tok.encode(text, add_special_tokens=False).offsets
+        return [(a + (text[a:a + 1] == " "), b) for a, b in spans]
 
     def fixed(self, text):
         if text not in self.cache:
@@ -83,13 +90,13 @@ def draw(rng, pair=0.12):
 
 
 def full_example(s, lang):
-    """(source, accepted, continuation) of a whole sentence."""
-    return s.source(len(s.words), True), "", getattr(s, lang)
+    """(source, accepted, continuation, the target's Toks) of a whole sentence."""
+    return s.source(len(s.words), True), "", getattr(s, lang), s.toks[lang]
 
 
 def prefix_example(rng, s, lang):
     k = cut_words(rng, len(s.words))
-    return s.source(k), "", s.prefix(lang, k)
+    return s.source(k), "", s.prefix(lang, k), s.split_at(lang, k)[0]
 
 
 def forced_example(rng, s, lang):
@@ -97,8 +104,32 @@ def forced_example(rng, s, lang):
     whole = rng.random() < 0.55
     k = n if whole else cut_words(rng, n)
     end = whole and rng.random() < 0.9
-    got = s.forced(lang, accepted_tokens(rng, s, lang, max(1, min(k, n - 1))), k, end)
-    return None if got is None else (s.source(k, end), *got)
+    accepted = accepted_tokens(rng, s, lang, max(1, min(k, n - 1)))
+    got = s.forced(lang, accepted, k, end)
+    rest = [t for t in s.heard_tokens(lang, k, end) if not any(t is x for x in accepted)]
+    return None if got is None else (s.source(k, end), *got, accepted + rest)
+
+
+def source_keys(enc, source):
+    """For each word of the source, the places of its tokens; bare punctuation left out."""
+    starts = [0] + [i + 1 for i, c in enumerate(source) if c == " "]
+    keys = [[] for _ in starts]
+    for at, (a, b) in enumerate(enc.places(source)):
+        if any(c.isalnum() for c in source[a:b]):
+            keys[bisect.bisect_right(starts, a) - 1].append(at)
+    return keys
+
+
+def aligned_words(enc, s, lang, accepted, out, toks):
+    """For each token of `out`, the indices of the English words that it translates."""
+    text, spans, at = grammar.join(toks, lang), [], 0
+    for t in grammar.tidy(toks):
+        at += text[at:at + 1] == " "
+        if t.strong:
+            spans.append((at, at + len(t.s), [s.index[w] for w in t.al]))
+        at += len(t.s)
+    places = [(a + len(accepted), b + len(accepted)) for a, b in enc.places(out)]
+    return [sorted({w for x, y, words in spans if x < b and a < y for w in words}) for a, b in places]
 
 
 class Row:
@@ -107,7 +138,7 @@ class Row:
         self.ids = np.zeros(length, np.int64)
         self.pos = np.zeros(length, np.int64)
         self.mask = np.zeros((length, length), bool)
-        self.loss, self.label = [], []
+        self.loss, self.label, self.gold = [], [], []
         self.at = 0
 
     def add(self, ids, spans, pos):
@@ -144,7 +175,7 @@ def fill(rng, enc, lang, length, window, vocab, history=0.25):
         branches = [full_example(s, lang)]
         if rng.random() < 0.06:
             k = rng.randint(1, len(s.words))
-            branches = [(noisy(rng, s, k, vocab), "", s.prefix(lang, k))]
+            branches = [(noisy(rng, s, k, vocab), "", s.prefix(lang, k), s.split_at(lang, k)[0])]
         elif rng.random() < 0.66:
             branches.append(prefix_example(rng, s, lang))
         else:
@@ -157,7 +188,8 @@ def fill(rng, enc, lang, length, window, vocab, history=0.25):
         if user is None:
             break
         next_above = None
-        for i, (source, acc, out) in enumerate(branches):
+        keys, first_key = source_keys(enc, src), user[0] + len(open_user)
+        for i, (source, acc, out, toks) in enumerate(branches):
             cut = len(open_user) + len(enc(source))
             acc_ids, out_ids = enc(acc), enc(out) + [TURN_END]
             spans = above + [(user[0], user[0] + cut)]
@@ -168,6 +200,8 @@ def fill(rng, enc, lang, length, window, vocab, history=0.25):
             for j, y in enumerate(out_ids):
                 row.loss.append(first + j)
                 row.label.append(y)
+            words = aligned_words(enc, s, lang, acc, out, toks) + [[]]
+            row.gold += [[first_key + k for w in ws if w < len(keys) for k in keys[w] if first_key + k < user[0] + cut] for ws in words]
             if i == 0 and source == src:
                 next_above = spans + [got], start + cut + got[1] - got[0]
         if next_above and rng.random() < history and next_above[1] < 260:
@@ -189,10 +223,13 @@ def batch(step, seed, enc, rows, length, window, most, vocab):
     full = np.stack([r.mask for r in out])
     near = full & (pos[:, :, None] - pos[:, None, :] < window)
     loss, label = np.zeros((rows, most), np.int64), np.full((rows, most), -100, np.int64)
+    gold = np.zeros((rows, most, length), bool)
     for i, r in enumerate(out):
         n = min(most, len(r.loss))
         loss[i, :n], label[i, :n] = r.loss[:n], r.label[:n]
-    return ids, pos, full, near, loss, label
+        for j, keys in enumerate(r.gold[:n]):
+            gold[i, j, keys] = True
+    return ids, pos, full, near, loss, label, gold
 
 
 def source_words(seed=5, n=4000):

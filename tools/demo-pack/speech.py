@@ -1,9 +1,9 @@
 """Makes the spoken sentences: draws text from the grammar, speaks it with the voices, stores samples and word times.
 
-Run:  python speech.py --out build/demo-pack/speech --train 9000 --test 200 [--seed 1]
-Output, per set (train, dev, test, unseen):  SET.i16 (16 kHz samples, one after another) and SET.jsonl (voice, speed, pitch, text,
-offset, n, words as [start_ms, end_ms]). `train` holds only sentences of the grammar's training split and the training voices;
-`dev` and `test` hold held-out sentences by the training voices, `unseen` held-out sentences by the held-out voice.
+Run:  python speech.py --out build/demo-pack/speech --train 8000 --more 5000 --test 200 [--seed 1]
+Output, per set (train, more, dev, test, unseen):  SET.i16 (16 kHz samples, one after another) and SET.jsonl (voice, speed, pitch, text,
+offset, n, words as [start_ms, end_ms] or null). `train` and `more` hold only sentences of the grammar's training split, by voices.FIRST and
+voices.MORE; `dev` and `test` hold held-out sentences by voices.FIRST, `unseen` held-out sentences by the held-out voice.
 Resumable: a set is continued after the last sentence that it holds.
 """
 import argparse
@@ -14,9 +14,6 @@ import random
 import numpy as np
 
 import voices
-
-# flite's recorded voices sound most like people and count more; espeak's variants bring the variety of speakers
-WEIGHTS = {v: 3.0 if voices.ENGINE[v] == "flite" else 1.0 for v in voices.TRAIN}
 
 
 def sentences(part, n, rng):
@@ -31,10 +28,10 @@ def sentences(part, n, rng):
     return out
 
 
-def build(out, name, part, n, pool, weights, seed):
+def build(out, name, part, n, pool, seed):
     rng = random.Random(f"{seed}-{name}")
     texts = sentences(part, n, rng)
-    plan = [(t, rng.choices(pool, weights)[0], rng.uniform(0.85, 1.2), rng.uniform(0.85, 1.2)) for t in texts]
+    plan = [(t, rng.choices(list(pool), list(pool.values()))[0], rng.uniform(0.85, 1.2), rng.uniform(0.85, 1.2)) for t in texts]
     index = f"{out}/{name}.jsonl"
     rows = [json.loads(l) for l in open(index)] if os.path.exists(index) else []
     done, at = len(rows), (rows[-1]["offset"] + rows[-1]["n"] if rows else 0)
@@ -46,7 +43,7 @@ def build(out, name, part, n, pool, weights, seed):
             f.write((x * 32767).astype(np.int16).tobytes())
             f.flush()
             g.write(json.dumps({"voice": voice, "speed": round(speed, 3), "pitch": round(pitch, 3), "text": text, "offset": at, "n": len(x),
-                                "words": [[round(a), round(b)] for a, b in spans]}) + "\n")
+                                "words": spans and [[round(a), round(b)] for a, b in spans]}) + "\n")
             g.flush()
             at += len(x)
     print(f"{name}: {n} sentences, {at / voices.RATE / 60:.1f} minutes", flush=True)
@@ -55,13 +52,14 @@ def build(out, name, part, n, pool, weights, seed):
 if __name__ == "__main__":
     ap = argparse.ArgumentParser()
     ap.add_argument("--out", default="build/demo-pack/speech")
-    ap.add_argument("--train", type=int, default=9000)
+    ap.add_argument("--train", type=int, default=8000)
+    ap.add_argument("--more", type=int, default=5000)
     ap.add_argument("--test", type=int, default=200)
     ap.add_argument("--seed", type=int, default=1)
     a = ap.parse_args()
     os.makedirs(a.out, exist_ok=True)
-    seen, w = list(WEIGHTS), list(WEIGHTS.values())
-    build(a.out, "dev", "dev", a.test, seen, w, a.seed)
-    build(a.out, "test", "test", a.test, seen, w, a.seed)
-    build(a.out, "unseen", "test", a.test, [voices.HELD_OUT], [1], a.seed)
-    build(a.out, "train", "train", a.train, seen, w, a.seed)
+    build(a.out, "dev", "dev", a.test, voices.FIRST, a.seed)
+    build(a.out, "test", "test", a.test, voices.FIRST, a.seed)
+    build(a.out, "unseen", "test", a.test, {voices.HELD_OUT: 1}, a.seed)
+    build(a.out, "train", "train", a.train, voices.FIRST, a.seed)
+    build(a.out, "more", "train", a.more, voices.MORE, a.seed)

@@ -1,7 +1,8 @@
-"""Training batches, composed on the fly from the stored sentences: one to three sentences of a voice, pauses, another vocal tract
-(resampling), level, noise, a random microphone, and cuts at any time as a live stream has them.
+"""Training batches, composed on the fly from the stored sentences: one to three sentences of a voice, pauses, another tempo and pitch
+(resampling), another vocal tract (warped filters), level, noise, a random microphone, and cuts at any time as a live stream has them.
 
-A batch is a dict: mel [B,128,F] (F a multiple of 100), mask [B,F], texts, and words [(text, start_ms, end_ms)] of each clip.
+A batch is a dict: mel [B,128,F] (F a multiple of 100), mask [B,F], texts, and words [(text, start_ms, end_ms)] of each clip,
+with None for the times of a voice that tells none.
 """
 import json
 import random
@@ -15,20 +16,23 @@ MS = RATE // 1000
 
 
 class Store:
-    """The sentences of one set; samples stay on disk."""
+    """The sentences of one set or of several ("train,more"); samples stay on disk. `timed` leaves out sentences without word times."""
 
-    def __init__(self, folder, name):
-        self.rows = [json.loads(l) for l in open(f"{folder}/{name}.jsonl")]
-        self.pcm = np.memmap(f"{folder}/{name}.i16", dtype=np.int16, mode="r")
-        self.by_voice = {}
+    def __init__(self, folder, names, timed=False):
+        self.rows, self.by_voice = [], {}
+        for name in names.split(","):
+            pcm = np.memmap(f"{folder}/{name}.i16", dtype=np.int16, mode="r")
+            rows = [json.loads(l) for l in open(f"{folder}/{name}.jsonl")]
+            self.rows += [{**r, "pcm": pcm} for r in rows if r["words"] or not timed]
         for i, r in enumerate(self.rows):
             self.by_voice.setdefault(r["voice"], []).append(i)
 
     def clip(self, i):
         """samples and words [[text, start_ms, end_ms]] of one sentence"""
         r = self.rows[i]
-        x = self.pcm[r["offset"]:r["offset"] + r["n"]].astype(np.float32) / 32768
-        return x, [[w, a, b] for w, (a, b) in zip(r["text"].split(), r["words"])]
+        x = r["pcm"][r["offset"]:r["offset"] + r["n"]].astype(np.float32) / 32768
+        text = r["text"].split()
+        return x, [[w, a, b] for w, (a, b) in zip(text, r["words"] or [(None, None)] * len(text))]
 
 
 def colours(rng, seconds=40):
@@ -75,18 +79,20 @@ class Composer:
         pool = self.store.by_voice[rng.choices(self.voice_list, self.weights)[0]]
         k = 1 if easy else rng.choices((1, 2, 3), (0.5, 0.3, 0.2))[0]
         r["ids"] = [rng.choice(pool) for _ in range(k)]
-        r["warp"] = rng.uniform(0.87, 1.15) if rng.random() < 0.5 * self.strength else 1.0
+        timed = self.store.rows[r["ids"][0]]["words"] is not None
+        r["warp"] = rng.uniform(0.83, 1.2) if rng.random() < 0.6 * self.strength else 1.0
+        r["tract"] = np.exp(rng.uniform(-0.25, 0.22)) if rng.random() < 0.75 * self.strength else 1 / r["warp"]     # the speaker that is heard
         r["gaps"] = [rng.choice((rng.uniform(0, 0.1), rng.uniform(0, 1.0)))] + [rng.choice((rng.uniform(0.05, 0.7), rng.uniform(0.05, 0.7), rng.uniform(0.5, 3.0))) for _ in r["ids"][1:]]
         r["gaps"].append(rng.uniform(0.15, 0.8))
         r["ms"] = 1000 * (sum(self.store.rows[i]["n"] for i in r["ids"]) / RATE * r["warp"] + sum(r["gaps"]))
         while r["ms"] > 1000 * self.max_s and len(r["ids"]) > 1:
             r["ms"] -= 1000 * self.store.rows[r["ids"].pop()]["n"] / RATE * r["warp"] + 1000 * r["gaps"].pop(-2)
         r["empty"] = rng.random() < self.empty_p
-        r["cut"] = None if easy or rng.random() > self.cut_p else rng.uniform(300, r["ms"])
+        r["cut"] = None if easy or not timed or rng.random() > self.cut_p else rng.uniform(300, r["ms"])
         if r["empty"]:
             r["cut"] = None
             r["ms"] = rng.uniform(200, 4000)
-        r["lead"] = rng.choice(pool) if not easy and rng.random() < 0.1 else None
+        r["lead"] = rng.choice(pool) if not easy and timed and rng.random() < 0.1 else None
         r["ms"] = min(r["ms"], r["cut"] or r["ms"])
         return r
 
@@ -108,7 +114,7 @@ class Composer:
                     tail = tail[max(0, e - n):e]
                     z[:min(len(tail), len(z) - 1600)] = tail[-min(len(tail), len(z) - 1600):]
                 at += len(z)
-                words += [[t, at / MS + a * r["warp"], at / MS + b * r["warp"]] for t, a, b in w]
+                words += [[t, None, None] if a is None else [t, at / MS + a * r["warp"], at / MS + b * r["warp"]] for t, a, b in w]
                 parts += [z, s]
                 at += len(s)
             level = float(np.mean(np.concatenate(parts[1::2]) ** 2))
@@ -125,7 +131,7 @@ class Composer:
             k = np.linspace(-1, 1, 128)
             eq = rng.uniform(-0.5, 0.5) * k + rng.uniform(-0.5, 0.5) * np.exp(-((k - rng.uniform(-1, 1)) / rng.uniform(0.2, 0.8)) ** 2)
             eq = torch.tensor(eq[:, None], dtype=torch.float32)
-        m = log_mel(np.clip(x, -1, 1), eq)
+        m = log_mel(np.clip(x, -1, 1), eq, r["tract"] * r["warp"])
         if rng.random() < 0.3 * self.strength:                                # hide a band or a moment
             for _ in range(rng.randint(1, 2)):
                 a, n = rng.randrange(120), rng.randint(2, 14)
@@ -148,13 +154,13 @@ class Batches(torch.utils.data.IterableDataset):
     """Endless batches of about `seconds` of padded audio; clips of like length go together. `start` reseeds after a resume.
     Noise and the other changes of sound grow in over the first `grow` steps: clean speech is learned first, and quickly."""
 
-    def __init__(self, folder, seconds, seed, start=0, easy_until=0, grow=0, **kw):
-        self.args = (folder, seconds, seed, start, easy_until, grow, kw)
+    def __init__(self, store, seconds, seed, start=0, easy_until=0, grow=0, **kw):
+        self.args = (store, seconds, seed, start, easy_until, grow, kw)
 
     def __iter__(self):
         torch.set_num_threads(1)
-        folder, seconds, seed, start, easy_until, grow, kw = self.args
-        c = Composer(Store(folder, "train"), seed * 1000003 + start, **kw)
+        store, seconds, seed, start, easy_until, grow, kw = self.args
+        c = Composer(store, seed * 1000003 + start, **kw)
         step = start
         while True:
             c.strength = min(1.0, 0.1 + step / grow) if grow else 1.0

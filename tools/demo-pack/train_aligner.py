@@ -16,7 +16,7 @@ import torch.nn.functional as F
 import asr_tokenizer
 from export_speech import CLASSES, SIZES, batch_windows, make
 from features import audio_tokens
-from speech_batches import Batches
+from speech_batches import Batches, Store
 from train_asr import optimizers
 
 
@@ -68,7 +68,7 @@ def main():
     else:
         warm(model, torch.load(a.init, weights_only=False)["ema"])
         ema = {k: v.clone() for k, v in model.state_dict().items()}
-    data = iter(torch.utils.data.DataLoader(Batches(a.data, a.seconds, a.seed, step, cut_p=0.35, empty_p=0.0), batch_size=None, num_workers=1, prefetch_factor=4))
+    data = iter(torch.utils.data.DataLoader(Batches(Store(a.data, "train,more", timed=True), a.seconds, a.seed, step, cut_p=0.35, empty_p=0.0), batch_size=None, num_workers=1, prefetch_factor=4))
     log, t0, sums, rng = open(f"{a.out}/log.jsonl", "a"), time.time(), [], random.Random(step)
     classes = torch.arange(CLASSES)
 
@@ -112,7 +112,7 @@ def main():
             log.write(json.dumps(row) + "\n"); log.flush()
             print(row, flush=True)
             sums = []
-        if step % 200 == 0:
+        if step % 50 == 0:
             keep()
     keep()
 

@@ -91,13 +91,15 @@ class FrameHeads(torch.nn.Module):
         self.letter = torch.nn.Linear(width, 29)
 
     def labels(self, words, rows):
+        if words and words[0][1] is None:                                               # a voice without word times: nothing to say
+            return torch.full((2, rows), -100)
         w, l = torch.zeros(rows, dtype=torch.long), torch.zeros(rows, dtype=torch.long)
         times = torch.tensor([r // 13 * 1000 + r % 13 * 80 for r in range(rows)])
         for text, a, b in words:
             s = asr_tokenizer.clean(text).lower()
             lo, hi = int(torch.searchsorted(times, a)), int(torch.searchsorted(times, b))
             for r in range(lo, hi):
-                w[r] = self.ids.get(s, 0)
+                w[r] = self.ids.get(s, -100)
                 c = ord(s[min(len(s) - 1, int((float(times[r]) - a) / max(1, b - a) * len(s)))])
                 l[r] = c - 96 if 97 <= c <= 122 else 28
         return w, l
@@ -107,8 +109,9 @@ class FrameHeads(torch.nn.Module):
         lens = [audio_tokens(int(m.sum())) for m in batch["mask"]]
         ws, ls = zip(*(self.labels(w, n) for w, n in zip(batch["words"], lens)))
         w, l, h = torch.cat(ws), torch.cat(ls), self.norm(x)
-        lw = self.word(h).float()
-        return F.cross_entropy(lw, w), F.cross_entropy(self.letter(h).float(), l), (lw.argmax(-1) == w)[w > 0].float().mean()
+        lw, known = self.word(h).float(), max(1, int((l >= 0).sum()))
+        ce = lambda logits, gold: F.cross_entropy(logits, gold, reduction="sum") / known
+        return ce(lw, w), ce(self.letter(h).float(), l), (lw.argmax(-1) == w)[w > 0].sum() / max(1, int((w > 0).sum()))
 
 
 def main():
@@ -134,6 +137,7 @@ def main():
     model.model.audio_tower.to(memory_format=torch.channels_last)
     init(model, a.seed)
     batch_windows(model)
+    store = Store(a.data, "train,more")
     lexicon = sorted({asr_tokenizer.clean(w).lower() for r in Store(a.data, "train").rows for w in r["text"].split()} - {""})
     heads = FrameHeads(SIZES["asr"]["h"], lexicon)
     params = list(model.parameters()) + list(heads.parameters())
@@ -144,7 +148,7 @@ def main():
         model.load_state_dict(ck["model"]); heads.load_state_dict(ck["heads"]); opt.load_state_dict(ck["opt"])
         ema, step, spent = ck["ema"], ck["step"], ck["spent"]
     print(f"{sum(p.numel() for p in model.parameters())} parameters, from step {step}", flush=True)
-    data = iter(torch.utils.data.DataLoader(Batches(a.data, a.seconds, a.seed, step, a.easy, a.grow), batch_size=None, num_workers=1, prefetch_factor=4))
+    data = iter(torch.utils.data.DataLoader(Batches(store, a.seconds, a.seed, step, a.easy, a.grow), batch_size=None, num_workers=1, prefetch_factor=4))
     rng, t0, heard, sums = random.Random(a.seed * 7919 + step), time.time(), 0.0, []
     log = open(f"{a.out}/log.jsonl", "a")
 
@@ -183,7 +187,7 @@ def main():
             log.write(json.dumps(row) + "\n"); log.flush()
             print(row, flush=True)
             sums = []
-        if step % 200 == 0:
+        if step % 50 == 0:
             keep()
     keep()
 

@@ -6,6 +6,9 @@ they run on the positions with a loss (the same trick transformers uses in prefi
 and a restarted run goes on where it stopped; batches depend on (seed, step) alone.
 
     python train_mt.py --tok models/demo/mt --work build/demo-pack/mt --out models/demo/mt --minutes 90
+
+A second, short stage (`--guide`) tells a few attention heads of the KV-shared layers to look at the source word that is
+being translated: guided alignment (Chen et al. 2016; Garg et al. 2019) with the grammar's own alignments.
 """
 import argparse
 import json
@@ -18,10 +21,12 @@ import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 from transformers import Gemma4Config, Gemma4ForConditionalGeneration
+from transformers.models.gemma4.modeling_gemma4 import apply_rotary_pos_emb
 
 import corpus
 
 SLIDING, FULL = "sliding_attention", "full_attention"
+GUIDED = {7: [1], 8: [1, 3], 9: [1, 2]}  # layer: heads that are told to follow the source; 9 is a full-attention layer
 
 
 def make_config(vocab, a):
@@ -73,8 +78,26 @@ def at(x, idx):
     return x.gather(1, i)
 
 
-def forward(tm, ids, pos, full, near, loss_at):
-    """Logits [B, M, V] at the positions loss_at."""
+def guided_scores(layer, heads, h, rope, mask, kv):
+    """Attention logits [B, M, heads, L] of some heads of a KV-shared layer whose input is h; Gemma-4 scales by 1."""
+    a = layer.self_attn
+    q = a.q_norm(a.q_proj(layer.input_layernorm(h)).unflatten(-1, (-1, a.head_dim)))
+    q = apply_rotary_pos_emb(q, *rope, unsqueeze_dim=2)[:, :, heads]
+    k = kv[a.layer_type][0][:, [x // a.num_key_value_groups for x in heads]]
+    return torch.einsum("bmhd,bhld->bmhl", q, k).float().masked_fill(~mask.transpose(1, 2), -torch.inf)
+
+
+def follow(scores, gold):
+    """How little of each row's attention is on the gold columns, as mean -log of the share; and per head, how often it peaks there."""
+    rows = gold.any(-1)
+    scores, gold = scores[rows], gold[rows][:, None]
+    share = scores.masked_fill(~gold, -torch.inf).logsumexp(-1) - scores.logsumexp(-1)
+    hit = gold.expand_as(scores).gather(-1, scores.argmax(-1, keepdim=True)).float().mean((0, 2))
+    return -share.mean(), hit
+
+
+def forward(tm, ids, pos, full, near, loss_at, guided=()):
+    """Logits [B, M, V] at the positions loss_at, and the attention logits there of the heads in `guided`."""
     emb = tm.embed_tokens(ids)
     ple = tm.project_per_layer_inputs(emb, tm.get_per_layer_inputs(ids, emb))
     ropes = {t: tm.rotary_emb(emb, pos, t) for t in (SLIDING, FULL)}
@@ -85,9 +108,14 @@ def forward(tm, ids, pos, full, near, loss_at):
     h, ple = at(h, loss_at), at(ple, loss_at)
     ropes = {t: tuple(at(x.expand(ids.shape[0], -1, -1), loss_at) for x in r) for t, r in ropes.items()}
     masks = {t: at(m[:, 0], loss_at)[:, None] for t, m in masks.items()}
-    h = tm.norm(layers_forward(tm, layers[cut:], h, ple, ropes, masks, kv))
-    logits = F.linear(h, tm.embed_tokens.weight)
-    return 30 * torch.tanh(logits / 30)
+    scores = []
+    for i, layer in layers[cut:]:
+        if i in guided:
+            t = tm.config.layer_types[i]
+            scores.append(guided_scores(layer, guided[i], h, ropes[t], masks[t], kv))
+        h = layers_forward(tm, [(i, layer)], h, ple, ropes, masks, kv)
+    logits = F.linear(tm.norm(h), tm.embed_tokens.weight)
+    return 30 * torch.tanh(logits / 30), torch.cat(scores, 2) if scores else None
 
 
 def export(model, out, tok_dir):
@@ -132,6 +160,8 @@ def main():
     ap.add_argument("--warmup", type=int, default=150)
     ap.add_argument("--steps", type=int, default=3400, help="the learning rate falls to its floor over these steps")
     ap.add_argument("--minutes", type=float, default=1e9, help="or over this time, whichever ends first")
+    ap.add_argument("--start", help="checkpoint that a new run begins from")
+    ap.add_argument("--guide", type=float, default=0, help="weight of the loss that has the heads in GUIDED follow the source")
     ap.add_argument("--seed", type=int, default=7)
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--compile", action="store_true")
@@ -154,10 +184,12 @@ def main():
     opt = torch.optim.AdamW([{"params": decay, "weight_decay": 0.02}, {"params": plain, "weight_decay": 0.0}], lr=a.lr, betas=(0.9, 0.98), eps=1e-8, fused=True)
     step, spent = 0, 0.0
     ck = work / "checkpoint.pt"
-    if ck.exists() and not a.fresh:
-        s = torch.load(ck, weights_only=False)
+    resumed = ck.exists() and not a.fresh
+    if resumed or a.start:
+        s = torch.load(ck if resumed else a.start, weights_only=False)
         model.load_state_dict(s["model"])
         opt.load_state_dict(s["opt"])
+    if resumed:
         step, spent = s["step"], s["spent"]
         print(f"resumed at step {step}, {spent / 60:.1f} min", flush=True)
     words = corpus.source_words()
@@ -170,17 +202,22 @@ def main():
         export(model, work / "latest", a.tok)
 
     model.train()
-    last_save, mean, hits, toks, t_log = time.time(), 0.0, 0, 0, time.time()
+    guided = GUIDED if a.guide else {}
+    last_save, mean, hits, toks, peaks, t_log = time.time(), 0.0, 0, 0, 0, time.time()
     while (done := max(step / a.steps, spent / 60 / a.minutes)) < 1:
         t0 = time.time()
         lr = a.lr * min(1, (step + 1) / a.warmup) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * done)))
         for g in opt.param_groups:
             g["lr"] = lr
-        ids, pos, full, near, loss_at, label = (torch.from_numpy(x) for x in corpus.batch(step, a.seed, enc, a.rows, a.length, 128, a.most, words))
+        ids, pos, full, near, loss_at, label, gold = (torch.from_numpy(x) for x in corpus.batch(step, a.seed, enc, a.rows, a.length, 128, a.most, words))
         t1 = time.time()
         with torch.autocast("cpu", torch.bfloat16, enabled=not a.fp32):
-            logits = run(tm, ids, pos, full, near, loss_at)
+            logits, scores = run(tm, ids, pos, full, near, loss_at, guided)
         loss = F.cross_entropy(logits.float().flatten(0, 1), label.flatten(), ignore_index=-100)
+        mean += loss.item()
+        if guided:
+            astray, hit = follow(scores, gold)
+            loss, peaks = loss + a.guide * astray, peaks + hit
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         opt.step()
@@ -188,17 +225,18 @@ def main():
         with torch.no_grad():
             hits += int((logits.argmax(-1) == label).sum())
             toks += int((label >= 0).sum())
-        mean += loss.item()
         step += 1
         dt = time.time() - t0
         spent += dt
         if step % 20 == 0:
             line = {"step": step, "min": round(spent / 60, 2), "loss": round(mean / 20, 4), "acc": round(hits / toks, 4), "lr": round(lr, 6),
                     "norm": round(float(norm), 2), "s": round((time.time() - t_log) / 20, 3), "data": round(t1 - t0, 3)}
+            if guided:
+                line["follow"] = [round(x, 3) for x in (peaks / 20).tolist()]
             print(json.dumps(line), flush=True)
             log.write(json.dumps(line) + "\n")
             log.flush()
-            mean, hits, toks, t_log = 0.0, 0, 0, time.time()
+            mean, hits, toks, peaks, t_log = 0.0, 0, 0, 0, time.time()
         if time.time() - last_save > 240:
             save()
             last_save = time.time()

