@@ -13,14 +13,20 @@
 //! | `repetition` | the guard against a looping draft |
 //! | `budget` | how many tokens a draft may have |
 //! | `emission` | text that only grows |
-//! | `policy` | the interface every target policy stands behind, and its two baselines |
+//! | `latency` | when each unit was shown, in sound and on the wall |
+//! | `resegment` | a long translation parted at the segments of its reference |
+//! | `lag` | LongYAAL and LAAL |
+//! | `policy` | the interface every target policy stands behind, and its baselines |
 
 pub mod agreement;
 pub mod budget;
 pub mod emission;
+pub mod lag;
 pub mod language;
+pub mod latency;
 pub mod policy;
 pub mod repetition;
+pub mod resegment;
 pub mod seams;
 pub mod sentence;
 pub mod time;

@@ -7,6 +7,8 @@
 //! * `local-agreement`: what two drafts in a row begin with alike, in whole units (Liu et al. 2020);
 //! * `hold-n`: the draft without its last n units (Ma et al. 2019's wait-k seen from the target).
 //!
+//! and the one that waits for everything, to measure the others by: `offline` shows nothing of an open segment.
+//!
 //! A policy that looks at attention reads [`Piece::evidence`] and the times of the source words.
 
 use std::fmt;
@@ -91,6 +93,8 @@ pub enum PolicyKind {
     LocalAgreement,
     /// The number of units that are held.
     HoldN(usize),
+    /// Nothing is shown before its segment is closed.
+    Offline,
 }
 
 impl PolicyKind {
@@ -101,13 +105,14 @@ impl PolicyKind {
         match self {
             PolicyKind::LocalAgreement => Box::new(LocalAgreement::default()),
             PolicyKind::HoldN(units) => Box::new(HoldN { units }),
+            PolicyKind::Offline => Box::new(Offline),
         }
     }
 }
 
 /// A policy name that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown policy `{name}`: use local-agreement, hold-n or hold-n:N (N from 0 to 99)")]
+#[error("unknown policy `{name}`: use local-agreement, hold-n, hold-n:N (N from 0 to 99) or offline")]
 pub struct UnknownPolicy {
     pub name: String,
 }
@@ -118,6 +123,7 @@ impl FromStr for PolicyKind {
         let unknown = || UnknownPolicy { name: name.to_owned() };
         match name {
             "local-agreement" => Ok(PolicyKind::LocalAgreement),
+            "offline" => Ok(PolicyKind::Offline),
             "hold-n" => Ok(PolicyKind::HoldN(Self::HOLD)),
             _ => match name.strip_prefix("hold-n:").map(str::parse::<usize>) {
                 Some(Ok(units)) if units < 100 => Ok(PolicyKind::HoldN(units)),
@@ -132,6 +138,7 @@ impl fmt::Display for PolicyKind {
         match self {
             PolicyKind::LocalAgreement => f.write_str("local-agreement"),
             PolicyKind::HoldN(units) => write!(f, "hold-n:{units}"),
+            PolicyKind::Offline => f.write_str("offline"),
         }
     }
 }
@@ -202,6 +209,18 @@ impl TargetPolicy for HoldN {
             show_len: shown_len(proposal, shown),
             rests_on: proposal.source.len().saturating_sub(held_words(held, proposal.target)),
         }
+    }
+
+    fn segment_closed(&mut self) {}
+}
+
+/// Shows nothing.
+#[derive(Debug)]
+pub struct Offline;
+
+impl TargetPolicy for Offline {
+    fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict {
+        Verdict { show_len: proposal.accepted.len(), rests_on: 0 }
     }
 
     fn segment_closed(&mut self) {}
@@ -278,13 +297,14 @@ mod tests {
         assert_eq!(judge(&mut policy, "", "我们在学", true, Language::CHINESE), "我们");
         assert_eq!(judge(&mut HoldN { units: 0 }, "", "Das ist Ent", false, Language::GERMAN), "Das ist");
         assert_eq!(judge(&mut policy, "", "", true, Language::GERMAN), "");
+        assert_eq!(judge(&mut Offline, "", "Das ist gut.", true, Language::GERMAN), "");
     }
 
     #[test]
     fn names() {
         assert_eq!("hold-n:5".parse(), Ok(PolicyKind::HoldN(5)));
         assert_eq!("hold-n".parse(), Ok(PolicyKind::HoldN(3)));
-        for name in ["local-agreement", "hold-n:7"] {
+        for name in ["local-agreement", "hold-n:7", "offline"] {
             assert_eq!(name.parse::<PolicyKind>().map(|p| p.to_string()), Ok(name.to_owned()));
         }
         assert!("hold-n:x".parse::<PolicyKind>().is_err());

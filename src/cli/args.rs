@@ -23,6 +23,8 @@ pub enum Command {
     Transcribe(TranscribeArgs),
     /// Find the time of every word of a known text
     Align(AlignArgs),
+    /// Measure lag and quality of policies over talks with references
+    Eval(EvalArgs),
     /// List the devices that models can run on
     Devices,
     /// List, fetch, remove and find models
@@ -34,7 +36,7 @@ pub struct TranslateArgs {
     /// The language to translate to
     #[arg(long, value_name = "LANGUAGE", value_parser = target_language)]
     pub to: Language,
-    /// How much of a draft is shown: local-agreement, hold-n or hold-n:N
+    /// How much of a draft is shown: local-agreement, hold-n, hold-n:N or offline
     #[arg(long, default_value = "local-agreement", value_name = "POLICY")]
     pub policy: PolicyKind,
     /// The translation model: a folder or a Hub id such as google/gemma-4-E4B-it [default: the demo pack]
@@ -97,6 +99,36 @@ pub struct AlignArgs {
     pub aligner: Option<String>,
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// One talk a line: {"sound": "talk.wav", "sentences": [{"start_ms": 0, "end_ms": 2100, "de": "…"}, …]}
+    #[arg(value_name = "MANIFEST")]
+    pub manifest: PathBuf,
+    /// The language to translate to
+    #[arg(long, value_name = "LANGUAGE", value_parser = target_language)]
+    pub to: Language,
+    /// The language that is spoken
+    #[arg(long, default_value = "en", value_name = "LANGUAGE")]
+    pub from: Language,
+    /// A policy, as `translate` takes it; give it again for more
+    #[arg(long = "policy", value_name = "POLICY", default_values = ["local-agreement", "hold-n", "offline"])]
+    pub policies: Vec<PolicyKind>,
+    /// Sound of one step, in milliseconds; give it again for more
+    #[arg(long, default_values_t = [850], value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=10_000))]
+    pub chunk_ms: Vec<u64>,
+    /// Where events and reports go; talks whose events are there are not played again
+    #[arg(long, default_value = "eval", value_name = "DIR")]
+    pub out: PathBuf,
+    /// The first N talks only
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// The translation model: a folder or a Hub id such as google/gemma-4-E4B-it [default: the demo pack]
+    #[arg(long, value_name = "MODEL")]
+    pub mt: Option<String>,
+    #[command(flatten)]
+    pub speech: SpeechArgs,
 }
 
 /// The models that hear.

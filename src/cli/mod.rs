@@ -5,6 +5,7 @@
 //! | `args` | every flag |
 //! | `engines` | how models and devices are had: the one file that knows them |
 //! | `translate` | `translate` and `transcribe` |
+//! | `eval` | policies at several chunks over a manifest: lag, quality, the files of OmniSTEval |
 //! | `align`, `devices`, `models` | the other subcommands |
 //! | `sound` | a file or standard input, read on a thread of its own, in pace if asked |
 //! | `session` | sound into the cascade, events into the faces |
@@ -21,6 +22,7 @@ mod demo;
 mod devices;
 mod engines;
 mod error;
+mod eval;
 mod faces;
 mod interrupt;
 mod live;
@@ -68,6 +70,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Translate(args) => translate::translate(args).await,
         Command::Transcribe(args) => translate::transcribe(args).await,
         Command::Align(args) => align::align(args).await,
+        Command::Eval(args) => eval::eval(args).await,
         Command::Devices => devices::devices().await,
         Command::Models(args) => models::models(args).await,
     }

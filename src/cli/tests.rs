@@ -58,7 +58,7 @@ fn play(format: Format, pieces: Vec<Heard>, log: &SharedLog, most: Option<usize>
         translator: Some(WordTranslator(Language::GERMAN, log.clone())),
     };
     let file = Shared(Rc::default(), most);
-    let mut faces = Faces::to(Box::new(file.clone()), format, Side::Target);
+    let mut faces = Faces::quiet(Box::new(file.clone()), "a test".to_owned(), format, Side::Target);
     let outcome = pollster::block_on(session::play(
         engines.lent(),
         settings,

@@ -49,7 +49,7 @@ async fn run(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind
     interrupt::streaming(true);
     let mut outcome = Ok(());
     for sound in sounds {
-        let opening = Opening { start: start(args, &settings, &names), note: names.demo.then_some(DEMO) };
+        let opening = Opening { start: start(&settings, &names), note: names.demo.then_some(DEMO) };
         outcome = session::play(engines.lent(), settings, opening, sound, &mut faces).await;
         if outcome.is_err() {
             break;
@@ -77,18 +77,15 @@ fn check(args: &StreamArgs) -> Result<(), CliError> {
 fn settings(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind)>) -> Settings {
     let target: Option<Language> = translation.map(|(translation, _)| translation.to);
     let plain = Settings::new(args.from, target);
-    Settings {
-        chunk: Millis(args.chunk_ms),
-        longest_segment: plain.longest_segment.max(Millis(4 * args.chunk_ms)),
-        policy: translation.map_or(plain.policy, |(_, policy)| policy),
-        ..plain
-    }
+    let policy = translation.map_or(plain.policy, |(_, policy)| policy);
+    Settings { policy, ..plain.chunked(Millis(args.chunk_ms)) }
 }
 
-fn start(args: &StreamArgs, settings: &Settings, names: &Names) -> Start {
+/// The first event of a run.
+pub fn start(settings: &Settings, names: &Names) -> Start {
     Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        source_language: args.from,
+        source_language: settings.source,
         target_language: settings.target,
         asr: names.asr.clone(),
         aligner: names.aligner.clone(),
