@@ -185,13 +185,19 @@ mod tests {
         resegment(&units, &references, language).into_iter().map(|range| units[range].join(between)).collect()
     }
 
+    /// The parts in these two tests are OmniSTEval's (0.1.10) for the same texts.
     #[test]
     fn sentences_find_their_own() {
         let references = ["Das ist ein Haus.", "Wir sehen es heute.", "Ja!"];
         let exact = parted("Das ist ein Haus. Wir sehen es heute. Ja!", &references, Language::GERMAN);
         assert_eq!(exact, references);
-        let loose = parted("Dies ist das Haus Heute sehen wir es. Ja!", &references, Language::GERMAN);
-        assert_eq!(loose, ["Dies ist das Haus", "Heute sehen wir es.", "Ja!"]);
+        let refined = ["Das ist ein altes Haus.", "Morgen sehen wir es.", "Ja!"];
+        let loose = "Dies ist das alte Haus, (ein großes) Haus. Wir sehen es morgen früh an. Und „ja“!";
+        let parts = ["Dies ist das alte Haus, (ein großes) Haus.", "Wir sehen es morgen früh an.", "Und „ja“!"];
+        assert_eq!(parted(loose, &refined, Language::GERMAN), parts);
+        // Its own choice, where a word might fall to either side.
+        let unmarked = parted("Dies ist das Haus Heute sehen wir es. Ja!", &references, Language::GERMAN);
+        assert_eq!(unmarked, ["Dies ist das Haus Heute sehen", "wir es.", "Ja!"]);
         let missing = parted("Das ist ein Haus. Ja!", &references, Language::GERMAN);
         assert_eq!(missing, ["Das ist ein Haus.", "", "Ja!"]);
     }
@@ -200,6 +206,8 @@ mod tests {
     fn characters() {
         let parts = parted("你好。我们看房子", &["你好。", "我们看到房子。"], Language::CHINESE);
         assert_eq!(parts, ["你好。", "我们看房子"]);
+        let parts = parted("嗯你好呀好。我嗯们看房子吧", &["你好。", "我们看到房子。"], Language::CHINESE);
+        assert_eq!(parts, ["嗯你好呀好。", "我嗯们看房子吧"]);
     }
 
     #[test]
