@@ -25,9 +25,10 @@
 //! | `word_aligner` | which word translates which, where nobody says |
 //! | `heat_map` | the scores of all heads as a picture |
 //! | `latency` | when each unit was shown, in sound and on the wall |
-//! | `align_att` | the `alignatt` policy: these parts together |
 //! | `policy` | the interface every target policy stands behind, and the baselines |
 //! | `align_att` | the policy that ties tracker, frontier, gate and stall together |
+//! | `resegment` | a long translation parted at the segments of its reference |
+//! | `lag` | LongYAAL and LAAL |
 
 pub mod agreement;
 pub mod align_att;
@@ -38,12 +39,14 @@ pub mod frontier;
 pub mod gate;
 pub mod heads;
 pub mod heat_map;
+pub mod lag;
 pub mod language;
 pub mod latency;
 pub mod listening;
 pub mod policy;
 pub mod preset;
 pub mod repetition;
+pub mod resegment;
 pub mod schedule;
 pub mod seams;
 pub mod sentence;

@@ -172,6 +172,28 @@ pub fn latency_units(text: &str, language: Language) -> Vec<String> {
         .collect()
 }
 
+/// The same units as they are written, with their punctuation; joined by [`unit_seam`] they are the text.
+pub fn written_units(text: &str, language: Language) -> Vec<String> {
+    if language.counts_characters() {
+        return latency_units(text, language);
+    }
+    let mut units: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        // A bare mark is no unit: it belongs to the word before it.
+        match (latency_units(word, language).is_empty(), units.last_mut()) {
+            (true, Some(last)) => last.push_str(word),
+            (true, None) => {}
+            (false, _) => units.push(word.to_owned()),
+        }
+    }
+    units
+}
+
+/// What stands between two written units.
+pub fn unit_seam(language: Language) -> &'static str {
+    if language.counts_characters() { "" } else { " " }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -204,5 +226,17 @@ mod tests {
         assert!(!is_closed("ja ", Language::GERMAN));
         assert_eq!(core("(hello,)"), "hello");
         assert_eq!(folded("Don't!"), "dont");
+    }
+
+    #[test]
+    fn units_are_counted_as_they_are_written() {
+        assert_eq!(written_units("Ja , gut. — So", Language::GERMAN), ["Ja,", "gut.", "—", "So"]);
+        assert_eq!(written_units("... na", Language::GERMAN), ["na"]);
+        assert_eq!(written_units("好， 我", Language::CHINESE), ["好", ",", "我"]);
+        for text in ["Ja , gut. — So!", ". . a b.", "", "好， 我 GPT"] {
+            for language in [Language::GERMAN, Language::CHINESE] {
+                assert_eq!(written_units(text, language).len(), latency_units(text, language).len(), "{text}");
+            }
+        }
     }
 }

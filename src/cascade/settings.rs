@@ -47,6 +47,11 @@ impl Settings {
         }
     }
 
+    /// The same with another chunk, and with a longest segment that has room for it.
+    pub fn chunked(self, chunk: Millis) -> Settings {
+        Settings { chunk, longest_segment: self.longest_segment.max(Millis(chunk.0.saturating_mul(4))), ..self }
+    }
+
     /// Checks the ranges.
     pub fn check(&self) -> Result<(), SettingsError> {
         if !(100..=10_000).contains(&self.chunk.0) {

@@ -25,6 +25,8 @@ pub enum Command {
     Align(AlignArgs),
     /// Find the attention heads of a translation model that follow the source
     Calibrate(CalibrateArgs),
+    /// Measure lag and quality of policies over talks with references
+    Eval(EvalArgs),
     /// List the devices that models can run on
     Devices,
     /// List, fetch, remove and find models
@@ -144,6 +146,35 @@ pub struct CalibrateArgs {
     pub output: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// One talk a line: {"sound": "talk.wav", "sentences": [{"start_ms": 0, "end_ms": 2100, "de": "…"}, …]}
+    #[arg(value_name = "MANIFEST")]
+    pub manifest: PathBuf,
+    /// The language to translate to
+    #[arg(long, value_name = "LANGUAGE", value_parser = target_language)]
+    pub to: Language,
+    /// The language that is spoken
+    #[arg(long, default_value = "en", value_name = "LANGUAGE")]
+    pub from: Language,
+    /// A policy, as `translate` takes it; give it again for more
+    #[arg(long = "policy", value_name = "POLICY", default_values = ["alignatt", "alignatt:high", "local-agreement", "hold-n", "offline"])]
+    pub policies: Vec<PolicyKind>,
+    /// Sound of one step, in milliseconds; give it again for more [default: the policy's own]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=10_000))]
+    pub chunk_ms: Vec<u64>,
+    /// Where events and reports go; talks whose events are there are not played again
+    #[arg(long, default_value = "eval", value_name = "DIR")]
+    pub out: PathBuf,
+    /// The first N talks only
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    #[command(flatten)]
+    pub text: TextArgs,
+    #[command(flatten)]
+    pub speech: SpeechArgs,
 }
 
 /// The models that hear.

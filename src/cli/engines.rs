@@ -80,13 +80,7 @@ pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, Box
             "the demo pack's models know some hundred words only: name real ones with --aligner and --mt too"
         );
     }
-    let names = Names {
-        asr: asr.name.clone(),
-        aligner: aligner.name.clone(),
-        mt: mt.as_ref().map(|(mt, _)| mt.name.clone()),
-        device: compute.name.clone(),
-        demo: asr.demo || aligner.demo || mt.as_ref().is_some_and(|(mt, _)| mt.demo),
-    };
+    let names = Names { device: compute.name.clone(), ..names(wanted) };
     let recognizer = Recognition::new(Arc::new(load_asr(&asr, &compute, report).await?));
     settle(&compute).await?;
     let aligner = Alignment(Arc::new(load_forced_aligner(&aligner, &compute, report).await?));
@@ -96,6 +90,21 @@ pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, Box
     };
     settle(&compute).await?;
     Ok(Loaded { engines: Engines { recognizer, aligner, translator }, names })
+}
+
+/// What the models of `wanted` are called, before any is loaded; the device has no name yet.
+pub fn names(wanted: &Wanted<'_>) -> Names {
+    let name = |model: Option<&str>, demo: fn() -> Files| match model {
+        Some(model) => model.to_owned(),
+        None => demo().label().to_owned(),
+    };
+    Names {
+        asr: name(wanted.asr, demo::asr),
+        aligner: name(wanted.aligner, demo::aligner),
+        mt: wanted.mt.map(|mt| name(mt.text.mt.as_deref(), demo::mt)),
+        device: String::new(),
+        demo: wanted.asr.is_none() || wanted.aligner.is_none() || wanted.mt.is_some_and(|mt| mt.text.mt.is_none()),
+    }
 }
 
 /// Loads the aligner alone, with the device's name.

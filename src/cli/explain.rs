@@ -326,6 +326,13 @@ mod tests {
     }
 
     #[test]
+    fn times_without_bounds_do_no_harm() {
+        let late = a_run().replace("\"audio_ms\":1700", "\"audio_ms\":18446744073709551000");
+        let late = late.replace("\"audio_ms\":2000", "\"audio_ms\":18446744073709551615");
+        assert!(page(&late).len() < 100_000);
+    }
+
+    #[test]
     fn several_runs_follow_each_other() {
         let page = page(&[a_run(), "\n".to_owned(), a_run()].concat());
         assert!(page.contains("run 1 of 2") && page.contains("id=\"s1-0\""));

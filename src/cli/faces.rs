@@ -97,11 +97,10 @@ impl Faces {
         Ok(Faces { out, place, face, live, hearing, failed: None })
     }
 
-    /// Faces that write to `out`, for tests.
-    #[cfg(test)]
-    pub fn to(out: Box<dyn Write>, format: Format, side: Side) -> Faces {
+    /// Faces that write to `out` and nothing to the terminal.
+    pub fn quiet(out: Box<dyn Write>, place: String, format: Format, side: Side) -> Faces {
         let hearing = Hearing::new(None, false);
-        Faces { out, place: "a test".to_owned(), face: Some(face_for(format, side)), live: None, hearing, failed: None }
+        Faces { out, place, face: Some(face_for(format, side)), live: None, hearing, failed: None }
     }
 
     pub fn show(&mut self, event: &Event) {

@@ -5,6 +5,7 @@
 //! | `args` | every flag |
 //! | `engines` | how models and devices are had: the one file that knows them |
 //! | `translate` | `translate` and `transcribe` |
+//! | `eval` | policies at several chunks over a manifest: lag, quality, the files of OmniSTEval |
 //! | `align`, `calibrate`, `devices`, `models` | the other subcommands |
 //! | `sound` | a file or standard input, read on a thread of its own, in pace if asked |
 //! | `session` | sound into the cascade, events into the faces |
@@ -22,6 +23,7 @@ mod demo;
 mod devices;
 mod engines;
 mod error;
+mod eval;
 mod faces;
 mod interrupt;
 mod live;
@@ -70,6 +72,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Transcribe(args) => translate::transcribe(args).await,
         Command::Align(args) => align::align(args).await,
         Command::Calibrate(args) => calibrate::calibrate(args).await,
+        Command::Eval(args) => eval::eval(args).await,
         Command::Devices => devices::devices().await,
         Command::Models(args) => models::models(args).await,
     }

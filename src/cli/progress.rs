@@ -143,6 +143,35 @@ impl Drop for Hearing {
     }
 }
 
+/// A bar for things done one after another.
+pub struct Counting {
+    bar: ProgressBar,
+}
+
+impl Counting {
+    pub fn new(total: u64) -> Counting {
+        let bar = styled("{msg} {wide_bar} {pos}/{len} {eta}");
+        bar.set_length(total);
+        Counting { bar }
+    }
+
+    /// What is under way.
+    pub fn report(&mut self, what: &str) {
+        self.bar.set_message(what.to_owned());
+    }
+
+    /// It is done.
+    pub fn done(&mut self) {
+        self.bar.inc(1);
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
 fn styled(template: &str) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     match ProgressStyle::with_template(template) {

@@ -15,10 +15,10 @@ use crate::audio::pcm_stream::{PcmReader, PcmSpec};
 use crate::audio::vad::Vad;
 use crate::cascade::{Activity, BoxError, SAMPLE_RATE};
 
-/// Samples of a piece: 100 ms.
-const PIECE: usize = SAMPLE_RATE as usize / 10;
+/// Samples of a piece: 10 ms, so that a chunk is as long as it was asked for.
+const PIECE: usize = SAMPLE_RATE as usize / 100;
 /// Pieces that may wait: a minute of sound, so that a live source is not held up by a slow step.
-const WAITING: usize = 600;
+const WAITING: usize = 6_000;
 
 /// How errors call standard input.
 const STDIN: &str = "standard input";

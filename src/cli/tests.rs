@@ -58,7 +58,7 @@ fn play(format: Format, pieces: Vec<Heard>, log: &SharedLog, most: Option<usize>
         translator: Some(WordTranslator(Language::GERMAN, log.clone())),
     };
     let file = Shared(Rc::default(), most);
-    let mut faces = Faces::to(Box::new(file.clone()), format, Side::Target);
+    let mut faces = Faces::quiet(Box::new(file.clone()), "a test".to_owned(), format, Side::Target);
     let outcome = pollster::block_on(session::play(
         engines.lent(),
         settings,
@@ -170,6 +170,7 @@ fn arguments() {
     assert!(parse("alignatt translate a.wav b.wav --to de --format srt -o x.srt --realtime --chunk-ms 500").is_ok());
     assert!(parse("alignatt translate - --raw --to zh --policy hold-n:2 --mt google/gemma-4-E2B-it").is_ok());
     assert!(matches!(parse("alignatt transcribe a.wav --from it").map(|c| c.command), Ok(Command::Transcribe(_))));
+    assert!(parse("alignatt eval m.jsonl --to de --policy hold-n:1 --policy offline --chunk-ms 500 --limit 2").is_ok());
     assert!(parse("alignatt models fetch Qwen/Qwen3-ASR-0.6B").is_ok());
     for wrong in [
         "alignatt",
@@ -179,6 +180,8 @@ fn arguments() {
         "alignatt translate a.wav --to de --policy greedy",
         "alignatt translate a.wav --to de --chunk-ms 5",
         "alignatt align a.wav",
+        "alignatt eval --to de",
+        "alignatt eval m.jsonl --to de --policy greedy",
     ] {
         let code = parse(wrong).err().map(|e| e.exit_code());
         assert_eq!(code, Some(2), "{wrong}");

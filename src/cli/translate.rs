@@ -49,7 +49,7 @@ async fn run(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind
     interrupt::streaming(true);
     let mut outcome = Ok(());
     for sound in sounds {
-        let opening = Opening { start: start(args, &settings, &names), note: names.demo.then_some(DEMO) };
+        let opening = Opening { start: start(&settings, &names), note: names.demo.then_some(DEMO) };
         outcome = session::play(engines.lent(), settings, opening, sound, &mut faces).await;
         if outcome.is_err() {
             break;
@@ -80,18 +80,17 @@ fn settings(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind)
     let policy = translation.map_or(plain.policy, |(_, policy)| policy);
     let chunk = args.chunk_ms.map_or(policy.chunk(), Millis);
     Settings {
-        chunk,
-        longest_segment: plain.longest_segment.max(Millis(4 * chunk.0)),
         policy,
         history: translation.map_or(0, |(translation, _)| usize::from(translation.text.history)),
-        ..plain
+        ..plain.chunked(chunk)
     }
 }
 
-fn start(args: &StreamArgs, settings: &Settings, names: &Names) -> Start {
+/// The first event of a run.
+pub fn start(settings: &Settings, names: &Names) -> Start {
     Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        source_language: args.from,
+        source_language: settings.source,
         target_language: settings.target,
         asr: names.asr.clone(),
         aligner: names.aligner.clone(),

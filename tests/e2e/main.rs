@@ -230,6 +230,65 @@ fn wav(samples: &[f32]) -> Vec<u8> {
     file
 }
 
+/// A manifest of the samples, and where its results go.
+fn manifest(folder: &Path) -> (String, String) {
+    let lines = ["talk-a", "talk-b", "talk-c"].map(|name| {
+        let sound = sample(&format!("{name}.flac"));
+        serde_json::json!({ "sound": sound, "sentences": talk(name)["sentences"] }).to_string()
+    });
+    let path = folder.join("manifest.jsonl");
+    std::fs::write(&path, lines.join("\n")).unwrap();
+    (path.to_str().unwrap().to_owned(), folder.join("out").to_str().unwrap().to_owned())
+}
+
+#[test]
+fn an_evaluation_fits_together_and_is_not_run_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let (manifest, out) = manifest(folder.path());
+    let evaluate = |language: &str, device: &str| {
+        let point = ["--to", language, "--policy", "hold-n:2", "--chunk-ms", "1000", "--limit", "1"];
+        run(&[&["eval", &manifest, "--out", &out, "--device", device], &point[..]].concat())
+    };
+    for language in ["de", "zh"] {
+        let made = evaluate(language, "cpu");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let read = |name: &str| {
+            std::fs::read_to_string(Path::new(&out).join(language).join("hold-n-2-1000").join(name)).unwrap()
+        };
+        let hypothesis: serde_json::Value = serde_json::from_str(&read("hypothesis.jsonl")).unwrap();
+        let prediction = hypothesis["prediction"].as_str().unwrap();
+        let units = match language {
+            "zh" => prediction.chars().filter(|c| !c.is_whitespace()).count(),
+            _ => prediction.split_whitespace().count(),
+        };
+        assert!(units > 50, "{prediction}");
+        assert_eq!(hypothesis["source"], serde_json::json!(["talk-a.flac"]));
+        let length = hypothesis["source_length"].as_u64().unwrap();
+        assert!(length.abs_diff(talk("talk-a")["duration_ms"].as_u64().unwrap()) <= 1);
+        for times in ["delays", "elapsed", "elapsed_wallclock_ms"] {
+            let times: Vec<u64> = serde_json::from_value(hypothesis[times].clone()).unwrap();
+            assert_eq!(times.len(), units);
+            assert!(times.is_sorted(), "{times:?}");
+        }
+        let delays: Vec<u64> = serde_json::from_value(hypothesis["delays"].clone()).unwrap();
+        assert!(delays.iter().all(|&at| at % 1000 == 0 || at == length), "a step is a chunk: {delays:?}");
+        let sentences = talk("talk-a")["sentences"].as_array().unwrap().len();
+        assert_eq!(read("references.txt").lines().count(), sentences);
+        assert_eq!(read("segments.yaml").lines().count(), sentences);
+        assert!(read("segments.yaml").starts_with("- {wav: \"talk-a.flac\", offset: 0.834, duration: "));
+        Rules::check(&parse(read("events/talk-a.jsonl").as_bytes())).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
+        assert_eq!(report["segments"], sentences);
+        assert!(report["long_yaal_ms"].as_f64().unwrap() < report["long_yaal_ca_ms"].as_f64().unwrap(), "{report}");
+        // No device is asked for: the table comes from the events.
+        let again = evaluate(language, "vulkan:99");
+        assert_eq!(made.stdout, again.stdout, "{}", String::from_utf8_lossy(&again.stderr));
+    }
+    std::fs::write(&manifest, "{\"sound\": \"gone.wav\", \"de\": \"Ja.\"}").unwrap();
+    refused(&evaluate("de", "cpu"), 1, &["manifest.jsonl:1: ", "gone.wav"]);
+    refused(&evaluate("it", "cpu"), 1, &["manifest.jsonl:1: ", "`it`"]);
+}
+
 #[test]
 fn wrong_input_is_named_in_one_line() {
     let folder = tempfile::tempdir().unwrap();

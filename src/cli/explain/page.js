@@ -66,7 +66,7 @@
     const x = number(a, "x") + number(a, "width") / 2, y = number(a, "y") + number(a, "height");
     const left = number(b, "x"), top = number(b, "y"), bend = y + (top - y) * 0.6;
     const u = left + number(b, "width") / 2, v = top + number(b, "height") / 2;
-    const d = box.matches(".first")
+    const d = box.matches(".below")
       ? `M${x} ${y}C${x} ${bend} ${left - Math.min(60, Math.max(0, left - x)) / 2} ${v} ${left} ${v}`
       : `M${x} ${y}C${x} ${bend} ${u} ${bend} ${u} ${top}`;
     return draw("path", { d, "stroke-width": (1 + mille / 110).toFixed(1),

@@ -42,8 +42,8 @@ struct Placed {
     y: f64,
     width: f64,
     text: String,
-    /// It opens its line.
-    first: bool,
+    /// It opens a line below another.
+    below: bool,
 }
 
 /// The segment's picture; empty where nothing was heard or shown.
@@ -91,9 +91,10 @@ pub fn svg(segment: &Segment, units: &[Unit], stops: &[Stop], name: &str) -> Str
         ));
     }
     for (key, place) in &placed {
-        let class = match (key.stop, place.first) {
-            (true, _) => "h first",
-            (false, true) => "t first",
+        let class = match (key.stop, place.below) {
+            (true, true) => "h below",
+            (true, false) => "h",
+            (false, true) => "t below",
             (false, false) => "t",
         };
         out.push_str(&format!(
@@ -210,7 +211,10 @@ impl Flow {
         if self.x > 0.0 && self.x + width > self.room {
             self.new_line();
         }
-        self.boxes.push((key, Placed { x: self.left + self.x, y: self.y, width, text, first: self.x == 0.0 }));
+        self.boxes.push((
+            key,
+            Placed { x: self.left + self.x, y: self.y, width, text, below: self.x == 0.0 && self.y > 0.0 },
+        ));
         self.widest = self.widest.max(self.x + width.max(at_least));
         self.x += width + 3.0;
     }
@@ -225,21 +229,17 @@ impl Flow {
 fn axis(origin: Millis, width: f64) -> String {
     let mut ticks = String::new();
     let mut text = String::new();
-    let mut at = origin.0;
-    loop {
-        let x = MARGIN + Millis(at - origin.0).seconds() * SCALE;
-        if x > width - MARGIN {
-            break;
+    let seconds = (width - 2.0 * MARGIN) / SCALE;
+    // A tick each half second, fewer where a damaged file would have millions.
+    let step = 500 * (seconds / 120.0).ceil().max(1.0) as u64;
+    for time in (0..1000).map(|tick| step.saturating_mul(tick)).take_while(|&time| time as f64 <= seconds * 1000.0) {
+        let x = MARGIN + Millis(time).seconds() * SCALE;
+        let at = origin + Millis(time);
+        let whole = at.0.is_multiple_of(1000);
+        ticks.push_str(&format!("M{x:.0} 0v{}", if whole { 6 } else { 3 }));
+        if whole && x + 30.0 < width {
+            text.push_str(&format!("<text class=\"tick\" x=\"{:.0}\" y=\"10\">{}</text>", x + 3.0, Seconds(at, 0)));
         }
-        ticks.push_str(&format!("M{x:.0} 0v{}", if at % 1000 == 0 { 6 } else { 3 }));
-        if at % 1000 == 0 && x + 30.0 < width {
-            text.push_str(&format!(
-                "<text class=\"tick\" x=\"{:.0}\" y=\"10\">{}</text>",
-                x + 3.0,
-                Seconds(Millis(at), 0)
-            ));
-        }
-        at += 500;
     }
     format!("<path class=\"axis\" d=\"{ticks}\"/>{text}\n")
 }
@@ -282,11 +282,11 @@ fn links(
     format!("<path class=\"link\" d=\"{shown}\"/><path class=\"link held\" d=\"{held}\"/>\n")
 }
 
-/// Into the left side of a box that opens its line, where it passes no other box; into the top of the others.
+/// Into the left side of a box with others above it, into the top of the rest.
 fn link(start: f64, from: f64, to: &Placed) -> String {
     let middle = to.y + BOX / 2.0;
     let bend = from + (to.y - from) * 0.6;
-    if to.first {
+    if to.below {
         let near = to.x - (to.x - start).clamp(0.0, 60.0) / 2.0;
         return format!("M{start:.0} {from:.0}C{start:.0} {bend:.0} {near:.0} {middle:.0} {:.0} {middle:.0}", to.x);
     }

@@ -1,0 +1,47 @@
+"""Makes talks to evaluate on: held-out sentences of the test split, each talk by the next of the voices that were trained on.
+
+  talk-000.flac, talk-000.json    as `samples/` has them (make_samples.py)
+  manifest.jsonl                  what `alignatt eval` reads: an object a line, {"sound", "source", "sentences": [{"start_ms", "end_ms", "en",
+                                  "de", "it", "zh"}]}; the sound's path is from the manifest's folder
+Run:  python make_talks.py --out build/talks --n 30
+"""
+import argparse
+import json
+import os
+import random
+
+import numpy as np
+
+import grammar
+import talks
+import voices
+
+SENTENCES = 16             # more than fit
+SHORTEST, LONGEST = 24, 34  # seconds after which no sentence is begun; the last one and the closing silence come on top
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--out", default="build/talks")
+    ap.add_argument("--n", type=int, default=30)
+    ap.add_argument("--seed", type=int, default=2026, help="make_samples.py has 11")
+    a = ap.parse_args()
+    os.makedirs(a.out, exist_ok=True)
+    lines, seconds = [], 0
+    for i in range(a.n):
+        name, voice = f"talk-{i:03d}", voices.TRAIN[i % len(voices.TRAIN)]
+        rng = random.Random(f"{a.seed}-{name}")
+        until = rng.uniform(SHORTEST, LONGEST)
+        parts, words, rows = talks.speak(rng, lambda: grammar.talk(rng, SENTENCES, "test"), voice, 0.95, lambda: rng.uniform(0.3, 0.7), until)
+        x = talks.room(np.concatenate(parts + [np.zeros(voices.RATE // 2, np.float32)]), i)
+        doc = talks.save(a.out, name, x, words, rows, voice=voice, engine=voices.ENGINE[voice], unseen_voice=False, noise_db=None, seed=a.seed)
+        seconds += doc["duration_ms"] / 1000
+        keys = ("start_ms", "end_ms", "en") + talks.LANGUAGES
+        lines.append({"sound": f"{name}.flac", "source": doc["transcript"], "sentences": [{k: r[k] for k in keys} for r in rows]})
+    with open(f"{a.out}/manifest.jsonl", "w") as f:
+        f.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    print(f"{a.n} talks, {seconds / 60:.1f} min")
+
+
+if __name__ == "__main__":
+    main()
