@@ -150,7 +150,7 @@ pub struct CalibrateArgs {
 
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// One talk a line: {"sound": "talk.wav", "sentences": [{"start_ms": 0, "end_ms": 2100, "de": "…"}, …]}
+    /// Talks and their references, a JSON object a line, as docs/evaluation.md has them
     #[arg(value_name = "MANIFEST")]
     pub manifest: PathBuf,
     /// The language to translate to
