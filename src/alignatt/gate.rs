@@ -86,6 +86,64 @@ impl Policy {
     }
 }
 
+impl Policy {
+    /// Its knobs by name, as a user sets and reads them.
+    fn knobs(&self) -> [(&'static str, String); 10] {
+        let on = |on: bool| if on { "on" } else { "off" }.to_owned();
+        [
+            ("heads", self.heads_len.to_string()),
+            ("margin", self.margin.to_string()),
+            ("soft-mass", self.soft_mass.to_string()),
+            ("holdback", self.holdback.0.to_string()),
+            ("agreed-only", on(self.agreed_only)),
+            ("filter", self.filter_width.to_string()),
+            ("hold-last", on(self.hold_last)),
+            ("stall", self.stall.map_or("off".to_owned(), |limit| limit.0.to_string())),
+            ("draft", self.draft_len.to_string()),
+            ("count-columns", on(self.count_columns)),
+        ]
+    }
+
+    /// The same with the knobs of `text`, such as `holdback=500,margin=0`, set. Err: what is wrong with it.
+    pub fn with(mut self, text: &str) -> Result<Policy, String> {
+        for knob in text.split(',').filter(|knob| !knob.is_empty()) {
+            let wrong = |what: &str| format!("`{knob}` {what}");
+            let (name, value) = knob.split_once('=').ok_or_else(|| wrong("is not of the form KNOB=VALUE"))?;
+            let switch = || match value {
+                "on" => Some(true),
+                "off" => Some(false),
+                _ => None,
+            };
+            let set = match name {
+                "heads" => value.parse().map(|n| self.heads_len = n).ok(),
+                "margin" => value.parse().map(|n| self.margin = n).ok(),
+                "soft-mass" => value.parse().map(|mass| self.soft_mass = mass).ok(),
+                "holdback" => value.parse().map(|ms| self.holdback = Millis(ms)).ok(),
+                "agreed-only" => switch().map(|on| self.agreed_only = on),
+                "filter" => value.parse().map(|n| self.filter_width = n).ok(),
+                "hold-last" => switch().map(|on| self.hold_last = on),
+                "stall" if value == "off" => Some(self.stall = None),
+                "stall" => value.parse().map(|ms| self.stall = Some(Millis(ms))).ok(),
+                "draft" => value.parse().map(|n| self.draft_len = n).ok(),
+                "count-columns" => switch().map(|on| self.count_columns = on),
+                _ => {
+                    let names = Policy::low().knobs().map(|(name, _)| name).join(", ");
+                    return Err(wrong(&format!("is no knob: there are {names}")));
+                }
+            };
+            set.ok_or_else(|| wrong("has a value that does not fit"))?;
+        }
+        self.check().map_err(|error| error.to_string())?;
+        Ok(self)
+    }
+
+    /// The knobs that `other` has otherwise, as [`Policy::with`] reads them.
+    pub fn differs_from(&self, other: &Policy) -> String {
+        let ours = self.knobs().into_iter().zip(other.knobs()).filter(|(ours, theirs)| ours != theirs);
+        ours.map(|((name, value), _)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+    }
+}
+
 /// A policy that cannot be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the policy's {field} is out of range: use {range}")]

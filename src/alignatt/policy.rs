@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 use super::align_att::AlignAtt;
 use super::budget::PARTIAL_MOST;
+use super::gate::Policy;
 use super::language::Language;
 use super::listening::Attention;
 use super::preset::Preset;
@@ -172,8 +173,8 @@ pub trait TargetPolicy {
 /// A policy by name, as a user gives it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PolicyKind {
-    /// `alignatt`, `alignatt:high`, and `ref`: the published decisions.
-    AlignAtt(Preset),
+    /// `alignatt`, `alignatt:high`, and `ref`: the published decisions; with knobs that are set otherwise.
+    AlignAtt(Preset, Policy),
     LocalAgreement,
     /// The number of units that are held.
     HoldN(usize),
@@ -187,7 +188,7 @@ impl PolicyKind {
 
     pub fn build(self) -> Box<dyn TargetPolicy> {
         match self {
-            PolicyKind::AlignAtt(preset) => Box::new(AlignAtt::new(preset.policy())),
+            PolicyKind::AlignAtt(_, policy) => Box::new(AlignAtt::new(policy)),
             PolicyKind::LocalAgreement => Box::new(LocalAgreement::default()),
             PolicyKind::HoldN(units) => Box::new(HoldN { units }),
             PolicyKind::Offline => Box::new(Offline),
@@ -197,7 +198,7 @@ impl PolicyKind {
     /// Sound of one step where no other is asked for.
     pub fn chunk(self) -> Millis {
         match self {
-            PolicyKind::AlignAtt(preset) => preset.chunk(),
+            PolicyKind::AlignAtt(preset, _) => preset.chunk(),
             PolicyKind::LocalAgreement | PolicyKind::HoldN(_) | PolicyKind::Offline => Preset::Low.chunk(),
         }
     }
@@ -205,7 +206,7 @@ impl PolicyKind {
     /// How many attention heads it asks; 0 where it needs none.
     pub fn heads_len(self) -> usize {
         match self {
-            PolicyKind::AlignAtt(preset) => preset.policy().heads_len,
+            PolicyKind::AlignAtt(_, policy) => policy.heads_len,
             PolicyKind::LocalAgreement | PolicyKind::HoldN(_) | PolicyKind::Offline => 0,
         }
     }
@@ -213,26 +214,38 @@ impl PolicyKind {
 
 /// A policy name that is none.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown policy `{name}`: use alignatt, alignatt:high, ref, local-agreement, hold-n, hold-n:N (N from 0 to 99) or offline")]
+#[error("unknown policy `{name}`: {why}")]
 pub struct UnknownPolicy {
     pub name: String,
+    pub why: String,
 }
+
+const NAMES: &str = "use alignatt, alignatt:high, ref, local-agreement, hold-n, hold-n:N (N from 0 to 99) or offline";
 
 impl FromStr for PolicyKind {
     type Err = UnknownPolicy;
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "alignatt" | "alignatt:low" => return Ok(PolicyKind::AlignAtt(Preset::Low)),
-            "alignatt:high" => return Ok(PolicyKind::AlignAtt(Preset::High)),
-            "ref" => return Ok(PolicyKind::AlignAtt(Preset::Published)),
-            "local-agreement" => return Ok(PolicyKind::LocalAgreement),
-            "hold-n" => return Ok(PolicyKind::HoldN(Self::HOLD)),
-            "offline" => return Ok(PolicyKind::Offline),
-            _ => {}
-        }
-        match name.strip_prefix("hold-n:").map(str::parse::<usize>) {
-            Some(Ok(units)) if units < 100 => Ok(PolicyKind::HoldN(units)),
-            _ => Err(UnknownPolicy { name: name.to_owned() }),
+        let unknown = |why: String| UnknownPolicy { name: name.to_owned(), why };
+        let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
+        match (kind, rest) {
+            ("alignatt", _) => {
+                let (preset, knobs) = match rest.split_once(',').unwrap_or((rest, "")) {
+                    ("" | "low", knobs) => (Preset::Low, knobs),
+                    ("high", knobs) => (Preset::High, knobs),
+                    _ => (Preset::Low, rest),
+                };
+                let policy = preset.policy().with(knobs).map_err(unknown)?;
+                Ok(PolicyKind::AlignAtt(preset, policy))
+            }
+            ("ref", "") => Ok(PolicyKind::AlignAtt(Preset::Published, Policy::published())),
+            ("local-agreement", "") => Ok(PolicyKind::LocalAgreement),
+            ("hold-n", "") => Ok(PolicyKind::HoldN(Self::HOLD)),
+            ("hold-n", count) => match count.parse() {
+                Ok(units) if units < 100 => Ok(PolicyKind::HoldN(units)),
+                _ => Err(unknown(NAMES.to_owned())),
+            },
+            ("offline", "") => Ok(PolicyKind::Offline),
+            _ => Err(unknown(NAMES.to_owned())),
         }
     }
 }
@@ -240,9 +253,16 @@ impl FromStr for PolicyKind {
 impl fmt::Display for PolicyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PolicyKind::AlignAtt(Preset::Low) => f.write_str("alignatt"),
-            PolicyKind::AlignAtt(Preset::High) => f.write_str("alignatt:high"),
-            PolicyKind::AlignAtt(Preset::Published) => f.write_str("ref"),
+            PolicyKind::AlignAtt(Preset::Published, _) => f.write_str("ref"),
+            PolicyKind::AlignAtt(preset, policy) => {
+                let knobs = policy.differs_from(&preset.policy());
+                match (preset, knobs.as_str()) {
+                    (Preset::Low, "") => f.write_str("alignatt"),
+                    (_, "") => write!(f, "alignatt:{preset}"),
+                    (Preset::Low, knobs) => write!(f, "alignatt:{knobs}"),
+                    (_, knobs) => write!(f, "alignatt:{preset},{knobs}"),
+                }
+            }
             PolicyKind::LocalAgreement => f.write_str("local-agreement"),
             PolicyKind::HoldN(units) => write!(f, "hold-n:{units}"),
             PolicyKind::Offline => f.write_str("offline"),
@@ -414,10 +434,21 @@ mod tests {
     fn names() {
         assert_eq!("hold-n:5".parse(), Ok(PolicyKind::HoldN(5)));
         assert_eq!("hold-n".parse(), Ok(PolicyKind::HoldN(3)));
-        for name in ["alignatt", "alignatt:high", "ref", "local-agreement", "hold-n:7", "offline"] {
+        for name in [
+            "alignatt",
+            "alignatt:high",
+            "alignatt:high,holdback=900,stall=off",
+            "alignatt:margin=0,soft-mass=0.1,hold-last=on",
+            "ref",
+            "local-agreement",
+            "hold-n:7",
+            "offline",
+        ] {
             assert_eq!(name.parse::<PolicyKind>().map(|p| p.to_string()), Ok(name.to_owned()));
         }
-        assert!("hold-n:x".parse::<PolicyKind>().is_err());
+        for name in ["hold-n:x", "ref:low", "offline:1", "alignatt:margin", "alignatt:margin=900", "alignatt:high,low"] {
+            assert!(name.parse::<PolicyKind>().is_err(), "{name}");
+        }
         assert!("alignatt2".parse::<PolicyKind>().is_err());
     }
 }

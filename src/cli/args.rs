@@ -27,6 +27,8 @@ pub enum Command {
     Calibrate(CalibrateArgs),
     /// Measure lag and quality of policies over talks with references
     Eval(EvalArgs),
+    /// Make a page of a run: what was heard, shown and held, and where the model listened
+    Explain(ExplainArgs),
     /// List the devices that models can run on
     Devices,
     /// List, fetch, remove and find models
@@ -146,6 +148,16 @@ pub struct CalibrateArgs {
     pub output: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The events of a run, as `translate --format jsonl` writes them; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub file: String,
+    /// The page to write; `-` is standard output [default: FILE with .html]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

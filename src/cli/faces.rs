@@ -10,6 +10,7 @@ use super::error::CliError;
 use super::live::LiveView;
 use super::progress::{Hearing, hold_log};
 use super::subtitles::{Kind, Subtitles};
+use super::trace;
 use crate::alignatt::Millis;
 use crate::alignatt::units::join_words;
 use crate::cascade::{Event, EventKind};
@@ -68,13 +69,21 @@ pub struct Faces {
     face: Option<Box<dyn Face>>,
     live: Option<LiveView>,
     hearing: Hearing,
+    trace: bool,
     failed: Option<CliError>,
 }
 
 impl Faces {
     /// Faces for a run that writes `format` to `output` or standard output. The live view takes the
     /// terminal where text would go to it, or where nothing else does.
-    pub fn open(format: Format, output: Option<Output>, side: Side, length: Option<Millis>) -> Result<Faces, CliError> {
+    /// `trace`: where the model listens goes to standard error, a line a token, and there is no live view.
+    pub fn open(
+        format: Format,
+        output: Option<Output>,
+        side: Side,
+        length: Option<Millis>,
+        trace: bool,
+    ) -> Result<Faces, CliError> {
         let terminal = io::stdout().is_terminal();
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let to_file = output.is_some();
@@ -82,7 +91,7 @@ impl Faces {
             Some(output) => (Box::new(BufWriter::new(output.emptied()?)), output.place),
             None => (Box::new(io::stdout()), "standard output".to_owned()),
         };
-        let watched = terminal && !dumb && (to_file || format == Format::Text);
+        let watched = terminal && !trace && !dumb && (to_file || format == Format::Text);
         let live = match watched {
             true => Some(LiveView::open(side).map_err(|e| CliError::write("the terminal", e))?),
             false => None,
@@ -94,13 +103,13 @@ impl Faces {
         let face = (!watched || to_file).then(|| face_for(format, side));
         // A bar would tear the lines that go to the same terminal.
         let hearing = Hearing::new(length, !terminal);
-        Ok(Faces { out, place, face, live, hearing, failed: None })
+        Ok(Faces { out, place, face, live, hearing, trace, failed: None })
     }
 
     /// Faces that write to `out` and nothing to the terminal.
     pub fn quiet(out: Box<dyn Write>, place: String, format: Format, side: Side) -> Faces {
         let hearing = Hearing::new(None, false);
-        Faces { out, place, face: Some(face_for(format, side)), live: None, hearing, failed: None }
+        Faces { out, place, face: Some(face_for(format, side)), live: None, hearing, trace: false, failed: None }
     }
 
     pub fn show(&mut self, event: &Event) {
@@ -118,6 +127,7 @@ impl Faces {
         match &event.kind {
             EventKind::Progress(progress) => self.hearing.report(event.audio_ms, progress.rtf),
             EventKind::Warning(warning) => tracing::warn!("{}", warning.message),
+            EventKind::Listen(listen) if self.trace => self.hearing.lines(&trace::lines(event.audio_ms, listen)),
             _ => {}
         }
     }

@@ -10,6 +10,7 @@
 //! | `sound` | a file or standard input, read on a thread of its own, in pace if asked |
 //! | `session` | sound into the cascade, events into the faces |
 //! | `faces`, `subtitles`, `live` | text and JSONL; SRT and WebVTT; the terminal's live view |
+//! | `trace`, `explain` | where the model listened: lines, and a page |
 //! | `interrupt` | Ctrl-C, once to finish cleanly, twice to leave at once |
 //! | `progress` | bars for what takes over a second |
 //! | `error` | one line and an exit code |
@@ -24,6 +25,7 @@ mod devices;
 mod engines;
 mod error;
 mod eval;
+mod explain;
 mod faces;
 mod interrupt;
 mod live;
@@ -32,6 +34,7 @@ mod progress;
 mod session;
 mod sound;
 mod subtitles;
+mod trace;
 mod translate;
 
 #[cfg(test)]
@@ -73,6 +76,11 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Align(args) => align::align(args).await,
         Command::Calibrate(args) => calibrate::calibrate(args).await,
         Command::Eval(args) => eval::eval(args).await,
+        Command::Explain(args) => {
+            let written = explain::explain(&args.file, args.output.as_deref())?;
+            written.iter().for_each(|path| eprintln!("{} is written", path.display()));
+            Ok(())
+        }
         Command::Devices => devices::devices().await,
         Command::Models(args) => models::models(args).await,
     }

@@ -135,6 +135,18 @@ impl Hearing {
     }
 }
 
+impl Hearing {
+    /// Prints lines on standard error, above the bar.
+    pub fn lines(&self, lines: &[String]) {
+        // Lines that can't be written are no reason to fail.
+        let print = || lines.iter().for_each(|line| drop(writeln!(io::stderr(), "{line}")));
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+}
+
 impl Drop for Hearing {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {

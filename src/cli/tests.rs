@@ -148,7 +148,7 @@ fn an_output_file_is_kept_until_there_is_something_to_write() {
     assert!(std::fs::write(&path, "former").is_ok());
     let output = Output::open(&path, &["other.wav".to_owned()]);
     assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some("former"));
-    let faces = output.and_then(|output| Faces::open(Format::Srt, Some(output), Side::Target, None));
+    let faces = output.and_then(|output| Faces::open(Format::Srt, Some(output), Side::Target, None, false));
     assert!(faces.and_then(Faces::finish).is_ok());
     assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some(""));
     let itself = Output::open(&path, &[path.display().to_string()]);

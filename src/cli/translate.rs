@@ -45,7 +45,7 @@ async fn run(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind
     let side = if translation.is_some() { Side::Target } else { Side::Source };
     let mut sounds = origins.into_iter().map(|origin| origin.start(args.realtime)).peekable();
     let length = sounds.peek().and_then(|sound| sound.length).filter(|_| args.files.len() == 1);
-    let mut faces = Faces::open(args.format, output, side, length)?;
+    let mut faces = Faces::open(args.format, output, side, length, trace)?;
     interrupt::streaming(true);
     let mut outcome = Ok(());
     for sound in sounds {
