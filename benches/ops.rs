@@ -9,7 +9,11 @@ use std::time::{Duration, Instant};
 use alignatt::gpu::{Compute, DeviceChoice, adapters, open};
 use alignatt::ops::{
     attend::{Attend, Base, attend},
+    gated::{Act, gated},
+    kv_store::kv_store,
     matvec::{matvec, matvec_half, pack_half},
+    qk_capture::{First, qk_capture},
+    qk_replay::{QkReplay, Span, qk_replay},
     rms_norm::rms_norm,
 };
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation};
@@ -30,6 +34,21 @@ fn finish<const D: usize>(tensor: Tensor<D>) {
 
 fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), device)
+}
+
+/// Launches of a kind between two readbacks.
+const QUEUED: usize = 32;
+/// Rows of a draft.
+const DRAFT: usize = 20;
+
+/// One layer's sizes.
+struct Shape {
+    h: usize,
+    ffn: usize,
+    heads: usize,
+    kv: usize,
+    d: usize,
+    window: Option<usize>,
 }
 
 fn main() {
@@ -84,6 +103,57 @@ fn main() {
         finish(probs.matmul(seen(&v).permute([1, 0, 2])));
     });
 
+    // Capture of one token and replay of a draft, beside a token through a layer; many to a readback.
+    let layers = [
+        ("demo pack", Shape { h: 160, ffn: 384, heads: 4, kv: 2, d: 32, window: Some(512) }),
+        ("E4B, sliding", Shape { h: 2560, ffn: 10240, heads: 8, kv: 2, d: 256, window: Some(512) }),
+        ("E4B, full", Shape { h: 2560, ffn: 10240, heads: 8, kv: 2, d: 512, window: None }),
+    ];
+    for (name, shape) in &layers {
+        let Shape { h, ffn, heads, kv, d, window } = *shape;
+        let base = Base { row: 700, on_device: Tensor::from_ints([700], device) };
+        let attention = Attend { scale: 1.0, window };
+        let weights = |n: usize, k: usize| random([n, k], device);
+        let (wq, wkv, wo) = (weights(heads * d, h), weights(kv * d, h), weights(h, heads * d));
+        let (up, down) = (weights(ffn, h), weights(h, ffn));
+        let (x, norm) = (random([1, h], device), random([h], device));
+        let (mut k, v) = (random([1024, kv, d], device), random([1024, kv, d], device));
+        case(&format!("{name}: a layer's ops, {QUEUED} times"), &mut || {
+            let mut x = x.clone();
+            for _ in 0..QUEUED {
+                let y = rms_norm(x, norm.clone(), 1e-6);
+                let q = matvec(y.clone(), wq.clone()).reshape([1, heads, d]);
+                let new = matvec(y, wkv.clone()).reshape([1, kv, d]);
+                k.inplace(|k| kv_store(k, new, &base));
+                let y = attend(q, k.clone(), v.clone(), &base, attention).reshape([1, heads * d]);
+                let y = rms_norm(matvec(y, wo.clone()), norm.clone(), 1e-6);
+                let y = gated(matvec(y.clone(), up.clone()), matvec(y, up.clone()), Act::GeluTanh);
+                x = matvec(y, down.clone());
+            }
+            finish(x);
+        });
+        for armed in [1, 2] {
+            let which = Tensor::<1, Int>::from_ints(&[0, 3][..armed], device);
+            let first = First { row: 5, on_device: Tensor::from_ints([5], device) };
+            let (q, mut kept) = (random([1, heads, d], device), random([160, armed, d], device));
+            case(&format!("{name}: qk_capture of {armed}, {QUEUED} times"), &mut || {
+                for _ in 0..QUEUED {
+                    kept.inplace(|kept| qk_capture(kept, q.clone(), which.clone(), &first));
+                }
+                finish(kept.clone());
+            });
+            let span = Span { first: 700, rows: DRAFT, source: 600, columns: 60, accessible: 50, draft: 700 };
+            let op = QkReplay { attend: attention, group: heads / kv };
+            case(&format!("{name}: qk_replay of {armed}, {QUEUED} times"), &mut || {
+                let replay = || qk_replay(kept.clone(), k.clone(), which.clone(), span, op);
+                for _ in 1..QUEUED {
+                    replay();
+                }
+                finish(replay());
+            });
+        }
+    }
+
     let means = means.borrow();
     println!("\n{:<44} {:>10}", "ours / Burn's", "ratio");
     for (shape, ..) in pairs {
@@ -98,4 +168,13 @@ fn main() {
         "attend 1x8x256 on 512",
         means["attend 1x8x256 on 512"] / means["attend in Burn ops 1x8x256 on 512"]
     );
+    println!("\n{:<44} {:>10}", "of a draft's token through that layer", "%");
+    for (name, _) in &layers {
+        for armed in [1, 2] {
+            let of = |what: &str| means[&format!("{name}: {what}, {QUEUED} times")];
+            // A replay is one for a whole draft.
+            let added = of(&format!("qk_capture of {armed}")) + of(&format!("qk_replay of {armed}")) / DRAFT as f64;
+            println!("{:<44} {:>10.2}", format!("{name}: {armed} heads"), 100.0 * added / of("a layer's ops"));
+        }
+    }
 }

@@ -1,5 +1,5 @@
-//! What the models share: layers with the checkpoint's weights in them, the key/value cache, greedy choice.
-//! Knows nothing of which model it serves.
+//! What the models share: layers with the checkpoint's weights in them, the key/value cache, capture and replay of
+//! attention, greedy choice. Knows nothing of which model it serves.
 
 mod capture;
 mod embedding;

@@ -2,8 +2,8 @@
 //!
 //! kept  [R, S, D]   armed queries so far, draft row by draft row                      f32
 //! q     [T, Hq, D]  one pass's queries of the layer, after norm and RoPE              f32
-//! heads [S] Int     which heads are armed
-//! first [1] Int     the kept row of the pass's first row; rows before row 0 are left out
+//! heads `[S]` Int   which heads are armed
+//! first `[1]` Int   the kept row of the pass's first row; rows before row 0 are left out
 //! →     the same `kept`
 //!
 //! Like [`super::kv_store`], it writes a buffer that only its caller holds. (alignatt4llm, section 4.1)

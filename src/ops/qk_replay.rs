@@ -2,7 +2,7 @@
 //!
 //! q     [R', S, D]     captured queries, of which the first R rows are used     f32
 //! k     [C, Hkv, D]    the cache that the layer reads; nothing past the last row's own key is read
-//! heads [S] Int        which heads are armed; head h reads kv head h / group
+//! heads `[S]` Int      which heads are armed; head h reads kv head h / group
 //! →     [S, R, N + 4]  probabilities on the N source columns, then the four masses: accessible
 //!                      columns, inaccessible ones, the rest of the prompt, the draft; these sum to 1
 //!

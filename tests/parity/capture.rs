@@ -4,7 +4,7 @@
 use alignatt::checkpoint::config::{Gemma4Config, LayerType, ModelConfig};
 use alignatt::checkpoint::{Files, Weights};
 use alignatt::gpu::Compute;
-use alignatt::models::gemma4::{Cache, Gemma4, MARGIN, Rows};
+use alignatt::models::gemma4::{Cache, Gemma4, MARGIN, PIECE, Rows};
 use alignatt::nn::{ArmError, Capture, Head, Loader, Precision, SourceSpan, Tap, Target, greedy};
 use burn::tensor::{Device, Int, Tensor};
 
@@ -170,7 +170,8 @@ pub async fn replays_past_the_window(files: &Files, config: &ModelConfig, comput
     let bench = Bench::open(files, config, compute).await;
     let (model, config) = (&bench.model, bench.config);
     let plain = bench.golden.ids("all_ids");
-    let (prompt, draft) = (770, 40);
+    // As many rows as a sliding layer's cache has, less half a draft.
+    let (prompt, draft) = (2 * (config.sliding_window + MARGIN) + PIECE - 20, 40);
     let all: Vec<u32> = plain.iter().cycle().take(prompt + draft).copied().collect();
     let heads = bench.recorded();
 
@@ -203,7 +204,7 @@ pub async fn replays_past_the_window(files: &Files, config: &ModelConfig, comput
     bench.check("past the window, a source before it", &capture, &cache, &span, &probs).await;
 
     // The draft inside one long pass, across two pieces.
-    let (prompt, len) = (240, 270);
+    let (prompt, len) = (PIECE - 16, PIECE + 14);
     let mut cache = model.cache();
     capture.restart(prompt);
     bench.pass(&all[..len], &mut cache, len - prompt, &mut Tap::capturing(&mut capture));
