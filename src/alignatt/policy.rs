@@ -438,7 +438,7 @@ mod tests {
             "alignatt",
             "alignatt:high",
             "alignatt:high,holdback=900,stall=off",
-            "alignatt:margin=0,soft-mass=0.1,hold-last=on",
+            "alignatt:margin=0,soft-mass=0.1,hold-last=off",
             "ref",
             "local-agreement",
             "hold-n:7",
@@ -446,7 +446,8 @@ mod tests {
         ] {
             assert_eq!(name.parse::<PolicyKind>().map(|p| p.to_string()), Ok(name.to_owned()));
         }
-        for name in ["hold-n:x", "ref:low", "offline:1", "alignatt:margin", "alignatt:margin=900", "alignatt:high,low"] {
+        for name in ["hold-n:x", "ref:low", "offline:1", "alignatt:margin", "alignatt:margin=900", "alignatt:high,low"]
+        {
             assert!(name.parse::<PolicyKind>().is_err(), "{name}");
         }
         assert!("alignatt2".parse::<PolicyKind>().is_err());

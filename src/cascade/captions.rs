@@ -13,10 +13,10 @@ use super::event::{EventKind, Listen, SegmentId, Target, Token};
 use super::settings::Settings;
 use super::transcript::ClosedSource;
 use crate::alignatt::budget::{draft_budget, partial_budget};
+use crate::alignatt::policy::joined;
 use crate::alignatt::repetition::{cut_loop, longest_run};
 use crate::alignatt::seams::glue;
 use crate::alignatt::sentence::strip_final_marks;
-use crate::alignatt::policy::joined;
 use crate::alignatt::{Committed, Hold, Language, Millis, Proposal, SourceWord, TargetPolicy, Verdict};
 
 /// Most drafts that one final translation may take: a sentence longer than one budget goes on.

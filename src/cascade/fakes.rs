@@ -154,7 +154,11 @@ impl Translate for WordTranslator {
         } else {
             format!("{seam}{kept}")
         };
-        Ok(Draft { pieces: pieces(&text, written), finished: words.len() <= request.max_new_tokens, ..Draft::default() })
+        Ok(Draft {
+            pieces: pieces(&text, written),
+            finished: words.len() <= request.max_new_tokens,
+            ..Draft::default()
+        })
     }
 
     fn count_tokens(&self, text: &str) -> usize {

@@ -104,8 +104,12 @@ impl Translate for Translation {
         let tokenizer = self.prompt.tokenizer();
         let mut spelling = Detokenizer::new(true);
         let mut seen = Draft::default();
-        let wanted =
-            Request { prompt: &prompt.ids, source: prompt.source.clone(), guess: &guess, budget: request.max_new_tokens };
+        let wanted = Request {
+            prompt: &prompt.ids,
+            source: prompt.source.clone(),
+            guess: &guess,
+            budget: request.max_new_tokens,
+        };
         let draft = {
             let mut watching = |draft: &gemma4::translator::Draft| {
                 seen.pieces.extend(draft.ids[seen.pieces.len()..].iter().map(|id| spelling.push(tokenizer, *id)));
@@ -139,11 +143,7 @@ impl Translate for Translation {
 }
 
 /// The model's rows as the policy reads them; none where no head is armed.
-fn attention(
-    rows: &gemma4::translator::Attention,
-    columns: &[Range<usize>],
-    heads_len: usize,
-) -> Option<Attention> {
+fn attention(rows: &gemma4::translator::Attention, columns: &[Range<usize>], heads_len: usize) -> Option<Attention> {
     (heads_len > 0).then(|| Attention {
         columns: columns.to_vec(),
         heads_len,

@@ -12,8 +12,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::args::CalibrateArgs;
-use super::error::CliError;
 use super::engines;
+use super::error::CliError;
 use super::progress::Loading;
 use crate::alignatt::calibration::{Calibration, HeadScores, LEAST_TS, PairMap, PairScore};
 use crate::alignatt::heads::{Head, HeadSet, Measured, Rows};
@@ -139,8 +139,7 @@ fn align(pairs: &mut [Pair], to: Language) -> String {
     let words: Vec<word_aligner::Words> =
         pairs.iter().map(|pair| (source_words(&pair.source), target_units(&pair.target, to))).collect();
     let mut counting = Loading::counting();
-    let found =
-        word_aligner::align(&words, |done, all| counting.report("aligning words", done as u64, all as u64));
+    let found = word_aligner::align(&words, |done, all| counting.report("aligning words", done as u64, all as u64));
     for (pair, links) in pairs.iter_mut().zip(found) {
         pair.alignments.get_or_insert(links);
     }
@@ -267,7 +266,8 @@ fn print(set: &HeadSet, found: [&HeadScores; 2]) {
     for head in set.top(ASKED * 2) {
         let ts = |scores: &HeadScores| scores.ts_matrix[head.layer][head.head];
         let of = found[usize::from(set.rows == Rows::Predicting)];
-        let within = of.heads.iter().find(|h| (h.layer, h.head) == (head.layer, head.head)).map_or(0.0, |h| h.source_ts);
+        let within =
+            of.heads.iter().find(|h| (h.layer, h.head) == (head.layer, head.head)).map_or(0.0, |h| h.source_ts);
         println!("{:5} {:5} {:7.4} {:11.4} {within:18.4}", head.layer, head.head, ts(found[0]), ts(found[1]));
     }
 }

@@ -198,7 +198,8 @@ async fn load_text(
     let (model, tokenizer) = load_gemma4(chosen, compute, report).await?;
     let prompt = Prompt::new(&chosen.files, tokenizer, from.english_name(), wanted.to.english_name(), &context)?;
     let eos = model.config().eos_token_id.clone();
-    let translator = Translator::new(Arc::new(model), eos, Armed { heads: &heads, lead }, compute.group_len(), compute.clone())?;
+    let translator =
+        Translator::new(Arc::new(model), eos, Armed { heads: &heads, lead }, compute.group_len(), compute.clone())?;
     Ok(Text::new(prompt, translator, heads.len()))
 }
 

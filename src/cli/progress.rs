@@ -78,7 +78,12 @@ impl Loading {
 
     /// In things.
     pub fn counting() -> Loading {
-        Loading { template: "{msg} {wide_bar} {pos}/{len} {eta}", bar: None, what: String::new(), began: Instant::now() }
+        Loading {
+            template: "{msg} {wide_bar} {pos}/{len} {eta}",
+            bar: None,
+            what: String::new(),
+            began: Instant::now(),
+        }
     }
 
     /// `done` of `total` bytes or things of `what`; a total of 0 is not known yet.

@@ -24,7 +24,11 @@ pub async fn transcribe(args: TranscribeArgs) -> Result<(), CliError> {
     run(&args.stream, None, false).await
 }
 
-async fn run(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind)>, trace: bool) -> Result<(), CliError> {
+async fn run(
+    args: &StreamArgs,
+    translation: Option<(Translation<'_>, PolicyKind)>,
+    trace: bool,
+) -> Result<(), CliError> {
     check(args)?;
     // Every file is opened before any model loads: a wrong name shall not cost a minute.
     let origins = args.files.iter().map(|name| Origin::open(name, args.raw));

@@ -31,8 +31,7 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
     let heads = [Head { layer: last, head: 0 }, Head { layer: 0, head: 1 }, Head { layer: 1, head: 0 }];
     for lead in [0, 1] {
         let armed = Armed { heads: &heads, lead };
-        let translator =
-            |group| Translator::new(model.clone(), vec![7], armed, group, compute.clone()).unwrap();
+        let translator = |group| Translator::new(model.clone(), vec![7], armed, group, compute.clone()).unwrap();
         // `afresh` is given no guess, and a group of another length.
         let (mut ours, mut afresh) = (translator(4), translator(1));
         grow(&mut ours, &mut afresh, config.vocab_size, growths(compute) / 2, &compute.name).await;
@@ -71,7 +70,7 @@ async fn grow(ours: &mut Translator, afresh: &mut Translator, vocab: usize, grow
             };
             let broken = ours.draft(&request, stop).await.unwrap();
             assert!(want.ids.starts_with(&broken.ids), "broken off at {most} on {device}");
-            assert!(broken.finished == (broken.ids == want.ids && want.finished), "growth {growth} on {device}");
+            assert!(!broken.finished || broken.ids == want.ids && want.finished, "growth {growth} on {device}");
         }
         let got = ours.draft(&request, &mut |_| ControlFlow::Continue(())).await.unwrap();
         assert_eq!((&got.ids, got.finished), (&want.ids, want.finished), "growth {growth} on {device}");
@@ -96,6 +95,8 @@ fn close(got: &Draft, want: &Draft, columns: usize) {
     let values = rows * 3 * columns;
     assert!(got.attention.rows.len() >= values && want.attention.rows.len() >= values);
     let far = |(a, b): (&f32, &f32)| (a - b).abs() > ROUNDING;
-    assert!(!got.attention.rows[..values].iter().zip(&want.attention.rows).any(far), "attention differs");
+    let at = got.attention.rows[..values].iter().zip(&want.attention.rows).position(far);
+    let row = at.map(|at| at / (3 * columns));
+    assert_eq!(row, None, "attention differs in a row of {rows}, {:?}", got.cost);
     assert!(!got.attention.rest[..rows].as_flattened().iter().zip(want.attention.rest.as_flattened()).any(far));
 }

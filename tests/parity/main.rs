@@ -9,9 +9,9 @@ mod capture;
 #[path = "../common/mod.rs"]
 mod common;
 mod demo;
-mod drafting;
 #[path = "../common/dice.rs"]
 mod dice;
+mod drafting;
 mod gemma;
 mod golden;
 

@@ -138,6 +138,8 @@ impl Translator {
             let mut read = self.group(chosen, 0, request, &mut draft.cost).await?;
             let right = guess.iter().zip(&read.ids).take_while(|(guessed, id)| guessed == id).count();
             read.ids.truncate(right + 1);
+            // Rows of rejected tokens say nothing of those that stand in their place.
+            read.attention.truncate(right + self.listening.as_ref().map_or(0, |listening| listening.lead));
             draft.cost.confirmed = right;
             let kept = self.cache.roll_back(prompt_len + right);
             debug_assert_eq!(kept, prompt_len + right, "sliding layers keep more than a guess");
@@ -242,6 +244,15 @@ impl Translator {
     }
 }
 
+impl Attention {
+    /// The first `rows` rows.
+    fn truncate(&mut self, rows: usize) {
+        let row_len = self.rows.len() / self.rest.len().max(1);
+        self.rest.truncate(rows);
+        self.rows.truncate(self.rest.len() * row_len);
+    }
+}
+
 /// What came back from the device.
 struct Read {
     ids: Vec<u32>,
@@ -254,12 +265,8 @@ impl Draft {
         let end = read.ids.iter().position(|id| eos.contains(id));
         self.finished = end.is_some();
         self.ids.extend(&read.ids[..end.unwrap_or(read.ids.len())]);
-        let row_len = read.attention.rows.len() / read.attention.rest.len().max(1);
         self.attention.rows.extend(read.attention.rows);
         self.attention.rest.extend(read.attention.rest);
-        // No row belongs to a rejected guess, or to what comes behind the end.
-        let rows = self.attention.rest.len().min(self.ids.len());
-        self.attention.rest.truncate(rows);
-        self.attention.rows.truncate(rows * row_len);
+        self.attention.truncate(self.ids.len());
     }
 }
