@@ -6,8 +6,9 @@
 use super::frontier::{Frontier, Source};
 use super::gate::{DraftView, Policy, Reading, first_held, gate, readings};
 use super::listening::Attention;
-use super::policy::{Judged, Proposal, TargetPolicy, Verdict};
+use super::policy::{Judged, Proposal, SourceWord, TargetPolicy, Verdict};
 use super::stall::Stall;
+use super::time::Millis;
 use super::tracker::Tracker;
 
 /// Tokens written behind the first that is held: seldom shown as they stand, but tried as a guess when more has
@@ -66,6 +67,11 @@ impl TargetPolicy for AlignAtt {
             heard: frontier.words,
             tokens: tokens.collect(),
         }
+    }
+
+    fn heard_words(&self, source: &[SourceWord], heard: Millis) -> usize {
+        let source = Source { words: source, columns: &[], heard, is_final: false };
+        Frontier::new(&source, &self.policy, self.stall.is_over(heard, &self.policy)).words
     }
 
     fn enough(&self, so_far: &Proposal<'_>) -> bool {

@@ -154,6 +154,11 @@ impl Hold {
 pub trait TargetPolicy {
     /// How much of this draft may be shown.
     fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict;
+    /// How many of the source words count as heard, when the stream has been heard up to `heard`. While neither they
+    /// nor this number change, the policy is not asked again.
+    fn heard_words(&self, source: &[SourceWord], _heard: Millis) -> usize {
+        source.len()
+    }
     /// Whether a draft under way has all that can be used now, so that writing on would only cost.
     fn enough(&self, _so_far: &Proposal<'_>) -> bool {
         false
@@ -164,7 +169,7 @@ pub trait TargetPolicy {
     }
     /// The segment is closed: forget it.
     fn segment_closed(&mut self);
-    /// Whether it needs the times of all source words, and is asked again when only they have changed.
+    /// Whether it needs the times of all source words.
     fn wants_times(&self) -> bool {
         false
     }

@@ -15,10 +15,13 @@ use super::transcript::ClosedSource;
 use crate::alignatt::budget::{draft_budget, partial_budget};
 use crate::alignatt::policy::joined;
 use crate::alignatt::repetition::{cut_loop, longest_run};
+use crate::alignatt::schedule::Turn;
 use crate::alignatt::seams::glue;
 use crate::alignatt::sentence::strip_final_marks;
 use crate::alignatt::{Committed, Hold, Language, Millis, Proposal, SourceWord, TargetPolicy, Verdict};
 
+/// Most drafts for one change of an open segment: each goes on where the one before was used up.
+const PARTIAL_DRAFTS: usize = 4;
 /// Most drafts that one final translation may take: a sentence longer than one budget goes on.
 const FINAL_DRAFTS: usize = 4;
 
@@ -44,6 +47,8 @@ struct Open {
 #[derive(Debug)]
 struct Held {
     source: String,
+    /// Source words that counted as heard when it was judged.
+    heard_words: usize,
     /// What was shown when it was written.
     accepted: String,
     /// `accepted` and the draft as one text.
@@ -106,28 +111,44 @@ impl<T: Translate> Captions<T> {
         self.waiting.push_back(Waiting { segment: closed.segment, words: closed.source_words(), shown: open.shown });
     }
 
-    /// Judges the open segment's draft, after writing a new one if its source has changed.
+    /// Judges the open segment's draft again where only the frontier has moved, and writes a new one where its source
+    /// has changed. On an error `wrote` has what came before it.
     pub async fn partial(
         &mut self,
         segment: SegmentId,
         words: &[SourceWord],
         heard: Millis,
-    ) -> Result<Wrote, BoxError> {
+        wrote: &mut Wrote,
+    ) -> Result<(), BoxError> {
         let text = joined(words);
         let source = strip_final_marks(&text);
-        if source.is_empty() {
-            return Ok(Wrote::default());
-        }
-        let mut wrote = Wrote::default();
-        if self.open.held.as_ref().is_some_and(|held| held.source == source) {
-            if !self.policy.wants_times() {
-                return Ok(wrote);
+        let now = (source, self.policy.heard_words(words, heard));
+        let before = self.open.held.as_ref().map_or(("", 0), |held| (held.source.as_str(), held.heard_words));
+        let same_source = before.0 == source;
+        match Turn::new(before, now) {
+            Turn::Empty | Turn::Unchanged => return Ok(()),
+            Turn::FrontierAdvanced if same_source => {
+                wrote.events.extend(self.judge(segment, words, heard, false));
+                if !self.used_up() {
+                    return Ok(());
+                }
             }
-            wrote.events = self.judge(segment, words, heard, false);
+            Turn::Initial | Turn::Rebased | Turn::FrontierAdvanced | Turn::Extended => {}
+        }
+        for _ in 0..PARTIAL_DRAFTS {
+            self.draft(words, heard, wrote).await?;
+            wrote.events.extend(self.judge(segment, words, heard, true));
             if !self.used_up() {
-                return Ok(wrote);
+                break;
             }
         }
+        Ok(())
+    }
+
+    /// Writes a draft for the open segment and holds it.
+    async fn draft(&mut self, words: &[SourceWord], heard: Millis, wrote: &mut Wrote) -> Result<(), BoxError> {
+        let text = joined(words);
+        let source = strip_final_marks(&text);
         let accepted = self.open.shown.as_str().to_owned();
         let request = DraftRequest {
             history: self.history.make_contiguous(),
@@ -144,16 +165,16 @@ impl<T: Translate> Captions<T> {
             if policy.enough(&view) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let draft = self.translator.draft(&request, &mut watch).await?;
-        let Candidate { text, ends, finished } = Candidate::new(&accepted, &draft, run, target);
-        wrote.tokens = draft.pieces.len();
-        wrote.cost = draft.cost;
+        let Candidate { text: candidate, ends, finished } = Candidate::new(&accepted, &draft, run, target);
+        wrote.tokens += draft.pieces.len();
+        wrote.cost += draft.cost;
         let draft = Draft { finished, ..draft };
-        self.open.held = Some(Held { source: source.to_owned(), accepted, candidate: text, ends, waits: false, draft });
-        wrote.events.extend(self.judge(segment, words, heard, true));
-        Ok(wrote)
+        let source = source.to_owned();
+        self.open.held = Some(Held { source, heard_words: 0, accepted, candidate, ends, waits: false, draft });
+        Ok(())
     }
 
-    /// Whether the held draft was used up to where it was broken off: the model has more to say.
+    /// Whether all that was drafted could be used: the model has more to say.
     fn used_up(&self) -> bool {
         self.open.held.as_ref().is_some_and(|held| {
             let grew = self.open.shown.as_str().len() > held.accepted.len();
@@ -167,7 +188,9 @@ impl<T: Translate> Captions<T> {
             return Vec::new();
         };
         let verdict = self.policy.judge(&held.proposal(words, heard, self.target, false));
-        held.waits = verdict.tokens.iter().any(|token| token.held == Some(Hold::Frontier));
+        held.heard_words = self.policy.heard_words(words, heard);
+        // A policy that doesn't judge tokens asks for one draft a turn.
+        held.waits = verdict.tokens.is_empty() || verdict.tokens.iter().any(|t| t.held == Some(Hold::Frontier));
         let proposal = held.proposal(words, heard, self.target, false);
         let shown_len = self.open.shown.as_str().len();
         let show = clamp_to_char(&held.candidate, verdict.show_len.max(shown_len));
@@ -220,7 +243,8 @@ impl<T: Translate> Captions<T> {
             wrote.cost += draft.cost;
             let Candidate { text, ends, finished } = Candidate::new(&accepted, &draft, run, self.target);
             let looped = draft.finished != finished;
-            let held = Held { source: source.clone(), accepted, candidate: text, ends, waits: false, draft };
+            let held =
+                Held { source: source.clone(), heard_words: 0, accepted, candidate: text, ends, waits: false, draft };
             let proposal = held.proposal(&waiting.words, heard, self.target, true);
             if held.draft.attention.is_some() {
                 let verdict = self.policy.judge(&proposal);

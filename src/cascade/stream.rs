@@ -343,13 +343,10 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         };
         let began = (self.clock)() - self.began;
         let words = self.transcript.draft_source(captions.rests_on());
-        match captions.partial(self.transcript.segment(), &words, heard).await {
-            Ok(wrote) => {
-                self.wrote(wrote, began, emit);
-                Ok(())
-            }
-            Err(source) => Err(self.failed(Stage::Translate, source)),
-        }
+        let mut wrote = Wrote::default();
+        let outcome = captions.partial(self.transcript.segment(), &words, heard, &mut wrote).await;
+        self.wrote(wrote, began, emit);
+        outcome.map_err(|source| self.failed(Stage::Translate, source))
     }
 
     fn wrote(&mut self, wrote: Wrote, began: Millis, emit: Emit<'_>) {
