@@ -35,6 +35,8 @@ VOICES = {
 HELD_OUT = "rms"          # never heard in training: a recorded male speaker of his own (CMU ARCTIC), not a variant of another voice
 # flite's recorded voices sound most like people and count more; espeak's variants bring the variety of speakers
 FIRST = {v: 3.0 if e == "flite" else 1.0 for v, (e, _, _) in list(VOICES.items())[:14] if v != HELD_OUT}
+TRAIN = list(FIRST)
+ENGINE = {v: e for v, (e, _, _) in VOICES.items()}
 MORE = {"bdl": 7, "clb": 7, "slt2": 3, "kd": 7, "pico_us": 6, "pico_gb": 6, "joe": 7, **{v: 1.5 for v in list(VOICES)[21:]}}
 
 
