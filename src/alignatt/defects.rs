@@ -14,7 +14,7 @@ use super::{Committed, Language, Millis};
 
 const DE: Language = Language::GERMAN;
 /// Shows a draft that ended to its end.
-const TO_THE_END: Policy = Policy { hold_last: false, ..Policy::high() };
+const TO_THE_END: Policy = Policy { hold_last: 0, ..Policy::high() };
 
 /// Words that end 300 ms after one another.
 fn words(text: &str, start: u64) -> Vec<SourceWord> {
