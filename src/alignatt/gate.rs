@@ -122,8 +122,10 @@ impl Policy {
                 "agreed-only" => switch().map(|on| self.agreed_only = on),
                 "filter" => value.parse().map(|n| self.filter_width = n).ok(),
                 "hold-last" => switch().map(|on| self.hold_last = on),
-                "stall" if value == "off" => Some(self.stall = None),
-                "stall" => value.parse().map(|ms| self.stall = Some(Millis(ms))).ok(),
+                "stall" => {
+                    let limit = if value == "off" { Ok(None) } else { value.parse().map(|ms| Some(Millis(ms))) };
+                    limit.map(|limit| self.stall = limit).ok()
+                }
                 "draft" => value.parse().map(|n| self.draft_len = n).ok(),
                 "count-columns" => switch().map(|on| self.count_columns = on),
                 _ => {
