@@ -71,7 +71,7 @@ fn hypotheses_len(recognizer: &Scripted) -> usize {
     recognizer.0.borrow().hypotheses.len()
 }
 
-fn pairs<'a>(closed: &'a [(String, String)]) -> Vec<(&'a str, &'a str)> {
+fn pairs(closed: &[(String, String)]) -> Vec<(&str, &str)> {
     closed.iter().map(|(source, target)| (source.as_str(), target.as_str())).collect()
 }
 
@@ -171,6 +171,14 @@ fn nothing_comes_of_a_segment_after_its_last_caption() {
         let segments: Vec<SegmentId> = shown_early.map(|(_, target)| target.segment).collect();
         assert!(segments.contains(&SegmentId(0)) && segments.contains(&SegmentId(1)), "{policy}: {segments:?}");
     }
+    // All of a segment comes at once, as all of the last one did.
+    let talk = Talk::spoken("We sing", 900, 200).then(Talk::spoken("We sing", 5_150, 200));
+    for policy in ["alignatt", EXACT, "local-agreement", "hold-n:1"] {
+        let (events, log) = run(&talk, with(policy, 850), 9_000, 850);
+        assert_eq!(pairs(&closed(&events)), [("We sing", "WE SING"); 2], "{policy}");
+        let afresh = log.borrow().drafts.iter().filter(|draft| draft.1.is_empty() && !draft.2).count();
+        assert_eq!(afresh, 2, "{policy}: {:?}", log.borrow().drafts);
+    }
 }
 
 /// BUG-1: after the first sentence everything counted as heard. The same words are held and shown at the same moments
@@ -180,7 +188,7 @@ fn the_frontier_is_the_same_in_every_segment() {
     let text = "The cat, you know, sat on the mat, and the dog slept.";
     let starts = [1_000, 61_000, 121_000];
     let talk = starts.into_iter().fold(Talk::default(), |talk, start| talk.then(Talk::spoken(text, start, 300)));
-    for policy in ["alignatt:filter=1", "alignatt:high,filter=1", EXACT] {
+    for policy in ["alignatt:filter=1", "alignatt:high,filter=1", "alignatt:filter=1,holdback=2000,stall=1200", EXACT] {
         let (events, _) = run(&talk, with(policy, 500), 130_000, 500);
         assert_eq!(pairs(&closed(&events)).len(), 3);
         let pattern = |segment: usize| {

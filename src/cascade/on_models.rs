@@ -189,6 +189,8 @@ mod tests {
         assert_eq!(draft.behind("Das"), [0, 1, 2, 3]);
         assert_eq!(draft.behind("Das ist"), [2, 3]);
         assert_eq!(last("", &["  ", "Das"]).behind(""), [0, 1]);
+        // A token may have its blank behind it.
+        assert_eq!(last("", &["Das ", "ist ", "gut"]).behind("Das"), [1, 2]);
         // Half a character has no text: it goes with the half that has.
         assert_eq!(last("我", &["", "们", "好"]).behind("我"), [0, 1, 2]);
         assert_eq!(last("我", &["", "们", "好"]).behind("我们"), [2]);

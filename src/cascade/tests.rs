@@ -472,7 +472,12 @@ proptest! {
         }
         let settings = Settings { policy, longest_segment: Millis(6_000), ..to(Language::GERMAN) };
         let log = SharedLog::default();
-        log.borrow_mut().listens_ahead = listens_ahead;
+        // What rests on half a word at the end of the sound would tie the segment to it.
+        let hears_whole_words = match policy {
+            PolicyKind::AlignAtt(_, p) => p.margin == 0 && p.soft_mass < 1.0 && p.holdback > Millis::ZERO,
+            _ => true,
+        };
+        log.borrow_mut().listens_ahead = if hears_whole_words { listens_ahead } else { 0 };
         let events = run_with(&log, &talk, settings, at + 300, block);
         let times: Vec<_> = words_of(&events).into_iter().map(|w| (w.text, w.start_ms, w.end_ms)).collect();
         prop_assert_eq!(times, talk.words);
