@@ -136,8 +136,10 @@ impl Policy {
                 "agreed-only" => switch().map(|on| self.agreed_only = on),
                 "filter" => value.parse().map(|n| self.filter_width = n).ok(),
                 "hold-last" => value.parse().map(|n| self.hold_last = n).ok(),
-                "stall" if value == "off" => Some(self.stall = None),
-                "stall" => value.parse().map(|ms| self.stall = Some(Millis(ms))).ok(),
+                "stall" => {
+                    let limit = if value == "off" { Ok(None) } else { value.parse().map(|ms| Some(Millis(ms))) };
+                    limit.map(|limit| self.stall = limit).ok()
+                }
                 "draft" => value.parse().map(|n| self.draft_len = n).ok(),
                 "count-columns" => switch().map(|on| self.count_columns = on),
                 _ => {
@@ -329,13 +331,16 @@ pub(super) fn last_unit_at(text: &str, ends: &[usize], target: Language) -> usiz
     ends.iter().rposition(|&end| unit_ends_at(text, end, target)).unwrap_or(0)
 }
 
+/// A look with less mass than this rests on nothing, however much of it lets a token pass.
+const STRAY: f32 = 0.03;
+
 /// One past the last source word that these tokens listen to. A position counts where its side of the frontier
 /// carries mass: what passed for its small mass on an unheard word does not rest on that word.
 fn rests_on(readings: &[Reading], frontier: &Frontier, policy: &Policy) -> usize {
     let word = |reading: &Reading| {
         let position = reading.position?;
         let side = usize::from(position >= frontier.columns);
-        if reading.mass[side] < policy.soft_mass {
+        if reading.mass[side] < policy.soft_mass.min(STRAY) {
             return None;
         }
         frontier.words_through.get(position).copied()

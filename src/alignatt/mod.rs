@@ -58,7 +58,7 @@ pub mod word_aligner;
 pub mod word_times;
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 #[cfg(test)]
 mod defects;
 

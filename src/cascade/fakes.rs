@@ -14,6 +14,7 @@ use super::rules::Rules;
 use super::settings::Settings;
 use super::stream::{Activity, Cascade, CascadeError};
 use super::tail::{samples_in, time_of};
+use crate::alignatt::listening::Attention;
 use crate::alignatt::units::{join_words, seam_between, source_words};
 use crate::alignatt::{Language, Millis};
 
@@ -26,6 +27,8 @@ pub struct Log {
     pub drafts: Vec<(String, String, bool)>,
     /// Calls yet to come, over all engines, until one fails; `None`: never.
     pub fails_in: Option<usize>,
+    /// How many words further than the one that it translates a token of [`WordTranslator`] listens.
+    pub listens_ahead: usize,
 }
 
 pub type SharedLog = Rc<RefCell<Log>>;
@@ -117,26 +120,60 @@ fn span(tail: &[f32]) -> (Millis, Millis) {
 }
 
 /// Translates word by word into capitals (Chinese: one 字 a word, marks kept wide); a budget counts words.
-pub struct WordTranslator(pub Language, pub SharedLog);
+/// With heads, each token listens to the word that it translates.
+pub struct WordTranslator {
+    pub target: Language,
+    pub log: SharedLog,
+    pub heads_len: usize,
+}
+
+/// What a token's row says of the column it listens to, of each other one, and of prompt and draft.
+const PEAK: f32 = 0.8;
+const ELSEWHERE: f32 = 0.0005;
+const REST: [f32; 2] = [0.1, 0.05];
 
 impl WordTranslator {
     pub fn whole(&self, source: &str) -> String {
         let words: Vec<String> = source_words(source)
             .iter()
-            .map(|word| match self.0.counts_characters() {
+            .map(|word| match self.target.counts_characters() {
                 true => format!("字{}", if word.ends_with('.') { "。" } else { "" }),
                 false => word.to_uppercase(),
             })
             .collect();
         join_words(words.iter().map(String::as_str))
     }
+
+    /// Rows for the first `rows` of `pieces`; each word of the source is a column, and each mark behind one.
+    fn attention(&self, request: &DraftRequest<'_>, pieces: &[String], rows: usize) -> Option<Attention> {
+        let mut starts: Vec<usize> = request.source.match_indices([' ', ',', '.']).map(|(at, _)| at).collect();
+        starts.insert(0, 0);
+        starts.dedup();
+        let ends = starts.iter().copied().skip(1).chain([request.source.len()]);
+        let columns: Vec<_> = starts.iter().zip(ends).map(|(&start, end)| start..end).collect();
+        let is_word = |at: &usize| request.source[columns[*at].clone()].contains(char::is_alphanumeric);
+        let words: Vec<usize> = (0..columns.len()).filter(is_word).collect();
+        let ahead = self.log.borrow().listens_ahead;
+        let mut attention = Attention::new(columns.clone(), self.heads_len);
+        let mut text = request.accepted.to_owned();
+        for piece in &pieces[..rows] {
+            text.push_str(piece);
+            let word = source_words(&text).len().saturating_sub(1) + ahead;
+            let peak = words.get(word).or(words.last()).copied().unwrap_or(0);
+            let row = (0..columns.len()).map(|at| if at == peak { PEAK } else { ELSEWHERE });
+            let rows: Vec<f32> = row.collect::<Vec<_>>().repeat(self.heads_len);
+            attention.append(&rows, &[REST]).ok()?;
+        }
+        (self.heads_len > 0).then_some(attention)
+    }
 }
 
 impl Translate for WordTranslator {
-    async fn draft(&mut self, request: &DraftRequest<'_>, _: Watch<'_>) -> Result<Draft, BoxError> {
-        call(&self.1)?;
+    /// As the real one: the newest token has no row before the draft has ended, and whoever watches may break it off.
+    async fn draft(&mut self, request: &DraftRequest<'_>, watch: Watch<'_>) -> Result<Draft, BoxError> {
+        call(&self.log)?;
         let asked = (request.source.to_owned(), request.accepted.to_owned(), request.source_is_final);
-        self.1.borrow_mut().drafts.push(asked);
+        self.log.borrow_mut().drafts.push(asked);
         let whole = self.whole(request.source);
         let done = source_words(request.accepted).len();
         let rest = match whole.strip_prefix(request.accepted) {
@@ -154,11 +191,21 @@ impl Translate for WordTranslator {
         } else {
             format!("{seam}{kept}")
         };
-        Ok(Draft {
-            pieces: pieces(&text, written),
-            finished: words.len() <= request.max_new_tokens,
-            ..Draft::default()
-        })
+        let pieces = pieces(&text, written);
+        for len in 1..pieces.len() {
+            let so_far = Draft {
+                pieces: pieces[..len].to_vec(),
+                attention: self.attention(request, &pieces, len - 1),
+                ..Draft::default()
+            };
+            if watch(&so_far).is_break() {
+                return Ok(so_far);
+            }
+        }
+        let finished = words.len() <= request.max_new_tokens;
+        let rows = if finished { pieces.len() } else { pieces.len().saturating_sub(1) };
+        let attention = self.attention(request, &pieces, rows);
+        Ok(Draft { pieces, finished, attention, ..Draft::default() })
     }
 
     fn count_tokens(&self, text: &str) -> usize {
@@ -166,11 +213,11 @@ impl Translate for WordTranslator {
     }
 }
 
-/// `text` as `count` tokens: a word each, the blank before it included; what is left over is the last one's.
+/// `text` as `count` tokens: a word each, the blank before it included, or a 字; what is left over is the last one's.
 fn pieces(text: &str, count: usize) -> Vec<String> {
     let mut pieces: Vec<String> = Vec::new();
     for c in text.chars() {
-        if pieces.is_empty() || c.is_whitespace() && pieces.len() < count {
+        if pieces.is_empty() || (c.is_whitespace() || c == '字') && pieces.len() < count {
             pieces.push(String::new());
         }
         if let Some(last) = pieces.last_mut() {
@@ -186,6 +233,9 @@ pub struct Script {
     pub hypotheses: VecDeque<String>,
     pub drafts: VecDeque<(String, bool)>,
     pub word_times: VecDeque<Vec<(String, u64, u64)>>,
+    /// Heads of the drafts' attention, and its values, over and over.
+    pub heads_len: usize,
+    pub masses: Vec<f32>,
 }
 
 pub type SharedScript = Rc<RefCell<Script>>;
@@ -214,9 +264,25 @@ impl Align for Scripted {
 }
 
 impl Translate for Scripted {
-    async fn draft(&mut self, _: &DraftRequest<'_>, _: Watch<'_>) -> Result<Draft, BoxError> {
-        let (continuation, finished) = self.0.borrow_mut().drafts.pop_front().unwrap_or((String::new(), true));
-        Ok(Draft { pieces: vec![continuation], finished, ..Draft::default() })
+    async fn draft(&mut self, request: &DraftRequest<'_>, _: Watch<'_>) -> Result<Draft, BoxError> {
+        let mut script = self.0.borrow_mut();
+        let (continuation, finished) = script.drafts.pop_front().unwrap_or((String::new(), true));
+        if script.heads_len == 0 {
+            return Ok(Draft { pieces: vec![continuation], finished, ..Draft::default() });
+        }
+        // A token a character, and a column a character.
+        let pieces: Vec<String> = continuation.chars().map(String::from).collect();
+        let columns = request.source.char_indices().map(|(at, c)| at..at + c.len_utf8()).collect();
+        let mut attention = Attention::new(columns, script.heads_len);
+        let row_len = attention.columns.len() * script.heads_len;
+        for _ in 0..pieces.len() {
+            let shift = row_len % script.masses.len().max(1);
+            let row: Vec<f32> = script.masses.iter().copied().cycle().take(row_len).collect();
+            script.masses.rotate_left(shift);
+            let fits = attention.append(&row, &[REST]).is_ok();
+            assert!(fits, "no masses");
+        }
+        Ok(Draft { pieces, finished, attention: Some(attention), ..Draft::default() })
     }
 
     fn count_tokens(&self, text: &str) -> usize {
@@ -235,12 +301,17 @@ pub fn ticking() -> super::Clock {
 
 pub type TalkCascade = Cascade<TalkRecognizer, TalkAligner, WordTranslator>;
 
+/// A translator with the heads that the policy asks.
+pub fn translator_for(target: Language, settings: &Settings, log: &SharedLog) -> WordTranslator {
+    WordTranslator { target, log: log.clone(), heads_len: settings.policy.heads_len() }
+}
+
 /// A cascade for a talk.
 pub fn cascade_for(talk: &Talk, settings: Settings, log: &SharedLog) -> TalkCascade {
     let engines = Engines {
         recognizer: TalkRecognizer(talk.clone(), log.clone()),
         aligner: TalkAligner(talk.clone(), log.clone()),
-        translator: settings.target.map(|to| WordTranslator(to, log.clone())),
+        translator: settings.target.map(|to| translator_for(to, &settings, log)),
     };
     match Cascade::new(settings, engines, ticking()) {
         Ok(cascade) => cascade,
@@ -290,6 +361,22 @@ pub fn play(cascade: &mut TalkCascade, talk: &Talk, length: Millis, block: u64) 
         panic!("{broken}\n{:#?}", &events[broken.at.saturating_sub(3)..events.len().min(broken.at + 1)]);
     }
     outcome.map(|()| events)
+}
+
+/// [`play`] that must succeed, and what the engines were asked.
+pub fn run(talk: &Talk, settings: Settings, length: u64, block: u64) -> (Vec<Event>, SharedLog) {
+    let log = SharedLog::default();
+    let events = run_with(&log, talk, settings, length, block);
+    (events, log)
+}
+
+/// The same with a log that was there before.
+pub fn run_with(log: &SharedLog, talk: &Talk, settings: Settings, length: u64, block: u64) -> Vec<Event> {
+    let mut cascade = cascade_for(talk, settings, log);
+    match play(&mut cascade, talk, Millis(length), block) {
+        Ok(events) => events,
+        Err(error) => panic!("{error}: {}", error.source),
+    }
 }
 
 /// The closed segments: source and translation of each.

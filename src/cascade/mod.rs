@@ -38,6 +38,8 @@ mod transcript;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod defects;
+#[cfg(test)]
 pub(crate) mod fakes;
 #[cfg(test)]
 mod tests;

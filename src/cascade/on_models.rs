@@ -79,19 +79,20 @@ impl Translation {
     pub fn new(prompt: Prompt, translator: Translator, heads_len: usize) -> Self {
         Self { prompt, translator, heads_len, last: None }
     }
+}
 
-    /// The tokens of the last draft behind `accepted`, where `accepted` ends with one of them.
-    fn guess(&self, accepted: &str) -> Vec<u32> {
-        let Some(last) = &self.last else { return Vec::new() };
-        let mut text = last.accepted.clone();
+impl Last {
+    /// The tokens behind `accepted`, where it ends with one of them.
+    fn behind(&self, accepted: &str) -> &[u32] {
+        let mut text = self.accepted.clone();
         let mut shown = 0;
         while text.trim_end() != accepted {
-            let Some(piece) = last.pieces.get(shown) else { return Vec::new() };
+            let Some(piece) = self.pieces.get(shown) else { return &[] };
             text.push_str(piece);
             shown += 1;
         }
-        // A token of blanks alone belongs to what was accepted, which has none at its end.
-        last.ids[shown..].to_vec()
+        // What is accepted has no blank at its end: a token of blanks alone is still to come.
+        self.ids.get(shown..).unwrap_or_default()
     }
 }
 
@@ -99,17 +100,13 @@ impl Translate for Translation {
     async fn draft(&mut self, request: &DraftRequest<'_>, watch: Watch<'_>) -> Result<Draft, BoxError> {
         let turn = Turn { history: request.history, source: request.source, accepted: request.accepted };
         let prompt = self.prompt.ids(&turn)?;
-        let guess = self.guess(request.accepted);
-        self.last = None;
+        let last = self.last.take();
+        let guess = last.as_ref().map_or(&[][..], |last| last.behind(request.accepted));
         let tokenizer = self.prompt.tokenizer();
         let mut spelling = Detokenizer::new(true);
         let mut seen = Draft::default();
-        let wanted = Request {
-            prompt: &prompt.ids,
-            source: prompt.source.clone(),
-            guess: &guess,
-            budget: request.max_new_tokens,
-        };
+        let wanted =
+            Request { prompt: &prompt.ids, source: prompt.source.clone(), guess, budget: request.max_new_tokens };
         let draft = {
             let mut watching = |draft: &gemma4::translator::Draft| {
                 seen.pieces.extend(draft.ids[seen.pieces.len()..].iter().map(|id| spelling.push(tokenizer, *id)));
@@ -150,4 +147,52 @@ fn attention(rows: &gemma4::translator::Attention, columns: &[Range<usize>], hea
         rows: rows.rows.clone(),
         rest: rows.rest.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A draft behind `accepted`; its ids count from 0.
+    fn last(accepted: &str, pieces: &[&str]) -> Last {
+        Last {
+            accepted: accepted.to_owned(),
+            ids: (0..pieces.len() as u32).collect(),
+            pieces: pieces.iter().map(|piece| (*piece).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_shown_yet_is_the_guess() {
+        let draft = last("Das", &[" ist", " ein", " Ent", "wurf", "."]);
+        assert_eq!(draft.behind("Das"), [0, 1, 2, 3, 4], "nothing of it is shown");
+        assert_eq!(draft.behind("Das ist ein"), [2, 3, 4]);
+        assert_eq!(draft.behind("Das ist ein Ent"), [3, 4], "a token need not be a word");
+        assert_eq!(draft.behind("Das ist ein Entwurf."), [0; 0], "all of it is shown");
+        assert_eq!(last("", &["Das", " ist"]).behind(""), [0, 1]);
+        assert_eq!(last("Das", &[]).behind("Das"), [0; 0]);
+    }
+
+    #[test]
+    fn no_guess_where_the_shown_text_does_not_end_with_a_token() {
+        let draft = last("Das", &[" ist", " Entwurf", "."]);
+        for accepted in ["Das ist Ent", "Das i", "Das war", "Da", "", "Das ist Entwurf. Und", "Dies ist"] {
+            assert_eq!(draft.behind(accepted), [0; 0], "{accepted:?}");
+        }
+        // The joined text lost a blank that the tokens have.
+        assert_eq!(last("Ja", &[" ,", " gut"]).behind("Ja,"), [0; 0]);
+    }
+
+    #[test]
+    fn blank_tokens_are_still_to_come() {
+        let draft = last("Das", &[" ", "ist", "\n", " gut"]);
+        assert_eq!(draft.behind("Das"), [0, 1, 2, 3]);
+        assert_eq!(draft.behind("Das ist"), [2, 3]);
+        assert_eq!(last("", &["  ", "Das"]).behind(""), [0, 1]);
+        // A token may have its blank behind it.
+        assert_eq!(last("", &["Das ", "ist ", "gut"]).behind("Das"), [1, 2]);
+        // Half a character has no text: it goes with the half that has.
+        assert_eq!(last("我", &["", "们", "好"]).behind("我"), [0, 1, 2]);
+        assert_eq!(last("我", &["", "们", "好"]).behind("我们"), [2]);
+    }
 }

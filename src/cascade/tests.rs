@@ -11,20 +11,13 @@ use super::fakes::*;
 use super::rules::Rules;
 use super::settings::{Settings, SettingsError};
 use super::stream::{Activity, Cascade, Stage};
+use crate::alignatt::gate::Policy;
+use crate::alignatt::preset::Preset;
 use crate::alignatt::units::source_words;
 use crate::alignatt::{Language, Millis, PolicyKind};
 
 fn to(target: Language) -> Settings {
     Settings::new(Language::ENGLISH, Some(target))
-}
-
-fn run(talk: &Talk, settings: Settings, length: u64, block: u64) -> (Vec<Event>, SharedLog) {
-    let log = SharedLog::default();
-    let mut cascade = cascade_for(talk, settings, &log);
-    match play(&mut cascade, talk, Millis(length), block) {
-        Ok(events) => (events, log),
-        Err(error) => panic!("{error}: {}", error.source),
-    }
 }
 
 fn words_of(events: &[Event]) -> Vec<Word> {
@@ -212,7 +205,7 @@ fn settings_are_checked() {
     let engines = || Engines {
         recognizer: TalkRecognizer(Talk::default(), log.clone()),
         aligner: TalkAligner(Talk::default(), log.clone()),
-        translator: Some(WordTranslator(Language::GERMAN, log.clone())),
+        translator: Some(translator_for(Language::GERMAN, &to(Language::GERMAN), &log)),
     };
     let refused = |settings| Cascade::new(settings, engines(), ticking()).err();
     let good = to(Language::GERMAN);
@@ -251,8 +244,13 @@ fn play_on(talk: &Talk, settings: Settings, log: &SharedLog) -> (Vec<Event>, Vec
 /// end as without the failure.
 #[test]
 fn an_engine_that_fails_loses_nothing() {
+    for policy in [PolicyKind::LocalAgreement, PolicyKind::AlignAtt(Preset::Low, Policy::low())] {
+        fails_at_every_call(Settings { policy, ..to(Language::GERMAN) });
+    }
+}
+
+fn fails_at_every_call(settings: Settings) {
     let talk = Talk::spoken(THREE, 0, 300);
-    let settings = to(Language::GERMAN);
     let log = SharedLog::default();
     let (good, none) = play_on(&talk, settings, &log);
     assert_eq!((closed(&good).len(), none.len()), (3, 0));
@@ -367,6 +365,29 @@ fn hypothesis() -> impl Strategy<Value = String> {
     prop::collection::vec(word, 0..8).prop_map(|words| words.join(" "))
 }
 
+/// `alignatt` with its knobs anywhere, but for `hold-last`: without it half a word at the end of the sound may be shown.
+fn alignatt() -> impl Strategy<Value = PolicyKind> {
+    let soft_mass = prop_oneof![Just(0.0), Just(0.03), Just(1.0)];
+    let stall = prop::option::of((0u64..3_000).prop_map(Millis));
+    let filter = prop_oneof![3 => Just(1usize), 1 => 1usize..9];
+    let knobs = (1usize..4, 0usize..4, soft_mass, 0u64..1_500, any::<bool>(), filter, stall, 1usize..24);
+    knobs.prop_map(|(heads_len, margin, soft_mass, holdback, agreed_only, filter_width, stall, draft_len)| {
+        let holdback = Millis(holdback);
+        let policy = Policy {
+            heads_len,
+            margin,
+            soft_mass,
+            holdback,
+            agreed_only,
+            filter_width,
+            stall,
+            draft_len,
+            ..Policy::low()
+        };
+        PolicyKind::AlignAtt(Preset::Low, policy)
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
@@ -378,7 +399,12 @@ proptest! {
         drafts in prop::collection::vec(("[ a-c你好,.]{0,10}", any::<bool>()), 0..40),
         times in prop::collection::vec(prop::collection::vec(("[a-c]{0,3}", 0u64..30_000, 0u64..30_000), 0..6), 0..20),
         blocks in prop::collection::vec((1usize..40_000, 0u8..3), 1..30),
-        hold in prop::option::of(0usize..4),
+        policy in prop_oneof![
+            Just(PolicyKind::LocalAgreement),
+            (0usize..4).prop_map(PolicyKind::HoldN),
+            alignatt(),
+        ],
+        masses in prop::collection::vec(prop_oneof![9 => 0.0f32..1.0, 1 => Just(f32::NAN)], 1..40),
         chinese in any::<bool>(),
     ) {
         let script = Rc::new(RefCell::new(Script {
@@ -386,9 +412,11 @@ proptest! {
             hypotheses: hypotheses.into_iter().zip(stutter).flat_map(|(h, n)| vec![h; n]).collect(),
             drafts: drafts.into(),
             word_times: times.into(),
+            heads_len: policy.heads_len(),
+            masses,
         }));
         let settings = Settings {
-            policy: hold.map_or(PolicyKind::LocalAgreement, PolicyKind::HoldN),
+            policy,
             longest_segment: Millis(4_000),
             pause: Millis(900),
             ..to(if chinese { Language::CHINESE } else { Language::GERMAN })
@@ -424,7 +452,13 @@ proptest! {
     fn no_word_is_lost_and_none_comes_twice(
         sentences in prop::collection::vec((1usize..30, 130u64..400, 0u64..4_000, 0usize..4), 1..6),
         block in 20u64..1_500,
-        policy in prop_oneof![Just(PolicyKind::LocalAgreement), (1usize..4).prop_map(PolicyKind::HoldN)],
+        policy in prop_oneof![
+            Just(PolicyKind::LocalAgreement),
+            (1usize..4).prop_map(PolicyKind::HoldN),
+            Just(PolicyKind::AlignAtt(Preset::Low, Policy::low())),
+            alignatt(),
+        ],
+        listens_ahead in 0usize..4,
     ) {
         let mut talk = Talk::default();
         let (mut at, mut number) = (0, 0);
@@ -437,11 +471,22 @@ proptest! {
             talk = talk.then(part);
         }
         let settings = Settings { policy, longest_segment: Millis(6_000), ..to(Language::GERMAN) };
-        let (events, log) = run(&talk, settings, at + 300, block);
+        let log = SharedLog::default();
+        // What rests on half a word at the end of the sound would tie the segment to it.
+        let hears_whole_words = match policy {
+            PolicyKind::AlignAtt(_, p) => p.margin == 0 && p.soft_mass < 1.0 && p.holdback > Millis::ZERO,
+            _ => true,
+        };
+        log.borrow_mut().listens_ahead = if hears_whole_words { listens_ahead } else { 0 };
+        let events = run_with(&log, &talk, settings, at + 300, block);
         let times: Vec<_> = words_of(&events).into_iter().map(|w| (w.text, w.start_ms, w.end_ms)).collect();
         prop_assert_eq!(times, talk.words);
+        // A median over columns moves a sharp peak, and then text may rest on more than is known: its words may come
+        // again in the next segment, but none is lost.
+        let exact = !matches!(policy, PolicyKind::AlignAtt(_, policy) if policy.filter_width > 1);
         for (source, target) in closed(&events) {
-            prop_assert_eq!(target, source.to_uppercase());
+            let whole = source.to_uppercase();
+            prop_assert!(if exact { target == whole } else { target.starts_with(&whole) }, "{}: {}", source, target);
         }
         prop_assert!(log.borrow().longest_tail <= 16 * (6_000 + 1_500 + 850));
     }

@@ -24,7 +24,7 @@ pub mod safetensors;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod source;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod tokenizer;
 
 pub use chat::{ChatOptions, ChatTemplate, Message, Prompt};

@@ -55,7 +55,7 @@ fn play(format: Format, pieces: Vec<Heard>, log: &SharedLog, most: Option<usize>
     let mut engines = Engines {
         recognizer: TalkRecognizer(talk.clone(), log.clone()),
         aligner: TalkAligner(talk.clone(), log.clone()),
-        translator: Some(WordTranslator(Language::GERMAN, log.clone())),
+        translator: Some(WordTranslator { target: Language::GERMAN, log: log.clone(), heads_len: 0 }),
     };
     let file = Shared(Rc::default(), most);
     let mut faces = Faces::quiet(Box::new(file.clone()), "a test".to_owned(), format, Side::Target);
