@@ -441,7 +441,7 @@ fn judge_split(input: &Value, params: &Value, expected: &Value) -> Judged {
     let target = Language::GERMAN;
     let rests_on = |count: usize| {
         let draft = DraftView { texts: &texts[..count], readings: &readings[..count], finished: true, target };
-        gate(&draft, &frontier, &Policy::low()).rests_on
+        gate(&draft, &frontier, &Policy::for_tests()).rests_on
     };
     let (kept, left) = (list(&expected["final"], whole).len(), list(&expected["residual"], whole).len());
     same(rests_on(kept) <= limit, true)?;

@@ -14,7 +14,7 @@ use super::{Committed, Language, Millis};
 
 const DE: Language = Language::GERMAN;
 /// Shows a draft that ended to its end.
-const TO_THE_END: Policy = Policy { hold_last: 0, ..Policy::high() };
+const TO_THE_END: Policy = Policy { hold_last: 0, margin: 0, ..Policy::for_tests() };
 
 /// Words that end 300 ms after one another.
 fn words(text: &str, start: u64) -> Vec<SourceWord> {
@@ -54,7 +54,7 @@ fn bug_1_the_frontier_is_the_same_after_the_first_sentence() {
     for start in [0, 10_000, 7_200_000] {
         let words = words("hello world", start);
         let source = Source { words: &words, columns: &[], heard: Millis(start + 650), is_final: false };
-        assert_eq!(Frontier::new(&source, &Policy::low(), false).words, 1, "from {start} ms");
+        assert_eq!(Frontier::new(&source, &Policy::for_tests(), false).words, 1, "from {start} ms");
     }
 }
 
@@ -68,7 +68,7 @@ fn bug_2_commas_do_not_move_the_frontier() {
         let source = Source { words: &words, columns: &columns, heard: Millis(heard), is_final: false };
         Frontier::new(&source, policy, false).columns
     };
-    let right = Policy { holdback: Millis::ZERO, ..Policy::low() };
+    let right = Policy { holdback: Millis::ZERO, ..Policy::for_tests() };
     assert_eq!(frontier(9000, &right), 10);
     assert_eq!(frontier(9000, &Policy::published()), 7, "as published");
     // "Well, the cat," ends at 900 ms: its five tokens are accessible, the comma behind it included.

@@ -120,9 +120,9 @@ mod tests {
             Frontier::new(&source, &policy, stalled).words
         };
         assert_eq!(at(1600, Policy::published(), false, false), 4);
-        assert_eq!(at(1600, Policy::low(), false, false), 3);
-        assert_eq!(at(100, Policy::low(), false, false), 0);
-        assert_eq!(at(0, Policy::low(), false, true), 4);
+        assert_eq!(at(1600, Policy::for_tests(), false, false), 3);
+        assert_eq!(at(100, Policy::for_tests(), false, false), 0);
+        assert_eq!(at(0, Policy::for_tests(), false, true), 4);
         let agreed = Policy { agreed_only: true, ..Policy::published() };
         assert_eq!(at(1600, agreed, false, false), 0);
     }
@@ -133,8 +133,8 @@ mod tests {
         words[0].committed = true;
         words[1].committed = true;
         let source = Source { words: &words, columns: &[], heard: Millis(500), is_final: false };
-        assert_eq!(Frontier::new(&source, &Policy::low(), false).words, 0);
-        assert_eq!(Frontier::new(&source, &Policy::low(), true).words, 2);
+        assert_eq!(Frontier::new(&source, &Policy::for_tests(), false).words, 0);
+        assert_eq!(Frontier::new(&source, &Policy::for_tests(), true).words, 2);
     }
 
     #[test]

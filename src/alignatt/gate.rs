@@ -61,6 +61,12 @@ impl Policy {
         }
     }
 
+    /// What tests are written against, whatever the presets are.
+    #[cfg(test)]
+    pub const fn for_tests() -> Policy {
+        Policy { margin: 1, holdback: Millis(250), hold_last: 1, ..Policy::low() }
+    }
+
     /// For chunks of 1500 ms. Waits for more sound behind a word.
     pub const fn high() -> Policy {
         Policy { holdback: Millis(800), stall: Some(Millis(6000)), ..Policy::low() }
@@ -370,7 +376,7 @@ mod tests {
 
     /// What is shown of a draft whose tokens all pass.
     fn all_pass(texts: &[&str], hold_last: usize, finished: bool, target: Language) -> String {
-        let policy = Policy { hold_last, ..Policy::low() };
+        let policy = Policy { hold_last, ..Policy::for_tests() };
         let decision = judged(texts, &vec![at(0, 0.0); texts.len()], &policy, finished, target);
         texts.concat()[..decision.show_len].to_owned()
     }
@@ -378,22 +384,22 @@ mod tests {
     #[test]
     fn the_end_of_a_draft_that_nothing_stopped() {
         let (zh, sentence) = (Language::CHINESE, [" Das", " ist", " gut", "."]);
-        assert_eq!(all_pass(&sentence, false, true, DE), " Das ist gut");
-        assert_eq!(all_pass(&sentence, false, false, DE), " Das ist");
-        assert_eq!(all_pass(&sentence, true, true, DE), " Das ist");
-        assert_eq!(all_pass(&sentence[2..], false, false, DE), "");
+        assert_eq!(all_pass(&sentence, 0, true, DE), " Das ist gut");
+        assert_eq!(all_pass(&sentence, 0, false, DE), " Das ist");
+        assert_eq!(all_pass(&sentence, 1, true, DE), " Das ist");
+        assert_eq!(all_pass(&sentence[2..], 0, false, DE), "");
         assert_eq!(all_pass(&["大家", "好。"], 1, true, zh), "大家好");
         assert_eq!(all_pass(&["我用", "GP", "T"], 0, false, zh), "我用");
         assert_eq!(all_pass(&["我用", "GP", "T"], 1, true, zh), "我用");
         assert_eq!(all_pass(&["我用", "GP", "T"], 0, true, zh), "我用GPT");
-        let half = judged(&["我", "", ""], &[at(0, 0.0); 3], &Policy::low(), false, zh);
+        let half = judged(&["我", "", ""], &[at(0, 0.0); 3], &Policy::for_tests(), false, zh);
         assert_eq!((half.shown, half.show_len), (1, 3));
     }
 
     #[test]
     fn every_token_says_why_it_is_held() {
         let readings = [at(0, 0.0), at(1, 0.0), at(7, 0.5), at(1, 0.0)];
-        let decision = judged(&[" wir", " prü", "fen", " den", " Pfad"], &readings, &Policy::low(), false, DE);
+        let decision = judged(&[" wir", " prü", "fen", " den", " Pfad"], &readings, &Policy::for_tests(), false, DE);
         let held: Vec<_> = decision.tokens.iter().map(|token| token.held).collect();
         let expected = [None, Some(Hold::OpenUnit), Some(Hold::Frontier), Some(Hold::Behind), Some(Hold::Behind)];
         assert_eq!(held, expected);
@@ -404,30 +410,33 @@ mod tests {
     #[test]
     fn a_last_token_without_a_row_still_closes_the_word_before_it() {
         let readings = [at(0, 0.0); 2];
-        let shown_at_once = Policy { hold_last: 0, ..Policy::low() };
+        let shown_at_once = Policy { hold_last: 0, ..Policy::for_tests() };
         assert_eq!(judged(&[" gut", "es", " Wet"], &readings, &shown_at_once, false, DE).shown, 2);
         assert_eq!(judged(&[" gut", "es", " Wet"], &readings, &Policy::published(), false, DE).shown, 0);
-        assert_eq!(judged(&[" gut"], &[], &Policy::low(), true, DE).stop, Some(Hold::NoRow));
+        assert_eq!(judged(&[" gut"], &[], &Policy::for_tests(), true, DE).stop, Some(Hold::NoRow));
     }
 
     #[test]
     fn what_is_not_a_number_is_not_shown() {
         let mut reading = at(0, 0.0);
         reading.mass[2] = f32::INFINITY;
-        let decision = judged(&[" gut"], &[reading], &Policy::low(), true, DE);
+        let decision = judged(&[" gut"], &[reading], &Policy::for_tests(), true, DE);
         assert_eq!((decision.show_len, decision.stop), (0, Some(Hold::NotFinite)));
         let stalled = Frontier { stalled: true, ..frontier(0) };
         let far = Reading { position: Some(5), mass: [0.9, f32::NAN, 0.0, 0.0] };
-        assert_eq!(first_held(&[far], &stalled, &Policy::low()), Some((0, Hold::Frontier)));
+        assert_eq!(first_held(&[far], &stalled, &Policy::for_tests()), Some((0, Hold::Frontier)));
     }
 
     #[test]
     fn a_stall_ends_with_what_rests_mostly_on_words_heard() {
         let stalled = Frontier { stalled: true, ..frontier(4) };
-        assert_eq!(first_held(&[at(6, 0.029), at(6, 0.03)], &frontier(4), &Policy::low()), Some((1, Hold::Frontier)));
+        assert_eq!(
+            first_held(&[at(6, 0.029), at(6, 0.03)], &frontier(4), &Policy::for_tests()),
+            Some((1, Hold::Frontier))
+        );
         let readings = [at(6, 0.3), at(6, 0.5)];
-        assert_eq!(first_held(&readings, &frontier(4), &Policy::low()), Some((0, Hold::Frontier)));
-        assert_eq!(first_held(&readings, &stalled, &Policy::low()), Some((1, Hold::Frontier)));
+        assert_eq!(first_held(&readings, &frontier(4), &Policy::for_tests()), Some((0, Hold::Frontier)));
+        assert_eq!(first_held(&readings, &stalled, &Policy::for_tests()), Some((1, Hold::Frontier)));
     }
 
     const TEXTS: [&str; 16] =

@@ -443,7 +443,7 @@ mod tests {
             "alignatt",
             "alignatt:high",
             "alignatt:high,holdback=900,stall=off",
-            "alignatt:margin=0,soft-mass=0.1,hold-last=0",
+            "alignatt:margin=1,soft-mass=0.1,hold-last=0",
             "ref",
             "local-agreement",
             "hold-n:7",

@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn the_wait_is_counted_from_the_first_held_draft() {
-        let policy = Policy { stall: Some(Millis(3000)), ..Policy::low() };
+        let policy = Policy { stall: Some(Millis(3000)), ..Policy::for_tests() };
         let held = Decision { stop: Some(Hold::Frontier), ..Decision::default() };
         let mut stall = Stall::default();
         stall.observe(3, &held, Millis(500));

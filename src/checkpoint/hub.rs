@@ -763,11 +763,13 @@ fn link(snapshot: &Path, file: &Remote) -> std::io::Result<()> {
     let target = Path::new("../../blobs").join(&file.etag);
     #[cfg(unix)]
     {
-        if fs::read_link(&pointer).is_ok_and(|present| present == target) {
+        let is_there = || fs::read_link(&pointer).is_ok_and(|present| present == target);
+        if is_there() {
             return Ok(());
         }
         remove_if_there(&pointer)?;
-        std::os::unix::fs::symlink(&target, &pointer)
+        // Another process may set the same link between these two lines.
+        std::os::unix::fs::symlink(&target, &pointer).or_else(|error| if is_there() { Ok(()) } else { Err(error) })
     }
     #[cfg(not(unix))]
     {
