@@ -288,7 +288,7 @@ pub struct HeadScores {
     /// Heads above [`LEAST_TS`], the best first.
     pub heads: Vec<HeadScore>,
     pub stability: Vec<Stability>,
-    /// [layers][heads]
+    /// `[layers][heads]`
     pub ts_matrix: Vec<Vec<f64>>,
 }
 

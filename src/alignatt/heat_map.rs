@@ -11,7 +11,7 @@ pub struct HeatMap<'a> {
     pub title: &'a str,
     /// A line below the title; may be empty.
     pub note: &'a str,
-    /// [layers][heads], 0 to 1. What is not a number is drawn empty.
+    /// `[layers][heads]`, 0 to 1. What is not a number is drawn empty.
     pub scores: &'a [Vec<f64>],
     /// (layer, head), the best first.
     pub chosen: &'a [(usize, usize)],

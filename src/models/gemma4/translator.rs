@@ -50,7 +50,7 @@ pub struct Draft {
 pub struct Attention {
     /// [R, S, N]: probabilities.
     pub rows: Vec<f32>,
-    /// [R]: the rest of the prompt, and the draft; mean over heads. What is missing to 1 lies on the source.
+    /// `[R]`: the rest of the prompt, and the draft; mean over heads. What is missing to 1 lies on the source.
     pub rest: Vec<[f32; 2]>,
 }
 
