@@ -9,6 +9,7 @@ use crate::alignatt::Language;
 use crate::alignatt::heads::{HeadSet, Rows};
 use crate::cascade::on_models::{Alignment, Recognition, Translation as Text};
 use crate::cascade::{BoxError, Engines};
+use crate::checkpoint::config::Gemma4Config;
 use crate::checkpoint::hub::{Hub, ShownProgress};
 use crate::checkpoint::source::ModelSource;
 use crate::checkpoint::{CheckpointError, Files, ModelConfig, Tokenizer, Weights};
@@ -183,7 +184,8 @@ async fn load_text(
     compute: &Compute,
     report: Report<'_>,
 ) -> Result<Text, BoxError> {
-    // What the user named is read before the weights are.
+    // What the user named is read before the weights are, and a model of another kind has no heads to measure.
+    let config = gemma4_config(chosen)?;
     let set = match wanted.heads_len {
         0 => None,
         _ => Some(heads(chosen, from, wanted.to, wanted.text.heads.as_deref())?),
@@ -195,7 +197,7 @@ async fn load_text(
         Some(path) => std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?,
         None => String::new(),
     };
-    let (model, tokenizer) = load_gemma4(chosen, compute, report).await?;
+    let (model, tokenizer) = load_gemma4(chosen, &config, compute, report).await?;
     let prompt = Prompt::new(&chosen.files, tokenizer, from.english_name(), wanted.to.english_name(), &context)?;
     let eos = model.config().eos_token_id.clone();
     let translator =
@@ -212,26 +214,31 @@ pub async fn load_forced(
 ) -> Result<(Forced, Prompt, String), BoxError> {
     let compute = device(device_args).await?;
     let chosen = Chosen::of(model, demo::mt)?;
-    let (model, tokenizer) = load_gemma4(&chosen, &compute, report).await?;
+    let config = gemma4_config(&chosen)?;
+    let (model, tokenizer) = load_gemma4(&chosen, &config, &compute, report).await?;
     let prompt = Prompt::new(&chosen.files, tokenizer, from.english_name(), to.english_name(), "")?;
     Ok((Forced::new(Arc::new(model), compute)?, prompt, chosen.name))
 }
 
+fn gemma4_config(chosen: &Chosen) -> Result<Gemma4Config, BoxError> {
+    match ModelConfig::open(&chosen.files)? {
+        ModelConfig::Gemma4(config) => Ok(config),
+        other => Err(chosen.is_not("a Gemma-4", &other)),
+    }
+}
+
 async fn load_gemma4(
     chosen: &Chosen,
+    config: &Gemma4Config,
     compute: &Compute,
     report: Report<'_>,
 ) -> Result<(Gemma4, Arc<Tokenizer>), BoxError> {
-    let config = match ModelConfig::open(&chosen.files)? {
-        ModelConfig::Gemma4(config) => config,
-        other => return Err(chosen.is_not("a Gemma-4", &other)),
-    };
     let report = std::cell::RefCell::new(report);
     let progress = |done, total| report.borrow_mut()(&chosen.name, done, total);
     let target = Target { compute, precision: precision(compute), progress: &progress };
     let weights = Weights::open(&chosen.files).await?;
     let capacity = MT_CAPACITY.min(config.max_position_embeddings);
-    let model = Gemma4::load(&Loader::new(&weights, target), &config, capacity).await?;
+    let model = Gemma4::load(&Loader::new(&weights, target), config, capacity).await?;
     let tokenizer = Arc::new(Tokenizer::open(&chosen.files)?);
     tokenizer.fits(config.vocab_size)?;
     Ok((model, tokenizer))
