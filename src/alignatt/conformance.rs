@@ -34,7 +34,7 @@ use super::units::{core, is_closed, source_words, unit_ends, unit_ends_at};
 use super::{Language, Millis};
 
 /// Judged in `cascade/conformance.rs`.
-const OF_THE_CASCADE: &[&str] = &[
+pub(crate) const OF_THE_CASCADE: &[&str] = &[
     "append_only",
     "asr_commit",
     "latency_units",

@@ -12,6 +12,7 @@
 use serde_json::Value;
 
 use super::transcript::{Closing, Transcript};
+use crate::alignatt::conformance::OF_THE_CASCADE;
 use crate::alignatt::conformance::{self as gate, NOT_BUILT, cases};
 use crate::alignatt::units::{join_words, latency_units, source_words};
 use crate::alignatt::word_times::{Timed, map_times};
@@ -27,21 +28,8 @@ fn count(value: &Value, key: &str) -> usize {
 
 /// `Ok(false)`: ours differs on purpose. `None`: not for us.
 fn judge(case: &Value) -> Option<Result<bool, String>> {
-    OURS.contains(&text(case, "kind")).then(|| judge_ours(case))
+    OF_THE_CASCADE.contains(&text(case, "kind")).then(|| judge_ours(case))
 }
-
-const OURS: [&str; 10] = [
-    "append_only",
-    "asr_commit",
-    "latency_units",
-    "monotone_acceptance",
-    "prefill_glue",
-    "source_normalize",
-    "strip_live_tail_punct",
-    "strip_repeated_prefix",
-    "target_normalize",
-    "token_budget",
-];
 
 fn judge_ours(case: &Value) -> Result<bool, String> {
     let (input, params, expected) = (&case["input"], &case["params"], &case["expected"]);
