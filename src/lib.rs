@@ -9,6 +9,10 @@ pub mod checkpoint;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cli;
 pub mod gpu;
+pub mod load;
 pub mod models;
 pub mod nn;
 pub mod ops;
+pub mod subtitles;
+#[cfg(target_arch = "wasm32")]
+pub mod wasm;

@@ -13,7 +13,7 @@
 //! in MS): the error says how to pipe them through ffmpeg.
 
 use std::fs::File;
-use std::io::{Cursor, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use symphonia::core::codecs::CodecParameters;
@@ -79,12 +79,8 @@ impl AudioFile {
         Self::from_source(Box::new(file), name)
     }
 
-    /// The same from a file's bytes (the browser's way in); `name` is for messages.
-    pub fn from_bytes(bytes: Vec<u8>, name: impl Into<String>) -> Result<Self, AudioError> {
-        Self::from_source(Box::new(Cursor::new(bytes)), name.into())
-    }
-
-    fn from_source(mut source: Source, name: String) -> Result<Self, AudioError> {
+    /// The same from anything that is read and sought in; `name` is for messages.
+    pub fn from_source(mut source: Box<dyn MediaSource>, name: String) -> Result<Self, AudioError> {
         if !source.is_seekable() {
             return Self::from_wav(PcmReader::new(source, &name), name, None);
         }
@@ -484,6 +480,8 @@ fn looks_like_text(head: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
     use crate::audio::testing::{fixture, read_wav};
 
@@ -513,7 +511,7 @@ mod tests {
 
     /// Decodes all of it: samples and warning.
     fn decode(bytes: Vec<u8>, name: &str) -> Result<(Vec<f32>, Option<String>), AudioError> {
-        let mut file = AudioFile::from_bytes(bytes, name)?;
+        let mut file = AudioFile::from_source(Box::new(Cursor::new(bytes)), name.to_owned())?;
         let mut all = Vec::new();
         while let Some(block) = file.next_block()? {
             assert!(block.iter().all(|x| x.is_finite()));

@@ -16,6 +16,7 @@ pub mod decode;
 pub mod error;
 pub mod mel;
 pub mod pcm_stream;
+pub mod pieces;
 pub mod resample;
 pub mod split;
 #[cfg(test)]

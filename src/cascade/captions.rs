@@ -96,6 +96,10 @@ impl<T: Translate> Captions<T> {
         }
     }
 
+    pub fn into_translator(self) -> T {
+        self.translator
+    }
+
     pub fn rests_on(&self) -> usize {
         self.open.rests_on
     }

@@ -26,6 +26,13 @@ pub enum Activity {
     Unknown,
 }
 
+impl Activity {
+    /// A detector's word.
+    pub fn of(is_sound: bool) -> Activity {
+        if is_sound { Activity::Speech } else { Activity::Silence }
+    }
+}
+
 /// A model of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
@@ -164,6 +171,12 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
                 return Ok(());
             }
         }
+    }
+
+    /// The engines, when the stream is over.
+    pub fn into_engines(self) -> Engines<R, A, T> {
+        let translator = self.captions.map(Captions::into_translator);
+        Engines { recognizer: self.recognizer, aligner: self.aligner, translator }
     }
 
     /// Sends the last event. What is still open (after an error, or where the stream was broken off without

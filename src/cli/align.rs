@@ -26,7 +26,7 @@ pub async fn align(args: AlignArgs) -> Result<(), CliError> {
     let mut aligner = {
         let mut loading = Loading::new();
         let mut report = |what: &str, done, total| loading.report(what, done, total);
-        engines::load_aligner(args.aligner.as_deref(), &args.device, &mut report).await?.0
+        engines::load_aligner(args.aligner.as_deref(), &args.device, &mut report).await?
     };
     let aligned = aligner.align(&samples, &args.text, args.from).await?;
     let timed: Vec<Timed<'_>> =

@@ -9,18 +9,11 @@ use super::args::Format;
 use super::error::CliError;
 use super::live::LiveView;
 use super::progress::{Hearing, hold_log};
-use super::subtitles::{Kind, Subtitles};
 use super::trace;
 use crate::alignatt::Millis;
 use crate::alignatt::units::join_words;
 use crate::cascade::{Event, EventKind};
-
-/// Which side of a segment is the result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    Source,
-    Target,
-}
+use crate::subtitles::{Kind, Side, Subtitles};
 
 /// A file for results, opened before models load and emptied only once there is something to write.
 #[derive(Debug)]

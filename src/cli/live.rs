@@ -18,12 +18,12 @@ use crossterm::terminal::{
 use crossterm::{execute, queue};
 use unicode_width::UnicodeWidthChar;
 
-use super::faces::Side;
 use super::progress::clock_time;
 use crate::alignatt::Millis;
 use crate::alignatt::units::{is_cjk, join_words, seam_between};
 use crate::cascade::event::{Progress, SegmentId};
 use crate::cascade::{Event, EventKind};
+use crate::subtitles::Side;
 
 /// Warnings that are kept.
 const NOTES: usize = 3;

@@ -9,7 +9,7 @@
 //! | `align`, `calibrate`, `devices`, `models` | the other subcommands |
 //! | `sound` | a file or standard input, read on a thread of its own, in pace if asked |
 //! | `session` | sound into the cascade, events into the faces |
-//! | `faces`, `subtitles`, `live` | text and JSONL; SRT and WebVTT; the terminal's live view |
+//! | `faces`, `live` | text, JSON lines, subtitles; the terminal's live view |
 //! | `trace`, `explain` | where the model listened: lines, and a page |
 //! | `interrupt` | Ctrl-C, once to finish cleanly, twice to leave at once |
 //! | `progress` | bars for what takes over a second |
@@ -33,7 +33,6 @@ mod models;
 mod progress;
 mod session;
 mod sound;
-mod subtitles;
 mod trace;
 mod translate;
 

@@ -12,11 +12,9 @@ use crate::alignatt::Millis;
 use crate::audio::decode::AudioFile;
 use crate::audio::error::AudioError;
 use crate::audio::pcm_stream::{PcmReader, PcmSpec};
-use crate::audio::vad::Vad;
+use crate::audio::pieces::{Piece, Pieces};
 use crate::cascade::{Activity, BoxError, SAMPLE_RATE};
 
-/// Samples of a piece: 10 ms, so that a chunk is as long as it was asked for.
-const PIECE: usize = SAMPLE_RATE as usize / 100;
 /// Pieces that may wait: a minute of sound, so that a live source is not held up by a slow step.
 const WAITING: usize = 6_000;
 
@@ -159,53 +157,50 @@ impl From<AudioError> for Stop {
     }
 }
 
-/// Cuts blocks into pieces, asks the voice detector, keeps the pace.
+/// Cuts blocks into pieces and keeps the pace.
 struct Cutter {
+    pieces: Pieces,
+    pace: Pace,
+}
+
+/// Gives pieces away when they would have been played, or at once.
+struct Pace {
     sender: SyncSender<Heard>,
-    rest: Vec<f32>,
-    vad: Vad,
     began: Option<Instant>,
     given: u64,
 }
 
 impl Cutter {
     fn new(sender: SyncSender<Heard>, realtime: bool) -> Cutter {
-        Cutter { sender, rest: Vec::new(), vad: Vad::new(), began: realtime.then(Instant::now), given: 0 }
+        Cutter { pieces: Pieces::new(), pace: Pace { sender, began: realtime.then(Instant::now), given: 0 } }
     }
 
     fn take(&mut self, block: &[f32]) -> Result<(), Stop> {
-        self.rest.extend_from_slice(block);
-        let whole = self.rest.len() / PIECE * PIECE;
-        let pieces: Vec<f32> = self.rest.drain(..whole).collect();
-        pieces.chunks(PIECE).try_for_each(|piece| self.give(piece))
+        self.pieces.push(block, &mut |piece| self.pace.give(piece))
     }
 
     fn finish(&mut self, warning: Option<String>) -> Result<(), Stop> {
-        let rest = std::mem::take(&mut self.rest);
-        if !rest.is_empty() {
-            self.give(&rest)?;
-        }
+        self.pieces.finish(&mut |piece| self.pace.give(piece))?;
         if let Some(warning) = warning {
             self.send(Heard::Warning(warning));
         }
         Ok(())
     }
 
-    fn give(&mut self, piece: &[f32]) -> Result<(), Stop> {
-        self.given += piece.len() as u64;
+    fn send(&self, heard: Heard) {
+        // Nobody listens any more: there is nobody to tell.
+        let _ = self.pace.sender.send(heard);
+    }
+}
+
+impl Pace {
+    fn give(&mut self, piece: Piece) -> Result<(), Stop> {
+        self.given += piece.samples.len() as u64;
         if let Some(began) = self.began {
             let due = Duration::from_millis(self.given * 1000 / u64::from(SAMPLE_RATE));
             thread::sleep(due.saturating_sub(began.elapsed()));
         }
-        self.vad.push(piece);
-        let activity = if self.vad.is_sound() { Activity::Speech } else { Activity::Silence };
-        match self.send(Heard::Piece(piece.to_vec(), activity)) {
-            true => Ok(()),
-            false => Err(Stop::NobodyListens),
-        }
-    }
-
-    fn send(&self, heard: Heard) -> bool {
-        self.sender.send(heard).is_ok()
+        let activity = Activity::of(piece.is_sound);
+        self.sender.send(Heard::Piece(piece.samples, activity)).map_err(|_| Stop::NobodyListens)
     }
 }

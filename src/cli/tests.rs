@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser};
 
 use super::args::{Cli, Command, Format};
 use super::error::{CliError, one_line};
-use super::faces::{Faces, Output, Side};
+use super::faces::{Faces, Output};
 use super::session::{self, Opening};
 use super::sound::{self, Heard, Sound};
 use crate::alignatt::{Language, Millis};
@@ -18,6 +18,7 @@ use crate::cascade::fakes::{
 };
 use crate::cascade::rules::Rules;
 use crate::cascade::{Activity, Engines, Event, EventKind, Settings};
+use crate::subtitles::Side;
 
 /// A file that a test can look into.
 #[derive(Clone, Default)]

@@ -1,19 +1,17 @@
 //! `alignatt translate` and `alignatt transcribe`.
 
 use super::args::{Format, StreamArgs, TranscribeArgs, TranslateArgs};
-use super::engines::{self, Loaded, Names, Translation, Wanted};
+use super::engines::{self, Loaded, Translation, Wanted};
 use super::error::CliError;
-use super::faces::{Faces, Output, Side};
+use super::faces::{Faces, Output};
 use super::progress::Loading;
 use super::session::Opening;
 use super::sound::Origin;
 use super::{interrupt, session};
 use crate::alignatt::{Language, Millis, PolicyKind};
 use crate::cascade::Settings;
-use crate::cascade::event::Start;
-
-/// The first warning of a run with the demo pack.
-const DEMO: &str = "demo pack: proves the machine, not the quality of the real models";
+use crate::load::start;
+use crate::subtitles::Side;
 
 pub async fn translate(args: TranslateArgs) -> Result<(), CliError> {
     let translation = Translation { to: args.to, text: &args.text, heads_len: args.policy.heads_len() };
@@ -53,7 +51,7 @@ async fn run(
     interrupt::streaming(true);
     let mut outcome = Ok(());
     for sound in sounds {
-        let opening = Opening { start: start(&settings, &names), note: names.demo.then_some(DEMO) };
+        let opening = Opening { start: start(&settings, &names), note: names.note };
         outcome = session::play(engines.lent(), settings, opening, sound, &mut faces).await;
         if outcome.is_err() {
             break;
@@ -87,20 +85,5 @@ fn settings(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind)
         policy,
         history: translation.map_or(0, |(translation, _)| usize::from(translation.text.history)),
         ..plain.chunked(chunk)
-    }
-}
-
-/// The first event of a run.
-pub fn start(settings: &Settings, names: &Names) -> Start {
-    Start {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        source_language: settings.source,
-        target_language: settings.target,
-        asr: names.asr.clone(),
-        aligner: names.aligner.clone(),
-        mt: names.mt.clone(),
-        device: names.device.clone(),
-        policy: settings.target.map(|_| settings.policy.to_string()),
-        chunk_ms: settings.chunk,
     }
 }

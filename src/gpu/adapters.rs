@@ -44,8 +44,8 @@ pub async fn adapters() -> Vec<AdapterReport> {
 
 pub(super) async fn find() -> Vec<Found> {
     let mut all = Vec::new();
-    for api in Api::NATIVE {
-        all.extend(of(api).await);
+    for api in Api::HERE {
+        all.extend(of(*api).await);
     }
     all.sort_by_key(|found| rank(found.report.kind));
     all

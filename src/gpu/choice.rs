@@ -1,4 +1,4 @@
-//! `--device auto|cpu|vulkan[:i]|metal[:i]|dx12[:i]`.
+//! `--device auto|cpu|vulkan[:i]|metal[:i]|dx12[:i]`; in a browser `auto|cpu|webgpu`.
 
 use std::{fmt, str::FromStr};
 
@@ -13,8 +13,12 @@ pub enum Api {
 }
 
 impl Api {
-    /// The ones a native build can reach, in the order `auto` prefers them.
-    pub const NATIVE: [Api; 3] = [Api::Metal, Api::Vulkan, Api::Dx12];
+    /// The ones this build can reach, in the order `auto` prefers them.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub const HERE: &[Api] = &[Api::Metal, Api::Vulkan, Api::Dx12];
+    /// The ones this build can reach, in the order `auto` prefers them.
+    #[cfg(target_arch = "wasm32")]
+    pub const HERE: &[Api] = &[Api::WebGpu];
 
     pub fn wgpu(self) -> wgpu::Backend {
         match self {
@@ -71,6 +75,7 @@ impl FromStr for DeviceChoice {
             "vulkan" => Api::Vulkan,
             "metal" => Api::Metal,
             "dx12" => Api::Dx12,
+            "webgpu" if Api::HERE.contains(&Api::WebGpu) => Api::WebGpu,
             _ => return Err(wrong()),
         };
         Ok(DeviceChoice::Gpu { api, index: index.unwrap_or(0) })

@@ -3,13 +3,15 @@
 
 mod adapters;
 mod choice;
+mod launch_cost;
 mod open;
 mod self_test;
 
 pub use adapters::{AdapterReport, adapters};
 pub use choice::{Api, DeviceChoice, ParseDeviceError};
-pub use open::{Compute, Health, Passed, open};
-pub use self_test::self_test;
+pub use launch_cost::{LaunchCost, launch_cost};
+pub use open::{Complaint, Compute, Health, Passed, open};
+pub use self_test::{Compared, compare, self_test};
 
 /// What can go wrong between asking for a device and having one that computes.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +26,8 @@ pub enum GpuError {
         "{adapter}: fails the numeric self-test ({what}); its results can't be trusted, so use another device or --device cpu"
     )]
     SelfTest { adapter: String, what: String },
+    #[error("{adapter}: out of memory: {reason}; use a smaller model or --device cpu")]
+    OutOfMemory { adapter: String, reason: String },
     #[error("{adapter}: {reason}; start again, with a smaller model where memory ran out, or use --device cpu")]
     Lost { adapter: String, reason: String },
 }

@@ -20,20 +20,28 @@ pub struct Compute {
     pub health: Health,
 }
 
-/// The first error the device reported outside any call of ours (validation, out of memory).
+/// The first error the device reported outside any call of ours.
 #[derive(Clone, Debug, Default)]
-pub struct Health(Arc<Mutex<Option<String>>>);
+pub struct Health(Arc<Mutex<Option<Complaint>>>);
+
+/// What a device reported on its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Complaint {
+    OutOfMemory(String),
+    /// It is gone, or refused what it was given.
+    Lost(String),
+}
 
 /// Devices that `auto` had to refuse, and why; to be shown to the user.
 pub type Passed = Vec<String>;
 
 impl Health {
     /// What the device reported, if anything.
-    pub fn complaint(&self) -> Option<String> {
+    pub fn complaint(&self) -> Option<Complaint> {
         self.0.lock().map(|held| held.clone()).unwrap_or_else(|held| held.into_inner().clone())
     }
 
-    fn record(&self, what: String) {
+    fn record(&self, what: Complaint) {
         let mut held = self.0.lock().unwrap_or_else(|held| held.into_inner());
         held.get_or_insert(what);
     }
@@ -61,16 +69,20 @@ impl Compute {
 
     /// Waits for everything queued, then checks.
     pub async fn settle(&self) -> Result<(), GpuError> {
-        let lost = |reason: String| GpuError::Lost { adapter: self.name.clone(), reason };
         let one = Tensor::<1>::ones([1], &self.device);
-        one.into_data_async().await.map_err(|error| lost(error.to_string()))?;
-        self.check()
+        let read = one.into_data_async().await;
+        // What the device itself says is nearer to the cause.
+        self.check()?;
+        read.map_err(|error| GpuError::Lost { adapter: self.name.clone(), reason: error.to_string() })?;
+        Ok(())
     }
 
     /// Err when the device has reported an error that no call returned.
     pub fn check(&self) -> Result<(), GpuError> {
+        let adapter = self.name.clone();
         match self.health.complaint() {
-            Some(reason) => Err(GpuError::Lost { adapter: self.name.clone(), reason }),
+            Some(Complaint::OutOfMemory(reason)) => Err(GpuError::OutOfMemory { adapter, reason }),
+            Some(Complaint::Lost(reason)) => Err(GpuError::Lost { adapter, reason }),
             None => Ok(()),
         }
     }
@@ -146,7 +158,16 @@ async fn bring_up(found: adapters::Found) -> Result<Compute, GpuError> {
     let health = Health::default();
     // Burn's own handler panics on a validation error; ours keeps it for `Compute::check`.
     let watch = health.clone();
-    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| watch.record(error.to_string())));
+    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+        watch.record(match error {
+            wgpu::Error::OutOfMemory { .. } => Complaint::OutOfMemory(error.to_string()),
+            other => Complaint::Lost(other.to_string()),
+        });
+    }));
+    let watch = health.clone();
+    device.set_device_lost_callback(move |reason, message| {
+        watch.record(Complaint::Lost(format!("the device was lost ({reason:?}) {message}").trim_end().to_owned()));
+    });
 
     let compute = Compute { device: burn_device, name: name.clone(), adapter: Some(found.report), health };
     self_test(&compute.device).await.map_err(|what| GpuError::SelfTest { adapter: name, what })?;

@@ -17,25 +17,51 @@ use crate::ops::{
 /// Largest difference accepted, for results of the order of one.
 const TOLERANCE: f32 = 2e-4;
 
-/// Err names the operation that came out wrong, and by how much.
-pub async fn self_test(device: &Device) -> Result<(), String> {
-    let expected = answers(&Device::flex());
-    let computed = answers(device);
-    for ((name, want), (_, got)) in expected.into_iter().zip(computed) {
-        let want = read(want).await?;
-        let got = read(got).await?;
-        if got.len() != want.len() {
-            return Err(format!("{name}: {} values instead of {}", got.len(), want.len()));
+/// One operation on the device beside the CPU.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compared {
+    pub name: &'static str,
+    /// Largest difference of a value; NaN where one is.
+    pub worst: f32,
+    /// Values are not of the same number, or the CPU's are all zero.
+    pub flaw: Option<String>,
+}
+
+impl Compared {
+    fn wrong(&self) -> Option<String> {
+        if let Some(flaw) = &self.flaw {
+            return Some(format!("{}: {flaw}", self.name));
         }
-        let worst = got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0.0, worse);
-        if worst > TOLERANCE || worst.is_nan() {
-            return Err(format!("{name} is off by {worst}"));
-        }
-        if want.iter().all(|w| *w == 0.0) {
-            return Err(format!("{name}: the test itself computes nothing"));
-        }
+        let off = self.worst > TOLERANCE || self.worst.is_nan();
+        off.then(|| format!("{} is off by {}", self.name, self.worst))
     }
-    Ok(())
+
+    pub fn passed(&self) -> bool {
+        self.wrong().is_none()
+    }
+}
+
+/// Err names the first operation that came out wrong, and by how much.
+pub async fn self_test(device: &Device) -> Result<(), String> {
+    match compare(device).await?.iter().find_map(Compared::wrong) {
+        Some(wrong) => Err(wrong),
+        None => Ok(()),
+    }
+}
+
+/// Every operation on `device` beside the CPU. Err: the device gave no answer at all.
+pub async fn compare(device: &Device) -> Result<Vec<Compared>, String> {
+    let mut all = Vec::new();
+    for ((name, want), (_, got)) in answers(&Device::flex()).into_iter().zip(answers(device)) {
+        let (want, got) = (read(want).await?, read(got).await?);
+        let flaw = match want.iter().all(|value| *value == 0.0) {
+            true => Some("the test itself computes nothing".to_owned()),
+            false => (got.len() != want.len()).then(|| format!("{} values instead of {}", got.len(), want.len())),
+        };
+        let worst = got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0.0, worse);
+        all.push(Compared { name, worst, flaw });
+    }
+    Ok(all)
 }
 
 /// `f32::max` would drop a NaN.

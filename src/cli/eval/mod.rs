@@ -23,16 +23,18 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::args::{EvalArgs, Format};
-use super::engines::{self, Loaded, Names, Translation, Wanted};
+use super::engines::{self, Loaded, Translation, Wanted};
 use super::error::CliError;
-use super::faces::{Faces, Side};
+use super::faces::Faces;
+use super::interrupt;
 use super::progress::{Counting, Loading};
 use super::session::{self, Opening};
 use super::sound::Origin;
-use super::{interrupt, translate};
 use crate::alignatt::{Millis, PolicyKind};
 use crate::cascade::event::Start;
 use crate::cascade::{Align, Engines, Recognize, Settings, Translate};
+use crate::load::{Names, start};
+use crate::subtitles::Side;
 use manifest::Talk;
 use played::Played;
 use report::{HEAD, Report};
@@ -90,7 +92,7 @@ async fn play_missing(points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> 
     for point in points {
         for talk in talks {
             let played = Played::read(&point.events(talk))?;
-            if !played.is_some_and(|played| same(&played.start, &translate::start(&point.settings, &names))) {
+            if !played.is_some_and(|played| same(&played.start, &start(&point.settings, &names))) {
                 talk.check()?;
                 missing.push((point, talk));
             }
@@ -154,7 +156,7 @@ async fn play_to<R: Recognize, A: Align, T: Translate>(
     let file = File::create(path).map_err(|e| files::failed(path, e))?;
     let out = Box::new(BufWriter::new(file));
     let mut faces = Faces::quiet(out, path.display().to_string(), Format::Jsonl, Side::Target);
-    let opening = Opening { start: translate::start(&point.settings, names), note: None };
+    let opening = Opening { start: start(&point.settings, names), note: None };
     let outcome = session::play(engines, point.settings, opening, sound, &mut faces).await;
     outcome.and(faces.finish())
 }

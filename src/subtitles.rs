@@ -9,7 +9,6 @@ use std::fmt::Write;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::faces::Side;
 use crate::alignatt::Millis;
 use crate::alignatt::units::{join_words, push_joined, seam_between, source_words};
 use crate::cascade::{Event, EventKind, SegmentId, Word};
@@ -20,6 +19,13 @@ const COLUMNS: usize = 42;
 const LINES: usize = 2;
 /// A cue stays this long where nothing follows sooner.
 const SHORTEST: Millis = Millis(1000);
+
+/// Which side of a segment is the result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    Source,
+    Target,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
