@@ -104,7 +104,9 @@ impl Device {
 
     /// The first error that the device reported on its own.
     pub fn complaint(&self) -> Option<String> {
-        self.compute.health.complaint().map(|Complaint::OutOfMemory(what)| Complaint::Lost(what) | what)
+        self.compute.health.complaint().map(|said| match said {
+            Complaint::OutOfMemory(what) | Complaint::Lost(what) => what,
+        })
     }
 
     /// Every operation beside the CPU, as a JSON array of `{op, worst, passed}`.
