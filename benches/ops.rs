@@ -11,7 +11,7 @@ use alignatt::ops::{
     attend::{Attend, Base, attend},
     gated::{Act, gated},
     kv_store::kv_store,
-    matvec::{matvec, matvec_half, pack_half},
+    product::{pack_half, product, product_half},
     qk_capture::{First, qk_capture},
     qk_replay::{QkReplay, Span, qk_replay},
     rms_norm::rms_norm,
@@ -77,13 +77,13 @@ fn main() {
         means.borrow_mut().insert(name.to_owned(), best);
     };
 
-    let pairs = [("1x2560x10240", 1, 2560, 10240), ("8x1024x3072", 8, 1024, 3072)];
+    let pairs = [("1x2560x10240", 1, 2560, 10240), ("8x1024x3072", 8, 1024, 3072), ("128x1024x3072", 128, 1024, 3072)];
     for (shape, t, k, n) in pairs {
         let (x, w) = (random([t, k], device), random([n, k], device));
         let halves: Vec<_> = (0..n * k).map(|i| half::f16::from_f32((i % 97) as f32 / 97.0)).collect();
         let words = Tensor::<2, Int>::from_data(TensorData::new(pack_half(&halves), [n, k / 2]), device);
-        case(&format!("matvec f32 {shape}"), &mut || finish(matvec(x.clone(), w.clone())));
-        case(&format!("matvec f16 {shape}"), &mut || finish(matvec_half(x.clone(), words.clone())));
+        case(&format!("product f32 {shape}"), &mut || finish(product(x.clone(), w.clone())));
+        case(&format!("product f16 {shape}"), &mut || finish(product_half(x.clone(), words.clone())));
         case(&format!("Burn's product {shape}"), &mut || finish(x.clone().matmul(w.clone().transpose())));
     }
     let (x, w) = (random([8, 2560], device), random([2560], device));
@@ -122,13 +122,13 @@ fn main() {
             let mut x = x.clone();
             for _ in 0..QUEUED {
                 let y = rms_norm(x, norm.clone(), 1e-6);
-                let q = matvec(y.clone(), wq.clone()).reshape([1, heads, d]);
-                let new = matvec(y, wkv.clone()).reshape([1, kv, d]);
+                let q = product(y.clone(), wq.clone()).reshape([1, heads, d]);
+                let new = product(y, wkv.clone()).reshape([1, kv, d]);
                 k.inplace(|k| kv_store(k, new, &base));
                 let y = attend(q, k.clone(), v.clone(), &base, attention).reshape([1, heads * d]);
-                let y = rms_norm(matvec(y, wo.clone()), norm.clone(), 1e-6);
-                let y = gated(matvec(y.clone(), up.clone()), matvec(y, up.clone()), Act::GeluTanh);
-                x = matvec(y, down.clone());
+                let y = rms_norm(product(y, wo.clone()), norm.clone(), 1e-6);
+                let y = gated(product(y.clone(), up.clone()), product(y, up.clone()), Act::GeluTanh);
+                x = product(y, down.clone());
             }
             finish(x);
         });
@@ -158,8 +158,8 @@ fn main() {
     println!("\n{:<44} {:>10}", "ours / Burn's", "ratio");
     for (shape, ..) in pairs {
         for storage in ["f32", "f16"] {
-            let ratio = means[&format!("matvec {storage} {shape}")] / means[&format!("Burn's product {shape}")];
-            println!("{:<44} {ratio:>10.3}", format!("matvec {storage} {shape}"));
+            let ratio = means[&format!("product {storage} {shape}")] / means[&format!("Burn's product {shape}")];
+            println!("{:<44} {ratio:>10.3}", format!("product {storage} {shape}"));
         }
     }
     println!("{:<44} {:>10.3}", "rms_norm 8x2560", means["rms_norm 8x2560"] / means["rms_norm in Burn ops 8x2560"]);

@@ -1,7 +1,8 @@
 // Attention of one query row and head on the cache       (src/ops/attend.rs)
 //
 // One workgroup of 64 per (head x, row y). Keys are taken in tiles of 64: each lane scores one key, the
-// running maximum and sum are kept (online softmax), then each lane adds up its own output columns.
+// running maximum and sum are kept (online softmax), each lane makes one weight of the tile, then each adds
+// up its own output columns.
 
 @group(0) @binding(0) var<storage, read_write> q: array<f32>;
 @group(0) @binding(1) var<storage, read_write> k: array<f32>;
@@ -19,6 +20,7 @@ const LANES: u32 = 64u;
 
 var<workgroup> query: array<f32, D>;
 var<workgroup> scores: array<f32, LANES>;
+var<workgroup> weights: array<f32, LANES>;
 var<workgroup> first_row: u32;
 
 @compute @workgroup_size(64, 1, 1)
@@ -62,12 +64,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
         }
         let shrink = exp(top - tile_top);
         top = tile_top;
+        weights[lane] = exp(score - top);
+        workgroupBarrier();
+
         total *= shrink;
         for (var c = 0u; c < PER_LANE; c++) {
             sums[c] *= shrink;
         }
         for (var j = 0u; j < here; j++) {
-            let weight = exp(scores[j] - top);
+            let weight = weights[j];
             total += weight;
             let value = ((tile + j) * KV_HEADS + kv_head) * D;
             for (var c = 0u; c < PER_LANE; c++) {

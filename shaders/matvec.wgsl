@@ -1,7 +1,7 @@
-// y[t, n] = sum over k of x[t, k] * w[n, k]            (src/ops/matvec.rs)
+// y[t, n] = sum over k of x[t, k] * w[n, k]            (src/ops/product.rs)
 //
-// One workgroup of 64 makes 4 columns of up to `rows` rows: every lane walks the row in strides of 64
-// steps, reads each weight once for all its rows, and the 64 partial sums are added in shared memory.
+// One workgroup makes 4 columns of up to `rows` rows: every lane walks the row in strides of all lanes,
+// reads each weight once for all its rows, and the partial sums are added in shared memory.
 // Grid: (x, y) number the column groups; z has as many groups as there are rows, of which the first
 // rows / ROWS work: that is how the shader learns the row count.
 
@@ -13,9 +13,9 @@ const STEPS: u32 = {{ steps }}u;
 const N: u32 = {{ n }}u;
 const ROWS: u32 = {{ rows }}u;
 const OUTPUTS: u32 = 4u;
-const LANES: u32 = 64u;
+const LANES: u32 = {{ lanes }}u;
 
-var<workgroup> partial: array<f32, 256u * ROWS>;
+var<workgroup> partial: array<f32, OUTPUTS * ROWS * LANES>;
 
 fn weight(i: u32) -> {{ x_type }} {
     return {{ load }};
@@ -25,7 +25,7 @@ fn lane_sum(a: {{ x_type }}) -> f32 {
     return {{ lane_sum }};
 }
 
-@compute @workgroup_size(64, 1, 1)
+@compute @workgroup_size({{ lanes }}, 1, 1)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,

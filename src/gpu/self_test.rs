@@ -7,7 +7,7 @@ use crate::ops::{
     attend::{Attend, Base, attend},
     gated::{Act, gated},
     kv_store::kv_store,
-    matvec::{matvec, matvec_half, pack_half, unpack_half},
+    product::{pack_half, product, product_half, unpack_half},
     qk_capture::{First, qk_capture},
     qk_replay::{QkReplay, Span, qk_replay},
     rms_norm::rms_norm,
@@ -104,8 +104,10 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let big = matrix(device, 40, 33, 8).matmul(matrix(device, 24, 33, 9).transpose());
     let best = matrix(device, 5, 300, 10).argmax(1).float();
     vec![
-        ("matvec", flat(matvec(x.clone(), w.clone()))),
-        ("matvec of f16", flat(matvec_half(x.clone(), packed.clone()))),
+        ("product", flat(product(x.clone(), w.clone()))),
+        ("product of f16", flat(product_half(x.clone(), packed.clone()))),
+        ("product of many rows", flat(product(matrix(device, 41, 52, 24), w.clone()) / 6.0)),
+        ("product of f16 and many rows", flat(product_half(matrix(device, 41, 52, 25), packed.clone()) / 6.0)),
         ("rms_norm", flat(rms_norm(x.clone(), matrix(device, 1, 52, 11).reshape([52]), 1e-6))),
         ("rope", flat(rope(heads(3), matrix(device, 3, 4, 12), matrix(device, 3, 4, 13)))),
         ("gated silu", flat(gated(x.clone() * 3.0, x.clone(), Act::Silu))),

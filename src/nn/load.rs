@@ -10,7 +10,7 @@ use burn::tensor::{Int, Tensor, TensorData, s};
 use super::{Embedding, LayerNorm, Linear, Precision, RmsNorm, Weight};
 use crate::checkpoint::{CheckpointError, Weights};
 use crate::gpu::Compute;
-use crate::ops::matvec::pack_half;
+use crate::ops::product::pack_half;
 
 /// Bytes of f32 read, converted and uploaded at once.
 const UPLOAD: usize = 32 << 20;

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 
-use crate::ops::matvec;
+use crate::ops::product;
 
 /// How weights are kept on the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Precision {
 pub enum Weight {
     /// [N, K] f32.
     Dense(Tensor<2>),
-    /// [N, K/2], two f16 a word (see [`matvec::pack_half`]).
+    /// [N, K/2], two f16 a word (see [`product::pack_half`]).
     Half(Tensor<2, Int>),
 }
 
@@ -30,14 +30,11 @@ impl Weight {
         }
     }
 
-    /// `x [T, K]` → `x Wᵀ [T, N]`. Up to [`matvec::MAX_ROWS`] rows by the op of our own, more by Burn's product.
+    /// `x [T, K]` → `x Wᵀ [T, N]`.
     pub fn product(&self, x: Tensor<2>) -> Tensor<2> {
-        let few = x.dims()[0] <= matvec::MAX_ROWS;
         match self {
-            Weight::Dense(w) if few => matvec::matvec(x, w.clone()),
-            Weight::Dense(w) => x.matmul(w.clone().transpose()),
-            Weight::Half(w) if few => matvec::matvec_half(x, w.clone()),
-            Weight::Half(w) => x.matmul(matvec::unpack_half(w.clone()).transpose()),
+            Weight::Dense(w) => product::product(x, w.clone()),
+            Weight::Half(w) => product::product_half(x, w.clone()),
         }
     }
 
@@ -45,7 +42,7 @@ impl Weight {
     pub fn gather(&self, ids: Tensor<1, Int>) -> Tensor<2> {
         match self {
             Weight::Dense(w) => w.clone().select(0, ids),
-            Weight::Half(w) => matvec::unpack_half(w.clone().select(0, ids)),
+            Weight::Half(w) => product::unpack_half(w.clone().select(0, ids)),
         }
     }
 }

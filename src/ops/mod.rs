@@ -9,7 +9,7 @@ mod launch;
 pub mod attend;
 pub mod gated;
 pub mod kv_store;
-pub mod matvec;
+pub mod product;
 pub mod qk_capture;
 pub mod qk_replay;
 pub mod rms_norm;

@@ -1,53 +1,55 @@
-//! Matrix-vector products: `y = x Wᵀ` for the few rows of a decoding step or a short draft.
+//! Products with weights: `y = x Wᵀ`, for one row of a decoding step as for all rows of a prompt.
 //!
-//! x  [T, K]   T from 1 to [`MAX_ROWS`]                                    f32
+//! x  [T, K]                                                               f32
 //! W  [N, K]   as the checkpoint stores it                                 f32, or f16 packed in pairs
 //! →  [T, N]                                                               f32, accumulated in f32
 //!
 //! Packed: W is Int [N, K/2], element 2i in the low half of a word. WGSL's `unpack2x16float` reads it on
 //! every adapter, so half-precision weights need no `shader-f16`.
 //!
-//! Burn's own product without autotune takes more than twice as long for one row (docs/measurements.md).
+//! Two kernels: up to [`MAX_ROWS`] rows the lanes of a workgroup share each weight row (`matvec.wgsl`), beyond each lane
+//! makes a tile (`matmat.wgsl`). Burn's own product without autotune takes more than twice as long for one row, and up to
+//! ten times on software adapters for many (docs/measurements.md); packed weights it would want unpacked first.
 
 use burn::backend::{
     Backend, Flex, backend_extension,
     tensor::{FloatTensor, IntTensor},
 };
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{DType, Int, Tensor};
 use burn_wgpu::{CubeBackend, CubeTensor, into_contiguous};
 
 use super::launch::{Shader, grid_2d, launch};
 
-/// Rows up to which this op is used; longer inputs go through Burn's matrix product.
+/// Rows up to which a workgroup's lanes work on one output together.
 pub const MAX_ROWS: usize = 16;
 
 #[backend_extension(Cube, Flex)]
-pub trait MatvecBackend: Backend {
-    fn matvec(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn matvec_half(x: FloatTensor<Self>, w: IntTensor<Self>) -> FloatTensor<Self>;
+pub trait ProductBackend: Backend {
+    fn product(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn product_half(x: FloatTensor<Self>, w: IntTensor<Self>) -> FloatTensor<Self>;
     fn unpack_half(w: IntTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// `x [T, K]`, `w [N, K]` → `[T, N]`.
-pub fn matvec(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
-    debug_assert_eq!(x.dims()[1], w.dims()[1], "matvec: x {:?}, w {:?}", x.dims(), w.dims());
+pub fn product(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
+    debug_assert_eq!(x.dims()[1], w.dims()[1], "product: x {:?}, w {:?}", x.dims(), w.dims());
     let (x, w) = (x.into_dispatch(), w.into_dispatch());
-    Tensor::from_dispatch(<burn::backend::Dispatch as MatvecBackend>::matvec(x, w))
+    Tensor::from_dispatch(<burn::backend::Dispatch as ProductBackend>::product(x, w))
 }
 
 /// `x [T, K]`, `w [N, K/2]` packed → `[T, N]`.
-pub fn matvec_half(x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
-    debug_assert_eq!(x.dims()[1], 2 * w.dims()[1], "matvec_half: x {:?}, w {:?}", x.dims(), w.dims());
+pub fn product_half(x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
+    debug_assert_eq!(x.dims()[1], 2 * w.dims()[1], "product_half: x {:?}, w {:?}", x.dims(), w.dims());
     let (x, w) = (x.into_dispatch(), w.into_dispatch());
-    Tensor::from_dispatch(<burn::backend::Dispatch as MatvecBackend>::matvec_half(x, w))
+    Tensor::from_dispatch(<burn::backend::Dispatch as ProductBackend>::product_half(x, w))
 }
 
 /// `w [N, K/2]` packed → `[N, K]` f32.
 pub fn unpack_half(w: Tensor<2, Int>) -> Tensor<2> {
-    Tensor::from_dispatch(<burn::backend::Dispatch as MatvecBackend>::unpack_half(w.into_dispatch()))
+    Tensor::from_dispatch(<burn::backend::Dispatch as ProductBackend>::unpack_half(w.into_dispatch()))
 }
 
-/// Two f16 a word, as [`matvec_half`] reads them. `halves` has an even length.
+/// Two f16 a word, as [`product_half`] reads them. `halves` has an even length.
 pub fn pack_half(halves: &[half::f16]) -> Vec<i32> {
     halves
         .chunks_exact(2)
@@ -55,14 +57,14 @@ pub fn pack_half(halves: &[half::f16]) -> Vec<i32> {
         .collect()
 }
 
-impl MatvecBackend for Flex {
-    fn matvec(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+impl ProductBackend for Flex {
+    fn product(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
         let (x, w) = (Tensor::<2>::from_primitive::<Flex>(x), Tensor::<2>::from_primitive::<Flex>(w));
         super::primitive(x.matmul(w.transpose()))
     }
 
-    fn matvec_half(x: FloatTensor<Self>, w: IntTensor<Self>) -> FloatTensor<Self> {
-        Self::matvec(x, Self::unpack_half(w))
+    fn product_half(x: FloatTensor<Self>, w: IntTensor<Self>) -> FloatTensor<Self> {
+        Self::product(x, Self::unpack_half(w))
     }
 
     /// Sign, exponent and mantissa by integer arithmetic: the definition of the format.
@@ -83,29 +85,29 @@ impl MatvecBackend for Flex {
     }
 }
 
-impl MatvecBackend for CubeBackend {
-    fn matvec(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+impl ProductBackend for CubeBackend {
+    fn product(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
         let k = x.meta.shape()[1];
         let kind = match k {
             k if k % 4 == 0 => {
-                Kind { lanes: 4, x: "vec4<f32>", w: "vec4<f32>", load: "w[i]", sum: "dot(a, vec4<f32>(1.0))" }
+                Kind { wide: 4, x: "vec4<f32>", w: "vec4<f32>", load: "w[i]", sum: "dot(a, vec4<f32>(1.0))" }
             }
-            k if k % 2 == 0 => Kind { lanes: 2, x: "vec2<f32>", w: "vec2<f32>", load: "w[i]", sum: "a.x + a.y" },
-            _ => Kind { lanes: 1, x: "f32", w: "f32", load: "w[i]", sum: "a" },
+            k if k % 2 == 0 => Kind { wide: 2, x: "vec2<f32>", w: "vec2<f32>", load: "w[i]", sum: "a.x + a.y" },
+            _ => Kind { wide: 1, x: "f32", w: "f32", load: "w[i]", sum: "a" },
         };
         run(x, w, kind)
     }
 
-    fn matvec_half(x: FloatTensor<Self>, w: IntTensor<Self>) -> FloatTensor<Self> {
+    fn product_half(x: FloatTensor<Self>, w: IntTensor<Self>) -> FloatTensor<Self> {
         let kind = match x.meta.shape()[1] {
             k if k % 4 == 0 => Kind {
-                lanes: 4,
+                wide: 4,
                 x: "vec4<f32>",
                 w: "vec2<u32>",
                 load: "vec4<f32>(unpack2x16float(w[i].x), unpack2x16float(w[i].y))",
                 sum: "dot(a, vec4<f32>(1.0))",
             },
-            _ => Kind { lanes: 2, x: "vec2<f32>", w: "u32", load: "unpack2x16float(w[i])", sum: "a.x + a.y" },
+            _ => Kind { wide: 2, x: "vec2<f32>", w: "u32", load: "unpack2x16float(w[i])", sum: "a.x + a.y" },
         };
         run(x, w, kind)
     }
@@ -119,13 +121,13 @@ impl MatvecBackend for CubeBackend {
             constants: vec![("len", (n * pairs).to_string())],
         };
         let [gx, gy] = grid_2d((n * pairs).div_ceil(64));
-        launch(shader, 64, [gx, gy, 1], &[&w], [n, 2 * pairs].into(), burn::tensor::DType::F32)
+        launch(shader, 64, [gx, gy, 1], &[&w], [n, 2 * pairs].into(), DType::F32)
     }
 }
 
 /// How a row is read: elements a step, WGSL types, the load expression, the sum over a step's lanes.
 struct Kind {
-    lanes: usize,
+    wide: usize,
     x: &'static str,
     w: &'static str,
     load: &'static str,
@@ -133,10 +135,20 @@ struct Kind {
 }
 
 fn run(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
-    const OUTPUTS: usize = 4; // output columns a workgroup makes, as in the shader
     let (x, w) = (into_contiguous(x), into_contiguous(w));
+    match x.meta.shape()[0] <= MAX_ROWS {
+        true => few_rows(x, w, kind),
+        false => many_rows(x, w, kind),
+    }
+}
+
+fn few_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
+    const OUTPUTS: usize = 4; // output columns a workgroup makes, as in the shader
     let (t, k, n) = (x.meta.shape()[0], x.meta.shape()[1], w.meta.shape()[0]);
     let rows: usize = if t == 1 { 1 } else { 4 };
+    let steps = k / kind.wide;
+    // Lanes with nothing to do cost as much as the others; as many as results are needed to add up.
+    let lanes = if steps >= 128 { 64 } else { 16 };
     let shader = Shader {
         name: "matvec",
         text: include_str!("../../shaders/matvec.wgsl"),
@@ -145,14 +157,35 @@ fn run(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
             ("w_type", kind.w.into()),
             ("load", kind.load.into()),
             ("lane_sum", kind.sum.into()),
-            ("steps", (k / kind.lanes).to_string()),
+            ("steps", steps.to_string()),
             ("n", n.to_string()),
             ("rows", rows.to_string()),
+            ("lanes", lanes.to_string()),
         ],
     };
     let [gx, gy] = grid_2d(n.div_ceil(OUTPUTS));
     // z is the row count itself, so that the shader learns it without a parameter; the groups past the
     // last row return at once.
     let grid = [gx, gy, t as u32];
-    launch(shader, 64, grid, &[&x, &w], [t, n].into(), burn::tensor::DType::F32)
+    launch(shader, lanes, grid, &[&x, &w], [t, n].into(), DType::F32)
+}
+
+fn many_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
+    const TILE: usize = 32; // columns a workgroup makes, as in the shader
+    let (t, k, n) = (x.meta.shape()[0], x.meta.shape()[1], w.meta.shape()[0]);
+    let shader = Shader {
+        name: "matmat",
+        text: include_str!("../../shaders/matmat.wgsl"),
+        constants: vec![
+            ("x_type", kind.x.into()),
+            ("w_type", kind.w.into()),
+            ("load", kind.load.into()),
+            ("product", if kind.wide == 1 { "a * b" } else { "dot(a, b)" }.into()),
+            ("steps", (k / kind.wide).to_string()),
+            ("n", n.to_string()),
+        ],
+    };
+    // y is the row count itself, as above.
+    let grid = [n.div_ceil(TILE) as u32, t as u32, 1];
+    launch(shader, 64, grid, &[&x, &w], [t, n].into(), DType::F32)
 }
