@@ -62,7 +62,7 @@ export class Chooser {
 
   private option(name: ModelSet): HTMLElement {
     const set = SETS[name];
-    const size = make('span', { class: 'size' }, name === 'demo' ? 'comes with the page' : '');
+    const size = make('span', { class: 'size' }, name === 'demo' ? '20 MB, comes with the page' : '');
     const radio = make('input', { type: 'radio', name: 'set', value: name, onchange: () => this.select(name) });
     const parts = make('ul', { class: 'parts' });
     if (name !== 'demo') {

@@ -10,6 +10,11 @@ export class Dock {
   private readonly track = find('track');
   private readonly notice = find('notice');
 
+  constructor() {
+    // What stands above the bar needs its height.
+    new ResizeObserver(() => document.body.style.setProperty('--dock', `${this.root.offsetHeight}px`)).observe(this.root);
+  }
+
   show(): void {
     this.root.hidden = false;
   }

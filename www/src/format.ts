@@ -3,7 +3,7 @@
 export function bytes(count: number): string {
   if (count < 1e6) return `${Math.round(count / 1e3)} kB`;
   if (count < 1e9) return `${(count / 1e6).toFixed(count < 1e7 ? 1 : 0)} MB`;
-  return `${(count / 1e9).toFixed(count < 1e10 ? 2 : 1)} GB`;
+  return `${(count / 1e9).toFixed(count < 1e10 ? 2 : count < 1e11 ? 1 : 0)} GB`;
 }
 
 /** Milliseconds as seconds, with a true minus. */

@@ -31,7 +31,7 @@ export class Hold {
     private readonly listing: () => Listing | undefined,
     private readonly readout: HTMLElement | undefined,
   ) {
-    root.addEventListener('pointerover', (event) => this.point(event));
+    root.addEventListener('pointermove', (event) => this.point(event));
     root.addEventListener('pointerleave', () => this.pinned || this.leave());
     root.addEventListener('pointerdown', (event) => this.down(event));
     for (const name of ['pointerup', 'pointercancel', 'pointermove'] as const) {
@@ -75,7 +75,6 @@ export class Hold {
     const beams = draw('svg', { class: 'beams', 'aria-hidden': 'true' });
     view.root.classList.add('lit');
     word.classList.add('now');
-    const frame = view.root.getBoundingClientRect();
     for (const { word: place, mass } of unit.listened?.on ?? []) {
       const source = view.sources[place];
       if (!source || mass < FAINT) continue;
@@ -83,13 +82,16 @@ export class Hold {
       source.style.setProperty('--mass', mass.toFixed(3));
       const from = view.segment.words[place]?.start;
       if (mass >= 0.15 && from !== undefined) source.dataset['when'] = seconds(from, 1);
-      beams.append(beam(source.getBoundingClientRect(), word.getBoundingClientRect(), frame, mass));
+      beams.append(beam(source.getClientRects()[0] ?? new DOMRect(), word.getClientRects()[0] ?? new DOMRect(), view, mass));
     }
     view.root.prepend(beams);
     this.lit = { view, at, beams };
     if (this.readout) {
       this.readout.replaceChildren(...reading(view, unit));
       this.readout.hidden = false;
+      // Where it hides neither the word nor what it listened to.
+      const { top, bottom } = view.root.getBoundingClientRect();
+      this.readout.classList.toggle('above', (top + bottom) / 2 > innerHeight / 2);
     }
   }
 
@@ -108,14 +110,15 @@ export class Hold {
   }
 
   private point(event: PointerEvent): void {
-    if (event.pointerType !== 'mouse' || this.pinned) return;
-    const found = this.at(event.target);
-    if (found) this.show(found.view, found.at);
-    else this.leave();
+    // A page that scrolls under a resting mouse points at nothing.
+    if (event.pointerType !== 'mouse' || this.pinned || (!event.movementX && !event.movementY)) return;
+    const found = this.wordAt(event.target);
+    if (!found) return this.holds ? this.leave() : undefined;
+    if (found.view !== this.lit?.view || found.at !== this.lit.at) this.show(found.view, found.at);
   }
 
   private down(event: PointerEvent): void {
-    const found = this.at(event.target);
+    const found = this.wordAt(event.target);
     if (!found) return;
     clearTimeout(this.press);
     const hold = () => {
@@ -127,7 +130,7 @@ export class Hold {
   }
 
   private key(event: KeyboardEvent): void {
-    const found = this.at(event.target);
+    const found = this.wordAt(event.target);
     if (!found) return;
     if (event.key === 'Enter') {
       event.preventDefault();
@@ -143,7 +146,7 @@ export class Hold {
     if (!next) return;
     event.preventDefault();
     next.focus();
-    const to = this.at(next);
+    const to = this.wordAt(next);
     if (this.pinned && to) this.show(to.view, to.at);
   }
 
@@ -159,30 +162,42 @@ export class Hold {
     if (this.readout) element.setAttribute('aria-describedby', this.readout.id);
   }
 
-  private at(target: EventTarget | null): { view: SegmentView; at: number } | undefined {
+  private wordAt(target: EventTarget | null): { view: SegmentView; at: number } | undefined {
     const element = target instanceof Element ? target.closest('.t') : null;
     if (element && !element.hasAttribute('tabindex')) element.setAttribute('tabindex', '-1');
     return element ? this.listing()?.find(element) : undefined;
   }
 }
 
-/** From a source word to a target word: across the gutter where they stand side by side, down where they are stacked. */
-function beam(from: DOMRect, to: DOMRect, frame: DOMRect, mass: number): SVGElement {
-  const x = (value: number) => (value - frame.left).toFixed(1);
-  const y = (value: number) => (value - frame.top).toFixed(1);
-  let d: string;
-  if (from.right < to.left) {
-    const [a, b] = [from.bottom - 2, to.top + to.height / 2];
-    const start = from.left + from.width / 2;
-    const reach = Math.max(40, (to.left - start) * 0.45);
-    d = `M${x(start)} ${y(a)}C${x(start + reach * 0.4)} ${y(a + 14)} ${x(to.left - reach)} ${y(b)} ${x(to.left - 3)} ${y(b)}`;
+/**
+ * From under a source word to under a target word. It keeps to the white between lines and to the gutter, where no
+ * letters are: side by side the gutter lies between the columns, stacked it is the margin left of both.
+ */
+function beam(from: DOMRect, to: DOMRect, view: SegmentView, mass: number): SVGElement {
+  const frame = view.root.getBoundingClientRect();
+  const said = view.saidBox();
+  const put = view.putBox();
+  const [x1, y1] = [from.left + from.width / 2 - frame.left, from.bottom + 3 - frame.top];
+  const [x2, y2] = [to.left + to.width / 2 - frame.left, to.bottom + 3 - frame.top];
+  const beside = said.right <= put.left;
+  // Each corner is a quarter turn of this size, or smaller where there is no room.
+  const turn = Math.min(12, Math.abs(x2 - x1) / 2);
+  let d = `M${at(x1, from.bottom - frame.top)}Q${at(x1, y1)} `;
+  if (beside) {
+    const [left, right] = [said.right - frame.left, put.left - frame.left];
+    const middle = (left + right) / 2;
+    d += `${at(x1 + turn, y1)}H${left.toFixed(1)}C${at(middle, y1)} ${at(middle, y2)} ${at(right, y2)}H${(x2 - turn).toFixed(1)}`;
   } else {
-    const [a, b] = [from.left + from.width / 2, to.left + to.width / 2];
-    const bend = (from.bottom + to.top) / 2;
-    d = `M${x(a)} ${y(from.bottom)}C${x(a)} ${y(bend)} ${x(b)} ${y(bend)} ${x(b)} ${y(to.top)}`;
+    const gutter = said.left - frame.left - 9;
+    const drop = Math.min(turn, Math.abs(y2 - y1) / 2);
+    d += `${at(x1 - turn, y1)}H${(gutter + drop).toFixed(1)}Q${at(gutter, y1)} ${at(gutter, y1 + drop)}V${(y2 - drop).toFixed(1)}`;
+    d += `Q${at(gutter, y2)} ${at(gutter + drop, y2)}H${Math.max(gutter + drop, x2 - turn).toFixed(1)}`;
   }
-  return draw('path', { d, 'stroke-width': (1 + mass * 5).toFixed(1), opacity: (0.2 + mass * 0.7).toFixed(2) });
+  d += `Q${at(x2, y2)} ${at(x2, to.bottom - frame.top - 2)}`;
+  return draw('path', { d, 'stroke-width': (1 + mass * 4).toFixed(1), opacity: (0.25 + mass * 0.7).toFixed(2) });
 }
+
+const at = (x: number, y: number): string => `${x.toFixed(1)} ${y.toFixed(1)}`;
 
 function reading(view: SegmentView, unit: Unit): Node[] {
   const { words } = view.segment;
@@ -194,7 +209,7 @@ function reading(view: SegmentView, unit: Unit): Node[] {
     head.append(`shown when ${seconds(unit.shown)} had been heard`);
     if (rests?.end !== undefined) {
       const lag = unit.shown - rests.end;
-      head.append(`, ${seconds(Math.abs(lag))} ${lag < 0 ? 'before' : 'after'} the end of “${rests.text}”, on which it rests`);
+      head.append(`, ${seconds(Math.abs(lag))} ${lag < 0 ? 'before' : 'after'} the end of “${rests.text}”, on which the policy let it rest`);
     }
   } else {
     head.append(`is held: ${WHY[unit.why ?? ''] ?? 'it may still change'}`);

@@ -73,6 +73,14 @@ export class SegmentView {
     return this.put.words;
   }
 
+  saidBox(): DOMRect {
+    return this.said.root.getBoundingClientRect();
+  }
+
+  putBox(): DOMRect {
+    return this.put.root.getBoundingClientRect();
+  }
+
   update(): void {
     const { segment } = this;
     this.said.set(segment.words.map(heard));

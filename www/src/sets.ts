@@ -34,7 +34,7 @@ export const SETS: { [name in ModelSet]: Bundle } = {
   },
   e4b: {
     name: 'Qwen3 + Gemma-4 E4B',
-    about: 'Real speech and the translator that the heads were measured on. Needs a graphics card with 16 GB or more.',
+    about: 'Real speech, and the translator whose attention heads were measured. The weights must fit on the graphics card as a whole.',
     asr: 'Qwen/Qwen3-ASR-0.6B',
     aligner: 'Qwen/Qwen3-ForcedAligner-0.6B',
     mt: 'google/gemma-4-E4B-it',
