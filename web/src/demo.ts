@@ -42,7 +42,7 @@ const addresses = (): Record<Slot, Record<string, URL>> => ({
   },
 });
 
-const SITE: Site = { label: 'the demo pack' };
+const SITE: Site = { label: 'the demo pack', cached: true };
 
 export function demoBytes(): number {
   return Object.values(DEMO_SIZES).reduce((sum, size) => sum + size, 0);

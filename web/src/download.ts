@@ -166,6 +166,8 @@ class Part {
   #begin(): void {
     this.#marks.truncate(0);
     this.#data.truncate(this.#size);
+    // Chromium refuses without a word.
+    if (this.#data.getSize() !== this.#size) throw full();
     this.#marks.truncate(this.piecesLen);
     this.#marks.flush();
   }
@@ -186,7 +188,8 @@ class Part {
     let written = 0;
     while (written < bytes.length) {
       const len = this.#data.write(bytes.subarray(written), { at: at + written });
-      if (len === 0) throw new DOMException('nothing more can be written', 'QuotaExceededError');
+      // Chromium tells a full disk by a number that is none: an error code below zero, read as unsigned.
+      if (len === 0 || len > bytes.length - written) throw full();
       written += len;
     }
   }
@@ -240,6 +243,10 @@ async function checkRoom(model: string, bytes: number): Promise<void> {
   if (quota === undefined || usage === undefined || bytes <= quota - usage) return;
   const free = Math.max(0, quota - usage);
   throw noRoom(model, `${megabytes(bytes)} are needed and this browser gives the page ${megabytes(free)}`);
+}
+
+function full(): DOMException {
+  return new DOMException('nothing more can be written', 'QuotaExceededError');
 }
 
 function noRoom(model: string, what: string): AlignattError {

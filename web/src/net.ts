@@ -9,6 +9,8 @@ export interface Site {
   /** The model's page on the Hub, where it is one. */
   page?: string;
   token?: string;
+  /** The browser's own cache may keep what comes. What goes into the store would lie there a second time. */
+  cached?: boolean;
 }
 
 /** A failure worth another try. */
@@ -63,7 +65,7 @@ export async function get(
   const answered = setTimeout(() => stop.abort(), STALL_MS);
   let response: Response;
   try {
-    response = await fetch(url, { headers, signal: stop.signal });
+    response = await fetch(url, { headers, signal: stop.signal, cache: site.cached ? 'default' : 'no-store' });
   } catch (error) {
     throw new Again(`${url} cannot be reached (${(error as Error).message})`);
   } finally {

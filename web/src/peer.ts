@@ -23,7 +23,11 @@ export class Peer {
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#hear(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      this.close(new AlignattError('internal', `the worker of alignatt failed: ${event.message || 'it cannot be loaded'}`));
+      // A script that cannot be had brings an event without a message.
+      const failed = event.message
+        ? new AlignattError('internal', `the worker of alignatt failed: ${event.message}`)
+        : new AlignattError('network', 'the worker of alignatt cannot be loaded: is dist/worker.js beside the page?');
+      this.close(failed);
     };
   }
 

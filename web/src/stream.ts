@@ -20,7 +20,7 @@ export function run(
   emit: (event: string) => void,
 ): Run {
   const stopped = new Signal();
-  const stream = open(engines, feed, chunkMs, translate, emit);
+  const stream = engines.open(chunkMs, feed.live, translate, emit);
   const stop = () => {
     stopped.give();
     feed.close();
@@ -46,22 +46,6 @@ export function run(
     stop,
     over: whole().finally(() => stream.free()),
   };
-}
-
-/** Until the module can be asked to transcribe only, its translations are dropped here. */
-function open(
-  engines: Engines,
-  feed: OpenFeed,
-  chunkMs: number | undefined,
-  translate: boolean,
-  emit: (event: string) => void,
-): Stream {
-  return engines.open(chunkMs, feed.live, translate ? emit : (event: string) => ofSource(event) && emit(event));
-}
-
-function ofSource(event: string): boolean {
-  const { type } = JSON.parse(event) as { type: string };
-  return type !== 'target' && type !== 'listen';
 }
 
 async function hear(stream: Stream, feed: OpenFeed, stopped: Signal): Promise<void> {
