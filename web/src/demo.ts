@@ -1,6 +1,7 @@
 // The demo pack: three small models that come with the package and lie beside it. Read over HTTP into memory as a whole.
 //
-// Each address is written out, so that a bundler finds the files and takes them along.
+// Each address is written out, so that a bundler finds the files and takes them along. `?no-inline` is for Vite: without it
+// small files become `data:` addresses, which content security policies forbid and service workers cannot keep.
 
 import { AlignattError } from './errors.js';
 import { get, withRetries, type Site } from './net.js';
@@ -12,33 +13,33 @@ declare const DEMO_SIZES: Record<string, number>;
 
 const addresses = (): Record<Slot, Record<string, URL>> => ({
   asr: {
-    'config.json': new URL('../demo/asr/config.json', import.meta.url),
-    'generation_config.json': new URL('../demo/asr/generation_config.json', import.meta.url),
-    'preprocessor_config.json': new URL('../demo/asr/preprocessor_config.json', import.meta.url),
-    'chat_template.json': new URL('../demo/asr/chat_template.json', import.meta.url),
-    'vocab.json': new URL('../demo/asr/vocab.json', import.meta.url),
-    'merges.txt': new URL('../demo/asr/merges.txt', import.meta.url),
-    'tokenizer_config.json': new URL('../demo/asr/tokenizer_config.json', import.meta.url),
-    'model.safetensors': new URL('../demo/asr/model.safetensors', import.meta.url),
+    'config.json': new URL('../demo/asr/config.json?no-inline', import.meta.url),
+    'generation_config.json': new URL('../demo/asr/generation_config.json?no-inline', import.meta.url),
+    'preprocessor_config.json': new URL('../demo/asr/preprocessor_config.json?no-inline', import.meta.url),
+    'chat_template.json': new URL('../demo/asr/chat_template.json?no-inline', import.meta.url),
+    'vocab.json': new URL('../demo/asr/vocab.json?no-inline', import.meta.url),
+    'merges.txt': new URL('../demo/asr/merges.txt?no-inline', import.meta.url),
+    'tokenizer_config.json': new URL('../demo/asr/tokenizer_config.json?no-inline', import.meta.url),
+    'model.safetensors': new URL('../demo/asr/model.safetensors?no-inline', import.meta.url),
   },
   aligner: {
-    'config.json': new URL('../demo/aligner/config.json', import.meta.url),
-    'preprocessor_config.json': new URL('../demo/aligner/preprocessor_config.json', import.meta.url),
-    'vocab.json': new URL('../demo/aligner/vocab.json', import.meta.url),
-    'merges.txt': new URL('../demo/aligner/merges.txt', import.meta.url),
-    'tokenizer_config.json': new URL('../demo/aligner/tokenizer_config.json', import.meta.url),
-    'model.safetensors': new URL('../demo/aligner/model.safetensors', import.meta.url),
+    'config.json': new URL('../demo/aligner/config.json?no-inline', import.meta.url),
+    'preprocessor_config.json': new URL('../demo/aligner/preprocessor_config.json?no-inline', import.meta.url),
+    'vocab.json': new URL('../demo/aligner/vocab.json?no-inline', import.meta.url),
+    'merges.txt': new URL('../demo/aligner/merges.txt?no-inline', import.meta.url),
+    'tokenizer_config.json': new URL('../demo/aligner/tokenizer_config.json?no-inline', import.meta.url),
+    'model.safetensors': new URL('../demo/aligner/model.safetensors?no-inline', import.meta.url),
   },
   mt: {
-    'config.json': new URL('../demo/mt/config.json', import.meta.url),
-    'generation_config.json': new URL('../demo/mt/generation_config.json', import.meta.url),
-    'chat_template.jinja': new URL('../demo/mt/chat_template.jinja', import.meta.url),
-    'tokenizer.json': new URL('../demo/mt/tokenizer.json', import.meta.url),
-    'tokenizer_config.json': new URL('../demo/mt/tokenizer_config.json', import.meta.url),
-    'heads.en-de.json': new URL('../demo/mt/heads.en-de.json', import.meta.url),
-    'heads.en-it.json': new URL('../demo/mt/heads.en-it.json', import.meta.url),
-    'heads.en-zh.json': new URL('../demo/mt/heads.en-zh.json', import.meta.url),
-    'model.safetensors': new URL('../demo/mt/model.safetensors', import.meta.url),
+    'config.json': new URL('../demo/mt/config.json?no-inline', import.meta.url),
+    'generation_config.json': new URL('../demo/mt/generation_config.json?no-inline', import.meta.url),
+    'chat_template.jinja': new URL('../demo/mt/chat_template.jinja?no-inline', import.meta.url),
+    'tokenizer.json': new URL('../demo/mt/tokenizer.json?no-inline', import.meta.url),
+    'tokenizer_config.json': new URL('../demo/mt/tokenizer_config.json?no-inline', import.meta.url),
+    'heads.en-de.json': new URL('../demo/mt/heads.en-de.json?no-inline', import.meta.url),
+    'heads.en-it.json': new URL('../demo/mt/heads.en-it.json?no-inline', import.meta.url),
+    'heads.en-zh.json': new URL('../demo/mt/heads.en-zh.json?no-inline', import.meta.url),
+    'model.safetensors': new URL('../demo/mt/model.safetensors?no-inline', import.meta.url),
   },
 });
 

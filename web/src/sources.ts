@@ -93,7 +93,8 @@ async function capture(stream: MediaStream, base: string | URL | undefined): Pro
     if (owned.has(stream)) for (const track of stream.getTracks()) track.stop();
   };
   try {
-    const beside = new URL('./capture-worklet.js', import.meta.url);
+    // Vite would make a small file a `data:` address, which content security policies forbid.
+    const beside = new URL('./capture-worklet.js?no-inline', import.meta.url);
     await context.audioWorklet.addModule(base === undefined ? beside : new URL('dist/capture-worklet.js', folder(base)));
     await awake(context);
     const node = new AudioWorkletNode(context, 'alignatt-capture');

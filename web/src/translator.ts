@@ -10,13 +10,16 @@ import type { Progress } from './progress.js';
 import type { DeviceChoice, DeviceInfo, Loaded, Note, OpenCall, Side, Stats, SubtitleFormat } from './protocol.js';
 import { openSource, type Source } from './sources.js';
 
+/** Languages to translate into. */
+const TO = ['de', 'it', 'zh'] as const;
+
 export interface LoadOptions extends Access {
   /** Speech recognition, word times, translation. Each is the demo pack's where it is not given. */
   asr?: Model;
   aligner?: Model;
   mt?: Model;
   /** The language to translate into. Without it speech is transcribed only, and no `mt` is loaded. */
-  to?: 'de' | 'it' | 'zh';
+  to?: (typeof TO)[number];
   from?: string;
   /** `low` shows earlier, `high` later and better. */
   preset?: 'low' | 'high';
@@ -209,6 +212,9 @@ function engineOptions({ from, to, preset, policy, context, history, heads }: Lo
     throw new AlignattError('bad-option', `${JSON.stringify(preset)} is no preset: low or high`);
   }
   const chosen = policy ?? (preset === 'high' ? 'alignatt:high' : undefined);
+  if (to !== undefined && !TO.includes(to)) {
+    throw new AlignattError('bad-option', `${JSON.stringify(to)} is no language to translate into: ${TO.join(', ')}`);
+  }
   return { from: from ?? 'en', ...given({ to, policy: chosen, context, history, heads }) };
 }
 
