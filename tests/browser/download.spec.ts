@@ -119,6 +119,20 @@ test('what came before a visit ended is not fetched again', async ({ home, hub, 
   expect(await storedHash(again, `${MODEL}@main`, WEIGHTS)).toBe(trueHash(WEIGHTS));
 });
 
+test('a fetch that was aborted can be begun again at once', async ({ home, hub }) => {
+  hub.fault = (path) => (path.endsWith(WEIGHTS) ? { slow: 4_000_000 } : {});
+  for (const wait of [100, 300, 600]) {
+    const failed = await home.evaluate(
+      ([model, endpoint, wait]) =>
+        failing(alignatt.models.fetch(model, { endpoint, signal: AbortSignal.timeout(wait) })),
+      [MODEL, hub.url, wait] as const,
+    );
+    expect(failed).toMatchObject({ code: 'aborted', ours: true });
+  }
+  expect(await fetchModel(home, hub.url)).toEqual({});
+  expect(await storedHash(home, `${MODEL}@main`, WEIGHTS)).toBe(trueHash(WEIGHTS));
+});
+
 test('a large file comes in pieces, several at a time, and pieces that came are kept', async ({ home, hub, open }) => {
   const root = mkdtempSync(join(tmpdir(), 'alignatt-hub-'));
   mkdirSync(join(root, 'large'));

@@ -10,7 +10,7 @@ import { listing, type Access, type RemoteFile } from './hub.js';
 import { cut, get, withRetries, type Site } from './net.js';
 import { label, type Place } from './place.js';
 import { Meter, type FetchProgress } from './progress.js';
-import { fileName, lockName, ModelFolder, PIECE, type Manifest } from './store.js';
+import { fileName, lockName, ModelFolder, needStorage, PIECE, type Manifest } from './store.js';
 
 const PARALLEL = 4;
 
@@ -20,6 +20,7 @@ export async function fetchModel(
   access: Access,
   tell: (progress: FetchProgress) => void,
 ): Promise<Manifest> {
+  await needStorage();
   return navigator.locks.request(lockName(place), async () => {
     const { site, files } = await listing(place, access);
     const manifest: Manifest = { place, files: files.map(({ name, size, tag }) => ({ name, size, tag })) };
@@ -148,8 +149,8 @@ class Part {
   }
 
   static async open(folder: ModelFolder, name: string, size: number, piece: number): Promise<Part> {
-    const data = await (await folder.handle(`${name}.part`)).createSyncAccessHandle();
-    const marks = await (await folder.handle(`${name}.done`)).createSyncAccessHandle();
+    const data = await folder.open(`${name}.part`);
+    const marks = await folder.open(`${name}.done`);
     const part = new Part(data, marks, size, piece);
     try {
       // A file of another length is not ours to go on with; its marks would be of other pieces.

@@ -5,7 +5,7 @@ import { listing, type Access } from './hub.js';
 import { Peer } from './peer.js';
 import { label, placeOf, type Model, type Place } from './place.js';
 import type { FetchProgress } from './progress.js';
-import { ModelFolder, removeModel, type Manifest } from './store.js';
+import { keepStorage, ModelFolder, removeModel, type Manifest } from './store.js';
 
 export interface StoredModel {
   model: Model;
@@ -48,8 +48,7 @@ export const models = {
   async fetch(model: Model, { onProgress, signal, base, ...access }: FetchOptions = {}): Promise<void> {
     const place = placeOf(model);
     if (place === 'demo') return;
-    // Storage that the browser may not clear on its own; it may say no, and the models still work.
-    await navigator.storage.persist?.().catch(() => false);
+    void keepStorage();
     const peer = new Peer(base);
     try {
       const call = { do: 'fetch', place, access } as const;

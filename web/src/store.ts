@@ -23,6 +23,8 @@ export interface Manifest {
 export const PIECE = 8 << 20;
 
 const ROOT = 'alignatt';
+const OPEN_TRIES = 50;
+const OPEN_WAIT_MS = 100;
 const WHOLE = 'model.json';
 const COMING = 'coming.json';
 
@@ -110,6 +112,19 @@ export class ModelFolder {
     return this.#folder.getFileHandle(name, { create: true });
   }
 
+  /** For writing, by one worker at a time. A worker that was just ended may hold the file for a moment yet. */
+  async open(name: string): Promise<FileSystemSyncAccessHandle> {
+    const handle = await this.handle(name);
+    for (let tries = 0; ; tries += 1) {
+      try {
+        return await handle.createSyncAccessHandle();
+      } catch (error) {
+        if ((error as Error).name !== 'NoModificationAllowedError' || tries === OPEN_TRIES) throw error;
+        await new Promise((wake) => setTimeout(wake, OPEN_WAIT_MS));
+      }
+    }
+  }
+
   async delete(name: string): Promise<void> {
     await present(this.#folder.removeEntry(name));
   }
@@ -126,7 +141,7 @@ export class ModelFolder {
   }
 
   async #write(name: string, manifest: Manifest): Promise<void> {
-    const access = await (await this.handle(name)).createSyncAccessHandle();
+    const access = await this.open(name);
     try {
       const bytes = new TextEncoder().encode(JSON.stringify(manifest));
       access.truncate(0);
@@ -153,6 +168,16 @@ export async function removeModel(place: Place): Promise<void> {
 
 function piecesLen(flags: Uint8Array, size: number): number {
   return flags.reduce((sum, flag, at) => sum + (flag ? Math.min(PIECE, size - at * PIECE) : 0), 0);
+}
+
+/** Asks that the browser does not clear storage on its own. It may say no, and all works still. */
+export async function keepStorage(): Promise<void> {
+  await navigator.storage?.persist?.().catch(() => false);
+}
+
+/** Errors: `storage-full` where the page has no storage at all. */
+export async function needStorage(): Promise<void> {
+  await origin();
 }
 
 async function origin(): Promise<FileSystemDirectoryHandle> {

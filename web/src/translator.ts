@@ -8,7 +8,8 @@ import { folder, Peer } from './peer.js';
 import { placeOf, type Model } from './place.js';
 import type { Progress } from './progress.js';
 import type { DeviceChoice, DeviceInfo, Loaded, Note, OpenCall, Side, Stats, SubtitleFormat } from './protocol.js';
-import { openSource, type Source } from './sources.js';
+import { keepStorage } from './store.js';
+import { openSource, type OpenSource, type Source } from './sources.js';
 
 /** Languages to translate into. */
 const TO = ['de', 'it', 'zh'] as const;
@@ -62,7 +63,8 @@ export class Translator {
   readonly version: string;
   readonly #peer: Peer;
   readonly #options: LoadOptions;
-  #running = false;
+  /** Stops the stream that runs, for a reason that its loop throws. */
+  #stop: ((why: AlignattError) => void) | undefined;
   #disposed = false;
 
   private constructor(peer: Peer, options: LoadOptions, loaded: Loaded) {
@@ -80,6 +82,7 @@ export class Translator {
     if (signal?.aborted) throw aborted();
     const engines = engineOptions(options);
     const places = { asr: placeOf(asr), aligner: placeOf(aligner), mt: placeOf(mt) };
+    if (Object.values(places).some((place) => place !== 'demo')) void keepStorage();
     const peer = new Peer(base);
     const note = (note: Note) => {
       if ('fetched' in note && note.slot) onProgress?.({ stage: 'fetch', model: note.slot, ...note.fetched });
@@ -129,8 +132,8 @@ export class Translator {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    if (!this.#running) return this.#peer.close(gone());
-    this.#peer.stop();
+    if (!this.#stop) return this.#peer.close(gone());
+    this.#stop(gone());
     setTimeout(() => this.#peer.close(gone()), GRACE_MS);
   }
 
@@ -146,34 +149,40 @@ export class Translator {
     if (translate && to === undefined) {
       throw new AlignattError('bad-option', 'this translator was loaded without `to`: it transcribes only');
     }
-    if (this.#running) throw new AlignattError('busy', 'a stream runs already: end it, or load another translator');
-    this.#running = true;
+    if (this.#stop) throw new AlignattError('busy', 'a stream runs already: end it, or load another translator');
+
+    let stopped: AlignattError | undefined;
+    const stop = (why: AlignattError) => {
+      // What has come to its end by itself was not stopped.
+      if (stopped || this.#stop !== stop) return;
+      stopped = why;
+      this.#peer.stop();
+    };
+    const abort = () => stop(aborted());
+    this.#stop = stop;
+    signal?.addEventListener('abort', abort);
     const events = new Events();
-    const stop = () => this.#peer.stop();
-    let ended: Promise<void> = Promise.resolve();
-    let close = () => {};
+    const over = (error?: AlignattError) => {
+      if (this.#stop === stop) this.#stop = undefined;
+      events.end(error);
+      if (this.#disposed) this.#peer.close(gone());
+    };
+    let ended: Promise<void> | undefined;
+    let sound: OpenSource | undefined;
     try {
-      const sound = await openSource(source, { name, realtime, base });
-      close = sound.close;
-      if (this.#disposed) throw gone();
-      if (signal?.aborted) throw aborted();
+      sound = await openSource(source, { name, realtime, base });
+      if (stopped) throw stopped;
       const call: OpenCall = { do: 'open', feed: sound.feed, translate, ...(chunkMs !== undefined && { chunkMs }) };
       const note = (note: Note) => 'event' in note && events.push(JSON.parse(note.event) as TranslatorEvent);
-      ended = this.#peer.call<void>(call, { transfer: sound.transfer, note }).then(
-        () => events.end(),
-        (error: AlignattError) => events.end(error),
-      );
-      signal?.addEventListener('abort', stop);
+      ended = this.#peer.call<void>(call, { transfer: sound.transfer, note }).then(() => over(), over);
       yield* events;
-      if (signal?.aborted) throw aborted();
-      if (this.#disposed) throw gone();
+      if (stopped) throw stopped;
     } finally {
-      signal?.removeEventListener('abort', stop);
-      stop();
-      close();
+      signal?.removeEventListener('abort', abort);
+      abort();
+      sound?.close();
       await ended;
-      this.#running = false;
-      if (this.#disposed) this.#peer.close(gone());
+      if (!ended) over();
     }
   }
 }

@@ -144,8 +144,15 @@ function loaded(): Ready {
 
 // A panic of the module traps. In the midst of a call that waits, nobody is left to answer it: the error comes out here,
 // and all that can be done is to say so.
-page.addEventListener('error', (event) => die((event as ErrorEvent).error ?? (event as ErrorEvent).message));
-page.addEventListener('unhandledrejection', (event) => die((event as PromiseRejectionEvent).reason));
+page.addEventListener('error', (event) => {
+  const { error, message } = event as ErrorEvent;
+  event.preventDefault();
+  die(error ?? message);
+});
+page.addEventListener('unhandledrejection', (event) => {
+  event.preventDefault();
+  die((event as PromiseRejectionEvent).reason);
+});
 
 /** The module's panic hook says on the console what it was; the trap itself says nothing. */
 let panic: string | undefined;
@@ -157,6 +164,7 @@ console.error = (...parts: unknown[]) => {
 };
 
 function die(reason: unknown): void {
+  consoleError(reason);
   const complaint = lost();
   const fatal: ErrorData = complaint
     ? { code: 'device-lost', message: complaint }
