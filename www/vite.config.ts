@@ -8,7 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig, transformWithEsbuild, type Plugin } from 'vite';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
-const PACKAGE = './alignatt/dist/index.js';
+const PACKAGE = 'alignatt/dist/index.js';
 const SAMPLE = 'talk-a.flac';
 /** Not part of the page: declarations and maps. */
 const LEFT_OUT = /\.(d\.ts|map)$/;
@@ -53,19 +53,15 @@ function offline(out: string): Plugin {
 
 const hash = (content: string | Uint8Array): string => createHash('sha256').update(content).digest('hex').slice(0, 16);
 
-export default defineConfig(({ mode }) => {
-  if (mode === 'replay') {
-    return { base: './', resolve: { alias: { alignatt: here('replay/alignatt.ts') } }, build: { target: 'es2022', outDir: 'dist-replay', modulePreload: false } };
-  }
-  const out = here('dist');
-  return {
-    base: './',
-    build: {
-      target: 'es2022',
-      modulePreload: false,
-      assetsInlineLimit: 0,
-      rollupOptions: { external: ['alignatt'], output: { paths: { alignatt: `../${PACKAGE.slice(2)}` } } },
-    },
-    plugins: [beside(out), offline(out)],
-  };
+const out = here('dist');
+
+export default defineConfig({
+  base: './',
+  build: {
+    target: 'es2022',
+    modulePreload: false,
+    assetsInlineLimit: 0,
+    rollupOptions: { external: ['alignatt'], output: { paths: { alignatt: `../${PACKAGE}` } } },
+  },
+  plugins: [beside(out), offline(out)],
 });

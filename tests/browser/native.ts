@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import type { TranslatorEvent } from '../../web/src/events.js';
 import { repo } from './browser.js';
 
-const BINARY = process.env['ALIGNATT_BIN'] ?? repo('target/debug/alignatt');
+export const BINARY = process.env['ALIGNATT_BIN'] ?? repo('target/debug/alignatt');
 
 export async function nativeEvents(sound: string, to: string, ...more: string[]): Promise<TranslatorEvent[]> {
   const args = ['translate', sound, '--to', to, '--format', 'jsonl', '--device', 'cpu', ...more];

@@ -67,12 +67,13 @@ export class Figures {
   }
 
   device(name: string): void {
-    this.set('adapter', name.replace(/^(webgpu|vulkan|metal|dx12|gl)(:\d+)? */i, '') || name);
+    this.set('adapter', name);
     this.values.get('adapter')?.value.setAttribute('title', name);
   }
 
   memory(count: number): void {
-    this.set('memory', bytes(count));
+    // What computes on the CPU reserves nothing there.
+    this.set('memory', count ? bytes(count) : '–');
   }
 
   private set(name: Name, text: string, ms?: number): void {

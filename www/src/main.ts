@@ -13,7 +13,7 @@ import { find, make } from './dom';
 import { Example } from './example';
 import { Figures } from './figures';
 import { adapterName, showFindings } from './findings';
-import { bytes, left } from './format';
+import { bytes, left, seconds } from './format';
 import { advice } from './help';
 import { Hold } from './hold';
 import { Listing } from './listing';
@@ -28,6 +28,11 @@ import { file, live, sample, type Sound } from './sound';
 import { NOWHERE, shifted, Transcript, type Offset } from './transcript';
 import { showTrouble } from './trouble';
 import { keepAwake, letSleep } from './wake';
+
+/** A step hears up to 1.5 s and may take as long. */
+const BEHIND_MS = 5000;
+
+const LISTENING = 'Listening …';
 
 type Phase = 'idle' | 'opening' | 'running' | 'ended';
 
@@ -147,9 +152,7 @@ function progress({ stage, model, done: count, total, bytesPerSecond, secondsLef
 
 function begun(): void {
   enter('running');
-  find('quiet').textContent = 'Listening …';
-  const name = runner.loaded?.device.name;
-  if (name) figures.device(name === 'cpu' ? 'CPU' : name);
+  find('quiet').textContent = LISTENING;
   tick();
 }
 
@@ -165,7 +168,7 @@ function heard(event: TranslatorEvent): void {
   spoken.take(here);
   hold.refresh();
   if (event.type === 'target' || event.type === 'source') {
-    find('quiet').textContent = '';
+    if (find('quiet').textContent === LISTENING) find('quiet').textContent = '';
     follow.catchUp();
   }
   if (event.type === 'progress') {
@@ -188,10 +191,19 @@ function place(): void {
 function tick(): void {
   place();
   if (phase !== 'running') return;
+  behind();
   runner.loaded?.stats().then(
     ({ memoryBytes }) => figures.memory(memoryBytes),
     () => undefined,
   );
+}
+
+/** A machine that does not keep up with what it plays says so, rather than looking as if it heard nothing. */
+function behind(): void {
+  const quiet = find('quiet');
+  const late = sound && 'blob' in sound && sound.aloud ? runner.player.positionMs - heardMs : 0;
+  if (late > BEHIND_MS) quiet.textContent = `Computing is ${seconds(late, 0)} behind the sound`;
+  else if (/behind/.test(quiet.textContent ?? '')) quiet.textContent = '';
 }
 
 function done(): void {

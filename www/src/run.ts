@@ -76,7 +76,8 @@ export class Runner {
     const source = 'blob' in sound ? sound.blob : sound.stream;
     const aloud = 'blob' in sound && sound.aloud;
     let first = true;
-    for await (const event of translator.translate(source, { signal, realtime: aloud, name: sound.name, startMs: fromMs })) {
+    const options = { signal, realtime: aloud, name: sound.name, startMs: fromMs };
+    for await (const event of translator.translate(source, options)) {
       if (first && aloud && !(await this.player.play(fromMs))) watcher.silent();
       first = false;
       watcher.event(event);
