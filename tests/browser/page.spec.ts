@@ -8,6 +8,8 @@ import type { TranslatorEvent } from '../../web/src/events.js';
 import { repo, withoutWebgpu, withWebgpu } from './browser.js';
 import { committed, expect, phase, sampleEvents, sampleSubtitles, shownText, test } from './demo-page.js';
 
+test.use({ launchOptions: { ...withWebgpu, args: [...withWebgpu.args, '--use-fake-device-for-media-stream'] } });
+
 const calls = (page: Page, name: string) =>
   page.evaluate((name) => (globalThis as any).replay.calls.filter((call: any) => name in call).map((call: any) => call[name]), name);
 
@@ -427,10 +429,26 @@ test.describe('with a microphone', () => {
 // The rest is the page as it is published: package, module and models. Where the text is compared it computes on the CPU,
 // which is many times faster than a graphics card that is the processor.
 
-test('the sample, to the end, is what the native program writes', async ({ real }) => {
+test('the sample plays to its end, and is saved as it was shown', async ({ real }) => {
   test.setTimeout(400_000);
   const page = await real('cpu');
   await page.click('#play');
+  await phase(page, 'running');
+  await expect(page.locator('body')).toHaveAttribute('data-phase', 'ended', { timeout: 300_000 });
+  // Live, what is heard in one step depends on how fast the last one was: the text is not compared with another run's.
+  const text = await shownText(page, 'target');
+  expect(text.split('\n').length).toBeGreaterThan(8);
+  const events = parsed((await saved(page, 'Every event, JSONL')).text);
+  expect(committed(events, 'target')).toBe(text);
+  expect(events.at(-1)).toMatchObject({ type: 'end', interrupted: false });
+  await expect(page.locator('#live p')).toHaveText(text.split('\n'));
+});
+
+test('a file, as fast as it goes, becomes what the native program makes of it', async ({ real }) => {
+  test.setTimeout(400_000);
+  const page = await real('cpu');
+  await page.locator('#aloud').uncheck();
+  await page.setInputFiles('#picker', repo('samples/talk-a.flac'));
   await phase(page, 'running');
   await expect(page.locator('body')).toHaveAttribute('data-phase', 'ended', { timeout: 300_000 });
   const events = await sampleEvents('de');
@@ -438,7 +456,6 @@ test('the sample, to the end, is what the native program writes', async ({ real 
   expect(await shownText(page, 'source')).toBe(committed(events, 'source'));
   expect((await saved(page, 'Translation, SRT')).text).toBe(await sampleSubtitles('de', 'srt'));
   expect((await saved(page, 'Translation, WebVTT')).text).toBe(await sampleSubtitles('de', 'vtt'));
-  expect(committed(parsed((await saved(page, 'Every event, JSONL')).text), 'target')).toBe(committed(events, 'target'));
 });
 
 test('on WebGPU the first words come, and the figures', async ({ real }) => {
@@ -448,7 +465,6 @@ test('on WebGPU the first words come, and the figures', async ({ real }) => {
   await phase(page, 'running');
   await expect(page.locator('[data-figure=memory] b')).toContainText('MB');
   await expect(page.locator('#captions .t.sure').first()).toBeVisible({ timeout: 400_000 });
-  expect(committed(await sampleEvents('de'), 'target').startsWith(await shownText(page, 'target'))).toBe(true);
   await page.keyboard.press('Escape');
   await phase(page, 'ended');
 });
@@ -471,7 +487,7 @@ test('a device that is lost in the middle: one click, and it goes on', async ({ 
 });
 
 test.describe('with the sound of a pretended microphone', () => {
-  test.use({ permissions: ['microphone'], launchOptions: { ...withWebgpu, args: [...withWebgpu.args, '--use-fake-device-for-media-stream'] } });
+  test.use({ permissions: ['microphone'] });
 
   test('it listens until it is stopped, and ends in order', async ({ real }) => {
     const page = await real('cpu');

@@ -145,8 +145,8 @@ export class Hold {
     const next = all[step[event.key] ?? -1];
     if (!next) return;
     event.preventDefault();
-    next.focus();
     const to = this.wordAt(next);
+    next.focus();
     if (this.pinned && to) this.show(to.view, to.at);
   }
 

@@ -85,6 +85,7 @@ function changed(): void {
   keep(settings);
   find<HTMLSelectElement>('language').value = settings.language;
   find<HTMLSelectElement>('preset').value = settings.preset;
+  find<HTMLInputElement>('aloud').checked = settings.aloud;
   find('chosen').textContent = SETS[settings.models].name;
   find('pack').textContent =
     settings.models === 'demo'
@@ -302,12 +303,16 @@ function wire(): void {
   find('play').addEventListener('click', () => void start(sample));
   find('microphone').addEventListener('click', () => void start(() => ((sound = undefined), live('microphone'))));
   find('tab').addEventListener('click', () => void start(() => ((sound = undefined), live('tab'))));
+  find<HTMLInputElement>('aloud').addEventListener('change', ({ target }) => {
+    settings.aloud = (target as HTMLInputElement).checked;
+    changed();
+  });
   const picker = find<HTMLInputElement>('picker');
   find('file').addEventListener('click', () => picker.click());
   picker.addEventListener('change', () => {
     const [chosen] = picker.files ?? [];
     picker.value = '';
-    if (chosen) void start(() => Promise.resolve(file(chosen)));
+    if (chosen) void start(() => Promise.resolve(file(chosen, settings.aloud)));
   });
   find('stop').addEventListener('click', toggle);
   find('again').addEventListener('click', () => (stop(), home()));
@@ -374,7 +379,7 @@ function drops(): void {
     const [dropped] = event.dataTransfer?.files ?? [];
     if (!dropped) return;
     stop();
-    void start(() => Promise.resolve(file(dropped)));
+    void start(() => Promise.resolve(file(dropped, settings.aloud)));
   });
 }
 

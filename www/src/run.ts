@@ -3,6 +3,7 @@
 
 import { Translator, type LoadOptions, type Progress, type TranslatorEvent } from 'alignatt';
 import { Player } from './player';
+import { Rest } from './rest';
 import type { Sound } from './sound';
 
 export interface Watcher {
@@ -73,11 +74,10 @@ export class Runner {
   }
 
   private async hear(translator: Translator, sound: Sound, fromMs: number, watcher: Watcher, signal: AbortSignal): Promise<void> {
-    const source = 'blob' in sound ? sound.blob : sound.stream;
     const aloud = 'blob' in sound && sound.aloud;
+    const source = 'stream' in sound ? sound.stream : fromMs > 0 ? new Rest(sound.blob, fromMs, aloud) : sound.blob;
     let first = true;
-    const options = { signal, realtime: aloud, name: sound.name, startMs: fromMs };
-    for await (const event of translator.translate(source, options)) {
+    for await (const event of translator.translate(source, { signal, realtime: aloud, name: sound.name })) {
       if (first && aloud && !(await this.player.play(fromMs))) watcher.silent();
       first = false;
       watcher.event(event);

@@ -8,12 +8,14 @@ export interface Settings {
   language: Language;
   preset: Preset;
   models: ModelSet;
+  /** Files are heard at the pace at which they play. */
+  aloud: boolean;
   /** Once the reader said so on a failure page: the CPU. */
   cpu: boolean;
 }
 
 export const LANGUAGES: { [code in Language]: string } = { de: 'German', it: 'Italian', zh: 'Chinese' };
-const DEFAULTS: Settings = { language: 'de', preset: 'low', models: 'demo', cpu: false };
+const DEFAULTS: Settings = { language: 'de', preset: 'low', models: 'demo', aloud: true, cpu: false };
 const KEY = 'alignatt';
 
 export function load(): Settings {
@@ -37,6 +39,7 @@ function valid(stored: Partial<Settings>): Partial<Settings> {
   if (stored.language && stored.language in LANGUAGES) found.language = stored.language;
   if (stored.preset === 'low' || stored.preset === 'high') found.preset = stored.preset;
   if (stored.models === 'demo' || stored.models === 'e2b' || stored.models === 'e4b') found.models = stored.models;
+  if (stored.aloud === false) found.aloud = false;
   if (stored.cpu === true) found.cpu = true;
   return found;
 }

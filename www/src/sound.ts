@@ -14,7 +14,7 @@ export async function sample(): Promise<Sound> {
   return { kind: 'sample', name: 'sample', blob: await answer.blob(), aloud: true };
 }
 
-export const file = (blob: File): Sound => ({ kind: 'file', name: blob.name, blob, aloud: true });
+export const file = (blob: File, aloud: boolean): Sound => ({ kind: 'file', name: blob.name, blob, aloud });
 
 export async function live(kind: 'microphone' | 'tab'): Promise<Sound> {
   return { kind, name: kind, stream: await (kind === 'microphone' ? microphone() : tab()) };

@@ -48,7 +48,9 @@ export class Translator {
     return new Translator(options);
   }
 
-  async *translate(source, { signal, startMs = 0, realtime = false, name } = {}) {
+  async *translate(source, { signal, realtime = false, name } = {}) {
+    // What is left of a file after a run broke off says where it begins.
+    const startMs = source.fromMs ?? 0;
     replay.calls.push({ translate: { kind: source.constructor.name, size: source.size, startMs, realtime, name } });
     const events = replay.events[this.options.to];
     // Taken up later: the segments that begin there, counted from nought, and times from there.
