@@ -167,6 +167,7 @@ export class Chooser {
       this.fetching = new AbortController();
       this.dialog.classList.add('busy');
       this.use.textContent = 'Stop the download';
+      this.use.scrollIntoView({ block: 'nearest' });
       try {
         for (const slot of SLOTS) {
           await models.fetch(set[slot], {

@@ -65,7 +65,7 @@ function webgpu(): string[] {
           ...(version && version < 144 ? [`Update ${name}: this is version ${version}.`] : []),
           `Open ${flags(name)}/#enable-unsafe-webgpu, choose Enabled, and start ${name} again.`,
           `If that is not enough, also enable ${flags(name)}/#enable-vulkan, and look for “WebGPU” on ${gpuPage(name)}.`,
-          'The card needs a Vulkan driver: “vulkaninfo --summary” in a terminal must name it (packages mesa-vulkan-drivers or the NVIDIA driver).',
+          'The card needs a Vulkan driver: vulkaninfo --summary in a terminal must name it (packages mesa-vulkan-drivers or the NVIDIA driver).',
         ];
       }
       if (system === 'Android') return [`Update ${name} and Android: WebGPU needs Android 12 and a recent Qualcomm, ARM or Imagination GPU.`];

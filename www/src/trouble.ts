@@ -35,5 +35,5 @@ export function showTrouble(root: HTMLElement, code: string, message: string, wa
 
 /** Addresses and commands stand out, so that they can be copied. */
 function marked(text: string): Array<Node | string> {
-  return text.split(/((?:chrome|edge|about):\S*[^\s:;,.)]|ffmpeg -i \S+ \S+\w|dom\.webgpu\.enabled)/).map((part, at) => (at % 2 ? make('code', {}, part) : part));
+  return text.split(/((?:chrome|edge|about):\S*[^\s:;,.)]|ffmpeg -i \S+ \S+\w|dom\.webgpu\.enabled|vulkaninfo --summary)/).map((part, at) => (at % 2 ? make('code', {}, part) : part));
 }
