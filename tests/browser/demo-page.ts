@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { TranslatorEvent } from '../../web/src/events.js';
 import { repo } from './browser.js';
-import { BINARY, nativeEvents } from './native.js';
+import { BINARY, MODELS, nativeEvents } from './native.js';
 import { Site } from './server.js';
 
 export type Language = 'de' | 'it' | 'zh';
@@ -23,9 +23,11 @@ export interface Replay {
   fail?: { at: 'load' | 'stream' | 'microphone'; code: string; message?: string; after?: number };
 }
 
-/** What the native program makes of the sample on the page. Kept beside other temporary files, by the program's age. */
+/** What the native program makes of the sample on the page. Kept beside other temporary files, by the age of program and models. */
 export async function sampleEvents(to: Language): Promise<TranslatorEvent[]> {
-  const kept = join(tmpdir(), `alignatt-talk-a-${to}-${Math.trunc(statSync(BINARY).mtimeMs)}.json`);
+  const weights = ['asr', 'aligner', 'mt'].map((model) => repo(`models/demo/${model}/model.safetensors`));
+  const newest = Math.max(...[BINARY, ...weights].map((path) => statSync(path).mtimeMs));
+  const kept = join(tmpdir(), `alignatt-talk-a-${to}-${Math.trunc(newest)}.json`);
   if (!existsSync(kept)) writeFileSync(kept, JSON.stringify(await nativeEvents(repo('samples/talk-a.flac'), to)));
   return JSON.parse(readFileSync(kept, 'utf8')) as TranslatorEvent[];
 }
@@ -58,7 +60,7 @@ export function shownText(page: Page, side: 'source' | 'target'): Promise<string
 
 /** The subtitles that the native program makes of it. */
 export async function sampleSubtitles(to: Language, format: 'srt' | 'vtt'): Promise<string> {
-  const args = ['translate', repo('samples/talk-a.flac'), '--to', to, '--format', format, '--device', 'cpu'];
+  const args = ['translate', repo('samples/talk-a.flac'), '--to', to, '--format', format, '--device', 'cpu', ...MODELS];
   return (await promisify(execFile)(BINARY, args)).stdout;
 }
 

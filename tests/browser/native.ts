@@ -8,7 +8,7 @@ import { repo } from './browser.js';
 export const BINARY = process.env['ALIGNATT_BIN'] ?? repo('target/debug/alignatt');
 
 /** The demo pack that the package was built with: a program built earlier may hold another. */
-const MODELS = ['asr', 'aligner', 'mt'].flatMap((model) => [`--${model}`, repo(`models/demo/${model}`)]);
+export const MODELS = ['asr', 'aligner', 'mt'].flatMap((model) => [`--${model}`, repo(`models/demo/${model}`)]);
 
 export async function nativeEvents(sound: string, to: string): Promise<TranslatorEvent[]> {
   const args = ['translate', sound, '--to', to, '--format', 'jsonl', '--device', 'cpu', ...MODELS];

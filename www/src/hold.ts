@@ -209,7 +209,7 @@ function reading(view: SegmentView, unit: Unit): Node[] {
     head.append(`shown when ${seconds(unit.shown)} had been heard`);
     if (rests?.end !== undefined) {
       const lag = unit.shown - rests.end;
-      head.append(`, ${seconds(Math.abs(lag))} ${lag < 0 ? 'before' : 'after'} the end of “${rests.text}”, on which it rests for the policy, which smooths attention over neighbouring words`);
+      head.append(`, ${seconds(Math.abs(lag))} ${lag < 0 ? 'before' : 'after'} the end of “${rests.text}”, on which it rests once attention is smoothed along the sentence`);
     }
   } else {
     head.append(`is held: ${WHY[unit.why ?? ''] ?? 'it may still change'}`);
