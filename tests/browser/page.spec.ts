@@ -279,6 +279,15 @@ test.describe('on recorded events', () => {
     }
   });
 
+  test('a device that is lost before the first word: the page of that failure, and once more', async ({ replayed }) => {
+    const page = await replayed({ fail: { at: 'stream', after: 2, code: 'device-lost' } });
+    await page.click('#play');
+    await expect(page.locator('#trouble h1')).toHaveText('The graphics card went away');
+    await page.getByRole('button', { name: 'Try again' }).click();
+    await phase(page, 'ended');
+    expect(await shownText(page, 'target')).toBe(committed(await sampleEvents('de'), 'target'));
+  });
+
   test('models: sizes only when asked, a download that can be stopped, the list, and deleting', async ({ replayed }) => {
     const page = await replayed({ fetchMs: 60 });
     await expect(page.locator('#pack')).toContainText('not the quality of the real models');
