@@ -479,7 +479,7 @@ test('on WebGPU it loads, hears, and survives a lost device', async ({ real }) =
   await page.evaluate(() => new BroadcastChannel('orders').postMessage('lose'));
   await expect(page.locator('#trouble h1').or(page.locator('#notice p'))).toContainText('The graphics card went away', { timeout: 120_000 });
   await page.getByRole('button', { name: /Try again|Go on/ }).click();
-  await phase(page, 'running');
+  await expect(page.locator('body')).toHaveAttribute('data-phase', 'running', { timeout: 300_000 });
   await page.keyboard.press('Escape');
   await phase(page, 'ended');
 });
