@@ -37,5 +37,8 @@ await build({
   logLevel: 'warning',
 });
 
+// What is bundled keeps its licence.
+cpSync(here('node_modules/hash-wasm/LICENSE'), here('dist/hash-wasm.LICENSE'));
+
 const tsc = spawnSync('npx', ['--no-install', 'tsc'], { cwd: here('.'), stdio: 'inherit' });
 process.exit(tsc.status ?? 1);

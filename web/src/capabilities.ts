@@ -60,10 +60,10 @@ async function gpu(): Promise<Pick<Capabilities, 'adapter' | 'reason'>> {
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null);
   if (!adapter) return { reason: 'no-adapter' };
   const { info, limits, features } = adapter;
-  const { vendor, architecture, device, description } = info;
+  const { vendor, architecture } = info;
   return {
     adapter: {
-      name: description || [vendor, architecture, device].filter(Boolean).join(' ') || 'unnamed adapter',
+      name: adapterName(info),
       vendor,
       architecture,
       limits: Object.fromEntries(LIMITS.map((name) => [name, limits[name]])) as Adapter['limits'],
@@ -71,6 +71,11 @@ async function gpu(): Promise<Pick<Capabilities, 'adapter' | 'reason'>> {
       software: info.isFallbackAdapter,
     },
   };
+}
+
+/** Browsers tell a vendor and a family, some a name. */
+export function adapterName({ vendor, architecture, device, description }: GPUAdapterInfo): string {
+  return description || [vendor, architecture, device].filter(Boolean).join(' ') || 'unnamed adapter';
 }
 
 async function storage(): Promise<Capabilities['storage']> {

@@ -1,6 +1,7 @@
 // The worker: everything that computes or writes to storage runs here, and the page only listens.
 
 import init, { Device, Engines, subtitles, version } from '../wasm/alignatt.js';
+import { adapterName } from './capabilities.js';
 import { demoFiles } from './demo.js';
 import { fetchModel } from './download.js';
 import { AlignattError, asError, toData, type ErrorData } from './errors.js';
@@ -9,7 +10,7 @@ import type { Access } from './hub.js';
 import type { ModelFile, ModelFiles } from './module.js';
 import { label, type Place } from './place.js';
 import type { FetchProgress, Slot } from './progress.js';
-import type { Call, FromWorker, LoadCall, Loaded, Note, OpenCall, Stats, ToWorker } from './protocol.js';
+import type { Call, DeviceChoice, DeviceInfo, FromWorker, LoadCall, Loaded, Note, OpenCall, Stats, ToWorker } from './protocol.js';
 import { ModelFolder } from './store.js';
 import { run, type Run } from './stream.js';
 
@@ -69,10 +70,26 @@ async function load(
   const engines = await Engines.load(device, JSON.stringify(options), files.asr, files.aligner, files.mt, progress);
   ready = { device, engines, heap: memory };
   return {
-    device: { name: device.name, report: JSON.parse(device.report), memoryBytes: device.memory_bytes() },
-    warnings: device.warnings,
+    device: await described(device),
+    warnings: refused(choice, device),
     version: version(),
   };
+}
+
+/** Why the CPU was taken; that there was no adapter to refuse is a reason too. */
+function refused(choice: DeviceChoice, device: Device): string[] {
+  const { warnings } = device;
+  if (choice !== 'auto' || device.name !== 'cpu' || warnings.length > 0) return warnings;
+  return ['this browser offers no WebGPU adapter: the CPU computes, which is slow for real models'];
+}
+
+async function described(device: Device): Promise<DeviceInfo> {
+  const report = JSON.parse(device.report) as DeviceInfo['report'];
+  const about = { report, memoryBytes: device.memory_bytes() };
+  if (!report || report.name) return { name: device.name, ...about };
+  // The module is not told a name in a browser.
+  const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
+  return { name: `${device.name.trim()} ${adapter ? adapterName(adapter.info) : ''}`.trim(), ...about };
 }
 
 /** A model's files: the demo pack's, or those in the store, where it is fetched to if it isn't there. */
