@@ -10,7 +10,8 @@ import type { Access } from './hub.js';
 import type { ModelFile, ModelFiles } from './module.js';
 import { label, type Place } from './place.js';
 import type { FetchProgress, Slot } from './progress.js';
-import type { Call, DeviceChoice, DeviceInfo, FromWorker, LoadCall, Loaded, Note, OpenCall, Stats, ToWorker } from './protocol.js';
+import type { Call, DeviceChoice, DeviceInfo, FromWorker, LoadCall, Loaded } from './protocol.js';
+import type { Note, OpenCall, Stats, ToWorker } from './protocol.js';
 import { ModelFolder } from './store.js';
 import { run, type Run } from './stream.js';
 
