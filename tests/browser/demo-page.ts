@@ -1,0 +1,126 @@
+// The built demo page on a plain server, under a path of its own: with the package, or with a stand-in for it that plays
+// recorded events, for what is about the page alone.
+
+import { type BrowserContext, expect, type Page, test as base } from '@playwright/test';
+import { execFile } from 'node:child_process';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { TranslatorEvent } from '../../web/src/events.js';
+import { repo } from './browser.js';
+import { BINARY, MODELS, nativeEvents } from './native.js';
+import { Site } from './server.js';
+
+export type Language = 'de' | 'it' | 'zh';
+
+/** What the stand-in is told: see replay/index.js. */
+export interface Replay {
+  speed?: number;
+  loadMs?: number;
+  fetchMs?: number;
+  check?: Record<string, unknown>;
+  fail?: { at: 'load' | 'stream' | 'microphone'; code: string; message?: string; after?: number };
+}
+
+/** What the native program makes of the sample on the page. Kept beside other temporary files, by the age of program and models. */
+export async function sampleEvents(to: Language): Promise<TranslatorEvent[]> {
+  const weights = ['asr', 'aligner', 'mt'].map((model) => repo(`models/demo/${model}/model.safetensors`));
+  const newest = Math.max(...[BINARY, ...weights].map((path) => statSync(path).mtimeMs));
+  const kept = join(tmpdir(), `alignatt-talk-a-${to}-${Math.trunc(newest)}.json`);
+  if (!existsSync(kept)) writeFileSync(kept, JSON.stringify(await nativeEvents(repo('samples/talk-a.flac'), to)));
+  return JSON.parse(readFileSync(kept, 'utf8')) as TranslatorEvent[];
+}
+
+export function committed(events: TranslatorEvent[], side: 'source' | 'target'): string {
+  const lines = new Map<number, string>();
+  for (const event of events) {
+    if (event.type === 'source' && side === 'source') lines.set(event.segment, event.committed.map(({ text }) => text).join(' '));
+    if (event.type === 'target' && side === 'target') lines.set(event.segment, event.committed);
+  }
+  return [...lines.values()].filter(Boolean).join('\n');
+}
+
+/** What is shown for good, line by line. */
+export function shownText(page: Page, side: 'source' | 'target'): Promise<string> {
+  const [line, word] = side === 'target' ? ['.put', '.t.sure'] : ['.said', '.s.sure'];
+  return page.locator('#captions').evaluate(
+    (root, [line, word]) =>
+      [...root.querySelectorAll(line!)]
+        .map((p) => {
+          const clone = p.cloneNode(true) as Element;
+          for (const open of clone.querySelectorAll('.open')) open.remove();
+          return clone.querySelector(word!) ? clone.textContent!.trim() : '';
+        })
+        .filter(Boolean)
+        .join('\n'),
+    [line, word],
+  );
+}
+
+/** The subtitles that the native program makes of it. */
+export async function sampleSubtitles(to: Language, format: 'srt' | 'vtt'): Promise<string> {
+  const args = ['translate', repo('samples/talk-a.flac'), '--to', to, '--format', format, '--device', 'cpu', ...MODELS];
+  return (await promisify(execFile)(BINARY, args)).stdout;
+}
+
+/** Makes the worker of the package lose its device when it is told to. */
+const LOSABLE = `
+const devices = [];
+const request = globalThis.GPUAdapter?.prototype.requestDevice;
+if (request) GPUAdapter.prototype.requestDevice = async function (...asked) {
+  const device = await request.apply(this, asked);
+  devices.push(device);
+  return device;
+};
+new BroadcastChannel('orders').onmessage = ({ data }) => data === 'lose' && devices.forEach((device) => device.destroy());
+`;
+
+export const test = base.extend<{ site: Site; standIn: Site; replayed: (replay?: Replay) => Promise<Page>; real: (device: 'cpu' | 'webgpu') => Promise<Page> }>({
+  site: async ({}, use) => {
+    if (!existsSync(repo('www/dist/index.html'))) throw new Error('www/dist is not there: npm run build in www/ first');
+    const site = await Site.serve(
+      { '/under/a/path/': repo('www/dist') },
+      { change: (path, text) => (path.endsWith('/alignatt/dist/worker.js') ? LOSABLE + text() : undefined) },
+    );
+    await use(site);
+    await site.close();
+  },
+  standIn: async ({}, use) => {
+    const site = await Site.serve({ '/page/': repo('www/dist'), '/page/alignatt/dist/': repo('tests/browser/replay') });
+    await use(site);
+    await site.close();
+  },
+  replayed: async ({ context, standIn }, use) => {
+    await use(async (replay = {}) => {
+      const events = { de: await sampleEvents('de'), it: await sampleEvents('it'), zh: await sampleEvents('zh') };
+      const page = await watched(context);
+      await page.addInitScript((told) => Object.assign(globalThis, { replay: told }), { speed: 40, events, ...replay });
+      await page.goto(`${standIn.url}/page/`);
+      return page;
+    });
+  },
+  real: async ({ context, site }, use) => {
+    await use(async (device) => {
+      const page = await watched(context);
+      if (device === 'cpu') await page.addInitScript(() => localStorage.setItem('alignatt', JSON.stringify({ cpu: true })));
+      await page.goto(`${site.url}/under/a/path/`);
+      await expect(page.locator('#checked')).toContainText('This browser computes on');
+      return page;
+    });
+  },
+});
+
+/** A page on which an error that nobody caught fails the test. */
+async function watched(context: BrowserContext): Promise<Page> {
+  const page = await context.newPage();
+  page.on('pageerror', (error) => expect(error, 'an error on the page').toBeUndefined());
+  page.on('console', (message) => {
+    if (/Content Security Policy/.test(message.text())) expect(message.text(), 'the policy of the page').toBe('');
+  });
+  return page;
+}
+
+export const phase = (page: Page, name: string) => expect(page.locator('body')).toHaveAttribute('data-phase', name, { timeout: 120_000 });
+
+export { expect };

@@ -1,0 +1,18 @@
+// The native program, whose final text is what the browser is held to.
+
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import type { TranslatorEvent } from '../../web/src/events.js';
+import { repo } from './browser.js';
+
+export const BINARY = process.env['ALIGNATT_BIN'] ?? repo('target/debug/alignatt');
+
+/** The demo pack that the package was built with: a program built earlier may hold another. */
+export const MODELS = ['asr', 'aligner', 'mt'].flatMap((model) => [`--${model}`, repo(`models/demo/${model}`)]);
+
+export async function nativeEvents(sound: string, to: string): Promise<TranslatorEvent[]> {
+  const args = ['translate', sound, '--to', to, '--format', 'jsonl', '--device', 'cpu', ...MODELS];
+  const { stdout } = await promisify(execFile)(BINARY, args, { maxBuffer: 1 << 28 });
+  const lines = stdout.split('\n').filter(Boolean);
+  return lines.map((line) => JSON.parse(line) as TranslatorEvent);
+}

@@ -1,0 +1,81 @@
+// The package as others get it: packed, installed in a fresh Vite project, built there, and used from what was built.
+
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test as base } from '@playwright/test';
+import type { TranslatorEvent } from '../../web/src/events.js';
+import { repo } from './browser.js';
+import { nativeEvents } from './native.js';
+import { expect, finalText } from './package-page.js';
+import { Site } from './server.js';
+
+const MAIN = `
+import { AlignattError, Translator, type TranslatorEvent } from 'alignatt';
+
+const events: TranslatorEvent[] = [];
+try {
+  const translator = await Translator.load({ to: 'de', device: 'cpu' });
+  const sound = await (await fetch('talk-a.flac')).blob();
+  for await (const event of translator.translate(sound)) events.push(event);
+  translator.dispose();
+} catch (error) {
+  document.title = error instanceof AlignattError ? error.code : String(error);
+}
+Object.assign(globalThis, { events, done: true });
+`;
+
+const FILES: Record<string, string> = {
+  'package.json': JSON.stringify({ name: 'fresh', private: true, type: 'module', scripts: { build: 'tsc && vite build' } }),
+  'tsconfig.json': JSON.stringify({
+    compilerOptions: { target: 'ES2022', module: 'ESNext', moduleResolution: 'bundler', strict: true, noEmit: true },
+    include: ['src'],
+  }),
+  'index.html': '<!doctype html><title>fresh</title><script type="module" src="/src/main.ts"></script>',
+  'src/main.ts': MAIN,
+  // Top-level await, as the script above has it.
+  'vite.config.js': `export default { base: './', build: { target: 'es2022' } };`,
+};
+
+base('npm pack, npm install, vite build: the sample is translated', async ({ page }) => {
+  base.setTimeout(600_000);
+  const folder = mkdtempSync(join(tmpdir(), 'alignatt-fresh-'));
+  const run = (at: string, command: string, ...args: string[]) =>
+    execFileSync(command, args, { cwd: at, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    const packed = JSON.parse(run(repo('web'), 'npm', 'pack', '--json', '--ignore-scripts', '--pack-destination', folder));
+    const [{ filename, size, unpackedSize, files }] = packed as [
+      { filename: string; size: number; unpackedSize: number; files: { path: string }[] },
+    ];
+    console.log(`${filename}: ${size} bytes, ${unpackedSize} unpacked`);
+    const paths = files.map(({ path }) => path);
+    for (const path of ['README.md', 'LICENSE', 'dist/index.d.ts', 'wasm/alignatt_bg.wasm', 'demo/mt/model.safetensors']) {
+      expect(paths).toContain(path);
+    }
+    expect(paths.filter((path) => !/^(dist|wasm|demo)\/|^(README\.md|LICENSE|package\.json)$/.test(path))).toEqual([]);
+
+    for (const [name, text] of Object.entries(FILES)) {
+      mkdirSync(join(folder, name, '..'), { recursive: true });
+      writeFileSync(join(folder, name), text);
+    }
+    mkdirSync(join(folder, 'public'));
+    copyFileSync(repo('samples/talk-a.flac'), join(folder, 'public/talk-a.flac'));
+    run(folder, 'npm', 'install', '--no-audit', '--no-fund', `./${filename}`, 'vite@7', 'typescript');
+    console.log(run(folder, 'npm', 'run', 'build'));
+
+    const site = await Site.serve({ '/': join(folder, 'dist') });
+    try {
+      page.on('console', (message) => message.type() === 'error' && console.log(`[browser] ${message.text()}`));
+      await page.goto(site.url);
+      await page.waitForFunction(() => 'done' in globalThis, undefined, { timeout: 300_000 });
+      expect(await page.title()).toBe('fresh');
+      const events = await page.evaluate(() => (globalThis as unknown as { events: TranslatorEvent[] }).events);
+      expect(finalText(events)).toEqual(finalText(await nativeEvents(repo('samples/talk-a.flac'), 'de')));
+    } finally {
+      await site.close();
+    }
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+});

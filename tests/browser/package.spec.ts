@@ -1,0 +1,297 @@
+// The package end to end on the demo pack: the same final text as the native program, its errors, and how streams end.
+
+import type { Page } from '@playwright/test';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { repo } from './browser.js';
+import { nativeEvents } from './native.js';
+import { expect, expectInOrder, finalText, type Read, test } from './package-page.js';
+
+type Language = 'de' | 'it' | 'zh';
+
+/** How much of a talk is translated on WebGPU: on a processor that plays a graphics card a second of sound takes long. */
+const WEBGPU_SECONDS = Number(process.env['WEBGPU_SECONDS'] ?? 4);
+
+/** Loads a translator that the steps of a test then use. */
+async function load(page: Page, options: object): Promise<void> {
+  await page.evaluate(async (options) => {
+    Object.assign(globalThis, { translator: await alignatt.Translator.load(options) });
+  }, options);
+}
+
+declare global {
+  var translator: import('../../web/src/index.js').Translator;
+}
+
+async function translate(page: Page, device: 'cpu' | 'webgpu', sound: string, to: Language) {
+  const began = Date.now();
+  const read = await page.evaluate(
+    async ([device, sound, to]) => {
+      const translator = await alignatt.Translator.load({ to, device });
+      const read = await readAll(translator.translate(await (await fetch(sound)).blob(), { name: sound }));
+      const stats = await translator.stats();
+      translator.dispose();
+      return { ...read, stats, device: translator.device.name };
+    },
+    [device, sound, to] as const,
+  );
+  expect(read.code, read.message).toBeUndefined();
+  expectInOrder(read.events);
+  const end = read.events.at(-1)!;
+  expect(end).toMatchObject({ interrupted: false });
+  const seconds = ((Date.now() - began) / 1000).toFixed(0);
+  const { heapBytes, memoryBytes } = read.stats;
+  console.log(
+    `${sound.slice(0, 40)} into ${to} on ${read.device}: ${(end.audio_ms / 1000).toFixed(0)} s of sound in ${seconds} s ` +
+      `with loading; heap ${(heapBytes / 1e6).toFixed(0)} MB, device ${(memoryBytes / 1e6).toFixed(0)} MB`,
+  );
+  expect(heapBytes).toBeLessThan(300e6);
+  return finalText(read.events);
+}
+
+for (const [talk, to] of [
+  ['talk-a.flac', 'de'],
+  ['talk-b.flac', 'it'],
+  ['talk-c.flac', 'zh'],
+] as [string, Language][]) {
+  test(`${talk} into ${to} is the native program's text`, async ({ home }) => {
+    test.setTimeout(900_000);
+    const text = await translate(home, 'cpu', `/samples/${talk}`, to);
+    expect(text).toEqual(finalText(await nativeEvents(repo(`samples/${talk}`), to)));
+  });
+}
+
+test(`${WEBGPU_SECONDS} seconds on WebGPU are the native program's text`, async ({ home }) => {
+  test.setTimeout(300_000 + WEBGPU_SECONDS * 200_000);
+  const samples = await home.evaluate(
+    async (len) => [...(await samplesOf('talk-a.flac')).subarray(0, len)],
+    WEBGPU_SECONDS * 16_000,
+  );
+  const folder = mkdtempSync(join(tmpdir(), 'alignatt-cut-'));
+  try {
+    const wav = wavOf(samples);
+    writeFileSync(join(folder, 'cut.wav'), wav);
+    const native = finalText(await nativeEvents(join(folder, 'cut.wav'), 'de'));
+    await home.route('**/cut.wav', (route) => route.fulfill({ body: wav }));
+    expect(await translate(home, 'webgpu', '/cut.wav', 'de')).toEqual(native);
+    expect(native.target.join('')).not.toBe('');
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
+
+/** 16 kHz mono samples as a WAV file of 16 bits. */
+function wavOf(samples: number[]): Buffer {
+  const wav = Buffer.alloc(44 + samples.length * 2);
+  wav.write('RIFF', 0);
+  wav.writeUInt32LE(36 + samples.length * 2, 4);
+  wav.write('WAVEfmt ', 8);
+  wav.writeUInt32LE(16, 16);
+  wav.writeUInt16LE(1, 20);
+  wav.writeUInt16LE(1, 22);
+  wav.writeUInt32LE(16_000, 24);
+  wav.writeUInt32LE(32_000, 28);
+  wav.writeUInt16LE(2, 32);
+  wav.writeUInt16LE(16, 34);
+  wav.write('data', 36);
+  wav.writeUInt32LE(samples.length * 2, 40);
+  samples.forEach((sample, at) => wav.writeInt16LE(Math.round(sample * 32_767), 44 + at * 2));
+  return wav;
+}
+
+test('a translator on the CPU: streams one after another, and how each can end', async ({ home }) => {
+  await load(home, { to: 'de', device: 'cpu' });
+
+  await test.step('a second stream at the same time is busy', async () => {
+    const { second, first } = await home.evaluate(async () => {
+      const file = await sample('talk-a.flac');
+      let second: Awaited<ReturnType<typeof readAll>> | undefined;
+      const first = await readAll(translator.translate(file), async ({ type }) => {
+        if (type !== 'progress') return undefined;
+        second = await readAll(translator.translate(file));
+        return 'break';
+      });
+      return { second, first };
+    });
+    expect(second).toMatchObject({ events: [], code: 'busy', ours: true });
+    expect(first.code).toBeUndefined();
+  });
+
+  await test.step('an abort ends it: the last event, then the error', async () => {
+    const read = await home.evaluate(async () => {
+      const stop = new AbortController();
+      const stream = translator.translate(await sample('talk-a.flac'), { signal: stop.signal });
+      return readAll(stream, ({ type }) => void (type === 'progress' && stop.abort()));
+    });
+    expect(read).toMatchObject({ code: 'aborted', ours: true });
+    expectInOrder(read.events);
+    expect(read.events.at(-1)).toMatchObject({ interrupted: true });
+  });
+
+  await test.step('what was aborted before never begins', async () => {
+    const read = await home.evaluate(async () =>
+      readAll(translator.translate(new Blob([]), { signal: AbortSignal.abort() })),
+    );
+    expect(read).toMatchObject({ events: [], code: 'aborted', ours: true });
+  });
+
+  await test.step('samples from an iterable, which is closed when the loop is left', async () => {
+    const { read, closed } = await home.evaluate(async () => {
+      const samples = await samplesOf('talk-a.flac');
+      let closed = false;
+      async function* blocks() {
+        try {
+          yield* blocksOf(samples);
+        } finally {
+          closed = true;
+        }
+      }
+      const read = await readAll(translator.transcribe(blocks()), ({ type }) => (type === 'source' ? 'break' : undefined));
+      await new Promise((wake) => setTimeout(wake, 100));
+      return { read, closed };
+    });
+    expect(read.code).toBeUndefined();
+    expect(read.events.some(({ type }) => type === 'target')).toBe(false);
+    expect(closed).toBe(true);
+  });
+
+  await test.step('an iterable that fails', async () => {
+    const read = await home.evaluate(async () => {
+      async function* blocks() {
+        yield new Float32Array(16_000);
+        throw new Error('the cable is out');
+      }
+      return readAll(translator.transcribe(blocks()));
+    });
+    expect(read).toMatchObject({ code: 'bad-sound', message: 'the cable is out', ours: true });
+    expectInOrder(read.events);
+    expect(read.events.at(-1)).toMatchObject({ interrupted: true });
+  });
+
+  await test.step('what is no sound', async () => {
+    const text = await home.evaluate(async () => readAll(translator.translate(new Blob(['no sound at all']))));
+    expect(text).toMatchObject({ code: 'bad-sound', ours: true });
+    const number = await home.evaluate(async () => readAll(translator.translate(7 as never)));
+    expect(number).toMatchObject({ events: [], code: 'bad-option', ours: true });
+  });
+
+  await test.step('a file is fed at its own pace, and its lag is small', async () => {
+    const { read, ms } = await home.evaluate(async () => {
+      const began = performance.now();
+      const stream = translator.transcribe(await sample('talk-a.flac'), { realtime: true });
+      const read = await readAll(stream, ({ audio_ms }) => (audio_ms > 5000 ? 'break' : undefined));
+      return { read, ms: performance.now() - began };
+    });
+    expect(read.code).toBeUndefined();
+    expect(ms).toBeGreaterThan(read.events.at(-1)!.audio_ms - 100);
+  });
+
+  await test.step('subtitles of the events', async () => {
+    const [srt, vtt] = await home.evaluate(async () => {
+      const times = { audio_ms: 900, wall_ms: 900, segment: 0, tentative: '', closed: true };
+      const word = { text: 'Hello.', start_ms: 100, end_ms: 600 };
+      const events = [
+        { type: 'source', committed: [word], ...times },
+        { type: 'target', delta: 'Hallo.', committed: 'Hallo.', ...times },
+      ] as const;
+      const all = events.map((event) => ({ ...event, ...('delta' in event ? {} : { committed: [word] }) }));
+      return Promise.all([
+        translator.subtitles(all as never, 'srt', 'target'),
+        translator.subtitles(all as never, 'vtt', 'source'),
+      ]);
+    });
+    expect(srt).toContain('00:00:00,100 --> ');
+    expect(srt).toContain('Hallo.');
+    expect(vtt).toContain('WEBVTT');
+    expect(vtt).toContain('Hello.');
+  });
+
+  await test.step('dispose in the middle: the last event, then the error, and nothing after', async () => {
+    const read = await home.evaluate(async () => {
+      const stream = translator.translate(await sample('talk-a.flac'));
+      return readAll(stream, ({ type }) => void (type === 'progress' && translator.dispose()));
+    });
+    expect(read).toMatchObject({ code: 'aborted', ours: true });
+    expect(read.events.at(-1)).toMatchObject({ type: 'end', interrupted: true });
+    const after = await home.evaluate(async () => readAll(translator.translate(await sample('talk-a.flac'))));
+    expect(after).toMatchObject({ events: [], code: 'aborted', ours: true });
+    expect(await home.evaluate(() => failing(translator.stats()))).toMatchObject({ code: 'aborted', ours: true });
+  });
+});
+
+test('options that are wrong are told before anything is fetched', async ({ home }) => {
+  const codes = await home.evaluate(async () => {
+    const load = (options: object) => failing(alignatt.Translator.load(options));
+    return [
+      await load({ preset: 'low', policy: 'ref' }),
+      await load({ preset: 'medium' }),
+      await load({ asr: 'not a model' }),
+      await load({ to: 'xx' }),
+      await load({ signal: AbortSignal.abort() }),
+    ];
+  });
+  expect(codes.map(({ code }) => code)).toEqual(['bad-option', 'bad-option', 'bad-option', 'bad-option', 'aborted']);
+});
+
+test('options that the engines refuse', async ({ home }) => {
+  const codes = await home.evaluate(async () => {
+    const load = (options: object) => failing(alignatt.Translator.load({ device: 'cpu', ...options }));
+    return [await load({ to: 'de', policy: 'guess' }), await load({ device: 'abacus' })];
+  });
+  expect(codes.map(({ code }) => code)).toEqual(['bad-option', 'bad-option']);
+});
+
+test('without `to` speech is transcribed, and translating is refused', async ({ home }) => {
+  await load(home, { device: 'cpu' });
+  const read: Read = await home.evaluate(async () => readAll(translator.translate(await sample('talk-a.flac'))));
+  expect(read).toMatchObject({ events: [], code: 'bad-option', ours: true });
+});
+
+test('progress of loading, and an abort in its middle', async ({ home }) => {
+  const { told, failed } = await home.evaluate(async () => {
+    const stop = new AbortController();
+    const told: { stage: string; model: string; done: number; total: number }[] = [];
+    const onProgress = (progress: (typeof told)[number]) => {
+      told.push(progress);
+      if (progress.stage === 'load') stop.abort();
+    };
+    const failed = await failing(alignatt.Translator.load({ to: 'de', device: 'cpu', onProgress, signal: stop.signal }));
+    return { told, failed };
+  });
+  expect(failed).toMatchObject({ code: 'aborted', ours: true });
+  for (const model of ['asr', 'aligner', 'mt']) {
+    const last = told.filter((progress) => progress.stage === 'fetch' && progress.model === model).at(-1)!;
+    expect(last.done).toBe(last.total);
+  }
+});
+
+test('models from the Hub give the same text as the pack that comes with the package', async ({ home, hub }) => {
+  const read = await home.evaluate(async (endpoint) => {
+    const translator = await alignatt.Translator.load({
+      asr: 'demo/asr',
+      aligner: 'demo/aligner',
+      mt: 'demo/mt',
+      to: 'de',
+      device: 'cpu',
+      endpoint,
+    });
+    const read = await readAll(translator.translate(await sample('talk-a.flac')));
+    translator.dispose();
+    return read;
+  }, hub.url);
+  expect(read.code).toBeUndefined();
+  expect(read.events[0]).toMatchObject({ asr: 'demo/asr', aligner: 'demo/aligner', mt: 'demo/mt' });
+  expect(finalText(read.events)).toEqual(finalText(await nativeEvents(repo('samples/talk-a.flac'), 'de')));
+});
+
+test('what this browser can do is told without fetching anything', async ({ home }) => {
+  const asked: string[] = [];
+  home.on('request', (request) => asked.push(request.url()));
+  const found = await home.evaluate(() => alignatt.check());
+  expect(found).toMatchObject({ webgpu: true, secureContext: true, audioWorklet: true, wasm: true });
+  expect(found.storage).toMatchObject({ opfs: true });
+  expect(found.adapter?.limits.maxStorageBufferBindingSize).toBeGreaterThan(100e6);
+  expect(found.reason).toBeUndefined();
+  expect(asked).toEqual([]);
+});

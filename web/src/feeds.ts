@@ -1,0 +1,137 @@
+// Where sound comes from, on the worker's side: each feed is a run of blocks of 16 kHz mono.
+
+import { Resampler, Sound } from '../wasm/alignatt.js';
+import { fromData, type ErrorData } from './errors.js';
+import type { Feed } from './protocol.js';
+
+export interface OpenFeed {
+  blocks: AsyncGenerator<Float32Array>;
+  /** Sound comes at its own pace and is taken in as it comes; otherwise as it is consumed. */
+  live: boolean;
+  /** Something to know, once all has been read. */
+  warning(): string | undefined;
+  /** Ends `blocks`, also while it waits. */
+  close(): void;
+}
+
+/** Of sound that is fed at its own pace. */
+const SLICE_MS = 100;
+const RATE = 16_000;
+
+export function openFeed(feed: Feed): OpenFeed {
+  switch (feed.kind) {
+    case 'file':
+      return file(feed.blob, feed.name, feed.realtime);
+    case 'live':
+      return live(feed.port, feed.rate);
+    case 'pulled':
+      return pulled(feed.port);
+  }
+}
+
+function file(blob: Blob, name: string, realtime: boolean): OpenFeed {
+  const sound = Sound.open(blob, name);
+  const over = new Signal();
+  let warning: string | undefined;
+  async function* blocks() {
+    try {
+      for (let block = sound.next(); block && !over.given; block = sound.next()) yield block;
+      warning = sound.warning;
+    } finally {
+      sound.free();
+    }
+  }
+  const run = realtime ? paced(blocks(), over) : blocks();
+  return { blocks: run, live: realtime, warning: () => warning, close: () => over.give() };
+}
+
+/** The same sound, each slice no sooner than it would have been heard to its end. */
+async function* paced(blocks: AsyncGenerator<Float32Array>, over: Signal): AsyncGenerator<Float32Array> {
+  const began = performance.now();
+  const slice = (SLICE_MS * RATE) / 1000;
+  let heard = 0;
+  for await (const block of blocks) {
+    for (let at = 0; at < block.length; at += slice) {
+      const part = block.subarray(at, at + slice);
+      heard += part.length;
+      const early = began + (heard * 1000) / RATE - performance.now();
+      if (early > 0) await Promise.race([sleep(early), over.wait()]);
+      if (over.given) return;
+      yield part;
+    }
+  }
+}
+
+function live(port: MessagePort, rate: number): OpenFeed {
+  const resampler = new Resampler(rate);
+  const arrived = new Signal();
+  const queue: (Float32Array | null)[] = [];
+  port.onmessage = ({ data }: MessageEvent<Float32Array | null>) => {
+    queue.push(data);
+    arrived.give();
+  };
+  async function* blocks(): AsyncGenerator<Float32Array> {
+    try {
+      for (;;) {
+        await arrived.wait();
+        arrived.reset();
+        for (let block = queue.shift(); block !== undefined; block = queue.shift()) {
+          if (block === null) return yield resampler.finish();
+          yield resampler.push(block);
+        }
+      }
+    } finally {
+      port.close();
+      resampler.free();
+    }
+  }
+  const close = () => {
+    queue.push(null);
+    arrived.give();
+  };
+  return { blocks: blocks(), live: true, warning: () => undefined, close };
+}
+
+function pulled(port: MessagePort): OpenFeed {
+  const over = new Signal();
+  let take: (answer: Float32Array | null | ErrorData) => void = () => {};
+  port.onmessage = ({ data }) => take(data);
+  async function* blocks() {
+    try {
+      while (!over.given) {
+        const answer = new Promise<Float32Array | null | ErrorData>((resolve) => (take = resolve));
+        port.postMessage('next');
+        const block = await Promise.race([answer, over.wait()]);
+        if (!block) return;
+        if (!(block instanceof Float32Array)) throw fromData(block);
+        yield block;
+      }
+    } finally {
+      port.close();
+    }
+  }
+  return { blocks: blocks(), live: false, warning: () => undefined, close: () => over.give() };
+}
+
+/** Something that happens, and may be waited for before or after. */
+export class Signal {
+  given = false;
+  #wake: (() => void)[] = [];
+
+  give(): void {
+    this.given = true;
+    for (const wake of this.#wake.splice(0)) wake();
+  }
+
+  reset(): void {
+    this.given = false;
+  }
+
+  wait(): Promise<void> {
+    return this.given ? Promise.resolve() : new Promise((wake) => this.#wake.push(wake));
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((wake) => setTimeout(wake, ms));
+}

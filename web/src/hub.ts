@@ -1,0 +1,168 @@
+// What a model consists of, and where its files lie: asked of the Hugging Face Hub, or of a plain folder on a server.
+
+import { AlignattError } from './errors.js';
+import { get, getText, withRetries, type Site } from './net.js';
+import type { Place } from './place.js';
+
+/** The Hub that is asked. */
+export interface Access {
+  /** Another server that answers as the Hub does. */
+  endpoint?: string;
+  /** Of an account that may read the model. */
+  token?: string;
+}
+
+export interface RemoteFile {
+  name: string;
+  url: string;
+  size: number;
+  /** Differs when the content does. Part of a file name. */
+  tag: string;
+  /** The hash of the content, where it is known: of large files on the Hub. */
+  sha256?: string;
+  /** The name that git gives the content: of small files on the Hub. */
+  git?: string;
+  /** The server gives parts of it. */
+  ranges: boolean;
+}
+
+export interface Listing {
+  site: Site;
+  files: RemoteFile[];
+}
+
+const ENDPOINT = 'https://huggingface.co';
+const CONFIG = 'config.json';
+const SINGLE = 'model.safetensors';
+const INDEX = 'model.safetensors.index.json';
+const SMALL_FILES = [
+  CONFIG,
+  'generation_config.json',
+  'preprocessor_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'vocab.json',
+  'merges.txt',
+  'chat_template.jinja',
+  'chat_template.json',
+];
+
+/** The files of a model that are needed, small ones first: a wrong model is found out before gigabytes are fetched. */
+export async function listing(place: Place, access: Access): Promise<Listing> {
+  const found = 'repo' in place ? await hubListing(place, access) : await folderListing(place);
+  found.files.sort((a, b) => a.size - b.size);
+  return found;
+}
+
+interface Sibling {
+  rfilename: string;
+  size?: number;
+  blobId?: string;
+  lfs?: { sha256?: string; size?: number };
+}
+
+async function hubListing(place: { repo: string; revision: string }, access: Access): Promise<Listing> {
+  const endpoint = (access.endpoint ?? ENDPOINT).replace(/\/+$/, '');
+  const { repo, revision } = place;
+  const site: Site = { label: repo, page: `${endpoint}/${repo}` };
+  if (access.token) site.token = access.token;
+  const url = `${endpoint}/api/models/${repo}/revision/${encodeURIComponent(revision)}?blobs=true`;
+  const { sha, siblings } = parseListing(await getText(site, url), url);
+  const names = siblings.map((file) => file.rfilename);
+  for (const name of [CONFIG, names.includes(INDEX) ? INDEX : SINGLE]) {
+    if (!names.includes(name)) throw wrongModel(repo, name);
+  }
+  const isWeight = names.includes(SINGLE)
+    ? (name: string) => name === SINGLE
+    : (name: string) => name === INDEX || /^model-[\w-]+-of-\w+\.safetensors$/.test(name);
+  const isNeeded = (name: string) => SMALL_FILES.includes(name) || isWeight(name) || /^heads\.[a-z-]+\.json$/.test(name);
+  const files = siblings.filter((file) => isNeeded(file.rfilename)).map((file): RemoteFile => {
+    const { rfilename: name, lfs, blobId } = file;
+    const size = lfs?.size ?? file.size;
+    const tag = lfs?.sha256 ?? blobId;
+    if (size === undefined || !tag || !/^[0-9a-f]{40,64}$/i.test(tag)) {
+      throw new AlignattError('network', `${url} gives no size or no hash for ${name}`);
+    }
+    const hash = lfs?.sha256 ? { sha256: lfs.sha256 } : { git: tag };
+    return { name, url: `${endpoint}/${repo}/resolve/${sha}/${name}`, size, tag, ...hash, ranges: true };
+  });
+  return { site, files };
+}
+
+function parseListing(text: string, url: string): { sha: string; siblings: Sibling[] } {
+  try {
+    const { sha, siblings } = JSON.parse(text) as { sha?: unknown; siblings?: unknown };
+    if (typeof sha === 'string' && /^[0-9a-f]{40}$/.test(sha) && Array.isArray(siblings)) return { sha, siblings };
+  } catch {
+    // Said below.
+  }
+  throw new AlignattError('network', `the answer to ${url} is not a listing of a model`);
+}
+
+async function folderListing(place: { url: string; files?: string[] }): Promise<Listing> {
+  const folder = place.url.endsWith('/') ? place.url : `${place.url}/`;
+  const site: Site = { label: place.url };
+  const find = (name: string) => probe(site, folder, name);
+  if (place.files) {
+    const files = await Promise.all(place.files.map((name) => find(plainName(name)).then(needed(place.url, name))));
+    return { site, files };
+  }
+  const config = needed(place.url, CONFIG)(await find(CONFIG));
+  const small = await Promise.all(SMALL_FILES.filter((name) => name !== CONFIG).map(find));
+  const files = [config, ...small.filter((file) => file !== undefined)];
+  const single = await find(SINGLE);
+  if (single) return { site, files: [...files, single] };
+  const index = needed(place.url, SINGLE)(await find(INDEX));
+  const shards = await Promise.all(
+    shardNames(await getText(site, index.url), index.url).map((name) => find(name).then(needed(place.url, name))),
+  );
+  return { site, files: [...files, index, ...shards] };
+}
+
+/** Size of a file and whether the server gives parts of it, from one byte; nothing where there is no such file. */
+async function probe(site: Site, folder: string, name: string): Promise<RemoteFile | undefined> {
+  const url = folder + name;
+  const response = await withRetries(site, async () => {
+    const { response, body } = await get(site, url, { from: 0, to: 1, passed: [404] });
+    await body.return(undefined);
+    return response;
+  });
+  if (response.status === 404) return undefined;
+  const ranges = response.status === 206;
+  const told = ranges
+    ? response.headers.get('Content-Range')?.split('/')[1]
+    : response.headers.get('Content-Encoding')
+      ? undefined
+      : response.headers.get('Content-Length');
+  const size = Number(told ?? NaN);
+  if (!Number.isSafeInteger(size)) throw new AlignattError('network', `${url}: the server does not tell its size`);
+  const version = response.headers.get('ETag') ?? response.headers.get('Last-Modified') ?? '';
+  return { name, url, size, tag: `${size}-${version.replace(/[^A-Za-z0-9]/g, '').slice(0, 80)}`, ranges };
+}
+
+function shardNames(text: string, url: string): string[] {
+  try {
+    const { weight_map: map } = JSON.parse(text) as { weight_map: Record<string, string> };
+    return [...new Set(Object.values(map))].map(plainName);
+  } catch (error) {
+    if (error instanceof AlignattError) throw error;
+    throw new AlignattError('bad-model', `${url} is not an index of weights`);
+  }
+}
+
+function plainName(name: string): string {
+  if (/^\w[\w.-]*$/.test(name)) return name;
+  throw new AlignattError('bad-option', `${JSON.stringify(name)} is not a plain file name`);
+}
+
+function needed(label: string, name: string): (file: RemoteFile | undefined) => RemoteFile {
+  return (file) => {
+    if (file) return file;
+    throw wrongModel(label, name);
+  };
+}
+
+function wrongModel(label: string, name: string): AlignattError {
+  const mend = 'name a Qwen3-ASR, Qwen3-ForcedAligner or Gemma-4 model with its weights in safetensors';
+  return new AlignattError('bad-model', `${label} has no ${name}: ${mend}`);
+}

@@ -1,0 +1,156 @@
+// Requests that survive a bad network: what is worth another try is tried again, and what is not says what to do.
+
+import { AlignattError } from './errors.js';
+
+/** Where requests go, for messages; the token is sent to the Hub only. */
+export interface Site {
+  /** How a person would name it: a Hub id or an address. */
+  label: string;
+  /** The model's page on the Hub, where it is one. */
+  page?: string;
+  token?: string;
+  /** The browser's own cache may keep what comes. What goes into the store would lie there a second time. */
+  cached?: boolean;
+}
+
+/** A failure worth another try. */
+class Again extends Error {
+  readonly waitMs: number | undefined;
+
+  constructor(message: string, waitMs?: number) {
+    super(message);
+    this.waitMs = waitMs;
+  }
+}
+
+/** Fruitless attempts in a row before giving up. */
+const ATTEMPTS = 6;
+const FIRST_WAIT_MS = 400;
+const LONGEST_WAIT_MS = 20_000;
+/** A connection that brings nothing for so long is dead. */
+const STALL_MS = 30_000;
+
+/**
+ * Runs `attempt` until it succeeds. An attempt that got somewhere before it failed calls `progressed`, and is not counted.
+ * Errors: what `attempt` throws for good; `network` when too many in a row were fruitless.
+ */
+export async function withRetries<T>(site: Site, attempt: (progressed: () => void) => Promise<T>): Promise<T> {
+  let fruitless = 0;
+  for (;;) {
+    const reset = () => (fruitless = 0);
+    try {
+      return await attempt(reset);
+    } catch (error) {
+      if (!(error instanceof Again)) throw error;
+      fruitless += 1;
+      if (fruitless >= ATTEMPTS) throw unreachable(site, error.message);
+      await sleep(error.waitMs ?? Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (fruitless - 1)));
+    }
+  }
+}
+
+/**
+ * One GET. `from` and `to` (exclusive) ask for a range, which the server may ignore (status 200). Every answer but 200 and
+ * 206 is an error; statuses in `passed` come back as they are.
+ */
+export async function get(
+  site: Site,
+  url: string,
+  wanted: { from?: number; to?: number; passed?: number[] } = {},
+): Promise<{ response: Response; body: AsyncGenerator<Uint8Array<ArrayBuffer>> }> {
+  const headers: Record<string, string> = {};
+  if (wanted.to !== undefined) headers['Range'] = `bytes=${wanted.from ?? 0}-${wanted.to - 1}`;
+  if (site.token) headers['Authorization'] = `Bearer ${site.token}`;
+  const stop = new AbortController();
+  const answered = setTimeout(() => stop.abort(), STALL_MS);
+  let response: Response;
+  try {
+    response = await fetch(url, { headers, signal: stop.signal, cache: site.cached ? 'default' : 'no-store' });
+  } catch (error) {
+    throw new Again(`${url} cannot be reached (${(error as Error).message})`);
+  } finally {
+    clearTimeout(answered);
+  }
+  if (response.ok || wanted.passed?.includes(response.status)) {
+    return { response, body: chunks(response, url, stop) };
+  }
+  stop.abort();
+  throw refusal(site, url, response);
+}
+
+/** The text of an answer. */
+export async function getText(site: Site, url: string): Promise<string> {
+  return withRetries(site, async () => {
+    const { body } = await get(site, url);
+    const decoder = new TextDecoder();
+    let text = '';
+    for await (const chunk of body) text += decoder.decode(chunk, { stream: true });
+    return text + decoder.decode();
+  });
+}
+
+/** The bytes of a body as they come; leaving the loop closes the connection. */
+async function* chunks(
+  response: Response,
+  url: string,
+  stop: AbortController,
+): AsyncGenerator<Uint8Array<ArrayBuffer>> {
+  const reader = response.body?.getReader();
+  if (!reader) return;
+  try {
+    for (;;) {
+      const stalled = setTimeout(() => stop.abort(), STALL_MS);
+      const part = await reader
+        .read()
+        .catch((error: Error) => {
+          throw new Again(`the connection to ${url} broke (${error.message})`);
+        })
+        .finally(() => clearTimeout(stalled));
+      if (part.done) return;
+      yield part.value;
+    }
+  } finally {
+    stop.abort();
+  }
+}
+
+/** A body that ended too early, as a failure worth another try. */
+export function cut(url: string, at: number, size: number): Error {
+  return new Again(`the connection to ${url} ended at byte ${at} of ${size}`, 0);
+}
+
+function refusal(site: Site, url: string, response: Response): Error {
+  const { status } = response;
+  if (status === 429 || status >= 500) {
+    const seconds = Number(response.headers.get('Retry-After'));
+    const waitMs = seconds > 0 ? Math.min(seconds * 1000, LONGEST_WAIT_MS) : undefined;
+    return new Again(`${url} answers with status ${status}`, waitMs);
+  }
+  return new AlignattError('network', `${site.label}: ${mend(site, url, status)}`);
+}
+
+function mend(site: Site, url: string, status: number): string {
+  const plain = `${url} answers with status ${status}`;
+  if (!site.page) return `${plain}; check the address and that it may be read from this page`;
+  switch (status) {
+    case 401:
+      return site.token
+        ? 'the Hub refuses the token: make a new one in the settings of your account'
+        : 'the Hub asks who you are, or has no such model: check the name, or give a `token` of your account';
+    case 403:
+      return `the licence must be accepted first: do so on ${site.page}, then give a \`token\` of that account`;
+    case 404:
+      return `the Hub has no such model, revision or file: check the name on ${site.page}`;
+    default:
+      return plain;
+  }
+}
+
+function unreachable(site: Site, what: string): AlignattError {
+  const mend = 'check the connection; what came already is kept, and the next try goes on from there';
+  return new AlignattError('network', `${site.label}: ${what}; ${mend}`);
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((wake) => setTimeout(wake, ms));
+}

@@ -1,0 +1,30 @@
+// How models are named.
+
+import { AlignattError } from './errors.js';
+
+/**
+ * `'demo'`: the small models that come with the package. A Hub id `owner/name` or `owner/name@revision`. Or a folder of
+ * files on a server; `files` names them where they are more or others than a model usually has.
+ */
+export type Model = 'demo' | (string & {}) | { url: string; files?: string[] };
+
+/** A model on the Hub, or a folder of files on a server. */
+export type Place = { repo: string; revision: string } | { url: string; files?: string[] };
+
+/** Errors: `bad-option` for what names no model. */
+export function placeOf(model: Model): Place | 'demo' {
+  if (model === 'demo') return 'demo';
+  if (typeof model !== 'string') {
+    return { url: new URL(model.url, location.href).href, ...(model.files && { files: model.files }) };
+  }
+  const [, repo, revision = 'main'] = /^([\w.-]+\/[\w.-]+)(?:@([\w./-]+))?$/.exec(model) ?? [];
+  if (repo && !repo.includes('..') && !revision.includes('..')) return { repo, revision };
+  const mend = 'write owner/name or owner/name@revision';
+  throw new AlignattError('bad-option', `${JSON.stringify(model)} names no model: ${mend}`);
+}
+
+/** How a model is called in messages and lists. */
+export function label(place: Place): string {
+  if (!('repo' in place)) return place.url;
+  return place.revision === 'main' ? place.repo : `${place.repo}@${place.revision}`;
+}

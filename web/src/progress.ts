@@ -1,0 +1,69 @@
+// Progress of fetching and loading: bytes, and from them rate and time left.
+
+export type Slot = 'asr' | 'aligner' | 'mt';
+
+export interface FetchProgress {
+  /** The file that is worked on. */
+  name: string;
+  /** Bytes of the model that are there, and all of its bytes. */
+  done: number;
+  total: number;
+  /** Over the last seconds; absent at first. */
+  bytesPerSecond?: number;
+  secondsLeft?: number;
+}
+
+export interface Progress extends FetchProgress {
+  /** `fetch`: from the network into storage. `load`: from storage onto the device. */
+  stage: 'fetch' | 'load';
+  model: Slot;
+}
+
+const WINDOW_MS = 5000;
+const LEAST_WINDOW_MS = 500;
+const TELL_EVERY_MS = 100;
+
+/** Counts the bytes of one model and tells at most ten times a second, and always at the end. */
+export class Meter {
+  readonly #total: number;
+  readonly #tell: (progress: FetchProgress) => void;
+  #name = '';
+  #done: number;
+  #told = -Infinity;
+  /** Moments of the last seconds and what was done then, oldest first. */
+  #marks: { at: number; done: number }[] = [];
+
+  constructor(total: number, done: number, tell: (progress: FetchProgress) => void) {
+    this.#total = total;
+    this.#done = done;
+    this.#tell = tell;
+    this.#mark(performance.now());
+  }
+
+  file(name: string): void {
+    this.#name = name;
+  }
+
+  /** More bytes are there; or, below zero, some turned out to be worth nothing. */
+  add(bytes: number): void {
+    const now = performance.now();
+    this.#done += bytes;
+    if (bytes < 0) this.#marks = [];
+    if (now - this.#told < TELL_EVERY_MS && this.#done < this.#total) return;
+    this.#told = now;
+    this.#mark(now);
+    this.#tell({ name: this.#name, done: this.#done, total: this.#total, ...this.#pace(now) });
+  }
+
+  #mark(now: number): void {
+    this.#marks.push({ at: now, done: this.#done });
+    while (this.#marks.length > 2 && now - this.#marks[0]!.at > WINDOW_MS) this.#marks.shift();
+  }
+
+  #pace(now: number): { bytesPerSecond?: number; secondsLeft?: number } {
+    const first = this.#marks[0];
+    if (!first || now - first.at < LEAST_WINDOW_MS || this.#done <= first.done) return {};
+    const bytesPerSecond = ((this.#done - first.done) * 1000) / (now - first.at);
+    return { bytesPerSecond, secondsLeft: (this.#total - this.#done) / bytesPerSecond };
+  }
+}

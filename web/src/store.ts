@@ -1,0 +1,200 @@
+// Models in the browser's private file system (OPFS), one folder a model, shared by the tabs of a site.
+//
+//   alignatt/<model>/model.json                  what belongs to the model: written last, so a model that has it is whole
+//   alignatt/<model>/coming.json                 the same while it is being fetched
+//   alignatt/<model>/<name>.<tag>                a file, whole and with the right hash
+//   alignatt/<model>/<name>.<tag>.part, .done    a file being fetched, and one byte for each of its pieces that is there
+
+import { AlignattError } from './errors.js';
+import { label, type Place } from './place.js';
+
+export interface StoredFile {
+  name: string;
+  size: number;
+  tag: string;
+}
+
+export interface Manifest {
+  place: Place;
+  files: StoredFile[];
+}
+
+/** Unit of fetching and resuming. */
+export const PIECE = 8 << 20;
+
+const ROOT = 'alignatt';
+const OPEN_TRIES = 50;
+const OPEN_WAIT_MS = 100;
+const WHOLE = 'model.json';
+const COMING = 'coming.json';
+
+/** The name of a model's folder, and of the lock on it. */
+export function folderName(place: Place): string {
+  const name = encodeURIComponent('repo' in place ? `${place.repo}@${place.revision}` : place.url);
+  if (name.length <= 200) return name;
+  throw new AlignattError('bad-option', `the address ${label(place)} is too long`);
+}
+
+/** Held by whoever changes a model's folder, so that two tabs do not fetch the same file. */
+export function lockName(place: Place): string {
+  return `${ROOT}/${folderName(place)}`;
+}
+
+export class ModelFolder {
+  readonly #folder: FileSystemDirectoryHandle;
+
+  private constructor(folder: FileSystemDirectoryHandle) {
+    this.#folder = folder;
+  }
+
+  static async create(place: Place): Promise<ModelFolder> {
+    const root = await (await origin()).getDirectoryHandle(ROOT, { create: true });
+    return new ModelFolder(await root.getDirectoryHandle(folderName(place), { create: true }));
+  }
+
+  static async find(place: Place): Promise<ModelFolder | undefined> {
+    const root = await present((await origin()).getDirectoryHandle(ROOT));
+    const folder = root && (await present(root.getDirectoryHandle(folderName(place))));
+    return folder && new ModelFolder(folder);
+  }
+
+  static async all(): Promise<ModelFolder[]> {
+    const root = await present((await origin()).getDirectoryHandle(ROOT));
+    if (!root) return [];
+    const folders: ModelFolder[] = [];
+    for await (const entry of root.values()) {
+      if (entry.kind === 'directory') folders.push(new ModelFolder(entry as FileSystemDirectoryHandle));
+    }
+    return folders;
+  }
+
+  /** What belongs to the model; nothing unless all of it is there. */
+  whole(): Promise<Manifest | undefined> {
+    return this.#manifest(WHOLE);
+  }
+
+  coming(): Promise<Manifest | undefined> {
+    return this.#manifest(COMING);
+  }
+
+  async begin(manifest: Manifest): Promise<void> {
+    await this.#write(COMING, manifest);
+  }
+
+  /** All files of `manifest` are there: it is the model from now on, and what does not belong to it is deleted. */
+  async finish(manifest: Manifest): Promise<void> {
+    await this.#write(WHOLE, manifest);
+    const kept = new Set([WHOLE, ...manifest.files.map(fileName)]);
+    const stale: string[] = [];
+    for await (const name of this.#folder.keys()) {
+      if (!kept.has(name)) stale.push(name);
+    }
+    for (const name of stale) await this.delete(name);
+  }
+
+  /** A whole file; nothing where it isn't there. */
+  async file(file: StoredFile): Promise<File | undefined> {
+    const handle = await present(this.#folder.getFileHandle(fileName(file)));
+    const found = await handle?.getFile();
+    return found?.size === file.size ? found : undefined;
+  }
+
+  /** Bytes of a file that need not be fetched. */
+  async bytesOf(file: StoredFile): Promise<number> {
+    if (await this.file(file)) return file.size;
+    const done = await present(this.#folder.getFileHandle(`${fileName(file)}.done`));
+    // Another tab may be writing at this moment; then it is not known.
+    const flags = await done?.getFile().then((found) => found.arrayBuffer()).catch(() => undefined);
+    return flags ? piecesLen(new Uint8Array(flags), file.size) : 0;
+  }
+
+  handle(name: string): Promise<FileSystemFileHandle> {
+    return this.#folder.getFileHandle(name, { create: true });
+  }
+
+  /** For writing, by one worker at a time. A worker that was just ended may hold the file for a moment yet. */
+  async open(name: string): Promise<FileSystemSyncAccessHandle> {
+    const handle = await this.handle(name);
+    for (let tries = 0; ; tries += 1) {
+      try {
+        return await handle.createSyncAccessHandle();
+      } catch (error) {
+        if ((error as Error).name !== 'NoModificationAllowedError' || tries === OPEN_TRIES) throw error;
+        await new Promise((wake) => setTimeout(wake, OPEN_WAIT_MS));
+      }
+    }
+  }
+
+  async delete(name: string): Promise<void> {
+    await present(this.#folder.removeEntry(name));
+  }
+
+  async #manifest(name: string): Promise<Manifest | undefined> {
+    const handle = await present(this.#folder.getFileHandle(name));
+    if (!handle) return undefined;
+    try {
+      return JSON.parse(await (await handle.getFile()).text()) as Manifest;
+    } catch {
+      // Half written when the browser was closed: as if it were not there.
+      return undefined;
+    }
+  }
+
+  async #write(name: string, manifest: Manifest): Promise<void> {
+    const access = await this.open(name);
+    try {
+      const bytes = new TextEncoder().encode(JSON.stringify(manifest));
+      access.truncate(0);
+      access.write(bytes, { at: 0 });
+      access.flush();
+    } finally {
+      access.close();
+    }
+  }
+}
+
+export function fileName(file: StoredFile): string {
+  return `${file.name}.${file.tag}`;
+}
+
+/** Deletes a model. Errors: `busy` while a tab fetches it. */
+export async function removeModel(place: Place): Promise<void> {
+  await navigator.locks.request(lockName(place), { ifAvailable: true }, async (lock) => {
+    if (!lock) throw new AlignattError('busy', `${label(place)} is being fetched; stop that first`);
+    const root = await present((await origin()).getDirectoryHandle(ROOT));
+    if (root) await present(root.removeEntry(folderName(place), { recursive: true }));
+  });
+}
+
+function piecesLen(flags: Uint8Array, size: number): number {
+  return flags.reduce((sum, flag, at) => sum + (flag ? Math.min(PIECE, size - at * PIECE) : 0), 0);
+}
+
+/** Asks that the browser does not clear storage on its own. It may say no, and all works still. */
+export async function keepStorage(): Promise<void> {
+  await navigator.storage?.persist?.().catch(() => false);
+}
+
+/** Errors: `storage-full` where the page has no storage at all. */
+export async function needStorage(): Promise<void> {
+  await origin();
+}
+
+async function origin(): Promise<FileSystemDirectoryHandle> {
+  try {
+    return await navigator.storage.getDirectory();
+  } catch (cause) {
+    const mend = 'use a normal window, not a private one, and a secure address';
+    throw new AlignattError('storage-full', `this browser gives the page no private file system: ${mend}`, { cause });
+  }
+}
+
+/** What `asked` gives; nothing where it does not exist. */
+async function present<T>(asked: Promise<T>): Promise<T | undefined> {
+  try {
+    return await asked;
+  } catch (error) {
+    if ((error as Error).name === 'NotFoundError') return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,208 @@
+// The worker: everything that computes or writes to storage runs here, and the page only listens.
+
+import init, { Device, Engines, subtitles, version } from '../wasm/alignatt.js';
+import { adapterName } from './capabilities.js';
+import { demoFiles } from './demo.js';
+import { fetchModel } from './download.js';
+import { AlignattError, asError, toData, type ErrorData } from './errors.js';
+import { openFeed } from './feeds.js';
+import type { Access } from './hub.js';
+import type { ModelFile, ModelFiles } from './module.js';
+import { label, type Place } from './place.js';
+import type { FetchProgress, Slot } from './progress.js';
+import type { Call, DeviceChoice, DeviceInfo, FromWorker, LoadCall, Loaded } from './protocol.js';
+import type { Note, OpenCall, Stats, ToWorker } from './protocol.js';
+import { ModelFolder } from './store.js';
+import { run, type Run } from './stream.js';
+
+const page = globalThis as unknown as DedicatedWorkerScope;
+
+/** What `load` made; it stays until the worker ends. */
+interface Ready {
+  device: Device;
+  engines: Engines;
+  heap: WebAssembly.Memory;
+}
+
+let ready: Ready | undefined;
+let running: Run | undefined;
+
+page.onmessage = ({ data }: MessageEvent<ToWorker>) => {
+  if ('stop' in data) return running?.stop();
+  const { id, call } = data;
+  const note = (note: Note) => tell({ id, note });
+  answer(call, note).then(
+    (value) => tell({ id, value }),
+    (error: unknown) => (isTrap(error) ? die(error) : tell({ id, error: toData(error) })),
+  );
+};
+
+function answer(call: Call, note: (note: Note) => void): Promise<unknown> {
+  switch (call.do) {
+    case 'load':
+      return load(call, note);
+    case 'open':
+      return open(call, note);
+    case 'fetch':
+      return fetchModel(call.place, call.access, (fetched) => note({ fetched }));
+    case 'subtitles':
+      return Promise.resolve().then(() => subtitles(call.events, call.format, call.side));
+    case 'stats':
+      return stats();
+  }
+}
+
+async function load(
+  { device: choice, places, engines: options, access, base }: LoadCall,
+  note: (note: Note) => void,
+): Promise<Loaded> {
+  if (choice === 'webgpu' && !('gpu' in navigator)) {
+    throw new AlignattError('no-webgpu', 'this browser has no WebGPU, or it is switched off: try a newer one, or the CPU');
+  }
+  const { memory } = await init(base === undefined ? {} : { module_or_path: new URL('wasm/alignatt_bg.wasm', base) });
+  // Before anything large is fetched.
+  const device = await Device.open(choice);
+  const wanted: Slot[] = options.to === undefined ? ['asr', 'aligner'] : ['asr', 'aligner', 'mt'];
+  const files: Partial<Record<Slot, ModelFiles>> = {};
+  for (const slot of wanted) files[slot] = await filesOf(slot, places[slot], access, base, note);
+  const slotOf = (what: string) => wanted.find((slot) => slot === what || files[slot]?.label === what) ?? 'asr';
+  const progress = (what: string, done: number, total: number) =>
+    note({ loaded: { name: what, done, total }, slot: slotOf(what) });
+  const engines = await Engines.load(device, JSON.stringify(options), files.asr, files.aligner, files.mt, progress);
+  ready = { device, engines, heap: memory };
+  return {
+    device: await described(device),
+    warnings: refused(choice, device),
+    version: version(),
+  };
+}
+
+/** Why the CPU was taken; that there was no adapter to refuse is a reason too. */
+function refused(choice: DeviceChoice, device: Device): string[] {
+  const { warnings } = device;
+  if (choice !== 'auto' || device.name !== 'cpu' || warnings.length > 0) return warnings;
+  return ['this browser offers no WebGPU adapter: the CPU computes, which is slow for real models'];
+}
+
+async function described(device: Device): Promise<DeviceInfo> {
+  const report = JSON.parse(device.report) as DeviceInfo['report'];
+  const about = { report, memoryBytes: device.memory_bytes() };
+  if (!report || report.name) return { name: device.name, ...about };
+  // The module is not told a name in a browser.
+  const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
+  return { name: `${device.name.trim()} ${adapter ? adapterName(adapter.info) : ''}`.trim(), ...about };
+}
+
+/** A model's files: the demo pack's, or those in the store, where it is fetched to if it isn't there. */
+async function filesOf(
+  slot: Slot,
+  place: Place | 'demo',
+  access: Access,
+  base: string | undefined,
+  note: (note: Note) => void,
+): Promise<ModelFiles> {
+  const tell = (fetched: FetchProgress) => note({ fetched, slot });
+  if (place === 'demo') {
+    return { label: `the demo pack's ${slot}`, demo: true, files: await demoFiles(slot, base, tell) };
+  }
+  const there = await (await ModelFolder.find(place))?.whole();
+  const manifest = there ?? (await fetchModel(place, access, tell));
+  const folder = await ModelFolder.create(place);
+  const files = await Promise.all(
+    manifest.files.map(async (file) => {
+      const stored = await folder.file(file);
+      if (stored) return fromStore(file.name, stored);
+      const what = `${label(place)}: ${file.name} is not in this browser's storage any more`;
+      throw new AlignattError('bad-model', `${what}: remove the model and fetch it again`);
+    }),
+  );
+  return { label: label(place), demo: false, files };
+}
+
+/** Weights are read by ranges, and by any number of tabs at once; what is small is read as a whole. */
+async function fromStore(name: string, file: File): Promise<ModelFile> {
+  const read = async (offset: number, len: number) => {
+    try {
+      return new Uint8Array(await file.slice(offset, offset + len).arrayBuffer());
+    } catch (cause) {
+      throw new AlignattError('bad-model', `${name} can no longer be read from storage; was it deleted?`, { cause });
+    }
+  };
+  if (name.endsWith('.safetensors')) return { name, size: file.size, read };
+  return { name, bytes: await read(0, file.size) };
+}
+
+async function open({ feed, translate, chunkMs }: OpenCall, note: (note: Note) => void): Promise<void> {
+  const { engines } = loaded();
+  if (running) throw new AlignattError('busy', 'a stream runs already; end it first');
+  const sound = openFeed(feed);
+  try {
+    running = run(engines, sound, chunkMs, translate, (event) => note({ event }));
+    await running.over;
+  } finally {
+    sound.close();
+    await sound.blocks.return(undefined);
+    running = undefined;
+  }
+}
+
+async function stats(): Promise<Stats> {
+  const { device, heap } = loaded();
+  return {
+    memoryBytes: device.memory_bytes(),
+    heapBytes: heap.buffer.byteLength,
+    waitingMs: running?.waitingMs ?? 0,
+  };
+}
+
+function loaded(): Ready {
+  if (ready) return ready;
+  throw new AlignattError('internal', 'nothing is loaded');
+}
+
+// A panic of the module traps. In the midst of a call that waits, nobody is left to answer it: the error comes out here,
+// and all that can be done is to say so.
+page.addEventListener('error', (event) => {
+  const { error, message } = event as ErrorEvent;
+  event.preventDefault();
+  die(error ?? message);
+});
+page.addEventListener('unhandledrejection', (event) => {
+  event.preventDefault();
+  die((event as PromiseRejectionEvent).reason);
+});
+
+/** The module's panic hook says on the console what it was; the trap itself says nothing. */
+let panic: string | undefined;
+const consoleError = console.error.bind(console);
+console.error = (...parts: unknown[]) => {
+  const text = String(parts[0]);
+  if (text.includes('panicked at')) panic ??= text.split('\n\nStack:')[0]?.trim();
+  consoleError(...parts);
+};
+
+function die(reason: unknown): void {
+  consoleError(reason);
+  const complaint = lost();
+  const fatal: ErrorData = complaint
+    ? { code: 'device-lost', message: complaint }
+    : { code: asError(reason).code, message: panic ?? asError(reason).message };
+  tell({ fatal });
+}
+
+/** What the device reported on its own, where it can still be asked. */
+function lost(): string | undefined {
+  try {
+    return ready?.device.complaint();
+  } catch {
+    return undefined;
+  }
+}
+
+function isTrap(error: unknown): boolean {
+  return error instanceof WebAssembly.RuntimeError;
+}
+
+function tell(message: FromWorker): void {
+  page.postMessage(message);
+}

@@ -1,0 +1,39 @@
+// The sentence on the first page: of the sample talk, as the demo pack heard and translated it. Its words can be held like
+// those of any run; until one is, a word that stands far from its source shows what that looks like.
+
+import type { TranslatorEvent } from 'alignatt';
+import events from './example.json';
+import { Hold } from './hold';
+import { Listing } from './listing';
+import type { Language } from './settings';
+
+/** The word shown at first: the German verb waits for the end of its clause. */
+const FIRST: { [code in Language]: string } = { de: 'besprechen', it: 'aspettare', zh: '待' };
+
+export class Example {
+  private listing: Listing | undefined;
+  private readonly hold: Hold;
+
+  constructor(private readonly root: HTMLElement) {
+    this.hold = new Hold(root, () => this.listing, undefined);
+    root.addEventListener('pointerleave', () => this.rest());
+    document.addEventListener('pointerdown', (event) => root.contains(event.target as Node) || this.rest());
+    void document.fonts.ready.then(() => this.rest());
+  }
+
+  show(language: Language): void {
+    this.hold.leave();
+    this.listing = new Listing(this.root, language);
+    for (const event of events[language] as unknown as TranslatorEvent[]) this.listing.take(event);
+    this.rest();
+  }
+
+  rest(): void {
+    const view = this.listing?.views[0];
+    if (!view || this.hold.holds || !view.root.offsetParent) return;
+    const language = view.segment.language as Language;
+    const at = view.segment.units().findIndex((unit) => unit.text.startsWith(FIRST[language]));
+    this.hold.refresh();
+    this.hold.show(view, at);
+  }
+}

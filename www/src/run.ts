@@ -1,0 +1,90 @@
+// One translation from start to end: the translator is loaded when its options changed, and kept; the sound is heard; every
+// event goes to whoever draws. It knows nothing of the page.
+
+import { Translator, type LoadOptions, type Progress, type TranslatorEvent } from 'alignatt';
+import { Player } from './player';
+import { Rest } from './rest';
+import type { Sound } from './sound';
+
+export interface Watcher {
+  progress(progress: Progress): void;
+  /** Models are there and the sound begins. */
+  begun(translator: Translator): void;
+  event(event: TranslatorEvent): void;
+  /** The browser wants another click before it plays aloud. */
+  silent(): void;
+}
+
+export class Runner {
+  readonly player = new Player();
+  private translator: Translator | undefined;
+  private key = '';
+  private stopper: AbortController | undefined;
+  private sound: Sound | undefined;
+
+  get loaded(): Translator | undefined {
+    return this.translator;
+  }
+
+  /** Resolves when the sound is over or stopped; rejects with what went wrong. */
+  async run(sound: Sound, options: LoadOptions, fromMs: number, watcher: Watcher): Promise<void> {
+    this.stopper?.abort();
+    const stopper = new AbortController();
+    const { signal } = stopper;
+    this.stopper = stopper;
+    this.sound = sound;
+    try {
+      if ('blob' in sound && sound.aloud) this.player.load(sound.blob);
+      const translator = await this.load(options, watcher, signal);
+      signal.throwIfAborted();
+      watcher.begun(translator);
+      await this.hear(translator, sound, fromMs, watcher, signal);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    } finally {
+      this.player.pause();
+      if ('stream' in sound && !signal.aborted) stopTracks(sound.stream);
+      if (this.stopper === stopper) this.stopper = undefined;
+    }
+  }
+
+  /** Live sound ends and its rest is still heard; a second time, or for a file, it ends at once. */
+  stop(): void {
+    const { sound, stopper } = this;
+    if (!stopper) return;
+    if (sound && 'stream' in sound && sound.stream.active && this.translator) return stopTracks(sound.stream);
+    stopper.abort();
+    if (sound && 'stream' in sound) stopTracks(sound.stream);
+  }
+
+  /** After an error: the next run loads anew. Until then the old translator can still cut subtitles. */
+  distrust(): void {
+    this.key = '';
+  }
+
+  private async load(options: LoadOptions, watcher: Watcher, signal: AbortSignal): Promise<Translator> {
+    const key = JSON.stringify(options);
+    if (this.translator && this.key === key) return this.translator;
+    this.translator?.dispose();
+    this.translator = undefined;
+    const translator = await Translator.load({ ...options, signal, onProgress: (progress) => watcher.progress(progress) });
+    this.translator = translator;
+    this.key = key;
+    return translator;
+  }
+
+  private async hear(translator: Translator, sound: Sound, fromMs: number, watcher: Watcher, signal: AbortSignal): Promise<void> {
+    const aloud = 'blob' in sound && sound.aloud;
+    const source = 'stream' in sound ? sound.stream : fromMs > 0 ? new Rest(sound.blob, fromMs, aloud) : sound.blob;
+    let first = true;
+    for await (const event of translator.translate(source, { signal, realtime: aloud, name: sound.name })) {
+      if (first && aloud && !(await this.player.play(fromMs))) watcher.silent();
+      first = false;
+      watcher.event(event);
+    }
+  }
+}
+
+function stopTracks(stream: MediaStream): void {
+  for (const track of stream.getTracks()) track.stop();
+}

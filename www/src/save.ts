@@ -1,0 +1,35 @@
+// Taking the captions along: copied as text, saved as subtitles of either side or as every event.
+
+import type { Translator, TranslatorEvent } from 'alignatt';
+import { make } from './dom';
+
+export type Format = 'srt' | 'vtt' | 'jsonl' | 'txt';
+
+const TYPES: { [format in Format]: string } = {
+  srt: 'application/x-subrip',
+  vtt: 'text/vtt',
+  jsonl: 'application/jsonl',
+  txt: 'text/plain',
+};
+
+export const lines = (events: TranslatorEvent[]): string => events.map((event) => `${JSON.stringify(event)}\n`).join('');
+
+/** Subtitles are cut by the module, so they need a translator that is there. */
+export async function contents(
+  events: TranslatorEvent[],
+  format: Format,
+  side: 'source' | 'target',
+  text: string,
+  translator: Translator | undefined,
+): Promise<string> {
+  if (format === 'jsonl') return lines(events);
+  if (format === 'txt') return `${text}\n`;
+  if (!translator) throw new Error('subtitles need the module, which is not loaded; text and JSONL can be saved');
+  return translator.subtitles(events, format, side);
+}
+
+export function download(text: string, name: string, format: Format): void {
+  const url = URL.createObjectURL(new Blob([text], { type: `${TYPES[format]};charset=utf-8` }));
+  make('a', { href: url, download: `${name}.${format}` }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
+}

@@ -1,0 +1,44 @@
+// The page follows the newest words until the reader scrolls up, and again once they are back at the end.
+
+const NEAR_PX = 60;
+
+export class Follow {
+  private following = true;
+  private last = 0;
+
+  constructor(private readonly button: HTMLButtonElement) {
+    addEventListener('scroll', () => this.scrolled(), { passive: true });
+    addEventListener('wheel', (event) => event.deltaY < 0 && this.yield(), { passive: true });
+    button.addEventListener('click', () => {
+      this.start();
+      this.catchUp();
+    });
+  }
+
+  start(): void {
+    this.following = true;
+    this.button.hidden = true;
+  }
+
+  /** New words are there. */
+  catchUp(): void {
+    if (!this.following) return;
+    const end = document.documentElement.scrollHeight - innerHeight;
+    if (end - scrollY < 2) return;
+    const calm = matchMedia('(prefers-reduced-motion: reduce)').matches || document.hidden;
+    scrollTo({ top: end, behavior: calm ? 'instant' : 'smooth' });
+  }
+
+  private scrolled(): void {
+    const end = document.documentElement.scrollHeight - innerHeight;
+    if (end - scrollY < NEAR_PX) this.start();
+    else if (scrollY < this.last - 2) this.yield();
+    this.last = scrollY;
+  }
+
+  private yield(): void {
+    if (document.documentElement.scrollHeight - innerHeight < NEAR_PX) return;
+    this.following = false;
+    this.button.hidden = document.body.dataset['phase'] !== 'running';
+  }
+}

@@ -1,0 +1,51 @@
+// The models that can be chosen, in sets that belong together.
+
+import type { LoadOptions, Model } from 'alignatt';
+import type { ModelSet } from './settings';
+
+export interface Bundle {
+  name: string;
+  /** What it is good for, in a sentence. */
+  about: string;
+  asr: Model;
+  aligner: Model;
+  mt: Model;
+  /** Where no heads were measured, presets mean nothing: this is what decides. */
+  policy?: string;
+}
+
+export const SETS: { [name in ModelSet]: Bundle } = {
+  demo: {
+    name: 'Demo pack',
+    about:
+      'Three small models that come with the page. They know a controlled English of some hundred words: enough to prove the machine, nothing about the quality of the real models.',
+    asr: 'demo',
+    aligner: 'demo',
+    mt: 'demo',
+  },
+  e2b: {
+    name: 'Qwen3 + Gemma-4 E2B',
+    about:
+      'Real speech, the smaller translator. Its attention heads have not been measured: words are shown once two drafts in a row agree on them, and none can be held.',
+    asr: 'Qwen/Qwen3-ASR-0.6B',
+    aligner: 'Qwen/Qwen3-ForcedAligner-0.6B',
+    mt: 'google/gemma-4-E2B-it',
+    policy: 'local-agreement',
+  },
+  e4b: {
+    name: 'Qwen3 + Gemma-4 E4B',
+    about: 'Real speech, and the translator whose attention heads were measured. The weights must fit on the graphics card as a whole.',
+    asr: 'Qwen/Qwen3-ASR-0.6B',
+    aligner: 'Qwen/Qwen3-ForcedAligner-0.6B',
+    mt: 'google/gemma-4-E4B-it',
+  },
+};
+
+export const SLOTS = ['asr', 'aligner', 'mt'] as const;
+export const SLOT_NAMES = { asr: 'Speech', aligner: 'Word times', mt: 'Translation' };
+
+/** What of a set the package is told. */
+export function options(set: Bundle, preset: 'low' | 'high'): Pick<LoadOptions, 'asr' | 'aligner' | 'mt' | 'policy' | 'preset'> {
+  const { asr, aligner, mt, policy } = set;
+  return { asr, aligner, mt, ...(policy ? { policy } : { preset }) };
+}

@@ -1,0 +1,39 @@
+// The page of a failure: what it means, what to do, and a way on.
+
+import { advice } from './help';
+import { make } from './dom';
+
+export interface Ways {
+  /** Absent where the CPU cannot take over. */
+  cpu?: (() => void) | undefined;
+  again?: (() => void) | undefined;
+  back?: (() => void) | undefined;
+}
+
+export function showTrouble(root: HTMLElement, code: string, message: string, ways: Ways): void {
+  const { title, about, steps, cpu } = advice(code, message);
+  const button = (text: string, act: (() => void) | undefined, name = '') =>
+    act && make('button', { type: 'button', class: name, onclick: act }, text);
+  root.dataset['code'] = code;
+  root.replaceChildren(
+    make('h1', {}, title),
+    make('p', { class: 'lead' }, about),
+    make('ol', { class: 'steps' }, ...steps.map((step) => make('li', {}, ...marked(step)))),
+    make(
+      'div',
+      { class: 'starts' },
+      button('Try again', ways.again, 'big'),
+      cpu && button('Use the CPU instead (slower)', ways.cpu, ways.again ? '' : 'big'),
+      button('Back', ways.back),
+    ),
+    make('p', { class: 'small' }, 'Code: ', make('code', {}, code)),
+  );
+  root.hidden = false;
+  root.focus({ preventScroll: true });
+  scrollTo({ top: 0 });
+}
+
+/** Addresses and commands stand out, so that they can be copied. */
+function marked(text: string): Array<Node | string> {
+  return text.split(/((?:chrome|edge|about):\S*[^\s:;,.)]|ffmpeg -i \S+ \S+\w|dom\.webgpu\.enabled|vulkaninfo --summary)/).map((part, at) => (at % 2 ? make('code', {}, part) : part));
+}
