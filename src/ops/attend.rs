@@ -87,7 +87,7 @@ impl AttendBackend for Flex {
 }
 
 /// [1, T, S]: 0 where query t sees column j, else a large negative number.
-pub(super) fn mask(
+fn mask(
     t: usize,
     seen: usize,
     base: usize,

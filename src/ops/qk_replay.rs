@@ -9,17 +9,18 @@
 //! Row i stands at cache row `first + i` and sees rows j with `j ≤ first + i`, and `j > first + i − window` in
 //! sliding layers, as the layer did. A source column that it doesn't see has probability 0. Softmax in f32 over
 //! the whole context. (alignatt4llm, section 4.2; models, section 2.5)
-
-use std::ops::Range;
+//!
+//! On the CPU it runs once a token, where thirty Burn ops on tiny tensors cost more than the arithmetic: plain loops
+//! stand here, and the definition in Burn ops stands in `tests/ops`, against which both are held.
 
 use burn::backend::{
     Backend, Flex, backend_extension,
     tensor::{FloatTensor, IntTensor},
 };
-use burn::tensor::{DType, Int, Tensor, activation, s};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use burn_wgpu::{CubeBackend, into_contiguous};
 
-use super::attend::{Attend, mask};
+use super::attend::Attend;
 use super::launch::{Shader, launch};
 
 /// Masses that follow the source columns of a row.
@@ -90,41 +91,52 @@ impl QkReplayBackend for Flex {
         span: Span,
         op: QkReplay,
     ) -> FloatTensor<Self> {
-        let Span { first, rows, .. } = span;
-        let q = Tensor::<3>::from_primitive::<Flex>(q).narrow(0, 0, rows);
-        let k = Tensor::<3>::from_primitive::<Flex>(k);
-        let heads = Tensor::<1, Int>::from_primitive::<Flex>(heads);
-        let (armed, device) = (heads.dims()[0], k.device());
+        let (q, k) = (q.to_contiguous(), k.to_contiguous());
+        let (armed, d, kv_heads) = (q.layout().shape()[1], q.layout().shape()[2], k.layout().shape()[1]);
+        let kv_head: Vec<usize> = heads.into_data().iter::<i64>().map(|head| head as usize / op.group).collect();
+        let (q, k) = (super::values(&q), super::values(&k));
 
-        // Rows of the cache that any of the draft's rows sees, and their probabilities [S, R, seen].
-        let start = op.attend.window.map_or(0, |window| (first + 1).saturating_sub(window));
-        let seen = first + rows - start;
-        let k = k.narrow(0, start, seen).select(1, heads / op.group as i32);
-        let scores = q.permute([1, 0, 2]).matmul(k.permute([1, 2, 0])) * op.attend.scale;
-        let probs = activation::softmax(scores + mask(rows, seen, first - start, op.attend.window, &device), 2);
+        let mut out = vec![0.0; armed * span.rows * (span.columns + MASSES)];
+        let mut probs = Vec::with_capacity(span.first + span.rows);
+        for (place, out) in out.chunks_exact_mut(span.columns + MASSES).enumerate() {
+            let (head, row) = (place / span.rows, place % span.rows);
+            let q = &q[(row * armed + head) * d..][..d];
+            let seen = span.first + row + 1;
+            let start = op.attend.window.map_or(0, |window| seen.saturating_sub(window));
 
-        // From here on places are counted from `start`; what lies outside of 0..seen has no mass.
-        let within = |range: Range<isize>| {
-            let clamp = |at: isize| at.clamp(0, seen as isize) as usize;
-            Some(clamp(range.start)..clamp(range.end)).filter(|range| !range.is_empty())
-        };
-        let mass = |range: Range<isize>| match within(range) {
-            Some(range) => probs.clone().narrow(2, range.start, range.len()).sum_dim(2),
-            None => Tensor::zeros([armed, rows, 1], &device),
-        };
-        let source = span.source - start as isize;
-        let (heard, end) = (source + span.accessible as isize, source + span.columns as isize);
-        let draft = span.draft - start as isize;
-        let mut columns = Tensor::zeros([armed, rows, span.columns], &device);
-        if let Some(range) = within(source..end) {
-            let at = (range.start as isize - source) as usize;
-            let part = probs.clone().narrow(2, range.start, range.len());
-            columns = columns.slice_assign(s![.., .., at..at + range.len()], part);
+            let score = |key: usize| op.attend.scale * dot(q, &k[(key * kv_heads + kv_head[head]) * d..][..d]);
+            probs.clear();
+            probs.extend((start..seen).map(score));
+            let most = probs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            probs.iter_mut().for_each(|score| *score = (*score - most).exp());
+            let total: f32 = probs.iter().sum();
+
+            let (columns, masses) = out.split_at_mut(span.columns);
+            for (key, part) in (start as isize..).zip(&probs) {
+                let (prob, column) = (part / total, key - span.source);
+                let mass = match columns.get_mut(column as usize) {
+                    Some(place) => {
+                        *place = prob;
+                        usize::from(column as usize >= span.accessible)
+                    }
+                    None => 2 + usize::from(key >= span.draft),
+                };
+                masses[mass] += prob;
+            }
         }
-        let rest = mass(0..source) + mass(end..draft);
-        let all = vec![columns, mass(source..heard), mass(heard..end), rest, mass(draft..seen as isize)];
-        super::primitive(Tensor::cat(all, 2))
+        FloatTensor::<Self>::from_data(TensorData::new(out, [armed, span.rows, span.columns + MASSES]))
     }
+}
+
+/// In eight sums side by side, which the compiler makes one instruction of.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0; 8];
+    let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
+    let left: f32 = a.remainder().iter().zip(b.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a.zip(b) {
+        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, (a, b))| *sum += a * b);
+    }
+    sums.iter().sum::<f32>() + left
 }
 
 impl QkReplayBackend for CubeBackend {
