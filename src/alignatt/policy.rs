@@ -159,8 +159,10 @@ pub trait TargetPolicy {
     fn heard_words(&self, source: &[SourceWord], _heard: Millis) -> usize {
         source.len()
     }
+    /// Another draft will be written: what [`TargetPolicy::enough`] sees next is its beginning.
+    fn draft_begins(&mut self) {}
     /// Whether a draft under way has all that can be used now, so that writing on would only cost.
-    fn enough(&self, _so_far: &Proposal<'_>) -> bool {
+    fn enough(&mut self, _so_far: &Proposal<'_>) -> bool {
         false
     }
     /// Most tokens in a draft of an open segment.

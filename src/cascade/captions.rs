@@ -158,7 +158,8 @@ impl<T: Translate> Captions<T> {
             source_is_final: false,
         };
         let run = longest_run(source, self.source);
-        let (policy, target) = (&self.policy, self.target);
+        self.policy.draft_begins();
+        let (policy, target) = (&mut self.policy, self.target);
         let mut watch = |draft: &Draft| {
             let candidate = Candidate::new(&accepted, draft, run, target);
             let view = candidate.proposal(&accepted, draft, words, heard, target);
