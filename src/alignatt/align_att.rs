@@ -10,7 +10,7 @@ use super::policy::{Judged, Proposal, SourceWord, TargetPolicy, Verdict, joined}
 use super::sentence::strip_final_marks;
 use super::stall::Stall;
 use super::time::Millis;
-use super::tracker::Tracker;
+use super::tracker::{Track, Tracker};
 
 /// Tokens written behind the first that is held: seldom shown as they stand, but tried as a guess when more has
 /// been heard, and the reader sees where the sentence goes.
@@ -130,11 +130,11 @@ impl TargetPolicy for AlignAtt {
         let frontier = self.frontier(so_far, attention);
         let UnderWay { tracker, rows_read, first_held } = &mut self.under_way;
         let tracks = tracker.follow(attention);
-        for row in *rows_read..tracks.len() {
-            let reading = Reading::new(attention, row, tracks[row], &frontier);
-            if first_held.is_none() && holds(&reading, &frontier, &self.policy).is_some() {
-                *first_held = Some(row);
-            }
+        let stops = |(row, track): &(usize, &Track)| {
+            holds(&Reading::new(attention, *row, **track, &frontier), &frontier, &self.policy).is_some()
+        };
+        if first_held.is_none() {
+            *first_held = tracks.iter().enumerate().skip(*rows_read).find(stops).map(|(row, _)| row);
         }
         *rows_read = tracks.len();
         first_held.is_some_and(|at| tracks.len() >= at + LOOK_AHEAD)
