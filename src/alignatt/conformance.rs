@@ -228,8 +228,11 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
     }
     same(&units, &list(&expected["units"], |v| v.as_str().unwrap_or_default().to_owned()))?;
     same(spans, list(&expected["unit_char_spans"], |pair| list(pair, whole)))?;
-    let policy =
-        Policy { holdback: millis(&params["inaccessible_ms"]), agreed_only: cap.is_some(), ..Policy::published() };
+    let policy = Policy {
+        holdback: millis(&params["inaccessible_ms"]),
+        agreed_only: Some(cap.is_some()),
+        ..Policy::published()
+    };
     let is_final = input["is_final"] == true;
     let heard = millis(&input["clock_ms"]);
     let ours = Frontier::new(&Source { words: &words, columns: &[], heard, is_final }, &policy, false);

@@ -77,7 +77,8 @@ fn accessible_words(source: &Source<'_>, policy: &Policy, stalled: bool) -> usiz
         None => untimed && at + 1 < source.words.len(),
     };
     let is_accessible = |(at, word): &(usize, &SourceWord)| {
-        (is_heard(*at, word) && (word.committed || !policy.agreed_only)) || (stalled && word.committed)
+        (is_heard(*at, word) && (word.committed || !policy.agreed_only.unwrap_or_default()))
+            || (stalled && word.committed)
     };
     source.words.iter().enumerate().take_while(is_accessible).count()
 }
@@ -138,7 +139,7 @@ mod tests {
         assert_eq!(at(1600, Policy::for_tests(), false, false), 3);
         assert_eq!(at(100, Policy::for_tests(), false, false), 0);
         assert_eq!(at(0, Policy::for_tests(), false, true), 4);
-        let agreed = Policy { agreed_only: true, ..Policy::published() };
+        let agreed = Policy { agreed_only: Some(true), ..Policy::published() };
         assert_eq!(at(1600, agreed, false, false), 0);
     }
 

@@ -27,8 +27,10 @@ pub struct Policy {
     pub soft_mass: f32,
     /// Words that ended less than this ago are not stable yet. 500 ms; 0 to 10 s.
     pub holdback: Millis,
-    /// Only words that two hypotheses agree on are stable: about one chunk later. Off.
-    pub agreed_only: bool,
+    /// Only words that two hypotheses agree on are stable: about one chunk later. `None` (auto): where units are
+    /// characters. Chinese puts time, place, manner and clauses before what English says first, so that more of a half
+    /// sentence's draft is in the wrong place, on words long heard; see [`Policy::towards`].
+    pub agreed_only: Option<bool>,
     /// Columns of the median filter behind a position. 7; 1 (off) to 63.
     pub filter_width: usize,
     /// Units at the end of a draft that the model ended itself which wait for more source: what comes may go before
@@ -53,7 +55,7 @@ impl Policy {
             margin: 0,
             soft_mass: 0.03,
             holdback: Millis(500),
-            agreed_only: false,
+            agreed_only: None,
             filter_width: 7,
             hold_last: 2,
             stall: Some(Millis(4000)),
@@ -65,7 +67,7 @@ impl Policy {
     /// What tests are written against, whatever the presets are.
     #[cfg(test)]
     pub const fn for_tests() -> Policy {
-        Policy { margin: 1, holdback: Millis(250), hold_last: 1, ..Policy::low() }
+        Policy { margin: 1, holdback: Millis(250), hold_last: 1, agreed_only: Some(false), ..Policy::low() }
     }
 
     /// For chunks of 1500 ms. Waits for more sound behind a word.
@@ -80,13 +82,18 @@ impl Policy {
             margin: 1,
             soft_mass: 0.03,
             holdback: Millis::ZERO,
-            agreed_only: false,
+            agreed_only: Some(false),
             filter_width: 7,
             hold_last: 1,
             stall: None,
             draft_len: 16,
             count_columns: true,
         }
+    }
+
+    /// The same with what depends on the target language decided.
+    pub fn towards(self, target: Language) -> Policy {
+        Policy { agreed_only: Some(self.agreed_only.unwrap_or(target.counts_characters())), ..self }
     }
 
     /// Checks the ranges.
@@ -116,7 +123,7 @@ impl Policy {
             ("margin", self.margin.to_string()),
             ("soft-mass", self.soft_mass.to_string()),
             ("holdback", self.holdback.0.to_string()),
-            ("agreed-only", on(self.agreed_only)),
+            ("agreed-only", self.agreed_only.map_or("auto".to_owned(), on)),
             ("filter", self.filter_width.to_string()),
             ("hold-last", self.hold_last.to_string()),
             ("stall", self.stall.map_or("off".to_owned(), |limit| limit.0.to_string())),
@@ -140,7 +147,8 @@ impl Policy {
                 "margin" => value.parse().map(|n| self.margin = n).ok(),
                 "soft-mass" => value.parse().map(|mass| self.soft_mass = mass).ok(),
                 "holdback" => value.parse().map(|ms| self.holdback = Millis(ms)).ok(),
-                "agreed-only" => switch().map(|on| self.agreed_only = on),
+                "agreed-only" if value == "auto" => Some(self.agreed_only = None),
+                "agreed-only" => switch().map(|on| self.agreed_only = Some(on)),
                 "filter" => value.parse().map(|n| self.filter_width = n).ok(),
                 "hold-last" => value.parse().map(|n| self.hold_last = n).ok(),
                 "stall" => {

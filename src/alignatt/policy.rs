@@ -193,9 +193,10 @@ impl PolicyKind {
     /// Units held by `hold-n` where no number is given.
     pub const HOLD: usize = 3;
 
-    pub fn build(self) -> Box<dyn TargetPolicy> {
+    /// For translation into `target`.
+    pub fn build(self, target: Language) -> Box<dyn TargetPolicy> {
         match self {
-            PolicyKind::AlignAtt(_, policy) => Box::new(AlignAtt::new(policy)),
+            PolicyKind::AlignAtt(_, policy) => Box::new(AlignAtt::new(policy.towards(target))),
             PolicyKind::LocalAgreement => Box::new(LocalAgreement::default()),
             PolicyKind::HoldN(units) => Box::new(HoldN { units }),
             PolicyKind::Offline => Box::new(Offline),
@@ -446,6 +447,7 @@ mod tests {
             "alignatt:high",
             "alignatt:high,holdback=900,stall=off",
             "alignatt:margin=1,soft-mass=0.1,hold-last=0",
+            "alignatt:agreed-only=off",
             "ref",
             "local-agreement",
             "hold-n:7",
@@ -458,5 +460,6 @@ mod tests {
             assert!(name.parse::<PolicyKind>().is_err(), "{name}");
         }
         assert!("alignatt2".parse::<PolicyKind>().is_err());
+        assert_eq!("alignatt:agreed-only=auto".parse::<PolicyKind>(), "alignatt".parse());
     }
 }

@@ -86,7 +86,7 @@ impl<T: Translate> Captions<T> {
     pub fn new(translator: T, target: Language, settings: &Settings) -> Captions<T> {
         Captions {
             translator,
-            policy: settings.policy.build(),
+            policy: settings.policy.build(target),
             source: settings.source,
             target,
             history: VecDeque::new(),
