@@ -31,7 +31,7 @@ use alignatt::checkpoint::{Files, ModelConfig, Tokenizer, Weights};
 use alignatt::gpu::{Compute, DeviceChoice, adapters, open};
 use alignatt::models::gemma4::prompt::Prompt;
 use alignatt::models::gemma4::translator::{Armed, Request, Translator};
-use alignatt::models::gemma4::{Cache, Gemma4, Rows};
+use alignatt::models::gemma4::{Cache, Gemma4};
 use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
 use alignatt::nn::{Head, Loader, Precision, SourceSpan, Tap, Target};
 use alignatt::ops::qk_capture::{First, qk_capture};
@@ -149,7 +149,7 @@ fn cost(title: &str, model: &Arc<Gemma4>, heads: &[Head], rounds: usize, whole: 
     let mut cache = model.cache();
     let before = PROMPT + DRAFT - compute.group_len();
     let fed: Vec<u32> = prompt.iter().chain(&prompt).take(before).copied().collect();
-    model.forward(ids(&fed, compute), &mut cache, Rows::Last(1), &mut Tap::off()).expect("room");
+    model.forward(ids(&fed, compute), &mut cache, 1, &mut Tap::off()).expect("room");
     for count in [4, 8] {
         let heads = &heads[..count];
         let [captures, both] = alone(model, &mut cache, heads, &prompt, whole == 1.0, compute);
@@ -184,7 +184,7 @@ fn alone(
     let before = cache.end();
     capture.restart(before);
     let mut tap = Tap::capturing(&mut capture);
-    model.forward(ids(&prompt[..group], compute), cache, Rows::Last(group), &mut tap).expect("room");
+    model.forward(ids(&prompt[..group], compute), cache, group, &mut tap).expect("room");
     let span = SourceSpan { source: SOURCE, accessible: SOURCE.len(), prompt_len: PROMPT };
     let buffers = |layer: usize| {
         let d = model.config().layers[layer].head_dim;
@@ -200,7 +200,7 @@ fn alone(
             for _ in 0..DRAFT / group {
                 if between {
                     let end = cache.end();
-                    model.forward(ids(&prompt[..1], compute), cache, Rows::Last(1), &mut Tap::off()).expect("room");
+                    model.forward(ids(&prompt[..1], compute), cache, 1, &mut Tap::off()).expect("room");
                     cache.roll_back(end);
                     block_on(compute.settle()).expect("a device");
                 }

@@ -29,7 +29,7 @@ use super::policy::{Hold, SourceWord, word_places};
 use super::schedule::Turn;
 use super::seams::normalize;
 use super::sentence::strip_final_marks;
-use super::tracker::{Tracker, lower_median};
+use super::tracker::{Track, Tracker, lower_median};
 use super::units::{core, is_closed, source_words, unit_ends, unit_ends_at};
 use super::{Language, Millis};
 
@@ -184,7 +184,7 @@ pub(crate) fn judge(case: &Value) -> Judged {
         }
         "unit_conf" => {
             let readings =
-                list(&input["positions"], |p| Reading { position: Some(whole(p)), mass: [0.0, 1.0, 0.0, 0.0] });
+                list(&input["positions"], |p| Reading { track: at(Some(whole(p))), mass: [0.0, 1.0, 0.0, 0.0] });
             let passed =
                 first_held(&readings, &bare_frontier(params), &margins(params)).map_or(readings.len(), |(at, _)| at);
             Ok(if passed == whole(&expected["accepted"]) { Holds } else { Differs })
@@ -228,8 +228,11 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
     }
     same(&units, &list(&expected["units"], |v| v.as_str().unwrap_or_default().to_owned()))?;
     same(spans, list(&expected["unit_char_spans"], |pair| list(pair, whole)))?;
-    let policy =
-        Policy { holdback: millis(&params["inaccessible_ms"]), agreed_only: cap.is_some(), ..Policy::published() };
+    let policy = Policy {
+        holdback: millis(&params["inaccessible_ms"]),
+        agreed_only: Some(cap.is_some()),
+        ..Policy::published()
+    };
     let is_final = input["is_final"] == true;
     let heard = millis(&input["clock_ms"]);
     let ours = Frontier::new(&Source { words: &words, columns: &[], heard, is_final }, &policy, false);
@@ -241,7 +244,7 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
 fn bare_frontier(params: &Value) -> Frontier {
     let columns = whole(&params["accessible_tokens"]);
     let is_final = params["is_final"] == true;
-    Frontier { words: columns, columns, words_through: (1..=1000).collect(), is_final, stalled: false }
+    Frontier { words: columns, columns, words_through: (1..=1000).collect(), is_final, ..Frontier::default() }
 }
 
 fn margins(params: &Value) -> Policy {
@@ -250,10 +253,15 @@ fn margins(params: &Value) -> Policy {
 }
 
 /// A mass that is not known does not let a token pass: it counts as all.
+/// A track whose peak is where its position is.
+fn at(position: Option<usize>) -> Track {
+    Track { position, peak: position }
+}
+
 fn reading(position: &Value, inaccessible: Option<&Value>) -> Reading {
     let inaccessible = inaccessible.and_then(float).unwrap_or(1.0);
     let position = position.as_u64().map(|p| p as usize);
-    Reading { position, mass: [1.0 - inaccessible, inaccessible, 0.0, 0.0] }
+    Reading { track: at(position), mass: [1.0 - inaccessible, inaccessible, 0.0, 0.0] }
 }
 
 fn judge_frontier_gate(input: &Value, params: &Value, expected: &Value) -> Judged {
@@ -271,7 +279,7 @@ fn judge_mass_gate(input: &Value, expected: &Value) -> Judged {
     let mass = |key: &str| float(&input[key]).unwrap_or_default();
     let mass = [mass("accessible"), mass("inaccessible"), mass("non_source"), 0.0];
     let frontier = Frontier { columns: 1, ..Frontier::default() };
-    let stop = first_held(&[Reading { position: Some(0), mass }], &frontier, &Policy::published());
+    let stop = first_held(&[Reading { track: at(Some(0)), mass }], &frontier, &Policy::published());
     match (stop, expected["stop"].as_str()) {
         (None, None) | (Some((0, Hold::NotFinite)), Some("provenance_nonfinite")) => Ok(Holds),
         (None, Some("provenance_inaccessible_high" | "provenance_non_source_high" | "provenance_margin_weak")) => {
@@ -299,7 +307,7 @@ fn judge_token_policy(input: &Value, params: &Value, expected: &Value) -> Judged
     let masses = list(&input["inaccessible_mass"], Value::clone);
     let positions = list(&input["positions"], Value::clone);
     let readings: Vec<Reading> = positions.iter().enumerate().map(|(at, p)| reading(p, masses.get(at))).collect();
-    let draft = DraftView { texts: &texts, readings: &readings, finished: true, target };
+    let draft = DraftView { texts: &texts, readings: &readings, finished: true, agreed: 0, target };
     let ours = gate(&draft, &bare_frontier(params), &margins(params));
     let mut shown = ours.shown;
     let (text, ends) = joined(&pieces);
@@ -341,7 +349,7 @@ fn track(rows: &[Vec<Vec<f32>>], heads: Range<usize>, width: usize, raw: bool) -
         if attention.append(&values, &[[0.0; 2]]).is_err() {
             return Vec::new();
         }
-        let newest = tracker.follow(&attention).last().copied().flatten();
+        let newest = tracker.follow(&attention).last().and_then(|track| track.position);
         positions.push(newest);
     }
     positions
@@ -435,12 +443,13 @@ fn judge_split(input: &Value, params: &Value, expected: &Value) -> Judged {
     let units = list(&input["source_units"], Clone::clone);
     let limit = whole(&params["final_source_unit_count"]);
     let readings: Vec<Reading> =
-        units.iter().map(|unit| Reading { position: Some(whole(unit)), mass: [1.0, 0.0, 0.0, 0.0] }).collect();
+        units.iter().map(|unit| Reading { track: at(Some(whole(unit))), mass: [1.0, 0.0, 0.0, 0.0] }).collect();
     let frontier = Frontier { columns: 1000, words: 1000, words_through: (1..=1000).collect(), ..Frontier::default() };
     let texts = vec![" x"; readings.len()];
     let target = Language::GERMAN;
     let rests_on = |count: usize| {
-        let draft = DraftView { texts: &texts[..count], readings: &readings[..count], finished: true, target };
+        let draft =
+            DraftView { texts: &texts[..count], readings: &readings[..count], finished: true, agreed: 0, target };
         gate(&draft, &frontier, &Policy::for_tests()).rests_on
     };
     let (kept, left) = (list(&expected["final"], whole).len(), list(&expected["residual"], whole).len());

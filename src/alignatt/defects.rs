@@ -44,7 +44,7 @@ fn listening(columns: &[Range<usize>], peaks: &[usize]) -> Attention {
 fn shown(texts: &[&str], attention: &Attention, frontier: &Frontier, policy: &Policy) -> (String, usize) {
     let mut tracker = Tracker::new(1);
     let readings = readings(attention, tracker.follow(attention), frontier);
-    let draft = DraftView { texts, readings: &readings, finished: true, target: DE };
+    let draft = DraftView { texts, readings: &readings, finished: true, agreed: 0, target: DE };
     let decision = gate(&draft, frontier, policy);
     (texts.concat()[..decision.show_len].to_owned(), decision.rests_on)
 }

@@ -35,7 +35,12 @@ pub struct Frontier {
     pub is_final: bool,
     /// Nothing has been shown for too long: words agreed on count as heard in any case.
     pub stalled: bool,
+    /// The first column of a word that may be only half heard: no margin reaches it.
+    pub half_word: Option<usize>,
 }
+
+/// A word that ends this close to the end of the sound may go on behind it: one step of the aligner.
+const EDGE: Millis = Millis(80);
 
 impl Frontier {
     /// The frontier of `source`. `stalled` as [`super::stall::Stall`] says.
@@ -50,7 +55,10 @@ impl Frontier {
         } else {
             words_through.iter().take_while(|&&through| through <= words).count()
         };
-        Frontier { words, columns, words_through, is_final: source.is_final, stalled }
+        let half_word = last_is_half(source, policy)
+            .then(|| words_through.partition_point(|&through| through < source.words.len()))
+            .filter(|&column| column < words_through.len());
+        Frontier { words, columns, words_through, is_final: source.is_final, stalled, half_word }
     }
 }
 
@@ -63,14 +71,22 @@ fn accessible_words(source: &Source<'_>, policy: &Policy, stalled: bool) -> usiz
     }
     let untimed = source.words.iter().all(|word| word.end.is_none());
     let until = source.heard - policy.holdback;
+    let whole = source.words.len() - usize::from(last_is_half(source, policy));
     let is_heard = |at: usize, word: &SourceWord| match word.end {
-        Some(end) => end <= until,
+        Some(end) => end <= until && at < whole,
         None => untimed && at + 1 < source.words.len(),
     };
     let is_accessible = |(at, word): &(usize, &SourceWord)| {
-        (is_heard(*at, word) && (word.committed || !policy.agreed_only)) || (stalled && word.committed)
+        (is_heard(*at, word) && (word.committed || !policy.agreed_only.unwrap_or_default()))
+            || (stalled && word.committed)
     };
     source.words.iter().enumerate().take_while(is_accessible).count()
+}
+
+/// Whether the last word may be only the beginning of one. As published, none is.
+fn last_is_half(source: &Source<'_>, policy: &Policy) -> bool {
+    let end = source.words.last().and_then(|word| word.end);
+    !source.is_final && !policy.count_columns && end.is_some_and(|end| end + EDGE > source.heard)
 }
 
 /// The columns that share a character with `span`.
@@ -123,8 +139,24 @@ mod tests {
         assert_eq!(at(1600, Policy::for_tests(), false, false), 3);
         assert_eq!(at(100, Policy::for_tests(), false, false), 0);
         assert_eq!(at(0, Policy::for_tests(), false, true), 4);
-        let agreed = Policy { agreed_only: true, ..Policy::published() };
+        let agreed = Policy { agreed_only: Some(true), ..Policy::published() };
         assert_eq!(at(1600, agreed, false, false), 0);
+    }
+
+    #[test]
+    fn a_word_at_the_end_of_the_sound_may_be_half_of_one() {
+        let words = timed("the cat sat on", 400);
+        let columns = [0..3, 3..7, 7..11, 11..14];
+        let at = |heard, policy: &Policy| {
+            let source = Source { words: &words, columns: &columns, heard: Millis(heard), is_final: false };
+            let frontier = Frontier::new(&source, policy, false);
+            (frontier.words, frontier.columns, frontier.half_word)
+        };
+        let at_once = Policy { holdback: Millis::ZERO, ..Policy::for_tests() };
+        assert_eq!(at(1600, &at_once), (3, 3, Some(3)));
+        assert_eq!(at(1680, &at_once), (4, 4, None));
+        assert_eq!(at(1600, &Policy { margin: 1, ..Policy::for_tests() }), (3, 3, Some(3)));
+        assert_eq!(at(1600, &Policy::published()).0, 4);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::listening::Attention;
 use super::policy::Hold;
 use super::sentence::strip_final_marks;
 use super::time::Millis;
+use super::tracker::Track;
 use super::units::{is_closed, unit_ends, unit_ends_at};
 
 /// All that can be set. The presets are [`Policy::low`], [`Policy::high`] and [`Policy::published`].
@@ -26,12 +27,14 @@ pub struct Policy {
     pub soft_mass: f32,
     /// Words that ended less than this ago are not stable yet. 500 ms; 0 to 10 s.
     pub holdback: Millis,
-    /// Only words that two hypotheses agree on are stable: about one chunk later. Off.
-    pub agreed_only: bool,
+    /// Only words that two hypotheses agree on are stable: about one chunk later. `None` (auto): where units are
+    /// characters. Chinese puts time, place, manner and clauses before what English says first, so that more of a half
+    /// sentence's draft is in the wrong place, on words long heard; see [`Policy::towards`].
+    pub agreed_only: Option<bool>,
     /// Columns of the median filter behind a position. 7; 1 (off) to 63.
     pub filter_width: usize,
     /// Units at the end of a draft that the model ended itself which wait for more source: what comes may go before
-    /// them, as before a German clause's verb. 1, as published, holds the last unit of a draft that nothing stopped (in
+    /// them, as before a German clause's verb. Those stay no longer that are still there when more has come. 1, as published, holds the last unit of a draft that nothing stopped (in
     /// Chinese only one that may go on itself); with more, characters count half. 2; 0 to 9.
     pub hold_last: usize,
     /// Longest wait at the frontier before words agreed on count as heard, and a token passes if more of its mass
@@ -52,7 +55,7 @@ impl Policy {
             margin: 0,
             soft_mass: 0.03,
             holdback: Millis(500),
-            agreed_only: false,
+            agreed_only: None,
             filter_width: 7,
             hold_last: 2,
             stall: Some(Millis(4000)),
@@ -64,7 +67,7 @@ impl Policy {
     /// What tests are written against, whatever the presets are.
     #[cfg(test)]
     pub const fn for_tests() -> Policy {
-        Policy { margin: 1, holdback: Millis(250), hold_last: 1, ..Policy::low() }
+        Policy { margin: 1, holdback: Millis(250), hold_last: 1, agreed_only: Some(false), ..Policy::low() }
     }
 
     /// For chunks of 1500 ms. Waits for more sound behind a word.
@@ -79,13 +82,18 @@ impl Policy {
             margin: 1,
             soft_mass: 0.03,
             holdback: Millis::ZERO,
-            agreed_only: false,
+            agreed_only: Some(false),
             filter_width: 7,
             hold_last: 1,
             stall: None,
             draft_len: 16,
             count_columns: true,
         }
+    }
+
+    /// The same with what depends on the target language decided.
+    pub fn towards(self, target: Language) -> Policy {
+        Policy { agreed_only: Some(self.agreed_only.unwrap_or(target.counts_characters())), ..self }
     }
 
     /// Checks the ranges.
@@ -115,7 +123,7 @@ impl Policy {
             ("margin", self.margin.to_string()),
             ("soft-mass", self.soft_mass.to_string()),
             ("holdback", self.holdback.0.to_string()),
-            ("agreed-only", on(self.agreed_only)),
+            ("agreed-only", self.agreed_only.map_or("auto".to_owned(), on)),
             ("filter", self.filter_width.to_string()),
             ("hold-last", self.hold_last.to_string()),
             ("stall", self.stall.map_or("off".to_owned(), |limit| limit.0.to_string())),
@@ -139,7 +147,8 @@ impl Policy {
                 "margin" => value.parse().map(|n| self.margin = n).ok(),
                 "soft-mass" => value.parse().map(|mass| self.soft_mass = mass).ok(),
                 "holdback" => value.parse().map(|ms| self.holdback = Millis(ms)).ok(),
-                "agreed-only" => switch().map(|on| self.agreed_only = on),
+                "agreed-only" if value == "auto" => Some(self.agreed_only = None),
+                "agreed-only" => switch().map(|on| self.agreed_only = Some(on)),
                 "filter" => value.parse().map(|n| self.filter_width = n).ok(),
                 "hold-last" => value.parse().map(|n| self.hold_last = n).ok(),
                 "stall" => {
@@ -177,16 +186,23 @@ pub struct PolicyError {
 /// What the heads say of one draft token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
-    /// The column it listens to.
-    pub position: Option<usize>,
+    /// Where it stands against the frontier, and the column it rests on.
+    pub track: Track,
     /// Mass on accessible columns, on inaccessible ones, on the rest of the prompt, on the draft.
     pub mass: [f32; 4],
 }
 
-/// A reading for each row: `positions` come from [`super::tracker::Tracker`].
-pub fn readings(attention: &Attention, positions: &[Option<usize>], frontier: &Frontier) -> Vec<Reading> {
-    let rows = positions.iter().enumerate();
-    rows.map(|(row, &position)| Reading { position, mass: attention.mass(row, frontier.columns) }).collect()
+impl Reading {
+    /// Of one row of `attention`.
+    pub fn new(attention: &Attention, row: usize, track: Track, frontier: &Frontier) -> Reading {
+        Reading { track, mass: attention.mass(row, frontier.columns) }
+    }
+}
+
+/// A reading for each row: `tracks` come from [`super::tracker::Tracker`].
+pub fn readings(attention: &Attention, tracks: &[Track], frontier: &Frontier) -> Vec<Reading> {
+    let rows = tracks.iter().enumerate();
+    rows.map(|(row, &track)| Reading::new(attention, row, track, frontier)).collect()
 }
 
 /// A draft as the gate sees it.
@@ -198,6 +214,8 @@ pub struct DraftView<'a> {
     pub readings: &'a [Reading],
     /// The model ended the draft itself, and all of it is here.
     pub finished: bool,
+    /// Bytes of the texts, from the first, that the draft of a shorter source had as well.
+    pub agreed: usize,
     pub target: Language,
 }
 
@@ -231,11 +249,11 @@ pub fn first_held(readings: &[Reading], frontier: &Frontier, policy: &Policy) ->
     readings.iter().enumerate().find_map(held)
 }
 
-fn holds(reading: &Reading, frontier: &Frontier, policy: &Policy) -> Option<Hold> {
+pub fn holds(reading: &Reading, frontier: &Frontier, policy: &Policy) -> Option<Hold> {
     if frontier.is_final {
         return None;
     }
-    let Some(position) = reading.position else {
+    let Some(position) = reading.track.position else {
         return Some(Hold::NoRow);
     };
     if is_beyond(position, reading.mass, frontier, policy) {
@@ -250,7 +268,9 @@ fn is_beyond(position: usize, mass: [f32; 4], frontier: &Frontier, policy: &Poli
     let [accessible, inaccessible, ..] = mass;
     let soft_mass = if frontier.stalled { policy.soft_mass.max(accessible) } else { policy.soft_mass };
     let is_soft = inaccessible < soft_mass; // false for a mass that is not a number
-    position >= frontier.columns.saturating_add(policy.margin) && !is_soft
+    let reach = frontier.columns.saturating_add(policy.margin);
+    let reach = frontier.half_word.map_or(reach, |column| reach.min(column));
+    position >= reach && !is_soft
 }
 
 /// Decides how much of `draft` may be shown.
@@ -268,7 +288,9 @@ pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, policy: &Policy) -> Deci
     if !frontier.is_final {
         kept = whole_units(draft, &text, &ends, passed, first.is_some(), policy);
         if draft.finished && policy.hold_last > 1 {
-            kept = kept.min(before_last_units(&text, &ends, policy.hold_last, draft.target));
+            let settled = ends.iter().rposition(|&end| end <= draft.agreed).unwrap_or(0);
+            let settled = last_unit_at(&text, &ends[..=settled], draft.target);
+            kept = kept.min(before_last_units(&text, &ends, policy.hold_last, draft.target).max(settled));
         }
         show_len = ends[kept];
         // A final mark at the draft's end closes the source heard so far, not the sentence.
@@ -344,7 +366,7 @@ const STRAY: f32 = 0.03;
 /// carries mass: what passed for its small mass on an unheard word does not rest on that word.
 fn rests_on(readings: &[Reading], frontier: &Frontier, policy: &Policy) -> usize {
     let word = |reading: &Reading| {
-        let position = reading.position?;
+        let position = reading.track.peak?;
         let side = usize::from(position >= frontier.columns);
         if reading.mass[side] < policy.soft_mass.min(STRAY) {
             return None;
@@ -363,7 +385,8 @@ mod tests {
     const DE: Language = Language::GERMAN;
 
     fn at(position: usize, inaccessible: f32) -> Reading {
-        Reading { position: Some(position), mass: [0.9 - inaccessible, inaccessible, 0.05, 0.05] }
+        let track = Track { position: Some(position), peak: Some(position) };
+        Reading { track, mass: [0.9 - inaccessible, inaccessible, 0.05, 0.05] }
     }
 
     fn frontier(columns: usize) -> Frontier {
@@ -371,7 +394,7 @@ mod tests {
     }
 
     fn judged(texts: &[&str], readings: &[Reading], policy: &Policy, finished: bool, target: Language) -> Decision {
-        gate(&DraftView { texts, readings, finished, target }, &frontier(4), policy)
+        gate(&DraftView { texts, readings, finished, agreed: 0, target }, &frontier(4), policy)
     }
 
     /// What is shown of a draft whose tokens all pass.
@@ -394,6 +417,28 @@ mod tests {
         assert_eq!(all_pass(&["我用", "GP", "T"], 0, true, zh), "我用GPT");
         let half = judged(&["我", "", ""], &[at(0, 0.0); 3], &Policy::for_tests(), false, zh);
         assert_eq!((half.shown, half.show_len), (1, 3));
+    }
+
+    #[test]
+    fn what_stayed_when_more_came_is_held_no_longer() {
+        let texts = [" Das", " ist", " ein", " Wort", "."];
+        let show = |agreed| {
+            let draft = DraftView { texts: &texts, readings: &[at(0, 0.0); 5], finished: true, agreed, target: DE };
+            texts.concat()[..gate(&draft, &frontier(4), &Policy { hold_last: 3, ..Policy::for_tests() }).show_len]
+                .to_owned()
+        };
+        assert_eq!(show(0), " Das");
+        assert_eq!(show(" Das ist".len()), " Das ist");
+        assert_eq!(show(" Das ist ei".len()), " Das ist");
+        assert_eq!(show(" Das ist ein Wort".len()), " Das ist ein", "the last word may go on");
+    }
+
+    #[test]
+    fn no_margin_reaches_into_half_a_word() {
+        let policy = Policy { margin: 3, ..Policy::for_tests() };
+        let half = Frontier { half_word: Some(4), ..frontier(4) };
+        assert_eq!(first_held(&[at(3, 0.5), at(4, 0.5)], &half, &policy), Some((1, Hold::Frontier)));
+        assert_eq!(first_held(&[at(3, 0.5), at(4, 0.5)], &frontier(4), &policy), None);
     }
 
     #[test]
@@ -423,7 +468,7 @@ mod tests {
         let decision = judged(&[" gut"], &[reading], &Policy::for_tests(), true, DE);
         assert_eq!((decision.show_len, decision.stop), (0, Some(Hold::NotFinite)));
         let stalled = Frontier { stalled: true, ..frontier(0) };
-        let far = Reading { position: Some(5), mass: [0.9, f32::NAN, 0.0, 0.0] };
+        let far = Reading { mass: [0.9, f32::NAN, 0.0, 0.0], ..at(5, 0.0) };
         assert_eq!(first_held(&[far], &stalled, &Policy::for_tests()), Some((0, Hold::Frontier)));
     }
 
@@ -464,7 +509,8 @@ mod tests {
     ) -> Decision {
         let mut tracker = Tracker::new(policy.filter_width);
         let readings = readings(attention, tracker.follow(attention), frontier);
-        gate(&DraftView { texts, readings: &readings, finished, target }, frontier, policy)
+        let agreed = texts.concat().len() / 2;
+        gate(&DraftView { texts, readings: &readings, finished, agreed, target }, frontier, policy)
     }
 
     fn policies() -> impl Strategy<Value = Policy> {

@@ -159,8 +159,10 @@ pub trait TargetPolicy {
     fn heard_words(&self, source: &[SourceWord], _heard: Millis) -> usize {
         source.len()
     }
+    /// Another draft will be written: what [`TargetPolicy::enough`] sees next is its beginning.
+    fn draft_begins(&mut self) {}
     /// Whether a draft under way has all that can be used now, so that writing on would only cost.
-    fn enough(&self, _so_far: &Proposal<'_>) -> bool {
+    fn enough(&mut self, _so_far: &Proposal<'_>) -> bool {
         false
     }
     /// Most tokens in a draft of an open segment.
@@ -191,9 +193,10 @@ impl PolicyKind {
     /// Units held by `hold-n` where no number is given.
     pub const HOLD: usize = 3;
 
-    pub fn build(self) -> Box<dyn TargetPolicy> {
+    /// For translation into `target`.
+    pub fn build(self, target: Language) -> Box<dyn TargetPolicy> {
         match self {
-            PolicyKind::AlignAtt(_, policy) => Box::new(AlignAtt::new(policy)),
+            PolicyKind::AlignAtt(_, policy) => Box::new(AlignAtt::new(policy.towards(target))),
             PolicyKind::LocalAgreement => Box::new(LocalAgreement::default()),
             PolicyKind::HoldN(units) => Box::new(HoldN { units }),
             PolicyKind::Offline => Box::new(Offline),
@@ -444,6 +447,7 @@ mod tests {
             "alignatt:high",
             "alignatt:high,holdback=900,stall=off",
             "alignatt:margin=1,soft-mass=0.1,hold-last=0",
+            "alignatt:agreed-only=off",
             "ref",
             "local-agreement",
             "hold-n:7",
@@ -456,5 +460,6 @@ mod tests {
             assert!(name.parse::<PolicyKind>().is_err(), "{name}");
         }
         assert!("alignatt2".parse::<PolicyKind>().is_err());
+        assert_eq!("alignatt:agreed-only=auto".parse::<PolicyKind>(), "alignatt".parse());
     }
 }

@@ -3,6 +3,9 @@
 //! Some columns draw attention all the time; so a head's row is compared with its rows before (z-score), smoothed
 //! along the source (median filter), and its peak is taken. The position is the lower median over heads.
 //! Source: specs/alignatt4llm.md 5.1.
+//!
+//! A median filter moves a peak that is narrower than half of it, to a place where the token never looked. For the
+//! decision that is caution; which word a token rests on is asked of the rows before they are smoothed.
 
 use super::listening::Attention;
 
@@ -10,12 +13,23 @@ use super::listening::Attention;
 const LEAST_STD: f64 = 1e-6;
 /// Widest median filter.
 const WIDEST: usize = 63;
+/// Least probability of a column that a token can be said to rest on: less is unusual at most.
+const LEAST_LOOK: f32 = 0.03;
+
+/// Where one token looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Track {
+    /// By the smoothed rows: what is compared with the frontier. `None` where there is no head or no column.
+    pub position: Option<usize>,
+    /// By the rows as they are: the column it rests on. `None` also where it looks at none.
+    pub peak: Option<usize>,
+}
 
 /// Follows one draft. Rows may come in groups: what is known of earlier rows is kept.
 #[derive(Clone, Debug)]
 pub struct Tracker {
     filter_width: usize,
-    positions: Vec<Option<usize>>,
+    tracks: Vec<Track>,
     /// Mean and sum of squared distances from it, for each head and column, over the rows so far (Welford).
     habit: Vec<(f64, f64)>,
 }
@@ -23,32 +37,34 @@ pub struct Tracker {
 impl Tracker {
     /// `filter_width` in columns; 1 smooths nothing.
     pub fn new(filter_width: usize) -> Tracker {
-        Tracker { filter_width: filter_width.clamp(1, WIDEST), positions: Vec::new(), habit: Vec::new() }
+        Tracker { filter_width: filter_width.clamp(1, WIDEST), tracks: Vec::new(), habit: Vec::new() }
     }
 
-    /// Takes the rows that are new in `attention` and returns the positions of all its rows: `None` where there
-    /// is no head or no column. O(rows x heads x columns x filter width) for the new rows.
-    pub fn follow(&mut self, attention: &Attention) -> &[Option<usize>] {
+    /// Takes the rows that are new in `attention` and returns the tracks of all its rows.
+    /// O(rows x heads x columns x filter width) for the new rows.
+    pub fn follow(&mut self, attention: &Attention) -> &[Track] {
         let columns = attention.columns.len();
         self.habit.resize(attention.heads_len.saturating_mul(columns).min(attention.rows.len()), (0.0, 0.0));
-        for row in self.positions.len()..attention.rows_len() {
-            let mut peaks = Vec::with_capacity(attention.heads_len.min(self.habit.len()));
+        for row in self.tracks.len()..attention.rows_len() {
+            let heads = attention.heads_len.min(self.habit.len());
+            let (mut smoothed, mut sharp) = (Vec::with_capacity(heads), Vec::with_capacity(heads));
             for (head, habit) in self.habit.chunks_exact_mut(columns.max(1)).enumerate() {
                 let values = attention.row(row, head);
                 let unusual: Vec<f64> = match row {
                     0 | 1 => values.iter().map(|&value| f64::from(value)).collect(),
                     _ => values.iter().zip(&*habit).map(|(&value, habit)| z_score(value, *habit, row)).collect(),
                 };
-                peaks.extend(peak(&median_filter(&unusual, self.filter_width)));
+                smoothed.extend(peak(&median_filter(&unusual, self.filter_width)));
+                sharp.extend(peak_where(&unusual, |column| values[column] >= LEAST_LOOK));
                 for (&value, (mean, squares)) in values.iter().zip(habit) {
                     let before = f64::from(value) - *mean;
                     *mean += before / (row + 1) as f64;
                     *squares += before * (f64::from(value) - *mean);
                 }
             }
-            self.positions.push(lower_median(&mut peaks));
+            self.tracks.push(Track { position: lower_median(&mut smoothed), peak: lower_median(&mut sharp) });
         }
-        &self.positions
+        &self.tracks
     }
 }
 
@@ -71,8 +87,13 @@ fn median_filter(values: &[f64], width: usize) -> Vec<f64> {
 
 /// The index of the greatest value, the smallest among equals.
 fn peak(values: &[f64]) -> Option<usize> {
+    peak_where(values, |_| true)
+}
+
+/// The same of those that `counts`.
+fn peak_where(values: &[f64], counts: impl Fn(usize) -> bool) -> Option<usize> {
     let mut best = None;
-    for (at, &value) in values.iter().enumerate() {
+    for (at, &value) in values.iter().enumerate().filter(|(at, _)| counts(*at)) {
         if best.is_none_or(|b: usize| value > values[b]) {
             best = Some(at);
         }
@@ -96,6 +117,10 @@ mod tests {
         Attention { columns: vec![0..1; columns], heads_len: heads, rows: rows.to_vec(), rest }
     }
 
+    fn positions(width: usize, attention: &Attention) -> Vec<Option<usize>> {
+        Tracker::new(width).follow(attention).iter().map(|track| track.position).collect()
+    }
+
     #[test]
     fn a_plateau_peaks_at_its_first_column() {
         assert_eq!(median_filter(&[0.0, 0.0, 9.0, 0.0, 0.0], 3), [0.0; 5]);
@@ -110,14 +135,29 @@ mod tests {
     #[test]
     fn a_column_that_always_draws_attention_is_seen_through() {
         let rows = [0.8, 0.1, 0.1, 0.7, 0.2, 0.1, 0.75, 0.15, 0.6];
-        assert_eq!(Tracker::new(1).follow(&attention(&rows, 1, 3)), [Some(0), Some(0), Some(2)]);
+        assert_eq!(positions(1, &attention(&rows, 1, 3)), [Some(0), Some(0), Some(2)]);
+    }
+
+    #[test]
+    fn a_sharp_peak_is_where_the_token_rests() {
+        // The third token looks at column 5 and nowhere else; a seven wide median leaves nothing of that.
+        let mut rows = vec![0.01; 3 * 9];
+        (rows[0], rows[9 + 1], rows[2 * 9 + 5]) = (0.9, 0.9, 0.9);
+        let mut tracker = Tracker::new(7);
+        let tracks = tracker.follow(&attention(&rows, 1, 9));
+        assert_ne!(tracks[2].position, Some(5), "smoothed away");
+        assert_eq!(tracks.iter().map(|track| track.peak).collect::<Vec<_>>(), [Some(0), Some(1), Some(5)]);
+        // What is unusual in a column that nobody looks at is no peak.
+        let rows = [0.5, 1e-7, 0.4, 1e-7, 0.45, 1e-3, 0.01, 0.01];
+        assert_eq!(Tracker::new(7).follow(&attention(&rows, 1, 2)).last().expect("a row").peak, None);
+        assert_eq!(Tracker::new(7).follow(&attention(&rows[..6], 1, 2))[2].peak, Some(0));
     }
 
     #[test]
     fn nothing_and_nonsense_do_no_harm() {
         assert!(Tracker::new(7).follow(&Attention::default()).is_empty());
         let no_columns = Attention { heads_len: 4, rest: vec![[0.0, 0.0]; 2], ..Attention::default() };
-        assert_eq!(Tracker::new(7).follow(&no_columns), [None, None]);
+        assert_eq!(Tracker::new(7).follow(&no_columns), [Track::default(); 2]);
         let huge = Attention { heads_len: usize::MAX, rest: vec![[0.0, 0.0]; 3], ..attention(&[0.1; 4], 1, 4) };
         assert_eq!(Tracker::new(0).follow(&huge).len(), 3);
         assert!(huge.mass(2, 1)[0].is_nan());

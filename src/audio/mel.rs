@@ -196,11 +196,6 @@ impl MelStream {
         Mel { frames, data }
     }
 
-    /// The largest log10 power of the clip as it stands; values below it minus 8 are raised to that.
-    pub fn max_log_power(&mut self) -> f32 {
-        self.ending().1
-    }
-
     /// Log10 powers of the frames that are not settled, `[frames - settled, 128]`, and the clip's maximum.
     fn ending(&mut self) -> (Vec<f32>, f32) {
         let padded_len = self.len.max(MIN_SAMPLES);

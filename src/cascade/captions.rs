@@ -86,7 +86,7 @@ impl<T: Translate> Captions<T> {
     pub fn new(translator: T, target: Language, settings: &Settings) -> Captions<T> {
         Captions {
             translator,
-            policy: settings.policy.build(),
+            policy: settings.policy.build(target),
             source: settings.source,
             target,
             history: VecDeque::new(),
@@ -162,7 +162,8 @@ impl<T: Translate> Captions<T> {
             source_is_final: false,
         };
         let run = longest_run(source, self.source);
-        let (policy, target) = (&self.policy, self.target);
+        self.policy.draft_begins();
+        let (policy, target) = (&mut self.policy, self.target);
         let mut watch = |draft: &Draft| {
             let candidate = Candidate::new(&accepted, draft, run, target);
             let view = candidate.proposal(&accepted, draft, words, heard, target);

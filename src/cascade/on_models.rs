@@ -1,6 +1,5 @@
 //! The engines on the real models: Qwen3-ASR, Qwen3-ForcedAligner and Gemma-4 behind the cascade's traits.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use super::engines::{Align, BoxError, Cost, Draft, DraftRequest, Hypothesis, Recognize, TimedWord, Translate, Watch};
@@ -104,13 +103,14 @@ impl Translate for Translation {
         let guess = last.as_ref().map_or(&[][..], |last| last.behind(request.accepted));
         let tokenizer = self.prompt.tokenizer();
         let mut spelling = Detokenizer::new(true);
-        let mut seen = Draft::default();
+        let attention = (self.heads_len > 0).then(|| Attention::new(prompt.columns.clone(), self.heads_len));
+        let mut seen = Draft { attention, ..Draft::default() };
         let wanted =
             Request { prompt: &prompt.ids, source: prompt.source.clone(), guess, budget: request.max_new_tokens };
         let draft = {
             let mut watching = |draft: &gemma4::translator::Draft| {
                 seen.pieces.extend(draft.ids[seen.pieces.len()..].iter().map(|id| spelling.push(tokenizer, *id)));
-                seen.attention = attention(&draft.attention, &prompt.columns, self.heads_len);
+                take_rows(&mut seen, &draft.attention);
                 watch(&seen)
             };
             self.translator.draft(&wanted, &mut watching).await?
@@ -119,13 +119,14 @@ impl Translate for Translation {
         if let Some(last) = seen.pieces.last_mut() {
             last.push_str(&spelling.finish());
         }
+        take_rows(&mut seen, &draft.attention);
         let cost = draft.cost;
         self.last =
             Some(Last { accepted: request.accepted.to_owned(), pieces: seen.pieces.clone(), ids: draft.ids.clone() });
         Ok(Draft {
             pieces: seen.pieces,
             finished: draft.finished,
-            attention: attention(&draft.attention, &prompt.columns, self.heads_len),
+            attention: seen.attention,
             cost: Cost {
                 computed: cost.prefilled + cost.guessed + cost.stepped,
                 saved: cost.cached + cost.confirmed,
@@ -139,14 +140,12 @@ impl Translate for Translation {
     }
 }
 
-/// The model's rows as the policy reads them; none where no head is armed.
-fn attention(rows: &gemma4::translator::Attention, columns: &[Range<usize>], heads_len: usize) -> Option<Attention> {
-    (heads_len > 0).then(|| Attention {
-        columns: columns.to_vec(),
-        heads_len,
-        rows: rows.rows.clone(),
-        rest: rows.rest.clone(),
-    })
+/// Takes over the rows that are new in what the model has written.
+fn take_rows(seen: &mut Draft, rows: &gemma4::translator::Attention) {
+    if let Some(attention) = &mut seen.attention {
+        let fits = attention.append(&rows.rows[attention.rows.len()..], &rows.rest[attention.rest.len()..]);
+        debug_assert_eq!(fits, Ok(()));
+    }
 }
 
 #[cfg(test)]

@@ -370,7 +370,7 @@ fn alignatt() -> impl Strategy<Value = PolicyKind> {
     let soft_mass = prop_oneof![Just(0.0), Just(0.03), Just(1.0)];
     let stall = prop::option::of((0u64..3_000).prop_map(Millis));
     let filter = prop_oneof![3 => Just(1usize), 1 => 1usize..9];
-    let knobs = (1usize..4, 0usize..4, soft_mass, 0u64..1_500, any::<bool>(), filter, stall, 1usize..24);
+    let knobs = (1usize..4, 0usize..4, soft_mass, 0u64..1_500, any::<Option<bool>>(), filter, stall, 1usize..24);
     knobs.prop_map(|(heads_len, margin, soft_mass, holdback, agreed_only, filter_width, stall, draft_len)| {
         let holdback = Millis(holdback);
         let policy = Policy {

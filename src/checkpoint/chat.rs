@@ -106,10 +106,10 @@ impl Prompt {
     }
 }
 
-/// A chat template.
+/// A chat template, parsed.
 #[derive(Clone, Debug)]
 pub struct ChatTemplate {
-    source: String,
+    environment: Environment<'static>,
     file: String,
     bos_token: String,
     eos_token: String,
@@ -132,30 +132,31 @@ impl ChatTemplate {
         };
         let Some(source) = source else { return Ok(None) };
         let template = ChatTemplate {
-            source: without_generation_tags(&source),
+            environment: environment(),
             file: files.path(file),
             bos_token: token_of(&config, "bos_token"),
             eos_token: token_of(&config, "eos_token"),
         };
-        template.environment()?;
-        Ok(Some(template))
+        // Parsed once, and kept for the life of the program: an environment borrows what it was made from. A model's
+        // layout is some kilobytes.
+        Ok(Some(template.parsed(without_generation_tags(&source).leak())?))
     }
 
     /// Gemma-4's layout, for folders without a template.
     pub fn gemma4() -> ChatTemplate {
-        ChatTemplate {
-            source: GEMMA4.to_owned(),
+        let template = ChatTemplate {
+            environment: environment(),
             file: "Gemma-4's chat layout".to_owned(),
             bos_token: "<bos>".to_owned(),
             eos_token: "<eos>".to_owned(),
-        }
+        };
+        template.parsed(GEMMA4).expect("a layout of our own")
     }
 
     /// The conversation as text, with every control string of a message as it stands: for display and comparison.
     /// For the model, [`ChatTemplate::encode`].
     pub fn render(&self, messages: &[Message], options: &ChatOptions) -> Result<String, CheckpointError> {
-        let environment = self.environment()?;
-        let rendered = environment.get_template("chat").and_then(|template| {
+        let rendered = self.environment.get_template("chat").and_then(|template| {
             template.render(context! {
                 messages, bos_token => self.bos_token, eos_token => self.eos_token,
                 add_generation_prompt => options.add_generation_prompt, enable_thinking => options.enable_thinking,
@@ -213,16 +214,11 @@ impl ChatTemplate {
         Ok(Prompt { text, tokens, contents, prefix })
     }
 
-    fn environment(&self) -> Result<Environment<'_>, CheckpointError> {
-        let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        });
-        environment.add_template("chat", &self.source).map_err(|error| self.failed(&error))?;
-        Ok(environment)
+    fn parsed(mut self, source: &'static str) -> Result<ChatTemplate, CheckpointError> {
+        match self.environment.add_template("chat", source) {
+            Ok(()) => Ok(self),
+            Err(error) => Err(self.failed(&error)),
+        }
     }
 
     fn failed(&self, error: &Error) -> CheckpointError {
@@ -233,6 +229,17 @@ impl ChatTemplate {
     fn wrong(&self, what: &str, mend: &str) -> CheckpointError {
         CheckpointError::Template { file: self.file.clone(), what: what.to_owned(), mend: mend.to_owned() }
     }
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment
 }
 
 impl Message {
@@ -495,7 +502,8 @@ mod tests {
             assert_eq!(template.render(&[Message::user("hi")], &ChatOptions::default()).unwrap(), "hi!");
         }
         let named = br#"{"chat_template": [{"name": "tools", "template": "t"}, {"name": "default", "template": "d"}]}"#;
-        assert_eq!(ChatTemplate::open(&memory(&[(CONFIG_FILE, named)])).unwrap().unwrap().source, "d");
+        let template = ChatTemplate::open(&memory(&[(CONFIG_FILE, named)])).unwrap().unwrap();
+        assert_eq!(template.render(&[], &ChatOptions::default()).unwrap(), "d");
         let message = ChatTemplate::open(&memory(&[(JINJA_FILE, b"{% if %}")])).unwrap_err().to_string();
         assert!(message.starts_with("memory/chat_template.jinja: line 1: "), "{message}");
     }

@@ -43,8 +43,6 @@ pub struct Qwen3AsrConfig {
     pub audio_end_token_id: Option<u32>,
     /// Ids that end a transcript, from `generation_config.json` or `config.json`; never empty.
     pub eos_token_id: Vec<u32>,
-    /// English names of the languages; empty where the release does not list them.
-    pub support_languages: Vec<String>,
 }
 
 /// Qwen3-ForcedAligner: the same network with a classifier of times for a head.
@@ -282,11 +280,6 @@ fn qwen3(root: &Section, generation: &Section) -> Result<ModelConfig, Checkpoint
     if thinker.as_ref().and_then(|t| t.get("model_type")).and_then(Value::as_str) == Some("qwen3_forced_aligner") {
         return Err(core.wrong("classify_num", "is missing from an aligner", FETCH_AGAIN));
     }
-    let mut support_languages = Vec::new();
-    if let Some(list) = root.get("support_languages") {
-        let names = list.as_array().filter(|names| names.len() <= 1000).into_iter().flatten();
-        support_languages.extend(names.filter_map(Value::as_str).filter(|name| name.len() <= 64).map(str::to_owned));
-    }
     Ok(ModelConfig::Qwen3Asr(Qwen3AsrConfig {
         audio_config,
         text_config,
@@ -294,7 +287,6 @@ fn qwen3(root: &Section, generation: &Section) -> Result<ModelConfig, Checkpoint
         audio_start_token_id,
         audio_end_token_id,
         eos_token_id: eos(&[generation, root, core, &text], vocab)?,
-        support_languages,
     }))
 }
 
@@ -728,7 +720,6 @@ mod tests {
         assert_eq!((ours.audio_token_id, &ours.eos_token_id[..]), (theirs.audio_token_id, &[316, 318][..]));
         assert_eq!(theirs.eos_token_id, ours.eos_token_id);
         assert_eq!((ours.audio_start_token_id, theirs.audio_start_token_id), (Some(319), None));
-        assert_eq!(ours.support_languages, ["English", "German", "Chinese"]);
         assert_eq!(ours.text_config.rope_theta, 1e6);
         assert!(ours.text_config.tie_word_embeddings);
         assert_eq!((ours.audio_config.d_model, ours.audio_config.n_window_infer), (32, 200));

@@ -183,13 +183,8 @@ impl Weights {
         self.read(name, expect_shape, Some(rows)).await
     }
 
-    /// A whole tensor as f16, rounded to nearest even. Errors: as [`Weights::read_f32`], and a value that does not fit
+    /// Rows of a tensor as f16, rounded to nearest even. Errors: as [`Weights::read_f32`], and a value that does not fit
     /// f16 (above 65504), which is refused rather than saturated: the model must read that tensor as f32.
-    pub async fn read_f16(&self, name: &str, expect_shape: &[usize]) -> Result<Vec<f16>, CheckpointError> {
-        self.read(name, expect_shape, None).await
-    }
-
-    /// Rows of a tensor as f16. See [`Weights::read_f16`].
     pub async fn read_rows_f16(
         &self,
         name: &str,
@@ -576,13 +571,13 @@ mod tests {
         for name in ["a", "b"] {
             assert_eq!(now(weights.read_f32(name, &[3, 2])).unwrap(), values);
             assert_eq!(now(weights.read_rows_f32(name, &[3, 2], 1..3)).unwrap(), values[2..]);
-            assert_eq!(now(weights.read_f16(name, &[3, 2])).unwrap(), values.map(f16::from_f32));
+            assert_eq!(now(weights.read_rows_f16(name, &[3, 2], 0..3)).unwrap(), values.map(f16::from_f32));
         }
         assert_eq!(now(weights.read_rows_f32("c", &[3, 2], 0..2)).unwrap(), values[..4]);
         assert!(now(weights.read_rows_f32("c", &[3, 2], 1..1)).unwrap().is_empty());
         assert_eq!(weights.unused(&[]), Vec::<&str>::new());
         // 65504 rounds to 65536 in bf16, which f16 cannot hold.
-        let message = now(weights.read_f16("c", &[3, 2])).unwrap_err().to_string();
+        let message = now(weights.read_rows_f16("c", &[3, 2], 0..3)).unwrap_err().to_string();
         assert!(message.contains("tensor c: number 4 is 65536, which does not fit f16"), "{message}");
         let message = now(weights.read_rows_f32("c", &[3, 2], 2..4)).unwrap_err().to_string();
         assert!(message.contains("3 rows"), "{message}");

@@ -87,13 +87,7 @@ impl AttendBackend for Flex {
 }
 
 /// [1, T, S]: 0 where query t sees column j, else a large negative number.
-pub(super) fn mask(
-    t: usize,
-    seen: usize,
-    base: usize,
-    window: Option<usize>,
-    device: &burn::tensor::Device,
-) -> Tensor<3> {
+fn mask(t: usize, seen: usize, base: usize, window: Option<usize>, device: &burn::tensor::Device) -> Tensor<3> {
     let visible = |row: usize, j: usize| j <= base + row && window.is_none_or(|window| j + window > base + row);
     let values: Vec<f32> =
         (0..t).flat_map(|row| (0..seen).map(move |j| if visible(row, j) { 0.0 } else { -1e30 })).collect();

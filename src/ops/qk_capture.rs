@@ -12,7 +12,7 @@ use burn::backend::{
     Backend, Flex, backend_extension,
     tensor::{FloatTensor, IntTensor},
 };
-use burn::tensor::{Int, Tensor, s};
+use burn::tensor::{Int, Tensor};
 use burn_wgpu::{CubeBackend, into_contiguous};
 
 use super::launch::{Shader, launch_in_place};
@@ -57,19 +57,23 @@ pub fn qk_capture(kept: Tensor<3>, q: Tensor<3>, heads: Tensor<1, Int>, first: &
 
 impl QkCaptureBackend for Flex {
     fn qk_capture(
-        kept: FloatTensor<Self>,
+        mut kept: FloatTensor<Self>,
         q: FloatTensor<Self>,
         heads: IntTensor<Self>,
         _first: IntTensor<Self>,
         row: isize,
     ) -> FloatTensor<Self> {
-        let kept = Tensor::<3>::from_primitive::<Flex>(kept);
-        let q = Tensor::<3>::from_primitive::<Flex>(q);
-        let heads = Tensor::<1, Int>::from_primitive::<Flex>(heads);
-        let (left_out, at) = (row.min(0).unsigned_abs(), row.max(0).unsigned_abs());
-        let rows = q.dims()[0] - left_out;
-        let armed = q.narrow(0, left_out, rows).select(1, heads);
-        super::primitive(kept.slice_assign(s![at..at + rows], armed))
+        debug_assert!(kept.is_contiguous(), "qk_capture: the kept rows are a buffer of their own");
+        let q = q.to_contiguous();
+        let (all, d) = (q.layout().shape()[1], q.layout().shape()[2]);
+        let heads: Vec<usize> = heads.into_data().iter::<i64>().map(|head| head as usize).collect();
+        let from = kept.layout().start_offset() + row.max(0) as usize * heads.len() * d;
+        let rows = super::values(&q).chunks_exact(all * d).skip(row.min(0).unsigned_abs());
+        let armed = rows.flat_map(|row| heads.iter().map(|head| &row[head * d..][..d]));
+        for (to, q) in kept.storage_mut()[from..].chunks_exact_mut(d).zip(armed) {
+            to.copy_from_slice(q);
+        }
+        kept
     }
 }
 

@@ -9,17 +9,18 @@
 //! Row i stands at cache row `first + i` and sees rows j with `j ≤ first + i`, and `j > first + i − window` in
 //! sliding layers, as the layer did. A source column that it doesn't see has probability 0. Softmax in f32 over
 //! the whole context. (alignatt4llm, section 4.2; models, section 2.5)
-
-use std::ops::Range;
+//!
+//! On the CPU it runs once a token, where thirty Burn ops on tiny tensors cost more than the arithmetic: plain loops
+//! stand here, and the definition in Burn ops stands in `tests/ops`, against which both are held.
 
 use burn::backend::{
     Backend, Flex, backend_extension,
     tensor::{FloatTensor, IntTensor},
 };
-use burn::tensor::{DType, Int, Tensor, activation, s};
+use burn::tensor::{DType, Int, Tensor, TensorData};
 use burn_wgpu::{CubeBackend, into_contiguous};
 
-use super::attend::{Attend, mask};
+use super::attend::Attend;
 use super::launch::{Shader, launch};
 
 /// Masses that follow the source columns of a row.
@@ -90,41 +91,62 @@ impl QkReplayBackend for Flex {
         span: Span,
         op: QkReplay,
     ) -> FloatTensor<Self> {
-        let Span { first, rows, .. } = span;
-        let q = Tensor::<3>::from_primitive::<Flex>(q).narrow(0, 0, rows);
-        let k = Tensor::<3>::from_primitive::<Flex>(k);
-        let heads = Tensor::<1, Int>::from_primitive::<Flex>(heads);
-        let (armed, device) = (heads.dims()[0], k.device());
+        let (q, k) = (q.to_contiguous(), k.to_contiguous());
+        let (armed, d, kv_heads) = (q.layout().shape()[1], q.layout().shape()[2], k.layout().shape()[1]);
+        let kv_head: Vec<usize> = heads.into_data().iter::<i64>().map(|head| head as usize / op.group).collect();
+        let (q, k) = (super::values(&q), super::values(&k));
 
-        // Rows of the cache that any of the draft's rows sees, and their probabilities [S, R, seen].
-        let start = op.attend.window.map_or(0, |window| (first + 1).saturating_sub(window));
-        let seen = first + rows - start;
-        let k = k.narrow(0, start, seen).select(1, heads / op.group as i32);
-        let scores = q.permute([1, 0, 2]).matmul(k.permute([1, 2, 0])) * op.attend.scale;
-        let probs = activation::softmax(scores + mask(rows, seen, first - start, op.attend.window, &device), 2);
-
-        // From here on places are counted from `start`; what lies outside of 0..seen has no mass.
-        let within = |range: Range<isize>| {
-            let clamp = |at: isize| at.clamp(0, seen as isize) as usize;
-            Some(clamp(range.start)..clamp(range.end)).filter(|range| !range.is_empty())
-        };
-        let mass = |range: Range<isize>| match within(range) {
-            Some(range) => probs.clone().narrow(2, range.start, range.len()).sum_dim(2),
-            None => Tensor::zeros([armed, rows, 1], &device),
-        };
-        let source = span.source - start as isize;
-        let (heard, end) = (source + span.accessible as isize, source + span.columns as isize);
-        let draft = span.draft - start as isize;
-        let mut columns = Tensor::zeros([armed, rows, span.columns], &device);
-        if let Some(range) = within(source..end) {
-            let at = (range.start as isize - source) as usize;
-            let part = probs.clone().narrow(2, range.start, range.len());
-            columns = columns.slice_assign(s![.., .., at..at + range.len()], part);
+        let width = span.columns + MASSES;
+        let mut out = vec![0.0; armed * span.rows * width];
+        let mut scores = vec![0.0; armed * (span.first + span.rows)];
+        for row in 0..span.rows {
+            let seen = span.first + row + 1;
+            let start = op.attend.window.map_or(0, |window| seen.saturating_sub(window));
+            let scores = &mut scores[..armed * (seen - start)];
+            // Key by key: the cache is read once, in its own order.
+            for (at, key) in k[start * kv_heads * d..seen * kv_heads * d].chunks_exact(kv_heads * d).enumerate() {
+                for head in 0..armed {
+                    let q = &q[(row * armed + head) * d..][..d];
+                    scores[head * (seen - start) + at] = op.attend.scale * dot(q, &key[kv_head[head] * d..][..d]);
+                }
+            }
+            for (head, scores) in scores.chunks_exact_mut(seen - start).enumerate() {
+                let (columns, masses) = out[(head * span.rows + row) * width..][..width].split_at_mut(span.columns);
+                let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                scores.iter_mut().for_each(|score| *score = (*score - most).exp());
+                let total: f32 = scores.iter().sum();
+                for (key, part) in (start as isize..).zip(&*scores) {
+                    let (prob, column) = (part / total, key - span.source);
+                    let mass = match columns.get_mut(column as usize) {
+                        Some(place) => {
+                            *place = prob;
+                            usize::from(column as usize >= span.accessible)
+                        }
+                        None => 2 + usize::from(key >= span.draft),
+                    };
+                    masses[mass] += prob;
+                }
+            }
         }
-        let rest = mass(0..source) + mass(end..draft);
-        let all = vec![columns, mass(source..heard), mass(heard..end), rest, mass(draft..seen as isize)];
-        super::primitive(Tensor::cat(all, 2))
+        FloatTensor::<Self>::from_data(TensorData::new(out, [armed, span.rows, width]))
     }
+}
+
+/// In four sums side by side. By patterns: in the development profile iterators are calls, and took most of a replay.
+fn dot(mut a: &[f32], mut b: &[f32]) -> f32 {
+    let [mut sum_0, mut sum_1, mut sum_2, mut sum_3] = [0.0; 4];
+    while let ([a0, a1, a2, a3, a_left @ ..], [b0, b1, b2, b3, b_left @ ..]) = (a, b) {
+        sum_0 += a0 * b0;
+        sum_1 += a1 * b1;
+        sum_2 += a2 * b2;
+        sum_3 += a3 * b3;
+        (a, b) = (a_left, b_left);
+    }
+    while let ([a0, a_left @ ..], [b0, b_left @ ..]) = (a, b) {
+        sum_0 += a0 * b0;
+        (a, b) = (a_left, b_left);
+    }
+    (sum_0 + sum_1) + (sum_2 + sum_3)
 }
 
 impl QkReplayBackend for CubeBackend {

@@ -1,4 +1,5 @@
-//! Every op's WGSL against its plain-Burn definition, over random shapes, on every adapter.
+//! Every op's WGSL against its plain-Burn definition, over random shapes, on every adapter; the loops of capture and
+//! replay on the CPU against theirs.
 //!
 //! Inputs are checked to be non-zero, memory that must not be read holds NaN, and inputs also come as
 //! non-contiguous views.
@@ -7,6 +8,7 @@
 mod common;
 #[path = "../common/dice.rs"]
 mod dice;
+mod replay;
 
 use alignatt::ops::{
     attend::{Attend, Base, attend},
@@ -14,7 +16,6 @@ use alignatt::ops::{
     kv_store::kv_store,
     product::{MAX_ROWS, pack_half, product, product_half, unpack_half},
     qk_capture::{First, qk_capture},
-    qk_replay::{MASSES, QkReplay, Span, qk_replay},
     rms_norm::rms_norm,
     rope::rope,
 };
@@ -239,51 +240,6 @@ fn qk_capture_writes_its_rows_and_no_other() {
                 let got: Vec<u32> = vec(got).into_iter().map(f32::to_bits).collect();
                 assert!(got == want, "{name}: qk_capture of {heads:?} of {all}, {t}x{d} at {row} of {rows}");
             }
-        }
-    });
-}
-
-#[test]
-fn qk_replay_equals_its_definition_and_reads_nothing_else() {
-    on_adapters(9, |dice, cpu, gpu, name| {
-        let (kv, group) = (1 + dice.below(3), 1 + dice.below(4));
-        let d = [1 + dice.below(140), 256, 512][dice.below(3)];
-        let heads = some_of(dice, kv * group);
-        let (rows, first, after) = (1 + dice.below(20), dice.below(300), dice.below(9));
-        let window = [None, Some(1 + dice.below(40)), Some(1 + dice.below(300))][dice.below(3)];
-        // The draft begins at, before or just after the first captured row; the source may lie before the cache.
-        let draft = first as isize + 1 - dice.below(12) as isize;
-        let columns = 1 + dice.below(90);
-        let source = draft - dice.below(12) as isize - columns as isize;
-        let span = Span { first, rows, source, columns, accessible: dice.below(columns + 1), draft };
-        let room = rows + dice.below(5);
-        let mut q = Values::random(dice, [room, heads.len(), d]);
-        q.values[rows * heads.len() * d..].fill(f32::NAN);
-        let mut k = Values::random(dice, [first + rows + after, kv, d]);
-        let hidden = window.map_or(0, |window| (first + 1).saturating_sub(window));
-        k.values[..hidden * kv * d].fill(f32::NAN);
-        k.values[(first + rows) * kv * d..].fill(f32::NAN);
-        let op = QkReplay { attend: Attend { scale: 1.0 / (d as f32).sqrt(), window }, group };
-        let run = |q: Tensor<3>, k: Tensor<3>| {
-            let device = q.device();
-            // What the result's memory may have held before.
-            let shape = [heads.len(), rows, columns + MASSES];
-            drop(vec(Tensor::<3>::full(shape, f32::NAN, &device)));
-            let out = qk_replay(q, k, Tensor::from_ints(heads.as_slice(), &device), span, op);
-            assert_eq!(out.dims(), shape);
-            vec(out)
-        };
-        let what = format!("{name}: qk_replay of {heads:?} on {kv}x{group}x{d}, window {window:?}, {span:?}");
-        let want = run(q.on(cpu), k.on(cpu));
-        close(&what, run(q.on(gpu), k.on(gpu)), want.clone());
-        close(&format!("{what}, views"), run(q.view_on(gpu), k.view_on(gpu)), want.clone());
-        for row in want.chunks_exact(columns + MASSES) {
-            let (columns, masses) = row.split_at(columns);
-            let (heard, unheard) = columns.split_at(span.accessible);
-            for (columns, mass) in [(heard, masses[0]), (unheard, masses[1])] {
-                assert!((columns.iter().sum::<f32>() - mass).abs() < 1e-5, "{what}");
-            }
-            assert!((masses.iter().sum::<f32>() - 1.0).abs() < 1e-5, "{what}: {masses:?}");
         }
     });
 }

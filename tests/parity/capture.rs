@@ -4,7 +4,7 @@
 use alignatt::checkpoint::config::{Gemma4Config, LayerType, ModelConfig};
 use alignatt::checkpoint::{Files, Weights};
 use alignatt::gpu::Compute;
-use alignatt::models::gemma4::{Cache, Gemma4, MARGIN, PIECE, Rows};
+use alignatt::models::gemma4::{Cache, Gemma4, MARGIN, PIECE};
 use alignatt::nn::{ArmError, Capture, Head, Loader, Precision, SourceSpan, Tap, Target, greedy};
 use burn::tensor::{Device, Int, Tensor};
 
@@ -33,7 +33,7 @@ impl<'a> Bench<'a> {
     fn pass(&self, ids: &[u32], cache: &mut Cache, n: usize, tap: &mut Tap) -> Tensor<2> {
         let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
         let ids = Tensor::<1, Int>::from_ints(ids.as_slice(), &self.device);
-        self.model.forward(ids, cache, Rows::Last(n), tap).unwrap()
+        self.model.forward(ids, cache, n, tap).unwrap()
     }
 
     /// The heads whose probabilities the reference recorded, latest layer first.
@@ -149,7 +149,7 @@ pub async fn replays_the_reference(files: &Files, config: &ModelConfig, compute:
     // More rows than there is room for are refused before anything has changed.
     let end = cache.end();
     let ids = Tensor::from_ints([5i32; 20], &bench.device);
-    assert!(model.forward(ids, &mut cache, Rows::All, &mut Tap::capturing(&mut capture)).is_err());
+    assert!(model.forward(ids, &mut cache, 20, &mut Tap::capturing(&mut capture)).is_err());
     assert_eq!((cache.end(), capture.len()), (end, all.len() - prompt));
     check("after a refusal", &capture, &cache).await;
 
@@ -276,7 +276,7 @@ pub async fn bit_identity(files: &Files, config: &ModelConfig, compute: &Compute
             }
             let mut pass = |ids: Tensor<1, Int>, n| {
                 let mut tap = capture.as_mut().map_or(Tap::off(), Tap::capturing);
-                model.logits(model.forward(ids, &mut cache, Rows::Last(n), &mut tap).unwrap())
+                model.logits(model.forward(ids, &mut cache, n, &mut tap).unwrap())
             };
             let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
             let mut logits = vec![pass(Tensor::from_ints(ids.as_slice(), &bench.device), held + 1)];

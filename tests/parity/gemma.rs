@@ -9,7 +9,7 @@ use alignatt::checkpoint::{
 };
 use alignatt::gpu::Compute;
 use alignatt::models::gemma4::translator::{Armed, Request, Translator};
-use alignatt::models::gemma4::{Gemma4, Rows, frequencies};
+use alignatt::models::gemma4::{Gemma4, frequencies};
 use alignatt::nn::{Loader, Precision, Rope, Tap, Target};
 use burn::tensor::{Int, Tensor};
 
@@ -46,7 +46,7 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
 
     // One pass over everything.
     let mut tap = Tap::on();
-    let hidden = model.forward(tensor(&all), &mut model.cache(), Rows::All, &mut tap).unwrap();
+    let hidden = model.forward(tensor(&all), &mut model.cache(), all.len(), &mut tap).unwrap();
     let logits = model.logits(hidden);
     tap.keep("logits", None, &logits);
     let kept = by_name(tap.read().await.unwrap());
@@ -135,16 +135,16 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
     // Pieces, each after a detour that is rolled back; far past the sliding window.
     let mut dice = Dice(11);
     let long: Vec<u32> = all.iter().cycle().take(5 * rows).copied().collect();
-    let whole = model.forward(tensor(&long), &mut model.cache(), Rows::All, &mut Tap::off()).unwrap();
+    let whole = model.forward(tensor(&long), &mut model.cache(), long.len(), &mut Tap::off()).unwrap();
     let whole: Vec<f32> = model.logits(whole).into_data_async().await.unwrap().iter().collect();
     let mut cache = model.cache();
     let mut at = 0;
     while at < long.len() {
         let detour: Vec<u32> = (0..1 + dice.below(40)).map(|_| dice.below(v) as u32).collect();
-        model.forward(tensor(&detour), &mut cache, Rows::Last(1), &mut Tap::off()).unwrap();
+        model.forward(tensor(&detour), &mut cache, 1, &mut Tap::off()).unwrap();
         assert_eq!(cache.roll_back(at), at, "{}", golden.label());
         let len = (1 + dice.below(60)).min(long.len() - at);
-        let out = model.forward(tensor(&long[at..at + len]), &mut cache, Rows::Last(1), &mut Tap::off()).unwrap();
+        let out = model.forward(tensor(&long[at..at + len]), &mut cache, 1, &mut Tap::off()).unwrap();
         let out: Vec<f32> = model.logits(out).into_data_async().await.unwrap().iter().collect();
         at += len;
         golden.close_to(&format!("logits in pieces, at {at}"), &out, &whole[(at - 1) * v..at * v], TOLERANCE);
@@ -163,8 +163,8 @@ pub async fn check_half(files: &Files, config: &ModelConfig, compute: &Compute) 
     let mut got: Vec<f32> = Vec::new();
     // The first part through the matrix product, the rest by the op of our own.
     for part in [&ids[..ids.len() - 20], &ids[ids.len() - 20..ids.len() - 5], &ids[ids.len() - 5..]] {
-        let part = Tensor::<1, Int>::from_ints(part, &compute.device);
-        let out = model.forward(part, &mut cache, Rows::All, &mut Tap::off()).unwrap();
+        let (len, part) = (part.len(), Tensor::<1, Int>::from_ints(part, &compute.device));
+        let out = model.forward(part, &mut cache, len, &mut Tap::off()).unwrap();
         got.extend(model.logits(out).into_data_async().await.unwrap().iter::<f32>());
     }
     golden.close_to("logits in f16", &got, want, 0.05);

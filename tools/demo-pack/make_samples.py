@@ -35,7 +35,7 @@ def main():
 
         def gap():
             return rng.uniform(1.0, 3.0) if rng.random() < long else rng.uniform(low, high)
-        parts, words, rows = talks.speak(rng, lambda: grammar.talk(rng, n, "test"), voice, speed, gap)
+        parts, words, rows = talks.speak(rng, "test", lambda: grammar.talk(rng, n, "test"), voice, speed, gap)
         x = np.concatenate(parts + [np.zeros(voices.RATE // 2, np.float32)])
         if noise:
             bank, level = colours(np.random.default_rng(a.seed), 20), float(np.mean(np.concatenate(parts[1::2]) ** 2))

@@ -1,9 +1,11 @@
-"""Makes talks to evaluate on: held-out sentences of the test split, each talk by the next of the voices that were trained on.
+"""Makes talks to evaluate on: held-out sentences of one split, each talk by the next of the voices that were trained on. What is
+reported is measured on talks of the test split; what is chosen for it (a policy's settings) is chosen on talks of the dev split.
 
   talk-000.flac, talk-000.json    as `samples/` has them (make_samples.py)
   manifest.jsonl                  what `alignatt eval` reads: an object a line, {"sound", "source", "sentences": [{"start_ms", "end_ms", "en",
                                   "de", "it", "zh"}]}; the sound's path is from the manifest's folder
 Run:  python make_talks.py --out build/talks --n 30
+      python make_talks.py --out build/talks-dev --n 12 --split dev
 """
 import argparse
 import json
@@ -25,14 +27,15 @@ def main():
     ap.add_argument("--out", default="build/talks")
     ap.add_argument("--n", type=int, default=30)
     ap.add_argument("--seed", type=int, default=2026, help="make_samples.py has 11")
+    ap.add_argument("--split", default="test", choices=("test", "dev"))
     a = ap.parse_args()
     os.makedirs(a.out, exist_ok=True)
     lines, seconds = [], 0
     for i in range(a.n):
         name, voice = f"talk-{i:03d}", voices.TRAIN[i % len(voices.TRAIN)]
-        rng = random.Random(f"{a.seed}-{name}")
+        rng = random.Random(f"{a.seed}-{name}" if a.split == "test" else f"{a.seed}-{a.split}-{name}")
         until = rng.uniform(SHORTEST, LONGEST)
-        parts, words, rows = talks.speak(rng, lambda: grammar.talk(rng, SENTENCES, "test"), voice, 0.95, lambda: rng.uniform(0.3, 0.7), until)
+        parts, words, rows = talks.speak(rng, a.split, lambda: grammar.talk(rng, SENTENCES, a.split), voice, 0.95, lambda: rng.uniform(0.3, 0.7), until)
         x = talks.room(np.concatenate(parts + [np.zeros(voices.RATE // 2, np.float32)]), i)
         doc = talks.save(a.out, name, x, words, rows, voice=voice, engine=voices.ENGINE[voice], unseen_voice=False, noise_db=None, seed=a.seed)
         seconds += doc["duration_ms"] / 1000

@@ -11,15 +11,15 @@ import voices
 LANGUAGES = ("de", "it", "zh")
 
 
-def speak(rng, sentences, voice, speed, gap, until=None):
-    """Sound parts (silence and sentences in turn), words and sentence rows. `sentences` is called once the opening silence is drawn.
-    `gap()` draws a pause in seconds. No sentence is begun after `until` seconds."""
+def speak(rng, split, sentences, voice, speed, gap, until=None):
+    """Sound parts (silence and sentences in turn), words and sentence rows. `sentences` is called once the opening silence
+    is drawn; all are of `split`. `gap()` draws a pause in seconds. No sentence is begun after `until` seconds."""
     parts, words, rows = [np.zeros(int(rng.uniform(0.4, 0.8) * voices.RATE), np.float32)], [], []
     for k, s in enumerate(sentences()):
         t = sum(map(len, parts)) / 16
         if until and t > 1000 * until:
             break
-        assert grammar.split(s.en) == "test" and len(s.words) == len(s.en.split()), s.en
+        assert grammar.split(s.en) == split and len(s.words) == len(s.en.split()), s.en
         x, spans = voices.say(voice, s.en, speed * rng.uniform(0.96, 1.04))
         # what is silent before the first and after the last word would add to the pause: keep 60 ms
         a0, b0 = max(0, spans[0][0] - 60), min(len(x) / 16, spans[-1][1] + 60)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Tensor, Transaction};
 
-use super::{Gemma4, MARGIN, Rows};
+use super::{Gemma4, MARGIN};
 use crate::gpu::Compute;
 use crate::nn::{ArmError, Capture, Head, RunError, SourceSpan, Tap};
 
@@ -40,7 +40,7 @@ impl Forced {
         let ids = Tensor::from_ints(ids.as_slice(), &self.compute.device);
         let mut cache = self.model.cache();
         self.capture.restart(prompt.len() - 1);
-        self.model.forward(ids, &mut cache, Rows::Last(1 + target.len()), &mut Tap::capturing(&mut self.capture))?;
+        self.model.forward(ids, &mut cache, 1 + target.len(), &mut Tap::capturing(&mut self.capture))?;
         let span = SourceSpan { source: 0..len, accessible: len, prompt_len: len };
         let Some(replay) = self.model.replay(&self.capture, &cache, &span) else {
             return Ok(Vec::new());

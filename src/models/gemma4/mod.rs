@@ -47,14 +47,6 @@ pub struct Cache {
     capacity: usize,
 }
 
-/// Which rows the caller wants back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rows {
-    All,
-    /// The last n, at least one: layers that own no keys then run for these alone.
-    Last(usize),
-}
-
 impl Cache {
     /// Positions held.
     pub fn end(&self) -> usize {
@@ -120,13 +112,14 @@ impl Gemma4 {
         Cache { owners: self.layers.iter().filter_map(owner).collect(), capacity: self.capacity }
     }
 
-    /// Appends `ids [T]` to `cache` → the normed rows asked for, [T, H] or [n, H]. A capture keeps the queries of every
-    /// row at its first position or later; all of these must be among the rows asked for.
+    /// Appends `ids [T]` to `cache` → its `last` rows, normed, [last, H]; at least one: layers that own no keys run for
+    /// these alone. A capture keeps the queries of every row at its first position or later; all of these must be among
+    /// the rows asked for.
     pub fn forward(
         &self,
         ids: Tensor<1, Int>,
         cache: &mut Cache,
-        rows: Rows,
+        last: usize,
         tap: &mut Tap,
     ) -> Result<Tensor<2>, RunError> {
         let len = ids.dims()[0];
@@ -134,16 +127,12 @@ impl Gemma4 {
         if needed > cache.capacity {
             return Err(RunError::TooLong { what: "this prompt with its draft", needed, capacity: cache.capacity });
         }
-        let wanted = match rows {
-            Rows::All => len,
-            Rows::Last(n) => n,
-        };
-        debug_assert!((1..=len).contains(&wanted), "{wanted} rows of {len}");
-        tap.room(cache.end()..needed, needed - wanted)?;
+        debug_assert!((1..=len).contains(&last), "{last} rows of {len}");
+        tap.room(cache.end()..needed, needed - last)?;
         let mut parts = Vec::new();
         for from in (0..len).step_by(PIECE) {
             let piece = ids.clone().narrow(0, from, PIECE.min(len - from));
-            parts.extend(self.piece(piece, cache, needed - wanted, tap));
+            parts.extend(self.piece(piece, cache, needed - last, tap));
         }
         Ok(join(parts))
     }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor, Transaction};
 
-use super::{Cache, Gemma4, Rows};
+use super::{Cache, Gemma4};
 use crate::gpu::Compute;
 use crate::nn::{ArmError, Capture, Head, RunError, SourceSpan, Tap, greedy};
 
@@ -235,7 +235,7 @@ impl Translator {
             Some(listening) => Tap::capturing(&mut listening.capture),
             None => Tap::off(),
         };
-        self.model.forward(ids, &mut self.cache, Rows::Last(rows), &mut tap)
+        self.model.forward(ids, &mut self.cache, rows, &mut tap)
     }
 
     fn ids(&self, ids: &[u32]) -> Tensor<1, Int> {
