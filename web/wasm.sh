@@ -18,7 +18,7 @@ elif command -v wasm-ld-22 >/dev/null && [ -d /usr/lib/rustlib/src/rust ]; then
     /usr/bin/cargo "${flags[@]}" -Zbuild-std=std,panic_abort
 else
   echo "web/wasm.sh: there is no WebAssembly target; run: rustup target add wasm32-unknown-unknown" >&2
-  exit 1
+  exit 3 # so that tests can tell it from a failure
 fi
 
 tool=$target/tools/bin/wasm-bindgen

@@ -11,7 +11,7 @@ import { expect, expectInOrder, finalText, type Read, test } from './package-pag
 type Language = 'de' | 'it' | 'zh';
 
 /** How much of a talk is translated on WebGPU: on a processor that plays a graphics card a second of sound takes long. */
-const WEBGPU_SECONDS = Number(process.env['WEBGPU_SECONDS'] ?? 4);
+const WEBGPU_SECONDS = Number(process.env['WEBGPU_SECONDS'] ?? 8);
 
 /** Loads a translator that the steps of a test then use. */
 async function load(page: Page, options: object): Promise<void> {
