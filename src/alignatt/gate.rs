@@ -147,8 +147,10 @@ impl Policy {
                 "margin" => value.parse().map(|n| self.margin = n).ok(),
                 "soft-mass" => value.parse().map(|mass| self.soft_mass = mass).ok(),
                 "holdback" => value.parse().map(|ms| self.holdback = Millis(ms)).ok(),
-                "agreed-only" if value == "auto" => Some(self.agreed_only = None),
-                "agreed-only" => switch().map(|on| self.agreed_only = Some(on)),
+                "agreed-only" => {
+                    let on = if value == "auto" { Some(None) } else { switch().map(Some) };
+                    on.map(|on| self.agreed_only = on)
+                }
                 "filter" => value.parse().map(|n| self.filter_width = n).ok(),
                 "hold-last" => value.parse().map(|n| self.hold_last = n).ok(),
                 "stall" => {
