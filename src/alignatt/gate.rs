@@ -148,8 +148,8 @@ impl Policy {
                 "soft-mass" => value.parse().map(|mass| self.soft_mass = mass).ok(),
                 "holdback" => value.parse().map(|ms| self.holdback = Millis(ms)).ok(),
                 "agreed-only" => {
-                    let chosen = if value == "auto" { Some(None) } else { switch().map(Some) };
-                    chosen.map(|agreed_only| self.agreed_only = agreed_only)
+                    let on = if value == "auto" { Some(None) } else { switch().map(Some) };
+                    on.map(|on| self.agreed_only = on)
                 }
                 "filter" => value.parse().map(|n| self.filter_width = n).ok(),
                 "hold-last" => value.parse().map(|n| self.hold_last = n).ok(),
