@@ -2,13 +2,14 @@
 //! Faces say where the files are; nothing here reads a folder or a socket of its own.
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::alignatt::heads::{HeadSet, Rows};
 use crate::alignatt::{Language, PolicyKind};
 use crate::cascade::event::Start;
 use crate::cascade::on_models::{Alignment, Recognition, Translation};
-use crate::cascade::{BoxError, Engines, Settings};
+use crate::cascade::{Align, BoxError, DraftRequest, Engines, Recognize, SAMPLE_RATE, Settings, Translate};
 use crate::checkpoint::config::Gemma4Config;
 use crate::checkpoint::{Files, ModelConfig, Tokenizer, Weights};
 use crate::gpu::Compute;
@@ -129,7 +130,32 @@ pub async fn engines(models: &Models, compute: &Compute, report: Report<'_>) -> 
         None => None,
     };
     compute.settle().await?;
-    Ok(Engines { recognizer, aligner, translator })
+    let mut engines = Engines { recognizer, aligner, translator };
+    if compute.is_gpu() {
+        warm(&mut engines).await?;
+    }
+    Ok(engines)
+}
+
+/// Has every model compute a little: a GPU's kernels are compiled at their first use, and the first words of a stream would
+/// wait for all of them. What comes later is the same with it or without.
+async fn warm(engines: &mut ModelEngines) -> Result<(), BoxError> {
+    let sound: Vec<f32> = (0..SAMPLE_RATE).map(|i| 0.1 * (i as f32 * 0.2).sin()).collect();
+    let language = Language::ENGLISH;
+    engines.recognizer.transcribe(&sound, language).await?;
+    engines.recognizer.restart();
+    engines.aligner.align(&sound, "one two", language).await?;
+    if let Some(translator) = &mut engines.translator {
+        let request = DraftRequest {
+            history: &[],
+            source: "This is read in one piece, so that the kernels for many rows are made, too.",
+            accepted: "",
+            max_new_tokens: 2,
+            source_is_final: false,
+        };
+        translator.draft(&request, &mut |_| ControlFlow::Continue(())).await?;
+    }
+    Ok(())
 }
 
 async fn recognition(model: &ModelFiles, compute: &Compute, report: Report<'_>) -> Result<Recognition, BoxError> {
