@@ -1,10 +1,13 @@
 // The page follows the newest words until the reader scrolls up, and again once they are back at the end.
 
 const NEAR_PX = 60;
+/** A scroll of the page's own that was under way when the reader began to scroll up is over by then. */
+const SETTLED_MS = 300;
 
 export class Follow {
   private following = true;
   private last = 0;
+  private yielded = -Infinity;
 
   constructor(private readonly button: HTMLButtonElement) {
     addEventListener('scroll', () => this.scrolled(), { passive: true });
@@ -31,14 +34,16 @@ export class Follow {
 
   private scrolled(): void {
     const end = document.documentElement.scrollHeight - innerHeight;
-    if (end - scrollY < NEAR_PX) this.start();
-    else if (scrollY < this.last - 2) this.yield();
+    // Upwards first: the first pixels of a scroll up are still near the end.
+    if (scrollY < this.last - 2) this.yield();
+    else if (end - scrollY < NEAR_PX && performance.now() - this.yielded > SETTLED_MS) this.start();
     this.last = scrollY;
   }
 
   private yield(): void {
     if (document.documentElement.scrollHeight - innerHeight < NEAR_PX) return;
     this.following = false;
+    this.yielded = performance.now();
     this.button.hidden = document.body.dataset['phase'] !== 'running';
   }
 }
