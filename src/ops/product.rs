@@ -134,6 +134,25 @@ struct Kind {
     sum: &'static str,
 }
 
+impl Kind {
+    /// What both kernels are told of `w [n, k]`, and `more` that only one is.
+    fn constants<const M: usize>(
+        &self,
+        k: usize,
+        n: usize,
+        more: [(&'static str, String); M],
+    ) -> Vec<(&'static str, String)> {
+        let both = [
+            ("x_type", self.x.into()),
+            ("w_type", self.w.into()),
+            ("load", self.load.into()),
+            ("steps", (k / self.wide).to_string()),
+            ("n", n.to_string()),
+        ];
+        both.into_iter().chain(more).collect()
+    }
+}
+
 fn run(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
     let (x, w) = (into_contiguous(x), into_contiguous(w));
     match x.meta.shape()[0] <= MAX_ROWS {
@@ -146,22 +165,16 @@ fn few_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
     const OUTPUTS: usize = 4; // output columns a workgroup makes, as in the shader
     let (t, k, n) = (x.meta.shape()[0], x.meta.shape()[1], w.meta.shape()[0]);
     let rows: usize = if t == 1 { 1 } else { 4 };
-    let steps = k / kind.wide;
     // Lanes with nothing to do cost as much as the others; as many as results are needed to add up.
-    let lanes = if steps >= 128 { 64 } else { 16 };
+    let lanes = if k / kind.wide >= 128 { 64 } else { 16 };
     let shader = Shader {
         name: "matvec",
         text: include_str!("../../shaders/matvec.wgsl"),
-        constants: vec![
-            ("x_type", kind.x.into()),
-            ("w_type", kind.w.into()),
-            ("load", kind.load.into()),
-            ("lane_sum", kind.sum.into()),
-            ("steps", steps.to_string()),
-            ("n", n.to_string()),
-            ("rows", rows.to_string()),
-            ("lanes", lanes.to_string()),
-        ],
+        constants: kind.constants(
+            k,
+            n,
+            [("lane_sum", kind.sum.into()), ("rows", rows.to_string()), ("lanes", lanes.to_string())],
+        ),
     };
     let [gx, gy] = grid_2d(n.div_ceil(OUTPUTS));
     // z is the row count itself, so that the shader learns it without a parameter; the groups past the
@@ -176,14 +189,7 @@ fn many_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
     let shader = Shader {
         name: "matmat",
         text: include_str!("../../shaders/matmat.wgsl"),
-        constants: vec![
-            ("x_type", kind.x.into()),
-            ("w_type", kind.w.into()),
-            ("load", kind.load.into()),
-            ("product", if kind.wide == 1 { "a * b" } else { "dot(a, b)" }.into()),
-            ("steps", (k / kind.wide).to_string()),
-            ("n", n.to_string()),
-        ],
+        constants: kind.constants(k, n, [("product", if kind.wide == 1 { "a * b" } else { "dot(a, b)" }.into())]),
     };
     // y is the row count itself, as above.
     let grid = [n.div_ceil(TILE) as u32, t as u32, 1];
