@@ -163,8 +163,7 @@ async fn recognition(model: &ModelFiles, compute: &Compute, report: Report<'_>) 
         ModelConfig::Qwen3Asr(config) => config,
         other => return Err(model.is_not("a Qwen3-ASR", &other)),
     };
-    let report = RefCell::new(report);
-    let progress = |done, total| report.borrow_mut()(&model.name, done, total);
+    let progress = told(report, &model.name);
     let loaded = Qwen3Asr::load(&model.files, &config, target(compute, &progress)).await?;
     Ok(Recognition::new(Arc::new(loaded)))
 }
@@ -175,8 +174,7 @@ pub async fn alignment(model: &ModelFiles, compute: &Compute, report: Report<'_>
         ModelConfig::Qwen3Aligner(config) => config,
         other => return Err(model.is_not("a Qwen3-ForcedAligner", &other)),
     };
-    let report = RefCell::new(report);
-    let progress = |done, total| report.borrow_mut()(&model.name, done, total);
+    let progress = told(report, &model.name);
     Ok(Alignment(Arc::new(ForcedAligner::load(&model.files, &config, target(compute, &progress)).await?)))
 }
 
@@ -227,14 +225,19 @@ async fn gemma4_weights(
     compute: &Compute,
     report: Report<'_>,
 ) -> Result<(Gemma4, Arc<Tokenizer>), BoxError> {
-    let report = RefCell::new(report);
-    let progress = |done, total| report.borrow_mut()(&model.name, done, total);
+    let progress = told(report, &model.name);
     let weights = Weights::open(&model.files).await?;
     let capacity = MT_CAPACITY.min(config.max_position_embeddings);
     let loaded = Gemma4::load(&Loader::new(&weights, target(compute, &progress)), config, capacity).await?;
     let tokenizer = Arc::new(Tokenizer::open(&model.files)?);
     tokenizer.fits(config.vocab_size)?;
     Ok((loaded, tokenizer))
+}
+
+/// What a loader tells of bytes, told to `report` under the model's name.
+fn told<'a>(report: Report<'a>, name: &'a str) -> impl Fn(u64, u64) + 'a {
+    let report = RefCell::new(report);
+    move |done, total| report.borrow_mut()(name, done, total)
 }
 
 /// Half precision holds published weights (bf16) exactly where they are between 8e-6 and 65504 and rounds smaller ones, at

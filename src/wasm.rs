@@ -25,6 +25,7 @@ use crate::alignatt::{Language, Millis, PolicyKind};
 use crate::audio::decode::AudioFile;
 use crate::audio::error::AudioError;
 use crate::audio::pieces::{Piece, Pieces};
+use crate::audio::sought;
 use crate::cascade::on_models::{Alignment, Recognition, Translation};
 use crate::cascade::{Activity, BoxError, Cascade, Event, Settings};
 use crate::checkpoint::files::ReadFuture;
@@ -389,12 +390,7 @@ impl Read for BlobSource {
 
 impl Seek for BlobSource {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let at = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.size.checked_add_signed(by),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-        };
-        self.at = at.ok_or(io::ErrorKind::InvalidInput)?;
+        self.at = sought(to, self.at, self.size)?;
         Ok(self.at)
     }
 }

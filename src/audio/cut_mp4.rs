@@ -3,9 +3,11 @@
 //! symphonia passes over sound data (`mdat`) that reaches beyond the file, and so gives nothing of a download that broke
 //! off. This source claims the full length and has nothing to read where the file ends, so that decoding runs up to there.
 
-use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 
 use symphonia::core::io::MediaSource;
+
+use super::sought;
 
 /// A file has few top-level atoms; more are a broken file.
 const MOST_ATOMS: usize = 100_000;
@@ -70,12 +72,7 @@ impl Read for CutMp4 {
 
 impl Seek for CutMp4 {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let target = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.claimed.checked_add_signed(by),
-            SeekFrom::Current(by) => self.at.checked_add_signed(by),
-        };
-        let target = target.ok_or(io::Error::from(ErrorKind::InvalidInput))?;
+        let target = sought(to, self.at, self.claimed)?;
         if target < self.there {
             self.inner.seek(SeekFrom::Start(target))?;
         }

@@ -7,6 +7,7 @@
 //! | `resample` | any rate to 16 kHz, delay compensated |
 //! | `mel` | log-mel features, of a clip or of a growing stream |
 //! | `vad` | which spans could be speech |
+//! | `pieces` | a stream in pieces of 10 ms, each with what the voice detector says |
 //! | `split` | long audio into pieces, cut at quiet places |
 //!
 //! Everything here is plain data on the CPU: no threads, no clocks, and no files outside `decode`.
@@ -22,3 +23,15 @@ pub mod split;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod vad;
+
+use std::io::{self, SeekFrom};
+
+/// Where `to` leads in something of `len` bytes that stands at `at`. Err: before its beginning.
+pub(crate) fn sought(to: SeekFrom, at: u64, len: u64) -> io::Result<u64> {
+    let target = match to {
+        SeekFrom::Start(at) => Some(at),
+        SeekFrom::End(by) => len.checked_add_signed(by),
+        SeekFrom::Current(by) => at.checked_add_signed(by),
+    };
+    target.ok_or(io::ErrorKind::InvalidInput.into())
+}
