@@ -401,7 +401,7 @@ fn talk(compute: &Compute) {
         let translator = Counting { translation: anew(), anew, keeps, seen: seen.clone() };
         let engines = Engines {
             recognizer: Recognition::new(asr.clone()),
-            aligner: Alignment(aligner.clone()),
+            aligner: Alignment::new(aligner.clone()),
             translator: Some(translator),
         };
         let (end, text) = play(engines, policy, &sound);

@@ -175,7 +175,8 @@ pub async fn alignment(model: &ModelFiles, compute: &Compute, report: Report<'_>
         other => return Err(model.is_not("a Qwen3-ForcedAligner", &other)),
     };
     let progress = told(report, &model.name);
-    Ok(Alignment(Arc::new(ForcedAligner::load(&model.files, &config, target(compute, &progress)).await?)))
+    let aligner = ForcedAligner::load(&model.files, &config, target(compute, &progress)).await?;
+    Ok(Alignment::new(Arc::new(aligner)))
 }
 
 async fn translation(

@@ -169,6 +169,11 @@ impl MelStream {
         self.settled.len() / MEL_BINS
     }
 
+    /// What no log power of [`features`](Self::features) is below: it rises with the loudest bin of the clip.
+    pub fn floor(&mut self) -> f32 {
+        self.ending().1 - DYNAMIC_RANGE
+    }
+
     /// Features of everything pushed so far, `[128, frames()]`.
     pub fn features(&mut self) -> Mel {
         self.features_of(0..self.frames())

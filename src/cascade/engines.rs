@@ -40,8 +40,12 @@ pub struct TimedWord {
 /// Text and its sound to word times.
 pub trait Align {
     /// Times for the words of `text`, which is spoken in `tail` (16 kHz mono). Words may be cleaned, joined
-    /// or split, as long as their letters stand in the order of `text`.
+    /// or split, as long as their letters stand in the order of `text`. The tail extends that of the previous call
+    /// unless [`Align::restart`] came between.
     async fn align(&mut self, tail: &[f32], text: &str, language: Language) -> Result<Vec<TimedWord>, BoxError>;
+
+    /// The next tail begins anew: drop what is kept of the last one.
+    fn restart(&mut self);
 }
 
 /// One draft to be written.
@@ -137,6 +141,10 @@ impl<R: Recognize> Recognize for &mut R {
 impl<A: Align> Align for &mut A {
     async fn align(&mut self, tail: &[f32], text: &str, language: Language) -> Result<Vec<TimedWord>, BoxError> {
         (**self).align(tail, text, language).await
+    }
+
+    fn restart(&mut self) {
+        (**self).restart();
     }
 }
 

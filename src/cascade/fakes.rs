@@ -24,6 +24,8 @@ pub struct Log {
     pub recognized: usize,
     pub longest_tail: usize,
     pub aligned: usize,
+    /// Where the tails of the recognizer and of the aligner began since each was restarted.
+    pub begun: [Option<Millis>; 2],
     pub drafts: Vec<(String, String, bool)>,
     /// Calls yet to come, over all engines, until one fails; `None`: never.
     pub fails_in: Option<usize>,
@@ -84,6 +86,7 @@ impl Recognize for TalkRecognizer {
         log.recognized += 1;
         log.longest_tail = log.longest_tail.max(tail.len());
         let (from, to) = span(tail);
+        extends(&mut log.begun[0], from);
         let heard = self.0.words.iter().filter(|w| w.1 >= from && w.1 < to);
         let words: Vec<String> = heard
             .map(|(word, _, end)| if *end <= to { word.clone() } else { word.chars().take(2).collect() })
@@ -91,7 +94,9 @@ impl Recognize for TalkRecognizer {
         Ok(Hypothesis { text: join_words(words.iter().map(String::as_str)), tokens: words.len() })
     }
 
-    fn restart(&mut self) {}
+    fn restart(&mut self) {
+        self.1.borrow_mut().begun[0] = None;
+    }
 }
 
 /// Knows the talk's times; cleans words as the real aligner does.
@@ -100,8 +105,10 @@ pub struct TalkAligner(pub Talk, pub SharedLog);
 impl Align for TalkAligner {
     async fn align(&mut self, tail: &[f32], text: &str, _: Language) -> Result<Vec<TimedWord>, BoxError> {
         call(&self.1)?;
-        self.1.borrow_mut().aligned += 1;
         let (from, to) = span(tail);
+        let mut log = self.1.borrow_mut();
+        log.aligned += 1;
+        extends(&mut log.begun[1], from);
         let known: Vec<_> = self.0.words.iter().filter(|w| w.1 >= from && w.1 < to).collect();
         let words = source_words(text);
         let clean = |word: &str| word.chars().filter(|c| c.is_alphanumeric() || *c == '\'').collect::<String>();
@@ -112,6 +119,15 @@ impl Align for TalkAligner {
         });
         Ok(timed.filter(|w| !w.text.is_empty()).collect())
     }
+
+    fn restart(&mut self) {
+        self.1.borrow_mut().begun[1] = None;
+    }
+}
+
+/// A tail may only grow between two restarts: engines keep what they made of its beginning.
+fn extends(begun: &mut Option<Millis>, from: Millis) {
+    assert_eq!(*begun.get_or_insert(from), from, "the tail begins elsewhere and no engine was told");
 }
 
 fn span(tail: &[f32]) -> (Millis, Millis) {
@@ -261,6 +277,8 @@ impl Align for Scripted {
         });
         Ok(timed.collect())
     }
+
+    fn restart(&mut self) {}
 }
 
 impl Translate for Scripted {

@@ -9,7 +9,7 @@ use crate::checkpoint::Detokenizer;
 use crate::models::gemma4;
 use crate::models::gemma4::prompt::{Prompt, Turn};
 use crate::models::gemma4::translator::{Request, Translator};
-use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner, recognizer::Recognizer};
+use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner, audio_stream::AudioStream, recognizer::Recognizer};
 
 /// One stream's recogniser: keeps what is settled from call to call.
 pub struct Recognition {
@@ -45,16 +45,33 @@ impl Recognize for Recognition {
     }
 }
 
-/// The aligner has no state of its own.
-pub struct Alignment(pub Arc<ForcedAligner>);
+/// One stream's aligner: keeps the rows of sound that is settled.
+pub struct Alignment {
+    model: Arc<ForcedAligner>,
+    sound: AudioStream,
+}
+
+impl Alignment {
+    pub fn new(model: Arc<ForcedAligner>) -> Self {
+        Self { model, sound: AudioStream::default() }
+    }
+}
 
 impl Align for Alignment {
     async fn align(&mut self, tail: &[f32], text: &str, _: Language) -> Result<Vec<TimedWord>, BoxError> {
-        let words = self.0.align(tail, text).await?;
+        if self.sound.samples_len() > tail.len() {
+            self.sound.restart();
+        }
+        self.sound.push(&tail[self.sound.samples_len()..]);
+        let words = self.model.align(&mut self.sound, text).await?;
         Ok(words
             .into_iter()
             .map(|word| TimedWord { text: word.text, start_ms: Millis(word.start_ms), end_ms: Millis(word.end_ms) })
             .collect())
+    }
+
+    fn restart(&mut self) {
+        self.sound.restart();
     }
 }
 

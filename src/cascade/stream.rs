@@ -98,12 +98,13 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             (Some(translator), Some(target)) => Some(Captions::new(translator, target, &settings)),
             (Some(_), None) => return Err(SettingsError::NoTarget),
         };
-        let mut recognizer = engines.recognizer;
+        let (mut recognizer, mut aligner) = (engines.recognizer, engines.aligner);
         recognizer.restart();
+        aligner.restart();
         Ok(Cascade {
             settings,
             recognizer,
-            aligner: engines.aligner,
+            aligner,
             captions,
             inbox: Inbox::default(),
             tail: Tail::default(),
@@ -302,18 +303,18 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         match closing {
             Closing::All => {
                 self.tail.clear();
-                self.recognizer.restart();
+                self.restart_engines();
             }
             // However the times came out, a long segment gives up a quarter of its sound at least.
             Closing::Long => {
                 let least = self.tail.end_time() - Millis(self.settings.longest_segment.0 / 4 * 3);
                 self.tail.cut(settled.cut.unwrap_or(least).max(least));
-                self.recognizer.restart();
+                self.restart_engines();
             }
             Closing::Sentences | Closing::Clauses => {
                 if let Some(cut) = settled.cut {
                     self.tail.cut(cut);
-                    self.recognizer.restart();
+                    self.restart_engines();
                 }
             }
         }
@@ -324,6 +325,12 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             self.send(event, emit);
         }
         Ok(())
+    }
+
+    /// The tail begins anew.
+    fn restart_engines(&mut self) {
+        self.recognizer.restart();
+        self.aligner.restart();
     }
 
     /// Absolute times for every word known.

@@ -1,12 +1,14 @@
 //! Known answers on the device: the ops of our own and the Burn ops that the models lean on, compared with
 //! the CPU backend on inputs that are not zero. A driver that miscompiles one is found before a model loads.
 
-use burn::tensor::{Device, Int, Tensor, TensorData, activation, module::conv2d, ops::ConvOptions};
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
 use crate::ops::{
-    attend::{Attend, Base, attend},
+    attend::{Attend, Base, attend, attend_all},
+    conv_halve::conv_halve,
     gated::{Act, gated},
     kv_store::kv_store,
+    layer_norm::layer_norm,
     product::{pack_half, product, product_half, unpack_half},
     qk_capture::{First, qk_capture},
     qk_replay::{QkReplay, Span, qk_replay},
@@ -79,9 +81,11 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let w = matrix(device, 7, 52, 2);
     let halves: Vec<_> = values(7 * 52, 2).into_iter().map(half::f16::from_f32).collect();
     let packed = Tensor::<2, Int>::from_data(TensorData::new(pack_half(&halves), [7, 26]), device);
+    let vector = |seed| matrix(device, 1, 52, seed).reshape([52]);
     let heads = |seed| Tensor::<3>::from_data(TensorData::new(values(3 * 4 * 8, seed), [3, 4, 8]), device);
     let cache = |seed| Tensor::<3>::from_data(TensorData::new(values(90 * 2 * 8, seed), [90, 2, 8]), device);
     let base = Base { row: 70, on_device: Tensor::from_ints([70], device) };
+    let origin = Base { row: 0, on_device: Tensor::from_ints([0], device) };
     let window = |window| attend(heads(3), cache(4), cache(5), &base, Attend { scale: 1.0, window });
     let assigned = cache(6).slice_assign([5..8, 0..2, 0..8], heads(7).narrow(1, 0, 2));
     let picked = w.clone().select(0, Tensor::<1, Int>::from_ints([6, 0, 3], device));
@@ -99,7 +103,7 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let full = attend(wide(16, 2, 4), wide(17, 6, 2), wide(18, 6, 2), &base_wide, Attend { scale: 0.1, window: None });
     let image = Tensor::<4>::from_data(TensorData::new(values(2 * 3 * 16 * 10, 19), [2, 3, 16, 10]), device);
     let kernel = Tensor::<4>::from_data(TensorData::new(values(5 * 3 * 9, 20), [5, 3, 3, 3]), device);
-    let halved = conv2d(image, kernel, None, ConvOptions::new([2, 2], [1, 1], [1, 1], 1));
+    let halved = conv_halve(image, kernel, matrix(device, 1, 5, 27).reshape([5]));
     let joined = Tensor::cat(vec![x.clone(), matrix(device, 2, 52, 21)], 0);
     let big = matrix(device, 40, 33, 8).matmul(matrix(device, 24, 33, 9).transpose());
     let best = matrix(device, 5, 300, 10).argmax(1).float();
@@ -108,18 +112,23 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
         ("product of f16", flat(product_half(x.clone(), packed.clone()))),
         ("product of many rows", flat(product(matrix(device, 41, 52, 24), w.clone()) / 6.0)),
         ("product of f16 and many rows", flat(product_half(matrix(device, 41, 52, 25), packed.clone()) / 6.0)),
-        ("rms_norm", flat(rms_norm(x.clone(), matrix(device, 1, 52, 11).reshape([52]), 1e-6))),
+        ("rms_norm", flat(rms_norm(x.clone(), vector(11), 1e-6))),
+        ("layer_norm", flat(layer_norm(x.clone(), vector(11), vector(26), 1e-5) / 2.0)),
         ("rope", flat(rope(heads(3), matrix(device, 3, 4, 12), matrix(device, 3, 4, 13)))),
         ("gated silu", flat(gated(x.clone() * 3.0, x.clone(), Act::Silu))),
         ("gated gelu", flat(gated(x.clone() * 90.0, x.clone(), Act::GeluTanh) / 90.0)),
         ("attention", flat(window(None))),
         ("windowed attention", flat(window(Some(9)))),
+        (
+            "attention both ways",
+            flat(attend_all(heads(3), heads(4).narrow(1, 0, 2), heads(5).narrow(1, 0, 2), &origin, 1.0)),
+        ),
         ("query capture", flat(captured)),
         ("attention replay", flat(replayed)),
         ("attention of wide heads", flat(full)),
         ("kv_store", flat(stored)),
         ("unpack_half", flat(unpack_half(packed))),
-        ("conv2d", flat(halved / 4.0)),
+        ("conv_halve", flat(halved / 4.0)),
         ("gelu", flat(activation::gelu(x.clone() * 4.0) / 4.0)),
         ("batched matmul", flat(heads(22).matmul(heads(23).transpose()))),
         ("cat", flat(joined)),

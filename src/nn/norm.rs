@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 
-use crate::ops::rms_norm::rms_norm;
+use crate::ops::{layer_norm::layer_norm, rms_norm::rms_norm};
 
 /// `x · rms(x)⁻¹ · w` over the last dimension.
 #[derive(Clone, Debug)]
@@ -49,8 +49,6 @@ impl LayerNorm {
 
     /// `x [T, H]` → `[T, H]`.
     pub fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        let centred = x.clone() - x.mean_dim(1);
-        let scale = (centred.clone().square().mean_dim(1) + self.eps).sqrt().recip();
-        centred * scale * self.weight.clone().unsqueeze() + self.bias.clone().unsqueeze()
+        layer_norm(x, self.weight.clone(), self.bias.clone(), self.eps)
     }
 }

@@ -52,12 +52,19 @@ impl<'a> Tap<'a> {
 
     /// Keeps `tensor` as `name` or, in a layer, `name.layer`.
     pub fn keep<const D: usize>(&mut self, name: &str, layer: Option<usize>, tensor: &Tensor<D>) {
+        self.keep_with(name, layer, || tensor.clone());
+    }
+
+    /// The same for what is computed to be kept and for nothing else.
+    pub fn keep_with<const D: usize>(&mut self, name: &str, layer: Option<usize>, make: impl FnOnce() -> Tensor<D>) {
         let Some(kept) = &mut self.kept else { return };
         let name = match layer {
             Some(layer) => format!("{name}.{layer}"),
             None => name.to_owned(),
         };
-        kept.push((name, tensor.clone().reshape([tensor.shape().num_elements()])));
+        let tensor = make();
+        let len = tensor.shape().num_elements();
+        kept.push((name, tensor.reshape([len])));
     }
 
     /// Everything kept, read back, in order of keeping; a name comes once for every forward pass.

@@ -1,4 +1,5 @@
-//! Causal attention of a few new rows on a key/value cache, with grouped heads and an optional window.
+//! Attention with grouped heads: causal, of some new rows on a key/value cache, with an optional window; or of rows that
+//! all see one another.
 //!
 //! q     [T, Hq, D]     queries, after norm and RoPE                 f32
 //! k, v  [C, Hkv, D]    the cache, whole; rows past the last query's own are not read
@@ -6,7 +7,7 @@
 //! →     [T, Hq, D]
 //!
 //! Query t sees cache rows j with `j ≤ base + t`, and `j > base + t − window` in sliding layers. Query head h
-//! reads kv head h / (Hq/Hkv). Softmax in f32.
+//! reads kv head h / (Hq/Hkv). Softmax in f32. Where rows see one another, C = T and every query sees every row.
 
 use burn::backend::{
     Backend, Flex, backend_extension,
@@ -41,6 +42,7 @@ pub trait AttendBackend: Backend {
         base: IntTensor<Self>,
         row: usize,
         op: Attend,
+        causal: bool,
     ) -> FloatTensor<Self>;
 }
 
@@ -48,6 +50,17 @@ pub trait AttendBackend: Backend {
 pub fn attend(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, base: &Base, op: Attend) -> Tensor<3> {
     debug_assert!(q.dims()[1].is_multiple_of(k.dims()[1]), "attend: q {:?}, k {:?}", q.dims(), k.dims());
     debug_assert!(base.row + q.dims()[0] <= k.dims()[0], "attend: {} + {:?} past {:?}", base.row, q.dims(), k.dims());
+    run(q, k, v, base, op, true)
+}
+
+/// `q [T, Hq, D]` on `k`, `v [T, Hkv, D]`, every row seeing all → `[T, Hq, D]`. `origin` is row 0.
+pub fn attend_all(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, origin: &Base, scale: f32) -> Tensor<3> {
+    debug_assert!(q.dims()[1].is_multiple_of(k.dims()[1]), "attend_all: q {:?}, k {:?}", q.dims(), k.dims());
+    debug_assert!(q.dims()[0] == k.dims()[0] && origin.row == 0, "attend_all: q {:?}, k {:?}", q.dims(), k.dims());
+    run(q, k, v, origin, Attend { scale, window: None }, false)
+}
+
+fn run(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, base: &Base, op: Attend, causal: bool) -> Tensor<3> {
     Tensor::from_dispatch(<burn::backend::Dispatch as AttendBackend>::attend(
         q.into_dispatch(),
         k.into_dispatch(),
@@ -55,6 +68,7 @@ pub fn attend(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, base: &Base, op: Attend)
         base.on_device.clone().into_dispatch(),
         base.row,
         op,
+        causal,
     ))
 }
 
@@ -66,6 +80,7 @@ impl AttendBackend for Flex {
         _base: IntTensor<Self>,
         row: usize,
         op: Attend,
+        causal: bool,
     ) -> FloatTensor<Self> {
         let q = Tensor::<3>::from_primitive::<Flex>(q);
         let [t, heads, d] = q.dims();
@@ -79,7 +94,11 @@ impl AttendBackend for Flex {
         // One product a kv head: its group's queries stand below one another. [Hkv, G*T, D] x [Hkv, D, S]
         let q = q.reshape([t, kv_heads, group, d]).permute([1, 2, 0, 3]).reshape([kv_heads, group * t, d]);
         let scores = q.matmul(k.permute([1, 2, 0])) * op.scale;
-        let scores = scores.reshape([kv_heads * group, t, seen]) + mask(t, seen, row - first, op.window, &v.device());
+        let scores = scores.reshape([kv_heads * group, t, seen]);
+        let scores = match causal {
+            true => scores + mask(t, seen, row - first, op.window, &v.device()),
+            false => scores,
+        };
         let probs = activation::softmax(scores, 2).reshape([kv_heads, group * t, seen]);
         let out = probs.matmul(v.permute([1, 0, 2])).reshape([kv_heads, group, t, d]);
         super::primitive(out.permute([2, 0, 1, 3]).reshape([t, heads, d]))
@@ -102,10 +121,13 @@ impl AttendBackend for CubeBackend {
         base: IntTensor<Self>,
         _row: usize,
         op: Attend,
+        causal: bool,
     ) -> FloatTensor<Self> {
         let (q, k, v) = (into_contiguous(q), into_contiguous(k), into_contiguous(v));
         let [t, heads, d] = [q.meta.shape()[0], q.meta.shape()[1], q.meta.shape()[2]];
         let kv_heads = k.meta.shape()[1];
+        // A decoding step has one row; a prompt's rows share what is loaded. WebGPU grants 16 KiB of shared memory.
+        let rows = if t == 1 { 1 } else { (2048 / d).clamp(1, 8) };
         let shader = Shader {
             name: "attend",
             text: include_str!("../../shaders/attend.wgsl"),
@@ -114,10 +136,13 @@ impl AttendBackend for CubeBackend {
                 ("kv_heads", kv_heads.to_string()),
                 ("d", d.to_string()),
                 ("per_lane", d.div_ceil(64).to_string()),
+                ("rows", rows.to_string()),
                 ("scale", format!("{:e}", op.scale)),
                 ("window", op.window.unwrap_or(0x7fff_ffff).to_string()),
+                ("causal", causal.to_string()),
             ],
         };
+        // y is the row count itself, so that the shader learns it without a parameter.
         let grid = [heads as u32, t as u32, 1];
         launch(shader, 64, grid, &[&q, &k, &v, &base], [t, heads, d].into(), DType::F32)
     }

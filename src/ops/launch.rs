@@ -74,3 +74,10 @@ pub(super) fn grid_2d(count: usize) -> [u32; 2] {
     let x = count.clamp(1, MAX);
     [x as u32, count.div_ceil(x).max(1) as u32]
 }
+
+/// A grid with exactly one workgroup a row; `rows` is bounded by prefill piece times heads.
+pub(super) fn row_grid(rows: usize) -> [u32; 3] {
+    let [x, y] = grid_2d(rows);
+    assert!(y == 1, "{rows} rows are more than one launch takes");
+    [x, y, 1]
+}

@@ -8,8 +8,10 @@
 mod launch;
 
 pub mod attend;
+pub mod conv_halve;
 pub mod gated;
 pub mod kv_store;
+pub mod layer_norm;
 pub mod product;
 pub mod qk_capture;
 pub mod qk_replay;

@@ -7,7 +7,7 @@ use burn::backend::{Backend, Flex, backend_extension, tensor::FloatTensor};
 use burn::tensor::{DType, Tensor};
 use burn_wgpu::{CubeBackend, into_contiguous};
 
-use super::launch::{Shader, grid_2d, launch};
+use super::launch::{Shader, launch, row_grid};
 
 #[backend_extension(Cube, Flex)]
 pub trait RmsNormBackend: Backend {
@@ -40,11 +40,4 @@ impl RmsNormBackend for CubeBackend {
         };
         launch(shader, 64, row_grid(r), &[&x, &w], [r, h].into(), DType::F32)
     }
-}
-
-/// A grid with exactly one workgroup a row; `r` is bounded by prefill piece times heads.
-fn row_grid(r: usize) -> [u32; 3] {
-    let [x, y] = grid_2d(r);
-    assert!(y == 1, "rms_norm: {r} rows are more than one launch takes");
-    [x, y, 1]
 }

@@ -11,9 +11,11 @@ mod dice;
 mod replay;
 
 use alignatt::ops::{
-    attend::{Attend, Base, attend},
+    attend::{Attend, Base, attend, attend_all},
+    conv_halve::conv_halve,
     gated::{Act, gated},
     kv_store::kv_store,
+    layer_norm::layer_norm,
     product::{MAX_ROWS, pack_half, product, product_half, unpack_half},
     qk_capture::{First, qk_capture},
     rms_norm::rms_norm,
@@ -131,6 +133,20 @@ fn rms_norm_equals_its_definition() {
 }
 
 #[test]
+fn layer_norm_equals_its_definition() {
+    on_adapters(10, |dice, cpu, gpu, name| {
+        let (r, h) = (1 + dice.below(40), 1 + dice.below(300));
+        let mut x = Values::random(dice, [r, h]);
+        x.values.iter_mut().for_each(|v| *v += 3.0); // a mean that the variance must not contain
+        let (w, b) = (Values::random(dice, [h]), Values::random(dice, [h]));
+        let want = vec(layer_norm(x.on(cpu), w.on(cpu), b.on(cpu), 1e-5));
+        let what = format!("{name}: layer_norm {r}x{h}");
+        close(&what, vec(layer_norm(x.on(gpu), w.on(gpu), b.on(gpu), 1e-5)), want.clone());
+        close(&format!("{what}, view"), vec(layer_norm(x.view_on(gpu), w.on(gpu), b.on(gpu), 1e-5)), want);
+    });
+}
+
+#[test]
 fn rope_equals_its_definition() {
     on_adapters(4, |dice, cpu, gpu, name| {
         let (t, n, half) = (1 + dice.below(20), 1 + dice.below(9), 1 + dice.below(140));
@@ -159,11 +175,25 @@ fn gated_equals_its_definition() {
 }
 
 #[test]
+fn conv_halve_equals_its_definition() {
+    on_adapters(11, |dice, cpu, gpu, name| {
+        let (n, c, o) = (1 + dice.below(3), 1 + dice.below(9), 1 + dice.below(70));
+        let (height, width) = (1 + dice.below(40), 1 + dice.below(40));
+        let x = Values::random(dice, [n, c, height, width]);
+        let (w, b) = (Values::random(dice, [o, c, 3, 3]), Values::random(dice, [o]));
+        let want = vec(conv_halve(x.on(cpu), w.on(cpu), b.on(cpu)));
+        let what = format!("{name}: conv_halve {n}x{c}x{height}x{width} to {o}");
+        close(&what, vec(conv_halve(x.on(gpu), w.on(gpu), b.on(gpu))), want.clone());
+        close(&format!("{what}, view"), vec(conv_halve(x.view_on(gpu), w.on(gpu), b.on(gpu))), want);
+    });
+}
+
+#[test]
 fn attend_equals_its_definition_and_reads_nothing_else() {
     on_adapters(6, |dice, cpu, gpu, name| {
         let (kv, group) = (1 + dice.below(3), 1 + dice.below(4));
         let d = [1 + dice.below(140), 256, 512][dice.below(3)];
-        let (t, before, after) = (1 + dice.below(20), dice.below(200), dice.below(9));
+        let (t, before, after) = (1 + dice.below(30), dice.below(200), dice.below(9));
         let window = [None, Some(1 + dice.below(40)), Some(1 + dice.below(300))][dice.below(3)];
         let rows = before + t + after;
         let q = Values::random(dice, [t, kv * group, d]);
@@ -186,6 +216,24 @@ fn attend_equals_its_definition_and_reads_nothing_else() {
         };
         let what = format!("{name}: attend {t}x{}x{d} on {kv} heads after {before}, window {window:?}", kv * group);
         close(&what, run(gpu), run(cpu));
+    });
+}
+
+#[test]
+fn attend_all_equals_its_definition() {
+    on_adapters(9, |dice, cpu, gpu, name| {
+        let (kv, group) = (1 + dice.below(3), 1 + dice.below(4));
+        let (t, d) = (1 + dice.below(140), [1 + dice.below(140), 512][dice.below(2)]);
+        let q = Values::random(dice, [t, kv * group, d]);
+        let (k, v) = (Values::random(dice, [t, kv, d]), Values::random(dice, [t, kv, d]));
+        let run = |device: &Device, [q, k, v]: [Tensor<3>; 3]| {
+            let origin = Base { row: 0, on_device: Tensor::from_ints([0], device) };
+            vec(attend_all(q, k, v, &origin, 2.0 / (d as f32).sqrt()))
+        };
+        let want = run(cpu, [q.on(cpu), k.on(cpu), v.on(cpu)]);
+        let what = format!("{name}: attend_all {t}x{}x{d} on {kv} heads", kv * group);
+        close(&what, run(gpu, [q.on(gpu), k.on(gpu), v.on(gpu)]), want.clone());
+        close(&format!("{what}, views"), run(gpu, [q.view_on(gpu), k.view_on(gpu), v.view_on(gpu)]), want);
     });
 }
 

@@ -3,8 +3,8 @@
 use alignatt::audio::mel::log_mel;
 use alignatt::checkpoint::{Files, config::ModelConfig};
 use alignatt::gpu::Compute;
-use alignatt::models::qwen3_asr::{aligner::ForcedAligner, words};
-use alignatt::nn::Target;
+use alignatt::models::qwen3_asr::{aligner::ForcedAligner, audio_stream::AudioStream, words};
+use alignatt::nn::{Tap, Target};
 
 use crate::asr::wav;
 use crate::golden::Golden;
@@ -20,13 +20,21 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
     let samples = wav(files, "clip");
 
     let words = words::split(text);
-    let (prompt, x) = model.sequence(&log_mel(&samples), &words).unwrap();
+    let audio = model.audio_tower.forward(&log_mel(&samples), &mut Tap::off());
+    let (prompt, x) = model.sequence(audio.clone(), &words).unwrap();
     assert_eq!(prompt.ids, golden.ids("input_ids"), "{}", golden.label());
     let logits: Vec<f32> = model.logits(x).unwrap().into_data_async().await.unwrap().iter().collect();
     golden.close("logits", &logits, TOLERANCE);
-    golden.same("timestamp_argmax", &model.classes(&log_mel(&samples), &words).await.unwrap());
+    golden.same("timestamp_argmax", &model.classes(audio, &words).await.unwrap());
 
-    let words = model.align(&samples, text).await.unwrap();
+    let words = model.align(&mut AudioStream::of(&samples), text).await.unwrap();
+    // A sound that came bit by bit, with its rows asked for in between.
+    let mut growing = AudioStream::default();
+    for chunk in samples.chunks(6_000) {
+        growing.push(chunk);
+        growing.rows(&model.audio_tower);
+    }
+    assert_eq!(model.align(&mut growing, text).await.unwrap(), words, "{}: a growing sound", golden.label());
     let want: Vec<_> = report["items"]
         .as_array()
         .unwrap()

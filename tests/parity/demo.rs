@@ -15,7 +15,7 @@ use alignatt::models::gemma4::Gemma4;
 use alignatt::models::gemma4::prompt::{Prompt, Turn};
 use alignatt::models::gemma4::translator::{Armed, Request, Translator};
 use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner, recognizer::Recognizer, timestamps, words};
-use alignatt::nn::{Loader, Target};
+use alignatt::nn::{Loader, Tap, Target};
 use serde_json::Value;
 
 const TIE: f64 = 1e-3;
@@ -111,12 +111,13 @@ pub async fn speech(compute: &Compute) {
         let samples = sound(&folder.join(case["file"].as_str().unwrap()));
         let spoken: Vec<&str> = case["words"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
         let words = words::split(&spoken.join(" "));
-        let (prompt, _) = aligner.sequence(&log_mel(&samples), &words).unwrap();
+        let audio = aligner.audio_tower.forward(&log_mel(&samples), &mut Tap::off());
+        let (prompt, _) = aligner.sequence(audio.clone(), &words).unwrap();
         assert_eq!(prompt.ids, ids(&case["ids"]), "{clip} on {}", compute.name);
         if case["smallest_margin"].as_f64().unwrap() < TIE {
             continue;
         }
-        let classes = aligner.classes(&log_mel(&samples), &words).await.unwrap();
+        let classes = aligner.classes(audio, &words).await.unwrap();
         assert_eq!(classes, ids(&case["classes"]), "{clip} on {}", compute.name);
         let times: Vec<i64> = classes.iter().map(|class| i64::from(*class) * 80).collect();
         let want: Vec<i64> = case["times_ms"].as_array().unwrap().iter().map(|t| t.as_i64().unwrap()).collect();

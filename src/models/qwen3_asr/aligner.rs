@@ -6,11 +6,8 @@
 use burn::tensor::Tensor;
 
 use super::{
-    audio_tower::{AudioTower, rows_of},
-    decoder::Decoder,
-    ids_on, load_parts, timestamps, words,
+    audio_stream::AudioStream, audio_tower::AudioTower, decoder::Decoder, ids_on, load_parts, timestamps, words,
 };
-use crate::audio::mel::{Mel, log_mel};
 use crate::checkpoint::chat::{AudioPrompt, aligner_prompt};
 use crate::checkpoint::config::{ModelConfig, Qwen3AlignerConfig};
 use crate::checkpoint::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
@@ -27,7 +24,7 @@ pub struct AlignedWord {
 
 #[derive(Debug)]
 pub struct ForcedAligner {
-    audio_tower: AudioTower,
+    pub audio_tower: AudioTower,
     decoder: Decoder,
     tokenizer: Tokenizer,
     /// ms a class.
@@ -54,14 +51,16 @@ impl ForcedAligner {
         })
     }
 
-    /// Times of the words of `text` in `samples` (16 kHz mono): repaired, so they never run backwards. Words that
-    /// are punctuation only don't appear.
-    pub async fn align(&self, samples: &[f32], text: &str) -> Result<Vec<AlignedWord>, RunError> {
+    /// Times of the words of `text` in `sound`: repaired, so they never run backwards. Words that are punctuation only
+    /// don't appear.
+    pub async fn align(&self, sound: &mut AudioStream, text: &str) -> Result<Vec<AlignedWord>, RunError> {
         let words = words::split(text);
-        if words.is_empty() || samples.is_empty() {
+        if words.is_empty() || sound.samples_len() == 0 {
             return Ok(Vec::new());
         }
-        let classes = self.classes(&log_mel(samples), &words).await?;
+        // Before the tower works for nothing.
+        self.decoder.room_for(self.prompt(sound.rows_len(), &words)?.ids.len())?;
+        let classes = self.classes(sound.rows(&self.audio_tower), &words).await?;
         let stamps: Vec<i64> = classes.iter().map(|class| i64::from(*class) * self.segment_ms as i64).collect();
         let repaired = timestamps::repair(&stamps);
         let pairs = repaired.chunks_exact(2);
@@ -72,12 +71,14 @@ impl ForcedAligner {
             .collect())
     }
 
-    /// The whole prompt for the sound and the words, and its embeddings, [S, H].
-    pub fn sequence(&self, mel: &Mel, words: &[String]) -> Result<(AudioPrompt, Tensor<2>), RunError> {
+    fn prompt(&self, rows: usize, words: &[String]) -> Result<AudioPrompt, RunError> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let prompt = aligner_prompt(&self.tokenizer, rows_of(mel.frames), &words)?;
-        self.decoder.room_for(prompt.ids.len())?; // before the tower works for nothing
-        let audio = self.audio_tower.forward(mel, &mut Tap::off());
+        Ok(aligner_prompt(&self.tokenizer, rows, &words)?)
+    }
+
+    /// The whole prompt for the tower's rows of a sound, `audio [T, H]`, and the words; and its embeddings, [S, H].
+    pub fn sequence(&self, audio: Tensor<2>, words: &[String]) -> Result<(AudioPrompt, Tensor<2>), RunError> {
+        let prompt = self.prompt(audio.dims()[0], words)?;
         let embed = |ids: &[u32]| self.decoder.embed(ids_on(ids, &self.compute.device));
         let before = embed(&prompt.ids[..prompt.audio.start]);
         let after = embed(&prompt.ids[prompt.audio.end..]);
@@ -96,8 +97,8 @@ impl ForcedAligner {
     }
 
     /// The class at every timestamp: start and end of each word in turn.
-    pub async fn classes(&self, mel: &Mel, words: &[String]) -> Result<Vec<u32>, RunError> {
-        let (prompt, x) = self.sequence(mel, words)?;
+    pub async fn classes(&self, audio: Tensor<2>, words: &[String]) -> Result<Vec<u32>, RunError> {
+        let (prompt, x) = self.sequence(audio, words)?;
         let hidden = self.forward(x)?;
         let columns: Vec<i32> = prompt.timestamps.iter().map(|at| *at as i32).collect();
         let stamped = hidden.select(0, Tensor::from_ints(columns.as_slice(), &self.compute.device));

@@ -7,11 +7,15 @@
 //! Rows: 13 a full chunk, h(h(h(n))) for a rest of n frames, h(n) = ⌊(n−1)/2⌋ + 1. Windows don't see one
 //! another, so the rows of a window whose frames are settled never change. (models, section 1.5)
 
-use burn::tensor::{Device, Tensor, TensorData, activation, module::conv2d, ops::ConvOptions};
+use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use crate::audio::mel::{MEL_BINS, Mel};
 use crate::checkpoint::config::AudioConfig;
 use crate::nn::{LayerNorm, Linear, LoadError, Loader, Tap, join};
+use crate::ops::{
+    attend::{Base, attend_all},
+    conv_halve::conv_halve,
+};
 
 /// Frames of a chunk; the row count formula holds for this size only.
 pub const CHUNK: usize = 100;
@@ -32,6 +36,8 @@ pub struct AudioTower {
     proj1: Linear,
     proj2: Linear,
     window_chunks: usize,
+    /// Row 0: windows are attended to from their beginning.
+    origin: Base,
     device: Device,
 }
 
@@ -107,6 +113,7 @@ impl AudioTower {
             proj1: loader.linear(proj1, d, d, true).await?,
             proj2: loader.linear(proj2, config.output_dim, d, true).await?,
             window_chunks: config.n_window_infer / CHUNK,
+            origin: Base { row: 0, on_device: Tensor::from_ints([0], &loader.compute.device) },
             device: loader.compute.device.clone(),
         })
     }
@@ -118,19 +125,18 @@ impl AudioTower {
 
     /// `mel [128, F]`, F ≥ 1 → `[rows_of(F), output_dim]`. Windows are counted from the mel's first frame.
     pub fn forward(&self, mel: &Mel, tap: &mut Tap) -> Tensor<2> {
-        let windows = (0..mel.frames)
-            .step_by(self.window_frames())
-            .map(|from| self.window(&mel.columns(from..mel.frames.min(from + self.window_frames())), tap))
-            .collect();
-        join(windows)
+        let windows = (0..mel.frames).step_by(self.window_frames()).map(|from| {
+            let x = self.convolve(&mel.columns(from..mel.frames.min(from + self.window_frames())), tap);
+            self.encode(x, tap)
+        });
+        join(windows.collect())
     }
 
-    /// One window: `mel [128, F]`, 1 ≤ F ≤ `window_frames()` → `[rows_of(F), output_dim]`.
-    fn window(&self, mel: &Mel, tap: &mut Tap) -> Tensor<2> {
-        let mut x = self.convolve(mel, tap);
+    /// One window, convolved: `x [S, d_model]` → `[S, output_dim]`.
+    pub(super) fn encode(&self, mut x: Tensor<2>, tap: &mut Tap) -> Tensor<2> {
         tap.keep("encoder_in", None, &x);
         for (i, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(x, i, tap);
+            x = layer.forward(x, &self.origin, i, tap);
             tap.keep("encoder_layer", Some(i), &x);
         }
         let x = self.ln_post.forward(x);
@@ -140,8 +146,9 @@ impl AudioTower {
         x
     }
 
-    /// `mel [128, F]` → `[rows_of(F), d_model]`, positions added.
-    fn convolve(&self, mel: &Mel, tap: &mut Tap) -> Tensor<2> {
+    /// Whole chunks and at most a rest: `mel [128, F]` → `[rows_of(F), d_model]`, positions added. Chunks don't see one
+    /// another.
+    pub(super) fn convolve(&self, mel: &Mel, tap: &mut Tap) -> Tensor<2> {
         let chunks = mel.frames.div_ceil(CHUNK);
         let parts = (0..chunks)
             .step_by(BATCH)
@@ -175,31 +182,33 @@ impl AudioTower {
 
 impl Conv {
     fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let halve = ConvOptions::new([2, 2], [1, 1], [1, 1], 1);
-        activation::gelu(conv2d(x, self.weight.clone(), Some(self.bias.clone()), halve))
+        conv_halve(x, self.weight.clone(), self.bias.clone())
     }
 }
 
 impl Layer {
     /// x [S, d] of one window → [S, d].
-    fn forward(&self, x: Tensor<2>, at: usize, tap: &mut Tap) -> Tensor<2> {
+    fn forward(&self, x: Tensor<2>, origin: &Base, at: usize, tap: &mut Tap) -> Tensor<2> {
         let h = self.self_attn_layer_norm.forward(x.clone());
-        let x = x + self.attention(h, at, tap);
+        let x = x + self.attention(h, origin, at, tap);
         let h = self.final_layer_norm.forward(x.clone());
         x + self.fc2.forward(activation::gelu(self.fc1.forward(h)))
     }
 
     /// Every row sees every other of its window.
-    fn attention(&self, x: Tensor<2>, at: usize, tap: &mut Tap) -> Tensor<2> {
+    fn attention(&self, x: Tensor<2>, origin: &Base, at: usize, tap: &mut Tap) -> Tensor<2> {
         let [s, d] = x.dims();
         let head_dim = d / self.heads;
-        let heads = |y: Tensor<2>| y.reshape([s, self.heads, head_dim]).swap_dims(0, 1);
-        let q = heads(self.q_proj.forward(x.clone())) * (head_dim as f32).powf(-0.5);
+        let scale = (head_dim as f32).powf(-0.5);
+        let heads = |y: Tensor<2>| y.reshape([s, self.heads, head_dim]);
+        let q = heads(self.q_proj.forward(x.clone()));
         let k = heads(self.k_proj.forward(x.clone()));
         let v = heads(self.v_proj.forward(x));
-        let probs = activation::softmax(q.matmul(k.transpose()), 2);
-        tap.keep("enc_attn_probs", Some(at), &probs);
-        self.out_proj.forward(probs.matmul(v).swap_dims(0, 1).reshape([s, d]))
+        tap.keep_with("enc_attn_probs", Some(at), || {
+            let (q, k) = (q.clone().swap_dims(0, 1), k.clone().swap_dims(0, 1));
+            activation::softmax(q.matmul(k.transpose()) * scale, 2)
+        });
+        self.out_proj.forward(attend_all(q, k, v, origin, scale).reshape([s, d]))
     }
 }
 

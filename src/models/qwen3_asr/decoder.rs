@@ -58,9 +58,9 @@ fn too_long(needed: usize, capacity: usize) -> RunError {
 }
 
 impl Cache {
-    /// Positions that can still be added.
-    pub fn room(&self) -> usize {
-        self.capacity - self.end()
+    /// Positions of the longest sequence.
+    pub fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Positions held.

@@ -3,6 +3,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `audio_tower` | mel → rows |
+//! | `audio_stream` | rows of a sound that grows |
 //! | `decoder` | rows and ids → logits, with its cache |
 //! | `recognizer` | sound → text, for a clip or a growing tail |
 //! | `aligner` | sound and text → word times |
@@ -10,6 +11,7 @@
 //! | `words`, `timestamps` | the aligner's words, and the repair of its times |
 
 pub mod aligner;
+pub mod audio_stream;
 pub mod audio_tower;
 pub mod decoder;
 pub mod output;

@@ -1,16 +1,15 @@
 //! Speech to text with Qwen3-ASR, for a clip or for a tail that grows.
 //!
-//! What is settled is computed once: mel frames, the rows of finished attention windows, and the decoder's keys and
-//! values of the prompt up to them. A call feeds only what has changed since the last one. Finished rows stay as they
-//! were even where louder sound later raises the floor of the whole clip's features: there, and only there, a growing
-//! tail may be heard otherwise than the same sound in one piece.
+//! What is settled is computed once: the sound's rows (`audio_stream`), and the decoder's keys and values of the prompt
+//! up to the last finished window. What was heard the last time is the guess for this time: it is fed with the rest of
+//! the prompt in one pass, and what the model would write again is kept, so that only what is new is written token by
+//! token. The ids are those of writing afresh, whatever the guess.
 
 use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
 
-use super::{Qwen3Asr, audio_tower::rows_of, decoder::Cache, output};
-use crate::audio::mel::MelStream;
+use super::{Qwen3Asr, audio_stream::AudioStream, audio_tower::rows_of, decoder::Cache, output};
 use crate::checkpoint::chat::asr_prompt;
 use crate::nn::{RunError, Tap, greedy, join, read_ids};
 
@@ -38,12 +37,12 @@ pub struct Recognizer {
     before: Vec<u32>,
     after: Vec<u32>,
     language: Option<String>,
-    mel: MelStream,
-    /// Rows of the windows whose frames no longer change.
-    finished: Vec<Tensor<2>>,
+    sound: AudioStream,
     cache: Cache,
     /// Positions in `cache` that later calls can keep.
     settled: usize,
+    /// Ids of the last transcript of this sound.
+    last: Vec<u32>,
 }
 
 impl Recognizer {
@@ -56,22 +55,22 @@ impl Recognizer {
             before: prompt.ids[..prompt.audio.start].to_vec(),
             after: prompt.ids[prompt.audio.end..].to_vec(),
             language: language.map(str::to_owned),
-            mel: MelStream::new(),
-            finished: Vec::new(),
+            sound: AudioStream::default(),
             settled: 0,
+            last: Vec::new(),
         })
     }
 
     /// Forgets the sound; the prompt's keys and values stay.
     pub fn restart(&mut self) {
-        self.mel.restart();
-        self.finished.clear();
+        self.sound.restart();
+        self.last.clear();
         self.settled = self.settled.min(self.before.len());
     }
 
     /// More sound: 16 kHz mono.
     pub fn push(&mut self, samples: &[f32]) {
-        self.mel.push(samples);
+        self.sound.push(samples);
     }
 
     /// The prompt's ids before the sound's rows and after them.
@@ -81,7 +80,7 @@ impl Recognizer {
 
     /// Samples pushed since the start.
     pub fn samples_len(&self) -> usize {
-        self.mel.samples_len()
+        self.sound.samples_len()
     }
 
     /// The transcript of everything pushed so far.
@@ -95,73 +94,83 @@ impl Recognizer {
 
     /// At most `budget` ids of the transcript of everything pushed so far, without the end token.
     pub async fn greedy_ids(&mut self, budget: usize) -> Result<Vec<u32>, RunError> {
-        let first = self.prefill(&mut Tap::off())?;
-        self.generate(first, budget).await
+        let guess = std::mem::take(&mut self.last);
+        let mut rows = self.unfed();
+        let prompt_len = self.cache.end() + rows.iter().map(|part| part.dims()[0]).sum::<usize>();
+        // A model that repeats itself ends with the cache, with what it has written so far.
+        let budget = budget.min(self.cache.capacity().saturating_sub(prompt_len));
+        let guess = &guess[..guess.len().min(budget.saturating_sub(1))];
+        if !guess.is_empty() {
+            rows.push(self.embed(guess));
+        }
+        let chosen = self.feed(join(rows), 1 + guess.len())?;
+        if budget == 0 {
+            return Ok(Vec::new());
+        }
+        let group_len = self.model.compute.group_len();
+        let mut ids = match guess {
+            [] => self.group(chosen, group_len.min(budget)).await?,
+            guess => {
+                let mut ids = read_ids(chosen, &self.model.compute).await?;
+                let right = guess.iter().zip(&ids).take_while(|(guessed, id)| guessed == id).count();
+                ids.truncate(right + 1);
+                self.cache.roll_back(prompt_len + right);
+                ids
+            }
+        };
+        let end = loop {
+            let end = ids.iter().position(|id| self.model.eos.contains(id));
+            if end.is_some() || ids.len() >= budget {
+                break end.unwrap_or(budget);
+            }
+            let newest = self.embed(&ids[ids.len() - 1..]);
+            let chosen = self.feed(newest, 1)?;
+            ids.extend(self.group(chosen, group_len.min(budget - ids.len())).await?);
+        };
+        ids.truncate(end);
+        self.last.clone_from(&ids);
+        Ok(ids)
     }
 
-    /// Feeds what has changed; → the normed row after the prompt's last token, [1, H].
-    fn prefill(&mut self, tap: &mut Tap) -> Result<Tensor<2>, RunError> {
-        let window = self.model.audio_tower.window_frames();
-        while self.mel.settled_len() >= (self.finished.len() + 1) * window {
-            let from = self.finished.len() * window;
-            let mel = self.mel.features_of(from..from + window);
-            self.finished.push(self.model.audio_tower.forward(&mel, tap));
-        }
-        let from = self.finished.len() * window;
-        let frames = self.mel.frames();
+    /// Rolls the cache back to what is settled → the prompt's rows behind that, in parts, each [_, H].
+    fn unfed(&mut self) -> Vec<Tensor<2>> {
+        let open = self.sound.open_rows(&self.model.audio_tower);
         let before = self.before.len();
-
-        // Settled rows first; the tail's will be replaced, so the cache is kept up to them only.
         self.cache.roll_back(self.settled.min(self.cache.end()));
         let mut rows = Vec::new();
         if self.cache.end() < before {
             self.cache.roll_back(0);
             rows.push(self.embed(&self.before));
         }
-        let held = (self.cache.end().max(before) - before) / rows_of(window);
-        rows.extend(self.finished[held..].iter().cloned());
-        self.settled = before + self.finished.len() * rows_of(window);
-        if from < frames {
-            let mel = self.mel.features_of(from..frames);
-            rows.push(self.model.audio_tower.forward(&mel, tap));
-        }
+        let finished = self.sound.finished();
+        let window = rows_of(self.model.audio_tower.window_frames());
+        let held = (self.cache.end().max(before) - before) / window;
+        rows.extend(finished[held..].iter().cloned());
+        self.settled = before + finished.len() * window;
+        rows.extend(open);
         rows.push(self.embed(&self.after));
-        let x = join(rows);
-        let hidden = self.model.decoder.forward(x, &mut self.cache, tap)?;
-        let last = hidden.dims()[0] - 1;
-        Ok(hidden.narrow(0, last, 1))
+        rows
+    }
+
+    /// Feeds `x [T, H]` → the ids chosen after its last `rows` rows, [rows].
+    fn feed(&mut self, x: Tensor<2>, rows: usize) -> Result<Tensor<1, Int>, RunError> {
+        let decoder = &self.model.decoder;
+        let hidden = decoder.forward(x, &mut self.cache, &mut Tap::off())?;
+        let fed = hidden.dims()[0];
+        Ok(greedy(decoder.logits(hidden.narrow(0, fed - rows, rows))))
+    }
+
+    /// Queues what follows `chosen [1]`, so that `len` ids come in one readback.
+    async fn group(&mut self, chosen: Tensor<1, Int>, len: usize) -> Result<Vec<u32>, RunError> {
+        let mut queued = vec![chosen];
+        while queued.len() < len {
+            let newest = self.model.decoder.embed(queued[queued.len() - 1].clone());
+            queued.push(self.feed(newest, 1)?);
+        }
+        read_ids(Tensor::cat(queued, 0), &self.model.compute).await
     }
 
     fn embed(&self, ids: &[u32]) -> Tensor<2> {
         self.model.decoder.embed(self.model.ids(ids))
-    }
-
-    /// Greedy ids from the row after the prompt on, without the end token. Ids stay on the device inside a group.
-    async fn generate(&mut self, first: Tensor<2>, budget: usize) -> Result<Vec<u32>, RunError> {
-        let group_len = self.model.compute.group_len();
-        // A model that repeats itself ends with the cache, with what it has written so far.
-        let budget = budget.min(self.cache.room() / group_len * group_len);
-        let mut hidden = first;
-        let mut ids = Vec::new();
-        if budget == 0 {
-            return Ok(ids);
-        }
-        loop {
-            let mut group: Vec<Tensor<1, Int>> = Vec::new();
-            while group.len() < group_len {
-                let id = greedy(self.model.decoder.logits(hidden.clone()));
-                group.push(id.clone());
-                hidden = self.model.decoder.forward(self.model.decoder.embed(id), &mut self.cache, &mut Tap::off())?;
-            }
-            for id in read_ids(Tensor::cat(group, 0), &self.model.compute).await? {
-                if self.model.eos.contains(&id) {
-                    return Ok(ids);
-                }
-                ids.push(id);
-                if ids.len() == budget {
-                    return Ok(ids);
-                }
-            }
-        }
     }
 }

@@ -1,0 +1,47 @@
+// y[r, :] = (x[r, :] - mean) * (variance + EPS)^-0.5 * w + b   (src/ops/layer_norm.rs)
+// One workgroup a row.
+
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> w: array<f32>;
+@group(0) @binding(2) var<storage, read_write> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+
+const H: u32 = {{ h }}u;
+const EPS: f32 = {{ eps }};
+const LANES: u32 = 64u;
+
+var<workgroup> sums: array<f32, LANES>;
+var<workgroup> squares: array<f32, LANES>;
+
+@compute @workgroup_size(64, 1, 1)
+fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
+    let row = group.x * H;
+    var sum = 0.0;
+    for (var i = lane; i < H; i += LANES) {
+        sum += x[row + i];
+    }
+    sums[lane] = sum;
+    workgroupBarrier();
+    var mean = 0.0;
+    for (var i = 0u; i < LANES; i++) {
+        mean += sums[i];
+    }
+    mean /= f32(H);
+
+    // Of the centred values: the mean of the squares less the squared mean would cancel.
+    var square = 0.0;
+    for (var i = lane; i < H; i += LANES) {
+        let centred = x[row + i] - mean;
+        square += centred * centred;
+    }
+    squares[lane] = square;
+    workgroupBarrier();
+    var variance = 0.0;
+    for (var i = 0u; i < LANES; i++) {
+        variance += squares[i];
+    }
+    let scale = inverseSqrt(variance / f32(H) + EPS);
+    for (var i = lane; i < H; i += LANES) {
+        y[row + i] = (x[row + i] - mean) * scale * w[i] + b[i];
+    }
+}
