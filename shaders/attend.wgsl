@@ -1,8 +1,9 @@
 // Attention of some query rows and one head on the cache       (src/ops/attend.rs)
 //
-// One workgroup of 64 per (head x, ROWS rows y). Keys are taken in tiles of 64: each lane scores one key for all rows, a
-// running maximum and sum are kept for each row (online softmax), each lane makes its key's weights, then each adds up its
-// own output columns: a key, a value and a barrier serve all rows.
+// One workgroup per (head x, ROWS rows y), ROWS being 1 or 4: what belongs to the rows is an f32 or a vec4. Keys are taken
+// in tiles of as many as there are lanes: each lane scores one key for all rows, a running maximum and sum are kept for
+// each row (online softmax), each lane makes its key's weights, then each adds up its own output columns. So a key, a value
+// and a barrier serve all rows.
 // Grid: y has as many groups as there are rows, of which the first rows / ROWS work: that is how the shader learns the
 // row count.
 
@@ -20,15 +21,27 @@ const ROWS: u32 = {{ rows }}u;
 const SCALE: f32 = {{ scale }};
 const WINDOW: u32 = {{ window }}u;
 const CAUSAL: bool = {{ causal }};
-const LANES: u32 = 64u;
+const LANES: u32 = {{ lanes }}u;
 const LOWEST: f32 = -3.0e38;
 
-var<workgroup> queries: array<f32, ROWS * D>;
-var<workgroup> scores: array<f32, ROWS * LANES>;
-var<workgroup> weights: array<f32, ROWS * LANES>;
+alias Values = {{ values }};
+alias Indices = {{ indices }};
+
+var<workgroup> queries: array<Values, D>;
+var<workgroup> scores: array<Values, LANES>;
+var<workgroup> weights: array<Values, LANES>;
 var<workgroup> first_row: u32;
 
-@compute @workgroup_size(64, 1, 1)
+// Where a row's query begins; past the last row the last one is computed again and not stored.
+fn query_at(row: u32, rows: u32, head: u32) -> u32 {
+    return (min(row, rows - 1u) * HEADS + head) * D;
+}
+
+fn of_row(values: Values, t: u32) -> f32 {
+    return {{ of_row }};
+}
+
+@compute @workgroup_size({{ lanes }}, 1, 1)
 fn main(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
@@ -37,12 +50,16 @@ fn main(
     let head = group.x;
     let kv_head = head / (HEADS / KV_HEADS);
     let row = group.y * ROWS;
-    if (row >= groups.y) {
+    let rows = groups.y;
+    if (row >= rows) {
         return;
     }
-    let rows = min(ROWS, groups.y - row);
-    for (var i = lane; i < rows * D; i += LANES) {
-        queries[i] = q[((row + i / D) * HEADS + head) * D + i % D] * SCALE;
+    let at = query_at(row, rows, head);
+    let at1 = query_at(row + 1u, rows, head);
+    let at2 = query_at(row + 2u, rows, head);
+    let at3 = query_at(row + 3u, rows, head);
+    for (var i = lane; i < D; i += LANES) {
+        queries[i] = {{ query }} * SCALE;
     }
     if (lane == 0u) {
         first_row = u32(base[0]);
@@ -50,76 +67,67 @@ fn main(
     // A plain load from a storage buffer is not uniform to the browser's analysis, so no barrier could
     // stand in the loop below.
     let first = workgroupUniformLoad(&first_row);
-    let own = first + row; // the first row's own key
-    let start = own + 1u - min(own + 1u, WINDOW);
-    let end = select(first + groups.y, own + rows, CAUSAL); // one past the last key that any row sees
+    let own = Indices(first + row) + {{ offsets }}; // each row's own key
+    let start = first + row + 1u - min(first + row + 1u, WINDOW);
+    // One past the last key that any row sees.
+    let end = select(first + rows, first + min(row + ROWS, rows), CAUSAL);
 
-    var sums: array<array<f32, PER_LANE>, ROWS>;
-    var top: array<f32, ROWS>;
-    var total: array<f32, ROWS>;
-    for (var t = 0u; t < ROWS; t++) {
-        top[t] = LOWEST;
-    }
+    var sums: array<Values, PER_LANE>;
+    var top = Values(LOWEST);
+    var total = Values(0.0);
     workgroupBarrier();
 
     for (var tile = start; tile < end; tile += LANES) {
         let here = min(LANES, end - tile);
         let j = tile + lane;
-        var score: array<f32, ROWS>;
+        var score = Values(0.0);
         if (lane < here) {
             let key = (j * KV_HEADS + kv_head) * D;
             for (var i = 0u; i < D; i++) {
-                let value = k[key + i];
-                for (var t = 0u; t < ROWS; t++) {
-                    score[t] += queries[t * D + i] * value;
-                }
+                score += queries[i] * k[key + i];
             }
         }
-        for (var t = 0u; t < ROWS; t++) {
-            let seen = lane < here && (!CAUSAL || j <= own + t) && own + t - min(own + t, j) < WINDOW;
-            score[t] = select(LOWEST, score[t], seen);
-            scores[t * LANES + lane] = score[t];
-        }
+        let past = own - min(own, Indices(j)); // how far behind a row's own key this one lies
+        // Without causality `own` bounds nothing; `here` does.
+        let bound = select(Indices(0xffffffffu), own, CAUSAL);
+        let seen = (Indices(j) <= bound) & (past < Indices(WINDOW)) & (Indices(lane) < Indices(here));
+        score = select(Values(LOWEST), score, seen);
+        scores[lane] = score;
         workgroupBarrier();
 
-        for (var t = 0u; t < ROWS; t++) {
-            var tile_top = top[t];
-            for (var i = 0u; i < here; i++) {
-                tile_top = max(tile_top, scores[t * LANES + i]);
-            }
-            let shrink = exp(top[t] - tile_top);
-            top[t] = tile_top;
-            total[t] *= shrink;
-            for (var c = 0u; c < PER_LANE; c++) {
-                sums[t][c] *= shrink;
-            }
-            // A row that sees nothing of this tile, nor of one before, has no maximum yet.
-            weights[t * LANES + lane] = select(exp(score[t] - tile_top), 0.0, score[t] == LOWEST);
-        }
-        workgroupBarrier();
-
+        var tile_top = top;
         for (var i = 0u; i < here; i++) {
+            tile_top = max(tile_top, scores[i]);
+        }
+        let shrink = exp(top - tile_top);
+        top = tile_top;
+        // A row that sees nothing of this tile, nor of one before, has no maximum yet.
+        weights[lane] = select(Values(0.0), exp(score - top), seen);
+        workgroupBarrier();
+
+        total *= shrink;
+        for (var c = 0u; c < PER_LANE; c++) {
+            sums[c] *= shrink;
+        }
+        for (var i = 0u; i < here; i++) {
+            let weight = weights[i];
+            total += weight;
             let value = ((tile + i) * KV_HEADS + kv_head) * D;
-            for (var t = 0u; t < ROWS; t++) {
-                total[t] += weights[t * LANES + i];
-            }
             for (var c = 0u; c < PER_LANE; c++) {
                 let column = lane + c * LANES;
                 if (column < D) {
-                    let part = v[value + column];
-                    for (var t = 0u; t < ROWS; t++) {
-                        sums[t][c] += weights[t * LANES + i] * part;
-                    }
+                    sums[c] += weight * v[value + column];
                 }
             }
         }
         workgroupBarrier();
     }
-    for (var t = 0u; t < rows; t++) {
-        for (var c = 0u; c < PER_LANE; c++) {
-            let column = lane + c * LANES;
-            if (column < D) {
-                y[((row + t) * HEADS + head) * D + column] = sums[t][c] / total[t];
+    for (var c = 0u; c < PER_LANE; c++) {
+        let column = lane + c * LANES;
+        if (column < D) {
+            let result = sums[c] / total;
+            for (var t = 0u; t < min(ROWS, rows - row); t++) {
+                y[((row + t) * HEADS + head) * D + column] = of_row(result, t);
             }
         }
     }

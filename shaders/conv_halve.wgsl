@@ -28,6 +28,17 @@ fn gelu(v: f32) -> f32 {
     return 0.5 * v * (1.0 + erf(v * 0.7071067811865476));
 }
 
+// A value of the input row that begins at `row`, 0 beside it.
+fn value(row: u32, column: i32) -> f32 {
+    return select(0.0, x[row + u32(clamp(column, 0i, i32(WIDTH) - 1i))], column >= 0i && column < i32(WIDTH));
+}
+
+fn store(strip: vec4<f32>, at: u32, columns: u32, bias: f32) {
+    for (var i = 0u; i < columns; i++) {
+        y[at + i] = gelu(strip[i] + bias);
+    }
+}
+
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let strip = group.y * 8u + lane / 8u;
@@ -39,12 +50,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     let column = strip % STRIPS * 4u;
     let left = 2i * i32(column) - 1i;
     // Past the last channel the last one is computed again and not stored.
-    var weights_at: array<u32, 4>;
-    for (var o = 0u; o < 4u; o++) {
-        weights_at[o] = min(first + o, OUTPUTS - 1u) * INPUTS * 9u;
-    }
+    let w0 = first * INPUTS * 9u;
+    let w1 = min(first + 1u, OUTPUTS - 1u) * INPUTS * 9u;
+    let w2 = min(first + 2u, OUTPUTS - 1u) * INPUTS * 9u;
+    let w3 = min(first + 3u, OUTPUTS - 1u) * INPUTS * 9u;
 
-    var sums: array<vec4<f32>, 4>;
+    var s0 = vec4<f32>();
+    var s1 = vec4<f32>();
+    var s2 = vec4<f32>();
+    var s3 = vec4<f32>();
     for (var c = 0u; c < INPUTS; c++) {
         for (var ky = 0u; ky < 3u; ky++) {
             let beyond = 2u * row + ky; // one more than the input row
@@ -52,24 +66,27 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
                 continue;
             }
             let at = ((group.z * INPUTS + c) * HEIGHT + beyond - 1u) * WIDTH;
-            var seen: array<f32, 9>;
-            for (var i = 0; i < 9; i++) {
-                let inside = left + i >= 0i && left + i < i32(WIDTH);
-                seen[i] = select(0.0, x[at + u32(clamp(left + i, 0i, i32(WIDTH) - 1i))], inside);
-            }
-            let tap0 = vec4<f32>(seen[0], seen[2], seen[4], seen[6]);
-            let tap1 = vec4<f32>(seen[1], seen[3], seen[5], seen[7]);
-            let tap2 = vec4<f32>(seen[2], seen[4], seen[6], seen[8]);
-            for (var o = 0u; o < 4u; o++) {
-                let k = weights_at[o] + c * 9u + ky * 3u;
-                sums[o] += w[k] * tap0 + w[k + 1u] * tap1 + w[k + 2u] * tap2;
-            }
+            let even = vec4<f32>(value(at, left), value(at, left + 2i), value(at, left + 4i), value(at, left + 6i));
+            let odd = vec4<f32>(value(at, left + 1i), value(at, left + 3i), value(at, left + 5i), value(at, left + 7i));
+            let next = vec4<f32>(even.yzw, value(at, left + 8i));
+            let k = c * 9u + ky * 3u;
+            s0 += w[w0 + k] * even + w[w0 + k + 1u] * odd + w[w0 + k + 2u] * next;
+            s1 += w[w1 + k] * even + w[w1 + k + 1u] * odd + w[w1 + k + 2u] * next;
+            s2 += w[w2 + k] * even + w[w2 + k + 1u] * odd + w[w2 + k + 2u] * next;
+            s3 += w[w3 + k] * even + w[w3 + k + 1u] * odd + w[w3 + k + 2u] * next;
         }
     }
-    for (var o = 0u; o < min(4u, OUTPUTS - first); o++) {
-        let at = ((group.z * OUTPUTS + first + o) * OUT_HEIGHT + row) * OUT_WIDTH + column;
-        for (var i = 0u; i < min(4u, OUT_WIDTH - column); i++) {
-            y[at + i] = gelu(sums[o][i] + b[first + o]);
-        }
+    let columns = min(4u, OUT_WIDTH - column);
+    let plane = OUT_HEIGHT * OUT_WIDTH;
+    let at = (group.z * OUTPUTS + first) * plane + row * OUT_WIDTH + column;
+    store(s0, at, columns, b[first]);
+    if (first + 1u < OUTPUTS) {
+        store(s1, at + plane, columns, b[first + 1u]);
+    }
+    if (first + 2u < OUTPUTS) {
+        store(s2, at + 2u * plane, columns, b[first + 2u]);
+    }
+    if (first + 3u < OUTPUTS) {
+        store(s3, at + 3u * plane, columns, b[first + 3u]);
     }
 }

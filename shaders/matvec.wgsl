@@ -1,9 +1,10 @@
 // y[t, n] = sum over k of x[t, k] * w[n, k]            (src/ops/product.rs)
 //
-// One workgroup makes 4 columns of up to `rows` rows: every lane walks the row in strides of all lanes,
+// One workgroup makes 4 columns of ROWS rows, 1 or 4: every lane walks the row in strides of all lanes,
 // reads each weight once for all its rows, and the partial sums are added in shared memory.
 // Grid: (x, y) number the column groups; z has as many groups as there are rows, of which the first
 // rows / ROWS work: that is how the shader learns the row count.
+// Sums have names: an array of them is memory on some devices, however it is indexed.
 
 @group(0) @binding(0) var<storage, read_write> x: array<{{ x_type }}>;
 @group(0) @binding(1) var<storage, read_write> w: array<{{ w_type }}>;
@@ -12,17 +13,16 @@
 const STEPS: u32 = {{ steps }}u;
 const N: u32 = {{ n }}u;
 const ROWS: u32 = {{ rows }}u;
-const OUTPUTS: u32 = 4u;
 const LANES: u32 = {{ lanes }}u;
 
-var<workgroup> partial: array<f32, OUTPUTS * ROWS * LANES>;
+var<workgroup> partial: array<vec4<f32>, ROWS * LANES>;
 
 fn weight(i: u32) -> {{ x_type }} {
     return {{ load }};
 }
 
-fn lane_sum(a: {{ x_type }}) -> f32 {
-    return {{ lane_sum }};
+fn product(a: {{ x_type }}, b: {{ x_type }}) -> f32 {
+    return {{ product }};
 }
 
 @compute @workgroup_size({{ lanes }}, 1, 1)
@@ -31,45 +31,59 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let n0 = (group.y * groups.x + group.x) * OUTPUTS;
-    let t0 = group.z * ROWS;
+    let n = (group.y * groups.x + group.x) * 4u;
+    let t = group.z * ROWS;
     let rows = groups.z;
-    if (t0 >= rows) {
+    if (t >= rows) {
         return;
     }
+    // Past the last row or column the last one is computed again and not stored.
+    let x0 = t * STEPS;
+    let x1 = min(t + 1u, rows - 1u) * STEPS;
+    let x2 = min(t + 2u, rows - 1u) * STEPS;
+    let x3 = min(t + 3u, rows - 1u) * STEPS;
+    let w0 = min(n, N - 1u) * STEPS;
+    let w1 = min(n + 1u, N - 1u) * STEPS;
+    let w2 = min(n + 2u, N - 1u) * STEPS;
+    let w3 = min(n + 3u, N - 1u) * STEPS;
 
-    var sums: array<array<{{ x_type }}, ROWS>, OUTPUTS>;
+    var s0 = vec4<f32>();
+    var s1 = vec4<f32>();
+    var s2 = vec4<f32>();
+    var s3 = vec4<f32>();
     for (var step = lane; step < STEPS; step += LANES) {
-        var xs: array<{{ x_type }}, ROWS>;
-        for (var t = 0u; t < ROWS; t++) {
-            xs[t] = x[min(t0 + t, rows - 1u) * STEPS + step];
-        }
-        for (var o = 0u; o < OUTPUTS; o++) {
-            let weights = weight(min(n0 + o, N - 1u) * STEPS + step);
-            for (var t = 0u; t < ROWS; t++) {
-                sums[o][t] += xs[t] * weights;
-            }
+        let b0 = weight(w0 + step);
+        let b1 = weight(w1 + step);
+        let b2 = weight(w2 + step);
+        let b3 = weight(w3 + step);
+        let a0 = x[x0 + step];
+        s0 += vec4<f32>(product(a0, b0), product(a0, b1), product(a0, b2), product(a0, b3));
+        if (ROWS > 1u) {
+            let a1 = x[x1 + step];
+            let a2 = x[x2 + step];
+            let a3 = x[x3 + step];
+            s1 += vec4<f32>(product(a1, b0), product(a1, b1), product(a1, b2), product(a1, b3));
+            s2 += vec4<f32>(product(a2, b0), product(a2, b1), product(a2, b2), product(a2, b3));
+            s3 += vec4<f32>(product(a3, b0), product(a3, b1), product(a3, b2), product(a3, b3));
         }
     }
-    for (var o = 0u; o < OUTPUTS; o++) {
-        for (var t = 0u; t < ROWS; t++) {
-            partial[(o * ROWS + t) * LANES + lane] = lane_sum(sums[o][t]);
-        }
+    partial[lane] = s0;
+    if (ROWS > 1u) {
+        partial[LANES + lane] = s1;
+        partial[2u * LANES + lane] = s2;
+        partial[3u * LANES + lane] = s3;
     }
     workgroupBarrier();
 
-    // Each of the OUTPUTS * ROWS results is added up by one lane.
-    if (lane >= OUTPUTS * ROWS) {
+    // Each row's four results are added up by one lane.
+    if (lane >= min(ROWS, rows - t)) {
         return;
     }
-    let o = lane / ROWS;
-    let t = lane % ROWS;
-    if (n0 + o >= N || t0 + t >= rows) {
-        return;
-    }
-    var total = 0.0;
+    var total = vec4<f32>();
     for (var i = 0u; i < LANES; i++) {
         total += partial[lane * LANES + i];
     }
-    y[(t0 + t) * N + n0 + o] = total;
+    for (var i = 0u; i < min(4u, N - min(n, N)); i++) {
+        y[(t + lane) * N + n + i] = total[i];
+    }
 }

@@ -7,11 +7,11 @@
 
 const H: u32 = {{ h }}u;
 const EPS: f32 = {{ eps }};
-const LANES: u32 = 64u;
+const LANES: u32 = {{ lanes }}u;
 
 var<workgroup> squares: array<f32, LANES>;
 
-@compute @workgroup_size(64, 1, 1)
+@compute @workgroup_size({{ lanes }}, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let row = group.x * H;
     var sum = 0.0;

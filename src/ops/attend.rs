@@ -126,8 +126,20 @@ impl AttendBackend for CubeBackend {
         let (q, k, v) = (into_contiguous(q), into_contiguous(k), into_contiguous(v));
         let [t, heads, d] = [q.meta.shape()[0], q.meta.shape()[1], q.meta.shape()[2]];
         let kv_heads = k.meta.shape()[1];
-        // A decoding step has one row; a prompt's rows share what is loaded. WebGPU grants 16 KiB of shared memory.
-        let rows = if t == 1 { 1 } else { (2048 / d).clamp(1, 8) };
+        // A decoding step has one row; a prompt's rows share what is loaded, in 16 KiB of shared memory at most.
+        let rows = if t == 1 || d > 512 { 1 } else { 4 };
+        let [values, indices, query, offsets, of_row] = match rows {
+            1 => ["f32", "u32", "q[at + i]", "0u", "values"],
+            _ => [
+                "vec4<f32>",
+                "vec4<u32>",
+                "vec4<f32>(q[at + i], q[at1 + i], q[at2 + i], q[at3 + i])",
+                "vec4<u32>(0u, 1u, 2u, 3u)",
+                "values[t]",
+            ],
+        };
+        // A lane makes a column of the output; those beyond the head's own would only wait.
+        let lanes: u32 = if d <= 32 { 32 } else { 64 };
         let shader = Shader {
             name: "attend",
             text: include_str!("../../shaders/attend.wgsl"),
@@ -135,8 +147,14 @@ impl AttendBackend for CubeBackend {
                 ("heads", heads.to_string()),
                 ("kv_heads", kv_heads.to_string()),
                 ("d", d.to_string()),
-                ("per_lane", d.div_ceil(64).to_string()),
+                ("lanes", lanes.to_string()),
+                ("per_lane", d.div_ceil(lanes as usize).to_string()),
                 ("rows", rows.to_string()),
+                ("values", values.into()),
+                ("indices", indices.into()),
+                ("query", query.into()),
+                ("offsets", offsets.into()),
+                ("of_row", of_row.into()),
                 ("scale", format!("{:e}", op.scale)),
                 ("window", op.window.unwrap_or(0x7fff_ffff).to_string()),
                 ("causal", causal.to_string()),
@@ -144,6 +162,6 @@ impl AttendBackend for CubeBackend {
         };
         // y is the row count itself, so that the shader learns it without a parameter.
         let grid = [heads as u32, t as u32, 1];
-        launch(shader, 64, grid, &[&q, &k, &v, &base], [t, heads, d].into(), DType::F32)
+        launch(shader, lanes, grid, &[&q, &k, &v, &base], [t, heads, d].into(), DType::F32)
     }
 }

@@ -81,3 +81,8 @@ pub(super) fn row_grid(rows: usize) -> [u32; 3] {
     assert!(y == 1, "{rows} rows are more than one launch takes");
     [x, y, 1]
 }
+
+/// Lanes that share a row of `len` elements: each that has little to do costs as much as the others, and is waited for.
+pub(super) fn row_lanes(len: usize) -> u32 {
+    if len <= 256 { 16 } else { 64 }
+}

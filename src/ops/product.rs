@@ -7,7 +7,7 @@
 //! Packed: W is Int [N, K/2], element 2i in the low half of a word. WGSL's `unpack2x16float` reads it on
 //! every adapter, so half-precision weights need no `shader-f16`.
 //!
-//! Two kernels: up to [`MAX_ROWS`] rows the lanes of a workgroup share each weight row (`matvec.wgsl`), beyond each lane
+//! Two kernels: up to [`MAX_ROWS`] rows ([`SMALL_MAX_ROWS`] of a small weight) the lanes of a workgroup share each weight row (`matvec.wgsl`), beyond each lane
 //! makes a tile (`matmat.wgsl`). Burn's own product without autotune takes more than twice as long for one row, and up to
 //! ten times on software adapters for many (docs/measurements.md); packed weights it would want unpacked first.
 
@@ -22,6 +22,10 @@ use super::launch::{Shader, grid_2d, launch};
 
 /// Rows up to which a workgroup's lanes work on one output together.
 pub const MAX_ROWS: usize = 16;
+/// The same for a weight of at most [`SMALL`] elements.
+pub const SMALL_MAX_ROWS: usize = 4;
+/// Elements of a weight that no released model is as small as.
+pub const SMALL: usize = 1 << 18;
 
 #[backend_extension(Cube, Flex)]
 pub trait ProductBackend: Backend {
@@ -89,11 +93,9 @@ impl ProductBackend for CubeBackend {
     fn product(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
         let k = x.meta.shape()[1];
         let kind = match k {
-            k if k % 4 == 0 => {
-                Kind { wide: 4, x: "vec4<f32>", w: "vec4<f32>", load: "w[i]", sum: "dot(a, vec4<f32>(1.0))" }
-            }
-            k if k % 2 == 0 => Kind { wide: 2, x: "vec2<f32>", w: "vec2<f32>", load: "w[i]", sum: "a.x + a.y" },
-            _ => Kind { wide: 1, x: "f32", w: "f32", load: "w[i]", sum: "a" },
+            k if k % 4 == 0 => Kind { wide: 4, x: "vec4<f32>", w: "vec4<f32>", load: "w[i]" },
+            k if k % 2 == 0 => Kind { wide: 2, x: "vec2<f32>", w: "vec2<f32>", load: "w[i]" },
+            _ => Kind { wide: 1, x: "f32", w: "f32", load: "w[i]" },
         };
         run(x, w, kind)
     }
@@ -105,9 +107,8 @@ impl ProductBackend for CubeBackend {
                 x: "vec4<f32>",
                 w: "vec2<u32>",
                 load: "vec4<f32>(unpack2x16float(w[i].x), unpack2x16float(w[i].y))",
-                sum: "dot(a, vec4<f32>(1.0))",
             },
-            _ => Kind { wide: 2, x: "vec2<f32>", w: "u32", load: "unpack2x16float(w[i])", sum: "a.x + a.y" },
+            _ => Kind { wide: 2, x: "vec2<f32>", w: "u32", load: "unpack2x16float(w[i])" },
         };
         run(x, w, kind)
     }
@@ -125,13 +126,12 @@ impl ProductBackend for CubeBackend {
     }
 }
 
-/// How a row is read: elements a step, WGSL types, the load expression, the sum over a step's lanes.
+/// How a row is read: elements a step, WGSL types, the load expression.
 struct Kind {
     wide: usize,
     x: &'static str,
     w: &'static str,
     load: &'static str,
-    sum: &'static str,
 }
 
 impl Kind {
@@ -146,6 +146,7 @@ impl Kind {
             ("x_type", self.x.into()),
             ("w_type", self.w.into()),
             ("load", self.load.into()),
+            ("product", if self.wide == 1 { "a * b" } else { "dot(a, b)" }.into()),
             ("steps", (k / self.wide).to_string()),
             ("n", n.to_string()),
         ];
@@ -155,14 +156,16 @@ impl Kind {
 
 fn run(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
     let (x, w) = (into_contiguous(x), into_contiguous(w));
-    match x.meta.shape()[0] <= MAX_ROWS {
+    // What is slow of a small product is the lanes' waiting for one another, which tiles don't do.
+    let small = w.meta.shape()[0] * x.meta.shape()[1] <= SMALL;
+    match x.meta.shape()[0] <= if small { SMALL_MAX_ROWS } else { MAX_ROWS } {
         true => few_rows(x, w, kind),
         false => many_rows(x, w, kind),
     }
 }
 
 fn few_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
-    const OUTPUTS: usize = 4; // output columns a workgroup makes, as in the shader
+    const COLUMNS: usize = 4; // a workgroup makes, as in the shader
     let (t, k, n) = (x.meta.shape()[0], x.meta.shape()[1], w.meta.shape()[0]);
     let rows: usize = if t == 1 { 1 } else { 4 };
     // Lanes with nothing to do cost as much as the others; as many as results are needed to add up.
@@ -170,13 +173,9 @@ fn few_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
     let shader = Shader {
         name: "matvec",
         text: include_str!("../../shaders/matvec.wgsl"),
-        constants: kind.constants(
-            k,
-            n,
-            [("lane_sum", kind.sum.into()), ("rows", rows.to_string()), ("lanes", lanes.to_string())],
-        ),
+        constants: kind.constants(k, n, [("rows", rows.to_string()), ("lanes", lanes.to_string())]),
     };
-    let [gx, gy] = grid_2d(n.div_ceil(OUTPUTS));
+    let [gx, gy] = grid_2d(n.div_ceil(COLUMNS));
     // z is the row count itself, so that the shader learns it without a parameter; the groups past the
     // last row return at once.
     let grid = [gx, gy, t as u32];
@@ -186,11 +185,8 @@ fn few_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
 fn many_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
     const TILE: usize = 32; // columns a workgroup makes, as in the shader
     let (t, k, n) = (x.meta.shape()[0], x.meta.shape()[1], w.meta.shape()[0]);
-    let shader = Shader {
-        name: "matmat",
-        text: include_str!("../../shaders/matmat.wgsl"),
-        constants: kind.constants(k, n, [("product", if kind.wide == 1 { "a * b" } else { "dot(a, b)" }.into())]),
-    };
+    let shader =
+        Shader { name: "matmat", text: include_str!("../../shaders/matmat.wgsl"), constants: kind.constants(k, n, []) };
     // y is the row count itself, as above.
     let grid = [n.div_ceil(TILE) as u32, t as u32, 1];
     launch(shader, 64, grid, &[&x, &w], [t, n].into(), DType::F32)

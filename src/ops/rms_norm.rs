@@ -7,7 +7,7 @@ use burn::backend::{Backend, Flex, backend_extension, tensor::FloatTensor};
 use burn::tensor::{DType, Tensor};
 use burn_wgpu::{CubeBackend, into_contiguous};
 
-use super::launch::{Shader, launch, row_grid};
+use super::launch::{Shader, launch, row_grid, row_lanes};
 
 #[backend_extension(Cube, Flex)]
 pub trait RmsNormBackend: Backend {
@@ -33,11 +33,12 @@ impl RmsNormBackend for CubeBackend {
     fn rms_norm(x: FloatTensor<Self>, w: FloatTensor<Self>, eps: f64) -> FloatTensor<Self> {
         let (x, w) = (into_contiguous(x), into_contiguous(w));
         let [r, h] = [x.meta.shape()[0], x.meta.shape()[1]];
+        let lanes = row_lanes(h);
         let shader = Shader {
             name: "rms_norm",
             text: include_str!("../../shaders/rms_norm.wgsl"),
-            constants: vec![("h", h.to_string()), ("eps", format!("{eps:e}"))],
+            constants: vec![("h", h.to_string()), ("eps", format!("{eps:e}")), ("lanes", lanes.to_string())],
         };
-        launch(shader, 64, row_grid(r), &[&x, &w], [r, h].into(), DType::F32)
+        launch(shader, lanes, row_grid(r), &[&x, &w], [r, h].into(), DType::F32)
     }
 }
