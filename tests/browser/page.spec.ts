@@ -506,6 +506,25 @@ test.describe('with a microphone', () => {
     await page.getByRole('button', { name: 'Back' }).click();
     await expect(page.locator('#hero')).toBeVisible();
   });
+
+  test('not answered: it can be stopped, and a late answer is let go', async ({ replayed, context }) => {
+    await context.addInitScript(() => {
+      navigator.mediaDevices.getUserMedia = () =>
+        new Promise((done) => {
+          const { stream } = new AudioContext().createMediaStreamDestination();
+          Object.assign(globalThis, { stream, answer: () => done(stream) });
+        });
+    });
+    const page = await replayed();
+    await page.click('#microphone');
+    await phase(page, 'opening');
+    await page.click('#stop');
+    await phase(page, 'idle');
+    await page.evaluate(() => (globalThis as any).answer());
+    await page.waitForFunction(() => (globalThis as any).stream.getTracks()[0].readyState === 'ended');
+    await phase(page, 'idle');
+    expect(await calls(page, 'load')).toEqual([]);
+  });
 });
 
 // The rest is the page as it is published: package, module and models. Where the text is compared it computes on the CPU,

@@ -274,6 +274,8 @@ function home(): void {
 }
 
 function stop(): void {
+  // It still waits for its sound: for a permission, say.
+  if (phase === 'opening' && !runner.runs) return home();
   if (phase === 'opening' || phase === 'running') runner.stop();
   if (phase === 'running') find('quiet').textContent = 'Finishing …';
 }

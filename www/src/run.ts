@@ -27,6 +27,10 @@ export class Runner {
     return this.translator;
   }
 
+  get runs(): boolean {
+    return this.stopper !== undefined;
+  }
+
   /** Resolves when the sound is over or stopped; rejects with what went wrong. A run under way is stopped, and waited for. */
   run(sound: Sound, options: LoadOptions, fromMs: number, watcher: Watcher): Promise<void> {
     this.stopper?.abort();
