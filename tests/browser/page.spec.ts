@@ -260,7 +260,7 @@ test.describe('on recorded events', () => {
     const page = await replayed({ speed: 6 });
     await page.setViewportSize({ width: 800, height: 500 });
     await page.click('#play');
-    await expect(page.locator('.segment[data-segment="6"] .t.sure').first()).toBeInViewport();
+    await expect(page.locator('.segment[data-segment="6"] .t.sure').first()).toBeInViewport({ timeout: 20_000 });
     await page.mouse.move(400, 200);
     await page.mouse.wheel(0, -600);
     await expect(page.locator('#follow')).toBeVisible();
@@ -432,6 +432,24 @@ test.describe('on recorded events', () => {
       const wide = await page.evaluate(() => [...document.querySelectorAll('html, #readout, .segment')].map((box) => box.scrollWidth - box.clientWidth));
       expect(Math.max(...wide), `at ${width}`).toBe(0);
     }
+  });
+
+  test('a bar that grows does not cover the newest words', async ({ replayed }) => {
+    const page = await replayed({ speed: 20, fail: { at: 'stream', after: 120, code: 'device-lost' } });
+    await page.emulateMedia({ reducedMotion: 'reduce' });
+    await page.setViewportSize({ width: 360, height: 640 });
+    await page.click('#play');
+    const covered = () =>
+      page.evaluate(() => {
+        const last = [...document.querySelectorAll('.segment')].at(-1)!.getBoundingClientRect();
+        return last.bottom - document.querySelector('#dock')!.getBoundingClientRect().top;
+      });
+    await page.locator('#notice button').waitFor();
+    await expect.poll(covered).toBeLessThan(0);
+    await page.locator('#notice button').click();
+    await phase(page, 'running');
+    await phase(page, 'ended');
+    await expect.poll(covered).toBeLessThan(0);
   });
 
   test('at 200 % the captions have most of the screen', async ({ replayed }) => {

@@ -41,6 +41,8 @@ const runner = new Runner();
 const dock = new Dock();
 const figures = new Figures(find('figures'), find('meanings'));
 const follow = new Follow(find<HTMLButtonElement>('follow'));
+// A bar that grew covers what was the newest.
+new ResizeObserver(() => phase !== 'idle' && follow.catchUp()).observe(find('dock'));
 const spoken = new Live(find('live'));
 const example = new Example(find('example'));
 let found: Capabilities | undefined;
