@@ -96,6 +96,8 @@ test('a tab that is shared without its sound is let go, and that is told', async
 
 test('a tab that is refused', async ({ site }) => {
   await answering(REFUSES, site, async (open) => {
+    // With no other tab the browser finds nothing to refuse, and waits.
+    await speaker(open);
     const home = await open();
     const { failed, cause } = await home.evaluate(async () => {
       const error = await alignatt.tab().catch((error: Error) => error);
