@@ -59,7 +59,7 @@ async function expectTranslated(page: Page, url: string): Promise<void> {
 /** The development server in `folder`, once it tells its address. */
 async function developing(folder: string): Promise<{ url: string; stop: () => void }> {
   const args = ['node_modules/vite/bin/vite.js', '--config', 'dev.config.js'];
-  const server = spawn(process.execPath, args, { cwd: folder, env: { ...process.env, FORCE_COLOR: '0' } });
+  const server = spawn(process.execPath, args, { cwd: folder, env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined } });
   server.stderr.pipe(process.stderr);
   let said = '';
   const url = await new Promise<string>((done, fail) => {
