@@ -181,7 +181,7 @@ test.describe('on recorded events', () => {
     await page.waitForTimeout(500);
     await phase(page, 'idle');
     await page.click('#play');
-    await phase(page, 'running');
+    await expect(page.locator('#captions .t.sure').nth(1)).toBeVisible();
     await page.keyboard.press('Escape');
     await phase(page, 'ended');
     const events = parsed((await saved(page, 'Every event, JSONL')).text);
