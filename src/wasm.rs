@@ -142,6 +142,29 @@ struct Options {
     history: usize,
     /// Heads for this direction, as `alignatt calibrate` writes them.
     heads: Option<String>,
+    /// Sound of one step. Absent: the policy's own measure.
+    chunk_ms: Option<u32>,
+}
+
+/// Options that can be run; without a direction nothing is translated.
+fn parsed(options: &str) -> Result<(Settings, Option<Direction>), JsValue> {
+    let options: Options = serde_json::from_str(options).map_err(refused)?;
+    let from = options.from.parse::<Language>().map_err(refused)?;
+    let to = options.to.map(|code| code.parse::<Language>()).transpose().map_err(refused)?;
+    let policy = options.policy.as_deref().unwrap_or("alignatt").parse::<PolicyKind>().map_err(refused)?;
+    let heads = options.heads.map(|text| HeadSet::parse(&text, "heads")).transpose().map_err(refused)?;
+    let chunk = options.chunk_ms.map_or(policy.chunk(), |ms| Millis(u64::from(ms)));
+    let plain = Settings::new(from, to);
+    let settings = Settings { policy, history: options.history, ..plain.chunked(chunk) };
+    settings.check().map_err(refused)?;
+    let direction = to.map(|to| Direction { heads, context: options.context, ..Direction::new(from, to, policy) });
+    Ok((settings, direction))
+}
+
+/// Throws what [`Engines::load`] would say of these options, before any model is there.
+#[wasm_bindgen]
+pub fn check_options(options: &str) -> Result<(), JsValue> {
+    parsed(options).map(drop)
 }
 
 /// Models on a device.
@@ -165,19 +188,9 @@ impl Engines {
         progress: Function,
     ) -> Result<Engines, JsValue> {
         let compute = device.compute.clone();
-        let options: Options = serde_json::from_str(&options).map_err(|e| error("bad-option", &e.to_string()))?;
-        let language = |code: &str| code.parse::<Language>().map_err(|e| error("bad-option", &e.to_string()));
-        let from = language(&options.from)?;
-        let to = options.to.as_deref().map(language).transpose()?;
-        let policy = options.policy.as_deref().unwrap_or("alignatt");
-        let policy = policy.parse::<PolicyKind>().map_err(|e| error("bad-option", &e.to_string()))?;
-        let heads = options.heads.as_deref().map(|text| HeadSet::parse(text, "heads"));
-        let heads = heads.transpose().map_err(|e| error("bad-option", &e.to_string()))?;
-        let mt = match to {
-            Some(to) => {
-                let direction = Direction { heads, context: options.context, ..Direction::new(from, to, policy) };
-                Some((model_files(&mt)?, direction))
-            }
+        let (settings, direction) = parsed(&options)?;
+        let mt = match direction {
+            Some(direction) => Some((model_files(&mt)?, direction)),
             None => None,
         };
         let models = Models { asr: model_files(&asr)?, aligner: model_files(&aligner)?, mt };
@@ -186,8 +199,6 @@ impl Engines {
             let _ = progress.call3(&JsValue::NULL, &what.into(), &(done as f64).into(), &(total as f64).into());
         };
         let engines = load::engines(&models, &compute, &mut report).await.map_err(boxed)?;
-        let plain = Settings::new(from, to);
-        let settings = Settings { policy, history: options.history, ..plain.chunked(policy.chunk()) };
         let names = Names::of(&models, &compute.name);
         Ok(Engines { home: Rc::new(RefCell::new(Some(engines))), settings, names })
     }
@@ -195,13 +206,8 @@ impl Engines {
     /// Begins a stream and sends its first events, one JSON text a call. `live`: sound comes at its own pace, so a step
     /// hears all that waits; otherwise a chunk at a time. Without `translate` it is transcribed only. Throws `busy` while
     /// another stream is open.
-    pub fn open(&self, chunk_ms: Option<u32>, live: bool, translate: bool, emit: Function) -> Result<Stream, JsValue> {
-        let mut settings = match chunk_ms {
-            Some(chunk) => self.settings.chunked(Millis(u64::from(chunk))),
-            None => self.settings,
-        };
-        settings.target = settings.target.filter(|_| translate);
-        settings.check().map_err(|e| error("bad-option", &e.to_string()))?;
+    pub fn open(&self, live: bool, translate: bool, emit: Function) -> Result<Stream, JsValue> {
+        let settings = Settings { target: self.settings.target.filter(|_| translate), ..self.settings };
         let Some(mut engines) = self.home.borrow_mut().take() else {
             return Err(error("busy", "another stream is open on these models; end it first"));
         };
@@ -445,7 +451,7 @@ pub fn subtitles(events: &str, format: &str, side: &str) -> Result<String, JsVal
     };
     let mut subtitles = Subtitles::new(kind, side);
     for line in events.lines() {
-        let event: Event = serde_json::from_str(line).map_err(|e| error("bad-option", &e.to_string()))?;
+        let event: Event = serde_json::from_str(line).map_err(refused)?;
         subtitles.event(&event);
     }
     subtitles.finish();
@@ -534,6 +540,11 @@ fn error(code: &str, message: &str) -> JsValue {
     // A fresh object takes any property.
     let _ = Reflect::set(&error, &"code".into(), &code.into());
     error.into()
+}
+
+/// An option that cannot be used.
+fn refused(failed: impl StdError) -> JsValue {
+    error("bad-option", &failed.to_string())
 }
 
 fn thrown(failed: impl StdError + 'static) -> JsValue {

@@ -1,5 +1,7 @@
 // How Chromium is started. SwiftShader gives WebGPU on a machine without a graphics card.
 
+import { type BrowserContext, chromium } from '@playwright/test';
+import { createServer, type AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 
 const QUIET = [
@@ -17,6 +19,41 @@ const WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
 export const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
 export const withWebgpu = { executablePath, args: [...QUIET, ...WEBGPU] };
 export const withoutWebgpu = { executablePath, args: QUIET };
+
+/** What Playwright switches off: a tab that nobody sees is slowed down. */
+const SLOWED = [
+  '--disable-background-timer-throttling',
+  '--disable-backgrounding-occluded-windows',
+  '--disable-renderer-backgrounding',
+];
+
+/**
+ * A browser in which a tab behind another is hidden and slowed down, as it is for people. Playwright makes every tab that
+ * it opens believe that it is seen; those of a browser that it finds running it can leave as they are.
+ */
+export async function withHiddenTabs(use: (context: BrowserContext) => Promise<void>, flags: string[] = []): Promise<void> {
+  const port = await freePort();
+  const args = [...withWebgpu.args, `--remote-debugging-port=${port}`, ...flags];
+  const launched = await chromium.launch({ executablePath, args, ignoreDefaultArgs: SLOWED });
+  try {
+    const browser = await chromium.connectOverCDP(`http://127.0.0.1:${port}`, { noDefaults: true });
+    await use(browser.contexts()[0]!);
+    await browser.close();
+  } finally {
+    await launched.close();
+  }
+}
+
+function freePort(): Promise<number> {
+  return new Promise((done, fail) => {
+    const server = createServer();
+    server.once('error', fail);
+    server.listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => done(port));
+    });
+  });
+}
 
 /** A path of the repository. */
 export function repo(path: string): string {

@@ -16,6 +16,8 @@ export type Language = 'de' | 'it' | 'zh';
 
 /** What the stand-in is told: see replay/index.js. */
 export interface Replay {
+  /** In place of the sample's. */
+  events?: { [language in Language]?: TranslatorEvent[] };
   speed?: number;
   loadMs?: number;
   fetchMs?: number;

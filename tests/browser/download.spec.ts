@@ -133,7 +133,7 @@ test('a fetch that was aborted can be begun again at once', async ({ home, hub }
   expect(await storedHash(home, `${MODEL}@main`, WEIGHTS)).toBe(trueHash(WEIGHTS));
 });
 
-test('a large file comes in pieces, several at a time, and pieces that came are kept', async ({ home, hub, open }) => {
+test('a large file comes in pieces, several at a time, and pieces that came are kept', async ({ home, open }) => {
   const root = mkdtempSync(join(tmpdir(), 'alignatt-hub-'));
   mkdirSync(join(root, 'large'));
   writeFileSync(join(root, 'large', 'config.json'), '{}');

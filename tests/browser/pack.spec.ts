@@ -1,10 +1,11 @@
-// The package as others get it: packed, installed in a fresh Vite project, built there, and used from what was built.
+// The package as others get it: packed, installed in a fresh Vite project, built there, and used from what was built and
+// from the development server.
 
-import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { test as base } from '@playwright/test';
+import { type Page, test as base } from '@playwright/test';
 import type { TranslatorEvent } from '../../web/src/events.js';
 import { repo } from './browser.js';
 import { nativeEvents } from './native.js';
@@ -36,10 +37,44 @@ const FILES: Record<string, string> = {
   'src/main.ts': MAIN,
   // Top-level await, as the script above has it.
   'vite.config.js': `export default { base: './', build: { target: 'es2022' } };`,
+  'dev.config.js': documented(),
 };
 
-base('npm pack, npm install, vite build: the sample is translated', async ({ page }) => {
-  base.setTimeout(600_000);
+/** The settings for the development server, as the README of the package gives them. */
+function documented(): string {
+  const [, code] = /^```js\n(export default .*optimizeDeps.*\n)```$/m.exec(readFileSync(repo('web/README.md'), 'utf8')) ?? [];
+  if (!code) throw new Error('web/README.md says nothing of the development server');
+  return code;
+}
+
+/** Opens the project's page, which translates the sample, and compares what came. */
+async function expectTranslated(page: Page, url: string): Promise<void> {
+  await page.goto(url);
+  await page.waitForFunction(() => 'done' in globalThis, undefined, { timeout: 300_000 });
+  expect(await page.title()).toBe('fresh');
+  const events = await page.evaluate(() => (globalThis as unknown as { events: TranslatorEvent[] }).events);
+  expect(finalText(events)).toEqual(finalText(await nativeEvents(repo('samples/talk-a.flac'), 'de')));
+}
+
+/** The development server in `folder`, once it tells its address. */
+async function developing(folder: string): Promise<{ url: string; stop: () => void }> {
+  const args = ['node_modules/vite/bin/vite.js', '--config', 'dev.config.js'];
+  const server = spawn(process.execPath, args, { cwd: folder, env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined } });
+  server.stderr.pipe(process.stderr);
+  let said = '';
+  const url = await new Promise<string>((done, fail) => {
+    server.once('exit', () => fail(new Error(`vite ended: ${said}`)));
+    server.stdout.on('data', (part) => {
+      said += part;
+      const [address] = /http:\/\/localhost:\d+\//.exec(said) ?? [];
+      if (address) done(address);
+    });
+  });
+  return { url, stop: () => void server.kill() };
+}
+
+base('npm pack, npm install, vite build and vite: the sample is translated', async ({ page }) => {
+  base.setTimeout(900_000);
   const folder = mkdtempSync(join(tmpdir(), 'alignatt-fresh-'));
   const run = (at: string, command: string, ...args: string[]) =>
     execFileSync(command, args, { cwd: at, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
@@ -64,17 +99,11 @@ base('npm pack, npm install, vite build: the sample is translated', async ({ pag
     run(folder, 'npm', 'install', '--no-audit', '--no-fund', `./${filename}`, 'vite@7', 'typescript');
     console.log(run(folder, 'npm', 'run', 'build'));
 
+    page.on('console', (message) => message.type() === 'error' && console.log(`[browser] ${message.text()}`));
     const site = await Site.serve({ '/': join(folder, 'dist') });
-    try {
-      page.on('console', (message) => message.type() === 'error' && console.log(`[browser] ${message.text()}`));
-      await page.goto(site.url);
-      await page.waitForFunction(() => 'done' in globalThis, undefined, { timeout: 300_000 });
-      expect(await page.title()).toBe('fresh');
-      const events = await page.evaluate(() => (globalThis as unknown as { events: TranslatorEvent[] }).events);
-      expect(finalText(events)).toEqual(finalText(await nativeEvents(repo('samples/talk-a.flac'), 'de')));
-    } finally {
-      await site.close();
-    }
+    await expectTranslated(page, site.url).finally(() => site.close());
+    const server = await developing(folder);
+    await expectTranslated(page, server.url).finally(server.stop);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -83,7 +83,7 @@ export const test = base.extend<{ home: Page; open: () => Promise<Page>; hub: Hu
 
 export { expect };
 
-async function openPage(context: BrowserContext, site: Site): Promise<Page> {
+export async function openPage(context: BrowserContext, site: Site): Promise<Page> {
   const page = await context.newPage();
   page.on('console', (message) => {
     if (message.type() === 'error' || process.env['VERBOSE']) console.log(`[browser] ${message.text()}`);

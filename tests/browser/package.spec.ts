@@ -234,12 +234,33 @@ test('options that are wrong are told before anything is fetched', async ({ home
   expect(codes.map(({ code }) => code)).toEqual(['bad-option', 'bad-option', 'bad-option', 'bad-option', 'aborted']);
 });
 
-test('options that the engines refuse', async ({ home }) => {
-  const codes = await home.evaluate(async () => {
-    const load = (options: object) => failing(alignatt.Translator.load({ device: 'cpu', ...options }));
-    return [await load({ to: 'de', policy: 'guess' }), await load({ device: 'abacus' })];
-  });
-  expect(codes.map(({ code }) => code)).toEqual(['bad-option', 'bad-option']);
+test('options that the module refuses cost no download', async ({ home, hub }) => {
+  const load = (options: object) =>
+    home.evaluate(
+      ([endpoint, options]) => {
+        const models = { asr: 'demo/asr', aligner: 'demo/aligner', mt: 'demo/mt' };
+        return failing(alignatt.Translator.load({ ...models, to: 'de', device: 'cpu', endpoint, ...options }));
+      },
+      [hub.url, options] as const,
+    );
+  // It has nothing to give: the last load, of good options, shows that it would have been asked.
+  hub.fault = () => ({ status: 404 });
+  for (const wrong of [
+    { policy: 'guess' },
+    { policy: 'alignatt:top-heads=none' },
+    { heads: '{"heads": []' },
+    { heads: '{}' },
+    { from: 'xx' },
+    { chunkMs: 5 },
+    { chunkMs: 850.5 },
+    { history: -1 },
+    { device: 'abacus' },
+  ]) {
+    expect(await load(wrong), JSON.stringify(wrong)).toMatchObject({ code: 'bad-option', ours: true });
+  }
+  expect(hub.requests).toEqual([]);
+  expect(await load({})).toMatchObject({ code: 'network', ours: true });
+  expect(hub.requests).not.toEqual([]);
 });
 
 test('without `to` speech is transcribed, and translating is refused', async ({ home }) => {

@@ -162,6 +162,32 @@ test.describe('on recorded events', () => {
     expect(await calls(page, 'translate')).toMatchObject([{}, { name: 'dropped.wav', size: 100 }]);
   });
 
+  test('another sound in the middle, and leaving in the middle: the run before has no more say', async ({ replayed }) => {
+    const page = await replayed({ speed: 4 });
+    await page.click('#play');
+    await expect(page.locator('#captions .t.sure').nth(3)).toBeVisible();
+    const carried = await page.evaluateHandle(() => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([new Uint8Array(100)], 'dropped.wav', { type: 'audio/wav' }));
+      return transfer;
+    });
+    await page.dispatchEvent('body', 'drop', { dataTransfer: carried });
+    await expect.poll(async () => (await calls(page, 'translate')).length).toBe(2);
+    await phase(page, 'running');
+    await expect(page.locator('#captions .t.sure').nth(3)).toBeVisible();
+    await phase(page, 'running');
+    await page.click('#again');
+    await phase(page, 'idle');
+    await page.waitForTimeout(500);
+    await phase(page, 'idle');
+    await page.click('#play');
+    await expect(page.locator('#captions .t.sure').nth(1)).toBeVisible();
+    await page.keyboard.press('Escape');
+    await phase(page, 'ended');
+    const events = parsed((await saved(page, 'Every event, JSONL')).text);
+    expect(events.filter(({ type }) => type === 'start' || type === 'end').map(({ type }) => type)).toEqual(['start', 'end']);
+  });
+
   test('Space starts and stops, Escape stops, and what is there stays', async ({ replayed }) => {
     const page = await replayed({ speed: 4 });
     await page.keyboard.press('Space');
@@ -234,7 +260,7 @@ test.describe('on recorded events', () => {
     const page = await replayed({ speed: 6 });
     await page.setViewportSize({ width: 800, height: 500 });
     await page.click('#play');
-    await expect(page.locator('.segment[data-segment="6"] .t.sure').first()).toBeInViewport();
+    await expect(page.locator('.segment[data-segment="6"] .t.sure').first()).toBeInViewport({ timeout: 20_000 });
     await page.mouse.move(400, 200);
     await page.mouse.wheel(0, -600);
     await expect(page.locator('#follow')).toBeVisible();
@@ -390,6 +416,71 @@ test.describe('on recorded events', () => {
     }
   });
 
+  test('a word longer than its column is broken, not cut off', async ({ replayed }) => {
+    const long = 'Donaudampfschifffahrtsgesellschaft'.repeat(4);
+    const plain = JSON.stringify(await sampleEvents('de'));
+    const page = await replayed({ events: { de: JSON.parse(plain.replaceAll('results', long).replaceAll('Ergebnisse', long)) } });
+    await page.click('#play');
+    await phase(page, 'ended');
+    const word = page.locator('.t', { hasText: long }).first();
+    for (const width of [320, 800, 1440]) {
+      await page.setViewportSize({ width, height: 800 });
+      await word.scrollIntoViewIfNeeded();
+      await page.mouse.move(1, 1);
+      await word.hover();
+      await expect(page.locator('#readout')).toContainText(long);
+      const wide = await page.evaluate(() => [...document.querySelectorAll('html, #readout, .segment')].map((box) => box.scrollWidth - box.clientWidth));
+      expect(Math.max(...wide), `at ${width}`).toBe(0);
+    }
+  });
+
+  test('a bar that grows does not cover the newest words', async ({ replayed }) => {
+    const page = await replayed({ speed: 20, fail: { at: 'stream', after: 120, code: 'device-lost' } });
+    await page.emulateMedia({ reducedMotion: 'reduce' });
+    await page.setViewportSize({ width: 360, height: 640 });
+    await page.click('#play');
+    const covered = () =>
+      page.evaluate(() => {
+        const last = [...document.querySelectorAll('.segment')].at(-1)!.getBoundingClientRect();
+        return last.bottom - document.querySelector('#dock')!.getBoundingClientRect().top;
+      });
+    await page.locator('#notice button').waitFor();
+    await expect.poll(covered).toBeLessThan(0);
+    await page.locator('#notice button').click();
+    await phase(page, 'running');
+    await phase(page, 'ended');
+    await expect.poll(covered).toBeLessThan(0);
+  });
+
+  test('at 200 % the captions have most of the screen', async ({ replayed }) => {
+    const page = await replayed();
+    await page.setViewportSize({ width: 640, height: 360 });
+    await page.click('#play');
+    await phase(page, 'running');
+    expect((await page.locator('#dock').boundingBox())!.height).toBeLessThan(90);
+    await phase(page, 'ended');
+    expect((await page.locator('#dock').boundingBox())!.height).toBeLessThan(90);
+    await page.click('#more');
+    await expect(page.locator('[data-figure=policy]')).toBeVisible();
+  });
+
+  test('what was drawn before the font came is drawn again', async ({ replayed, context }) => {
+    await context.route('**/*.woff2', async (route) => {
+      await new Promise((go) => setTimeout(go, 1000));
+      await route.continue();
+    });
+    const page = await replayed();
+    const beam = page.locator('#example .beams path').first();
+    await expect(beam).toBeAttached();
+    await page.waitForFunction(() => [...document.fonts].some(({ status }) => status === 'loaded'));
+    const [end, left, right] = await beam.evaluate((path: SVGPathElement) => {
+      const { left, right } = document.querySelector('#example .t.now')!.getBoundingClientRect();
+      const { x } = path.getPointAtLength(path.getTotalLength());
+      return [x + path.closest('.segment')!.getBoundingClientRect().left, left, right] as const;
+    });
+    expect(Math.abs(end - (left + right) / 2)).toBeLessThan(2);
+  });
+
   test('text has contrast, dark and light', async ({ replayed }) => {
     const page = await replayed();
     await page.click('#play');
@@ -432,6 +523,25 @@ test.describe('with a microphone', () => {
     await expect(page.locator('#trouble')).toContainText('it was not allowed');
     await page.getByRole('button', { name: 'Back' }).click();
     await expect(page.locator('#hero')).toBeVisible();
+  });
+
+  test('not answered: it can be stopped, and a late answer is let go', async ({ replayed, context }) => {
+    await context.addInitScript(() => {
+      navigator.mediaDevices.getUserMedia = () =>
+        new Promise((done) => {
+          const { stream } = new AudioContext().createMediaStreamDestination();
+          Object.assign(globalThis, { stream, answer: () => done(stream) });
+        });
+    });
+    const page = await replayed();
+    await page.click('#microphone');
+    await phase(page, 'opening');
+    await page.click('#stop');
+    await phase(page, 'idle');
+    await page.evaluate(() => (globalThis as any).answer());
+    await page.waitForFunction(() => (globalThis as any).stream.getTracks()[0].readyState === 'ended');
+    await phase(page, 'idle');
+    expect(await calls(page, 'load')).toEqual([]);
   });
 });
 

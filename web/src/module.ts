@@ -21,4 +21,5 @@ export interface EngineOptions {
   context?: string;
   history?: number;
   heads?: string;
+  chunk_ms?: number;
 }

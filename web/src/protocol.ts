@@ -33,7 +33,6 @@ export interface OpenCall {
   do: 'open';
   feed: Feed;
   translate: boolean;
-  chunkMs?: number;
 }
 
 export interface SubtitlesCall {

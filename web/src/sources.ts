@@ -28,15 +28,14 @@ const RESUME_MS = 3000;
  */
 export async function microphone(): Promise<MediaStream> {
   const ask = () => navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
-  return own(await captured('the microphone', ask));
+  return own(await captured('the microphone', 'allow it in the settings of this page, beside its address', ask));
 }
 
 /** Asks for the sound of a tab, which the person chooses. The stream belongs to its translation, as a microphone's does. */
 export async function tab(): Promise<MediaStream> {
   // Browsers give a tab's sound only together with its picture, which is dropped at once.
-  const both = await captured('the sound of a tab', () =>
-    navigator.mediaDevices.getDisplayMedia({ audio: true, video: true }),
-  );
+  const ask = () => navigator.mediaDevices.getDisplayMedia({ audio: true, video: true });
+  const both = await captured('the sound of a tab', 'choose a tab, and share it with its sound', ask);
   for (const track of both.getVideoTracks()) track.stop();
   const sound = both.getAudioTracks();
   if (sound.length > 0) return own(new MediaStream(sound));
@@ -130,18 +129,19 @@ function own(stream: MediaStream): MediaStream {
   return stream;
 }
 
-async function captured(what: string, ask: () => Promise<MediaStream>): Promise<MediaStream> {
+/** `allow` is what to do where it was not allowed. */
+async function captured(what: string, allow: string, ask: () => Promise<MediaStream>): Promise<MediaStream> {
   try {
     return await ask();
   } catch (cause) {
-    throw new AlignattError('bad-sound', `${what} cannot be had: ${mend(cause as Error)}`, { cause });
+    throw new AlignattError('bad-sound', `${what} cannot be had: ${mend(cause as Error, allow)}`, { cause });
   }
 }
 
-function mend({ name, message }: Error): string {
+function mend({ name, message }: Error, allow: string): string {
   switch (name) {
     case 'NotAllowedError':
-      return 'it was not allowed; allow it in the settings of this page, beside its address';
+      return `it was not allowed; ${allow}`;
     case 'NotFoundError':
       return 'there is none; plug one in, or check the settings of the system';
     case 'NotReadableError':

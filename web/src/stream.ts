@@ -12,15 +12,9 @@ export interface Run {
   over: Promise<void>;
 }
 
-export function run(
-  engines: Engines,
-  feed: OpenFeed,
-  chunkMs: number | undefined,
-  translate: boolean,
-  emit: (event: string) => void,
-): Run {
+export function run(engines: Engines, feed: OpenFeed, translate: boolean, emit: (event: string) => void): Run {
   const stopped = new Signal();
-  const stream = engines.open(chunkMs, feed.live, translate, emit);
+  const stream = engines.open(feed.live, translate, emit);
   const stop = () => {
     stopped.give();
     feed.close();

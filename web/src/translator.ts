@@ -75,7 +75,10 @@ export class Translator {
     this.version = loaded.version;
   }
 
-  /** Opens the device, fetches what is not there yet, and loads. Errors carry a `code`; nothing is left running. */
+  /**
+   * Checks the options, opens the device, fetches what is not there yet, and loads. Errors carry a `code`; nothing is
+   * left running.
+   */
   static async load(options: LoadOptions = {}): Promise<Translator> {
     const { signal, onProgress, base, endpoint, token } = options;
     const { asr = 'demo', aligner = 'demo', mt = 'demo' } = options;
@@ -145,7 +148,7 @@ export class Translator {
     if (this.#disposed) throw gone();
     if (this.#peer.over) throw this.#peer.over;
     if (signal?.aborted) throw aborted();
-    const { to, chunkMs, base } = this.#options;
+    const { to, base } = this.#options;
     if (translate && to === undefined) {
       throw new AlignattError('bad-option', 'this translator was loaded without `to`: it transcribes only');
     }
@@ -172,7 +175,7 @@ export class Translator {
     try {
       sound = await openSource(source, { name, realtime, base });
       if (stopped) throw stopped;
-      const call: OpenCall = { do: 'open', feed: sound.feed, translate, ...(chunkMs !== undefined && { chunkMs }) };
+      const call: OpenCall = { do: 'open', feed: sound.feed, translate };
       const note = (note: Note) => 'event' in note && events.push(JSON.parse(note.event) as TranslatorEvent);
       ended = this.#peer.call<void>(call, { transfer: sound.transfer, note }).then(() => over(), over);
       yield* events;
@@ -213,7 +216,7 @@ class Events implements AsyncIterable<TranslatorEvent> {
   }
 }
 
-function engineOptions({ from, to, preset, policy, context, history, heads }: LoadOptions): EngineOptions {
+function engineOptions({ from, to, preset, policy, context, history, heads, chunkMs }: LoadOptions): EngineOptions {
   if (preset !== undefined && policy !== undefined) {
     throw new AlignattError('bad-option', 'give a preset or a policy, not both');
   }
@@ -224,7 +227,7 @@ function engineOptions({ from, to, preset, policy, context, history, heads }: Lo
   if (to !== undefined && !TO.includes(to)) {
     throw new AlignattError('bad-option', `${JSON.stringify(to)} is no language to translate into: ${TO.join(', ')}`);
   }
-  return { from: from ?? 'en', ...given({ to, policy: chosen, context, history, heads }) };
+  return { from: from ?? 'en', ...given({ to, policy: chosen, context, history, heads, chunk_ms: chunkMs }) };
 }
 
 /** The properties that have a value. */

@@ -1,6 +1,6 @@
 // The worker: everything that computes or writes to storage runs here, and the page only listens.
 
-import init, { Device, Engines, subtitles, version } from '../wasm/alignatt.js';
+import init, { check_options, Device, Engines, subtitles, version } from '../wasm/alignatt.js';
 import { adapterName } from './capabilities.js';
 import { demoFiles } from './demo.js';
 import { fetchModel } from './download.js';
@@ -60,7 +60,9 @@ async function load(
     throw new AlignattError('no-webgpu', 'this browser has no WebGPU, or it is switched off: try a newer one, or the CPU');
   }
   const { memory } = await init(base === undefined ? {} : { module_or_path: new URL('wasm/alignatt_bg.wasm', base) });
-  // Before anything large is fetched.
+  // Both before anything large is fetched.
+  const told = JSON.stringify(options);
+  check_options(told);
   const device = await Device.open(choice);
   const wanted: Slot[] = options.to === undefined ? ['asr', 'aligner'] : ['asr', 'aligner', 'mt'];
   const files: Partial<Record<Slot, ModelFiles>> = {};
@@ -68,7 +70,7 @@ async function load(
   const slotOf = (what: string) => wanted.find((slot) => slot === what || files[slot]?.label === what) ?? 'asr';
   const progress = (what: string, done: number, total: number) =>
     note({ loaded: { name: what, done, total }, slot: slotOf(what) });
-  const engines = await Engines.load(device, JSON.stringify(options), files.asr, files.aligner, files.mt, progress);
+  const engines = await Engines.load(device, told, files.asr, files.aligner, files.mt, progress);
   ready = { device, engines, heap: memory };
   return {
     device: await described(device),
@@ -132,12 +134,12 @@ async function fromStore(name: string, file: File): Promise<ModelFile> {
   return { name, bytes: await read(0, file.size) };
 }
 
-async function open({ feed, translate, chunkMs }: OpenCall, note: (note: Note) => void): Promise<void> {
+async function open({ feed, translate }: OpenCall, note: (note: Note) => void): Promise<void> {
   const { engines } = loaded();
   if (running) throw new AlignattError('busy', 'a stream runs already; end it first');
   const sound = openFeed(feed);
   try {
-    running = run(engines, sound, chunkMs, translate, (event) => note({ event }));
+    running = run(engines, sound, translate, (event) => note({ event }));
     await running.over;
   } finally {
     sound.close();

@@ -18,7 +18,6 @@ export class Example {
     this.hold = new Hold(root, () => this.listing, undefined);
     root.addEventListener('pointerleave', () => this.rest());
     document.addEventListener('pointerdown', (event) => root.contains(event.target as Node) || this.rest());
-    void document.fonts.ready.then(() => this.rest());
   }
 
   show(language: Language): void {

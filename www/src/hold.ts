@@ -43,7 +43,9 @@ export class Hold {
     document.addEventListener('pointerdown', (event) => {
       if (this.pinned && !(event.target as Element).closest('.t, .readout')) this.leave();
     });
+    // Words move.
     addEventListener('resize', () => this.refresh());
+    document.fonts.addEventListener('loadingdone', () => this.refresh());
   }
 
   get holds(): boolean {

@@ -24,7 +24,7 @@ import { contents, download, type Format } from './save';
 import { Follow } from './scroll';
 import { options, SETS } from './sets';
 import { keep, LANGUAGES, load, type Language, type Preset } from './settings';
-import { file, live, sample, type Sound } from './sound';
+import { file, letGo, live, sample, type Sound } from './sound';
 import { NOWHERE, shifted, Transcript, type Offset } from './transcript';
 import { showTrouble } from './trouble';
 import { keepAwake, letSleep } from './wake';
@@ -41,6 +41,8 @@ const runner = new Runner();
 const dock = new Dock();
 const figures = new Figures(find('figures'), find('meanings'));
 const follow = new Follow(find<HTMLButtonElement>('follow'));
+// A bar that grew covers what was the newest.
+new ResizeObserver(() => phase !== 'idle' && follow.catchUp()).observe(find('dock'));
 const spoken = new Live(find('live'));
 const example = new Example(find('example'));
 let found: Capabilities | undefined;
@@ -51,6 +53,8 @@ let again: (() => Promise<Sound>) | undefined;
 let sound: Sound | undefined;
 let phase: Phase = 'idle';
 let heardMs = 0;
+/** Counts runs. One that was left for another, or for the first view, may still have something to say. */
+let latest = 0;
 const hold = new Hold(find('captions'), () => listing, find('readout'));
 const chooser = new Chooser(find<HTMLDialogElement>('models'), (models) => {
   settings.models = models;
@@ -123,13 +127,20 @@ async function run(get: () => Promise<Sound>, fromMs: number): Promise<void> {
   find('quiet').textContent = 'One moment …';
   dock.say('');
   const poll = setInterval(tick, 1000);
+  latest += 1;
+  const mine = latest;
+  const now = <T extends unknown[]>(act: (...told: T) => void) => (...told: T) => {
+    if (mine === latest) act(...told);
+  };
   try {
-    sound = await get();
+    const got = await get();
+    if (mine !== latest) return letGo(got);
+    sound = got;
     warn(sound);
-    await runner.run(sound, loadOptions(), fromMs, { progress, begun, event: heard, silent });
-    done();
+    await runner.run(sound, loadOptions(), fromMs, { progress: now(progress), begun: now(begun), event: now(heard), silent: now(silent) });
+    now(done)();
   } catch (error) {
-    fail(error);
+    now(fail)(error);
   } finally {
     clearInterval(poll);
   }
@@ -258,12 +269,15 @@ function trip(code: string, message: string, retry: (() => void) | undefined): v
 }
 
 function home(): void {
+  latest += 1;
   dock.quiet();
   hold.leave();
   enter('idle');
 }
 
 function stop(): void {
+  // It still waits for its sound: for a permission, say.
+  if (phase === 'opening' && !runner.runs) return home();
   if (phase === 'opening' || phase === 'running') runner.stop();
   if (phase === 'running') find('quiet').textContent = 'Finishing …';
 }
@@ -302,6 +316,8 @@ function wire(): void {
   find('choose').addEventListener('click', () => void chooser.open(settings.models));
   find('play').addEventListener('click', () => void start(sample));
   find('microphone').addEventListener('click', () => void start(() => ((sound = undefined), live('microphone'))));
+  // Phones have no sound of tabs to give.
+  find('tab').hidden = !navigator.mediaDevices?.getDisplayMedia;
   find('tab').addEventListener('click', () => void start(() => ((sound = undefined), live('tab'))));
   find<HTMLInputElement>('aloud').addEventListener('change', ({ target }) => {
     settings.aloud = (target as HTMLInputElement).checked;

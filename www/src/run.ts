@@ -4,7 +4,7 @@
 import { Translator, type LoadOptions, type Progress, type TranslatorEvent } from 'alignatt';
 import { Player } from './player';
 import { Rest } from './rest';
-import type { Sound } from './sound';
+import { letGo, type Sound } from './sound';
 
 export interface Watcher {
   progress(progress: Progress): void;
@@ -21,20 +21,46 @@ export class Runner {
   private key = '';
   private stopper: AbortController | undefined;
   private sound: Sound | undefined;
+  private over: Promise<void> = Promise.resolve();
 
   get loaded(): Translator | undefined {
     return this.translator;
   }
 
-  /** Resolves when the sound is over or stopped; rejects with what went wrong. */
-  async run(sound: Sound, options: LoadOptions, fromMs: number, watcher: Watcher): Promise<void> {
+  get runs(): boolean {
+    return this.stopper !== undefined;
+  }
+
+  /** Resolves when the sound is over or stopped; rejects with what went wrong. A run under way is stopped, and waited for. */
+  run(sound: Sound, options: LoadOptions, fromMs: number, watcher: Watcher): Promise<void> {
     this.stopper?.abort();
     const stopper = new AbortController();
-    const { signal } = stopper;
     this.stopper = stopper;
     this.sound = sound;
+    if ('blob' in sound && sound.aloud) this.player.load(sound.blob);
+    const run = this.over.then(() => this.whole(sound, options, fromMs, watcher, stopper));
+    this.over = run.catch(() => undefined);
+    return run;
+  }
+
+  /** Live sound ends and its rest is still heard; a second time, or for a file, it ends at once. */
+  stop(): void {
+    const { sound, stopper } = this;
+    if (!stopper) return;
+    if (sound && 'stream' in sound && sound.stream.active && this.translator) return letGo(sound);
+    stopper.abort();
+    if (sound) letGo(sound);
+  }
+
+  /** After an error: the next run loads anew. Until then the old translator can still cut subtitles. */
+  distrust(): void {
+    this.key = '';
+  }
+
+  private async whole(sound: Sound, options: LoadOptions, fromMs: number, watcher: Watcher, stopper: AbortController): Promise<void> {
+    const { signal } = stopper;
     try {
-      if ('blob' in sound && sound.aloud) this.player.load(sound.blob);
+      signal.throwIfAborted();
       const translator = await this.load(options, watcher, signal);
       signal.throwIfAborted();
       watcher.begun(translator);
@@ -43,23 +69,9 @@ export class Runner {
       if (!signal.aborted) throw error;
     } finally {
       this.player.pause();
-      if ('stream' in sound && !signal.aborted) stopTracks(sound.stream);
+      letGo(sound);
       if (this.stopper === stopper) this.stopper = undefined;
     }
-  }
-
-  /** Live sound ends and its rest is still heard; a second time, or for a file, it ends at once. */
-  stop(): void {
-    const { sound, stopper } = this;
-    if (!stopper) return;
-    if (sound && 'stream' in sound && sound.stream.active && this.translator) return stopTracks(sound.stream);
-    stopper.abort();
-    if (sound && 'stream' in sound) stopTracks(sound.stream);
-  }
-
-  /** After an error: the next run loads anew. Until then the old translator can still cut subtitles. */
-  distrust(): void {
-    this.key = '';
   }
 
   private async load(options: LoadOptions, watcher: Watcher, signal: AbortSignal): Promise<Translator> {
@@ -83,8 +95,4 @@ export class Runner {
       watcher.event(event);
     }
   }
-}
-
-function stopTracks(stream: MediaStream): void {
-  for (const track of stream.getTracks()) track.stop();
 }

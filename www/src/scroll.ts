@@ -7,6 +7,7 @@ const SETTLED_MS = 300;
 export class Follow {
   private following = true;
   private last = 0;
+  private end = 0;
   private yielded = -Infinity;
 
   constructor(private readonly button: HTMLButtonElement) {
@@ -34,10 +35,12 @@ export class Follow {
 
   private scrolled(): void {
     const end = document.documentElement.scrollHeight - innerHeight;
-    // Upwards first: the first pixels of a scroll up are still near the end.
-    if (scrollY < this.last - 2) this.yield();
+    const shorter = end < this.end;
+    // Upwards first: the first pixels of a scroll up are still near the end. A page that became shorter scrolls by itself.
+    if (scrollY < this.last - 2 && !shorter) this.yield();
     else if (end - scrollY < NEAR_PX && performance.now() - this.yielded > SETTLED_MS) this.start();
     this.last = scrollY;
+    this.end = end;
   }
 
   private yield(): void {

@@ -19,3 +19,8 @@ export const file = (blob: File, aloud: boolean): Sound => ({ kind: 'file', name
 export async function live(kind: 'microphone' | 'tab'): Promise<Sound> {
   return { kind, name: kind, stream: await (kind === 'microphone' ? microphone() : tab()) };
 }
+
+/** Live sound that nobody wants any more. */
+export function letGo(sound: Sound): void {
+  if ('stream' in sound) for (const track of sound.stream.getTracks()) track.stop();
+}

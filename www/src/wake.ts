@@ -2,15 +2,21 @@
 
 let lock: WakeLockSentinel | undefined;
 let wanted = false;
+/** Two answers at once would leave a lock that nobody knows of. */
+let asking = false;
 
 async function ask(): Promise<void> {
-  if (!wanted || lock || document.hidden) return;
+  if (!wanted || lock || asking || document.hidden) return;
+  asking = true;
   try {
-    lock = await navigator.wakeLock?.request('screen');
-    lock?.addEventListener('release', () => (lock = undefined));
-    if (!wanted) void lock?.release();
+    const held = await navigator.wakeLock?.request('screen');
+    held?.addEventListener('release', () => lock === held && (lock = undefined));
+    lock = held;
+    if (!wanted) letSleep();
   } catch {
     // Low battery or not allowed: the screen may go dark, nothing else changes.
+  } finally {
+    asking = false;
   }
 }
 
@@ -25,4 +31,6 @@ export function keepAwake(): void {
 export function letSleep(): void {
   wanted = false;
   void lock?.release();
+  // At once, so that who wants it again meanwhile asks for another.
+  lock = undefined;
 }

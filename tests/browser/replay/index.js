@@ -48,7 +48,17 @@ export class Translator {
     return new Translator(options);
   }
 
-  async *translate(source, { signal, realtime = false, name } = {}) {
+  async *translate(source, options = {}) {
+    if (this.busy) throw new AlignattError('busy', 'a stream runs already');
+    this.busy = true;
+    try {
+      yield* this.play(source, options);
+    } finally {
+      this.busy = false;
+    }
+  }
+
+  async *play(source, { signal, realtime = false, name }) {
     // What is left of a file after a run broke off says where it begins.
     const startMs = source.fromMs ?? 0;
     replay.calls.push({ translate: { kind: source.constructor.name, size: source.size, startMs, realtime, name } });
