@@ -8,15 +8,17 @@ use std::time::{Duration, Instant};
 
 use alignatt::gpu::{Compute, DeviceChoice, adapters, open};
 use alignatt::ops::{
-    attend::{Attend, Base, attend},
+    attend::{Attend, Base, attend, attend_all},
+    conv_halve::conv_halve,
     gated::{Act, gated},
     kv_store::kv_store,
+    layer_norm::layer_norm,
     product::{pack_half, product, product_half},
     qk_capture::{First, qk_capture},
     qk_replay::{QkReplay, Span, qk_replay},
     rms_norm::rms_norm,
 };
-use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation};
+use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation, module::conv2d, ops::ConvOptions};
 use criterion::Criterion;
 
 fn device() -> Compute {
@@ -103,6 +105,28 @@ fn main() {
         finish(probs.matmul(seen(&v).permute([1, 0, 2])));
     });
 
+    let (q, k, v) = (random([104, 14, 64], device), random([104, 14, 64], device), random([104, 14, 64], device));
+    let origin = Base { row: 0, on_device: Tensor::from_ints([0], device) };
+    case("attend_all 104x14x64", &mut || finish(attend_all(q.clone(), k.clone(), v.clone(), &origin, 0.125)));
+    case("attend_all in Burn ops 104x14x64", &mut || {
+        let heads = |x: &Tensor<3>| x.clone().swap_dims(0, 1);
+        let probs = activation::softmax(heads(&q).matmul(heads(&k).transpose()) * 0.125, 2);
+        finish(probs.matmul(heads(&v)).swap_dims(0, 1).reshape([104, 896]));
+    });
+    let (x, w, b) = (random([104, 896], device), random([896], device), random([896], device));
+    case("layer_norm 104x896", &mut || finish(layer_norm(x.clone(), w.clone(), b.clone(), 1e-5)));
+    case("layer_norm in Burn ops 104x896", &mut || {
+        let centred = x.clone() - x.clone().mean_dim(1);
+        let scale = (centred.clone().square().mean_dim(1) + 1e-5).sqrt().recip();
+        finish(centred * scale * w.clone().unsqueeze() + b.clone().unsqueeze());
+    });
+    let (x, w, b) = (random([1, 480, 64, 50], device), random([480, 480, 3, 3], device), random([480], device));
+    case("conv_halve 480x64x50 to 480", &mut || finish(conv_halve(x.clone(), w.clone(), b.clone())));
+    case("conv_halve in Burn ops 480x64x50 to 480", &mut || {
+        let halve = ConvOptions::new([2, 2], [1, 1], [1, 1], 1);
+        finish(activation::gelu(conv2d(x.clone(), w.clone(), Some(b.clone()), halve)));
+    });
+
     // Capture of one token and replay of a draft, beside a token through a layer; many to a readback.
     let layers = [
         ("demo pack", Shape { h: 160, ffn: 384, heads: 4, kv: 2, d: 32, window: Some(512) }),
@@ -162,12 +186,17 @@ fn main() {
             println!("{:<44} {ratio:>10.3}", format!("product {storage} {shape}"));
         }
     }
-    println!("{:<44} {:>10.3}", "rms_norm 8x2560", means["rms_norm 8x2560"] / means["rms_norm in Burn ops 8x2560"]);
-    println!(
-        "{:<44} {:>10.3}",
-        "attend 1x8x256 on 512",
-        means["attend 1x8x256 on 512"] / means["attend in Burn ops 1x8x256 on 512"]
-    );
+    let ops = [
+        ["rms_norm", "8x2560"],
+        ["attend", "1x8x256 on 512"],
+        ["attend_all", "104x14x64"],
+        ["layer_norm", "104x896"],
+        ["conv_halve", "480x64x50 to 480"],
+    ];
+    for [op, shape] in ops {
+        let ratio = means[&format!("{op} {shape}")] / means[&format!("{op} in Burn ops {shape}")];
+        println!("{:<44} {ratio:>10.3}", format!("{op} {shape}"));
+    }
     println!("\n{:<44} {:>10}", "of a draft's token through that layer", "%");
     for (name, _) in &layers {
         for armed in [1, 2] {

@@ -87,6 +87,7 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let base = Base { row: 70, on_device: Tensor::from_ints([70], device) };
     let origin = Base { row: 0, on_device: Tensor::from_ints([0], device) };
     let window = |window| attend(heads(3), cache(4), cache(5), &base, Attend { scale: 1.0, window });
+    let one = attend(heads(8).narrow(0, 2, 1), cache(4), cache(5), &base, Attend { scale: 1.0, window: None });
     let assigned = cache(6).slice_assign([5..8, 0..2, 0..8], heads(7).narrow(1, 0, 2));
     let picked = w.clone().select(0, Tensor::<1, Int>::from_ints([6, 0, 3], device));
     let stored = kv_store(cache(14), heads(15).narrow(1, 0, 2), &base);
@@ -105,11 +106,11 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let kernel = Tensor::<4>::from_data(TensorData::new(values(5 * 3 * 9, 20), [5, 3, 3, 3]), device);
     let halved = conv_halve(image, kernel, matrix(device, 1, 5, 27).reshape([5]));
     let joined = Tensor::cat(vec![x.clone(), matrix(device, 2, 52, 21)], 0);
-    let big = matrix(device, 40, 33, 8).matmul(matrix(device, 24, 33, 9).transpose());
     let best = matrix(device, 5, 300, 10).argmax(1).float();
     vec![
         ("product", flat(product(x.clone(), w.clone()))),
         ("product of f16", flat(product_half(x.clone(), packed.clone()))),
+        ("product of f16 and one row", flat(product_half(x.clone().narrow(0, 1, 1), packed.clone()))),
         ("product of many rows", flat(product(matrix(device, 41, 52, 24), w.clone()) / 6.0)),
         ("product of f16 and many rows", flat(product_half(matrix(device, 41, 52, 25), packed.clone()) / 6.0)),
         ("rms_norm", flat(rms_norm(x.clone(), vector(11), 1e-6))),
@@ -129,13 +130,10 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
         ("kv_store", flat(stored)),
         ("unpack_half", flat(unpack_half(packed))),
         ("conv_halve", flat(halved / 4.0)),
-        ("gelu", flat(activation::gelu(x.clone() * 4.0) / 4.0)),
-        ("batched matmul", flat(heads(22).matmul(heads(23).transpose()))),
+        ("gelu", flat(activation::gelu(x * 4.0) / 4.0)),
         ("cat", flat(joined)),
         ("slice_assign", flat(assigned)),
         ("select", flat(picked)),
-        ("matmul", flat(big / 6.0)),
-        ("softmax", flat(activation::softmax(x, 1))),
         ("argmax", flat(best)),
     ]
 }
