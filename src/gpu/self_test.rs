@@ -119,6 +119,7 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
         ("gated silu", flat(gated(x.clone() * 3.0, x.clone(), Act::Silu))),
         ("gated gelu", flat(gated(x.clone() * 90.0, x.clone(), Act::GeluTanh) / 90.0)),
         ("attention", flat(window(None))),
+        ("attention of one row", flat(one)),
         ("windowed attention", flat(window(Some(9)))),
         (
             "attention both ways",
