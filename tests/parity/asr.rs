@@ -209,8 +209,6 @@ async fn check_clip(
         growing.greedy_ids(len).await.unwrap();
     }
     let last = growing.greedy_ids(greedy_ids.len()).await.unwrap();
-    // The 8 s windows of these clips are finished before the loudest frame is known only in longer sound, so the
-    // settled rows equal the clip's and so do the ids.
     assert_eq!(last, greedy_ids, "{}: {clip} as a growing tail", golden.label());
     for len in [1, greedy_ids.len().div_ceil(2), greedy_ids.len()] {
         let again = growing.greedy_ids(len).await.unwrap();

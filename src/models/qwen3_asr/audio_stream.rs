@@ -1,9 +1,9 @@
 //! The tower's rows of a sound that grows, each computed once where it can be.
 //!
 //! Kept from call to call: mel frames that no longer change, the rows of finished attention windows, and the convolved
-//! chunks of the open window, whose layers alone run anew. Finished rows stay as they were even where louder sound later
-//! raises the floor of the whole clip's features: there, and only there, a growing sound may be heard otherwise than
-//! the same in one piece. Chunks of the open window are convolved anew when the floor rises. (models, section 1.5)
+//! chunks of the open window, whose layers alone run anew. Sound louder than all before raises the floor of the whole
+//! clip's features: then rows and chunks are made anew, so that they are always those of the same sound in one piece.
+//! (models, sections 1.4, 1.5)
 
 use burn::tensor::Tensor;
 
@@ -14,12 +14,21 @@ use crate::nn::{Tap, join};
 #[derive(Default)]
 pub struct AudioStream {
     mel: MelStream,
+    /// Rows of finished windows, each `[rows_of(window), output_dim]`.
     finished: Vec<Tensor<2>>,
     /// Settled chunks of the open window, one or more a tensor.
     convolved: Vec<Tensor<2>>,
     convolved_len: usize,
-    /// The floor of the features that `convolved` was made of.
+    /// The floor of the features that both were made of.
     floor: f32,
+}
+
+/// Rows of a sound, as far as they are asked for.
+pub struct Rows {
+    /// Of the finished windows that the caller holds, how many are still right.
+    pub kept: usize,
+    /// Finished windows behind those, and at last the open one if there is any.
+    pub fresh: Vec<Tensor<2>>,
 }
 
 impl AudioStream {
@@ -33,8 +42,7 @@ impl AudioStream {
     /// Forgets the sound.
     pub fn restart(&mut self) {
         self.mel.restart();
-        self.finished.clear();
-        self.forget_open();
+        self.forget();
     }
 
     /// More sound: 16 kHz mono.
@@ -52,18 +60,20 @@ impl AudioStream {
         rows_of(self.mel.frames())
     }
 
-    /// Rows of every window that has been finished, each `[rows_of(window), output_dim]`.
-    pub fn finished(&self) -> &[Tensor<2>] {
-        &self.finished
+    /// Windows that have been finished.
+    pub fn finished_len(&self) -> usize {
+        self.finished.len()
     }
 
-    /// Takes in what was pushed → the rows behind the finished windows, `[_, output_dim]`, if there are any.
-    pub fn open_rows(&mut self, tower: &AudioTower) -> Option<Tensor<2>> {
+    /// Takes in what was pushed. `held`: how many finished windows the caller has the rows of; the others are among those
+    /// that it gets.
+    pub fn take(&mut self, tower: &AudioTower, held: usize) -> Rows {
         let floor = self.mel.floor();
         if floor != self.floor {
-            self.forget_open();
+            self.forget();
             self.floor = floor;
         }
+        let kept = self.finished.len().min(held);
         let window = tower.window_frames();
         loop {
             let start = self.finished.len() * window;
@@ -77,7 +87,7 @@ impl AudioStream {
                 break;
             }
             let rows = tower.encode(join(std::mem::take(&mut self.convolved)), &mut Tap::off());
-            self.forget_open();
+            self.convolved_len = 0;
             self.finished.push(rows);
         }
         let from = self.finished.len() * window + self.convolved_len * CHUNK;
@@ -86,16 +96,17 @@ impl AudioStream {
             let mel = self.mel.features_of(from..self.mel.frames());
             parts.push(tower.convolve(&mel, &mut Tap::off()));
         }
-        (!parts.is_empty()).then(|| tower.encode(join(parts), &mut Tap::off()))
+        let open = (!parts.is_empty()).then(|| tower.encode(join(parts), &mut Tap::off()));
+        Rows { kept, fresh: self.finished[kept..].iter().cloned().chain(open).collect() }
     }
 
     /// Rows of everything pushed so far, `[rows_len(), output_dim]`.
     pub fn rows(&mut self, tower: &AudioTower) -> Tensor<2> {
-        let open = self.open_rows(tower);
-        join(self.finished.iter().cloned().chain(open).collect())
+        join(self.take(tower, 0).fresh)
     }
 
-    fn forget_open(&mut self) {
+    fn forget(&mut self) {
+        self.finished.clear();
         self.convolved.clear();
         self.convolved_len = 0;
     }

@@ -9,7 +9,13 @@ use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
 
-use super::{Qwen3Asr, audio_stream::AudioStream, audio_tower::rows_of, decoder::Cache, output};
+use super::{
+    Qwen3Asr,
+    audio_stream::{AudioStream, Rows},
+    audio_tower::rows_of,
+    decoder::Cache,
+    output,
+};
 use crate::checkpoint::chat::asr_prompt;
 use crate::nn::{RunError, Tap, greedy, join, read_ids};
 
@@ -39,7 +45,7 @@ pub struct Recognizer {
     language: Option<String>,
     sound: AudioStream,
     cache: Cache,
-    /// Positions in `cache` that later calls can keep.
+    /// Windows whose rows `cache` holds behind the text before them, if it holds so much.
     settled: usize,
     /// Ids of the last transcript of this sound.
     last: Vec<u32>,
@@ -65,7 +71,7 @@ impl Recognizer {
     pub fn restart(&mut self) {
         self.sound.restart();
         self.last.clear();
-        self.settled = self.settled.min(self.before.len());
+        self.settled = 0;
     }
 
     /// More sound: 16 kHz mono.
@@ -134,20 +140,19 @@ impl Recognizer {
 
     /// Rolls the cache back to what is settled → the prompt's rows behind that, in parts, each [_, H].
     fn unfed(&mut self) -> Vec<Tensor<2>> {
-        let open = self.sound.open_rows(&self.model.audio_tower);
         let before = self.before.len();
-        self.cache.roll_back(self.settled.min(self.cache.end()));
+        let window = rows_of(self.model.audio_tower.window_frames());
+        let held = self.settled.min(self.cache.end().saturating_sub(before) / window);
+        let Rows { kept, fresh } = self.sound.take(&self.model.audio_tower, held);
+        self.settled = self.sound.finished_len();
         let mut rows = Vec::new();
         if self.cache.end() < before {
             self.cache.roll_back(0);
             rows.push(self.embed(&self.before));
+        } else {
+            self.cache.roll_back(before + kept * window);
         }
-        let finished = self.sound.finished();
-        let window = rows_of(self.model.audio_tower.window_frames());
-        let held = (self.cache.end().max(before) - before) / window;
-        rows.extend(finished[held..].iter().cloned());
-        self.settled = before + finished.len() * window;
-        rows.extend(open);
+        rows.extend(fresh);
         rows.push(self.embed(&self.after));
         rows
     }
