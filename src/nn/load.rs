@@ -1,6 +1,6 @@
 //! From a checkpoint's tensors to layers on the device, a bounded piece at a time.
 //!
-//! At most [`UPLOAD`] bytes of a tensor are on the host at once. Tables (embeddings, output heads) larger than the adapter
+//! At most [`UPLOAD`] bytes of a tensor are read at once, and few such pieces are on the host. Tables (embeddings, output heads) larger than the adapter
 //! binds in one piece are kept in several; every other matrix of the published models is under 128 MiB.
 
 use std::cell::Cell;
@@ -46,20 +46,30 @@ pub struct Loader<'a> {
     precision: Precision,
     progress: Progress<'a>,
     read: Cell<u64>,
+    /// Bytes read since the runtime's queue was last handed on.
+    queued: Cell<u64>,
 }
 
 impl<'a> Loader<'a> {
     pub fn new(weights: &'a Weights, target: Target<'a>) -> Self {
         let Target { compute, precision, progress } = target;
-        Self { weights, compute, precision, progress, read: Cell::new(0) }
+        Self { weights, compute, precision, progress, read: Cell::new(0), queued: Cell::new(0) }
     }
 
-    /// Counts what was read of `name`: `part` of its `whole` elements.
+    /// Counts what was read of `name`: `part` of its `whole` elements, and has what was read before handed on to the
+    /// device once that is much: uploads wait in the runtime's queue, each with its bytes.
     fn count(&self, name: &str, part: usize, whole: usize) {
-        let bytes = self.weights.info(name).map_or(0, |info| info.bytes());
-        self.read.set(self.read.get() + bytes * part as u64 / whole.max(1) as u64);
+        let bytes = self.weights.info(name).map_or(0, |info| info.bytes()) * part as u64 / whole.max(1) as u64;
+        self.read.set(self.read.get() + bytes);
+        self.queued.set(self.queued.get() + bytes);
+        if self.queued.get() >= UPLOAD as u64 / 2 {
+            self.queued.set(0);
+            // A device that refuses says so again when loading is over.
+            let _ = self.compute.device.flush();
+        }
         (self.progress)(self.read.get(), self.weights.total_bytes());
     }
+
     /// A small tensor, whole, in f32.
     pub async fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, LoadError> {
         let values = self.weights.read_f32(name, &shape).await?;
