@@ -21,11 +21,12 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
 
     let words = words::split(text);
     let audio = model.audio_tower.forward(&log_mel(&samples), &mut Tap::off());
-    let (prompt, x) = model.sequence(audio.clone(), &words).unwrap();
+    let prompt = model.prompt(audio.dims()[0], &words).unwrap();
+    let x = model.sequence(&prompt, audio.clone());
     assert_eq!(prompt.ids, golden.ids("input_ids"), "{}", golden.label());
     let logits: Vec<f32> = model.logits(x).unwrap().into_data_async().await.unwrap().iter().collect();
     golden.close("logits", &logits, TOLERANCE);
-    golden.same("timestamp_argmax", &model.classes(audio, &words).await.unwrap());
+    golden.same("timestamp_argmax", &model.classes(&prompt, audio).await.unwrap());
 
     let words = model.align(&mut AudioStream::of(&samples), text).await.unwrap();
     // A sound that came bit by bit, with its rows asked for in between.

@@ -112,12 +112,12 @@ pub async fn speech(compute: &Compute) {
         let spoken: Vec<&str> = case["words"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
         let words = words::split(&spoken.join(" "));
         let audio = aligner.audio_tower.forward(&log_mel(&samples), &mut Tap::off());
-        let (prompt, _) = aligner.sequence(audio.clone(), &words).unwrap();
+        let prompt = aligner.prompt(audio.dims()[0], &words).unwrap();
         assert_eq!(prompt.ids, ids(&case["ids"]), "{clip} on {}", compute.name);
         if case["smallest_margin"].as_f64().unwrap() < TIE {
             continue;
         }
-        let classes = aligner.classes(audio, &words).await.unwrap();
+        let classes = aligner.classes(&prompt, audio).await.unwrap();
         assert_eq!(classes, ids(&case["classes"]), "{clip} on {}", compute.name);
         let times: Vec<i64> = classes.iter().map(|class| i64::from(*class) * 80).collect();
         let want: Vec<i64> = case["times_ms"].as_array().unwrap().iter().map(|t| t.as_i64().unwrap()).collect();

@@ -59,8 +59,8 @@ impl ForcedAligner {
             return Ok(Vec::new());
         }
         // Before the tower works for nothing.
-        self.decoder.room_for(self.prompt(sound.rows_len(), &words)?.ids.len())?;
-        let classes = self.classes(sound.rows(&self.audio_tower), &words).await?;
+        let prompt = self.prompt(sound.rows_len(), &words)?;
+        let classes = self.classes(&prompt, sound.rows(&self.audio_tower)).await?;
         let stamps: Vec<i64> = classes.iter().map(|class| i64::from(*class) * self.segment_ms as i64).collect();
         let repaired = timestamps::repair(&stamps);
         let pairs = repaired.chunks_exact(2);
@@ -71,18 +71,20 @@ impl ForcedAligner {
             .collect())
     }
 
-    fn prompt(&self, rows: usize, words: &[String]) -> Result<AudioPrompt, RunError> {
+    /// The whole prompt for a sound of `rows` rows of the tower and the words. Err where it has no room.
+    pub fn prompt(&self, rows: usize, words: &[String]) -> Result<AudioPrompt, RunError> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        Ok(aligner_prompt(&self.tokenizer, rows, &words)?)
+        let prompt = aligner_prompt(&self.tokenizer, rows, &words)?;
+        self.decoder.room_for(prompt.ids.len())?;
+        Ok(prompt)
     }
 
-    /// The whole prompt for the tower's rows of a sound, `audio [T, H]`, and the words; and its embeddings, [S, H].
-    pub fn sequence(&self, audio: Tensor<2>, words: &[String]) -> Result<(AudioPrompt, Tensor<2>), RunError> {
-        let prompt = self.prompt(audio.dims()[0], words)?;
+    /// The embeddings of `prompt` with the tower's rows in their place, `audio [T, H]` → [S, H].
+    pub fn sequence(&self, prompt: &AudioPrompt, audio: Tensor<2>) -> Tensor<2> {
         let embed = |ids: &[u32]| self.decoder.embed(ids_on(ids, &self.compute.device));
         let before = embed(&prompt.ids[..prompt.audio.start]);
         let after = embed(&prompt.ids[prompt.audio.end..]);
-        Ok((prompt, join(vec![before, audio, after])))
+        join(vec![before, audio, after])
     }
 
     /// x [S, H] → logits [S, classes].
@@ -97,9 +99,8 @@ impl ForcedAligner {
     }
 
     /// The class at every timestamp: start and end of each word in turn.
-    pub async fn classes(&self, audio: Tensor<2>, words: &[String]) -> Result<Vec<u32>, RunError> {
-        let (prompt, x) = self.sequence(audio, words)?;
-        let hidden = self.forward(x)?;
+    pub async fn classes(&self, prompt: &AudioPrompt, audio: Tensor<2>) -> Result<Vec<u32>, RunError> {
+        let hidden = self.forward(self.sequence(prompt, audio))?;
         let columns: Vec<i32> = prompt.timestamps.iter().map(|at| *at as i32).collect();
         let stamped = hidden.select(0, Tensor::from_ints(columns.as_slice(), &self.compute.device));
         read_ids(greedy(self.decoder.logits(stamped)), &self.compute).await

@@ -60,13 +60,8 @@ impl AudioStream {
         rows_of(self.mel.frames())
     }
 
-    /// Windows that have been finished.
-    pub fn finished_len(&self) -> usize {
-        self.finished.len()
-    }
-
-    /// Takes in what was pushed. `held`: how many finished windows the caller has the rows of; the others are among those
-    /// that it gets.
+    /// Takes in what was pushed. `held`: of the windows that were finished at the call before, how many the caller has the
+    /// rows of; more is taken for all. The others are among those that it gets.
     pub fn take(&mut self, tower: &AudioTower, held: usize) -> Rows {
         let floor = self.mel.floor();
         if floor != self.floor {

@@ -45,8 +45,6 @@ pub struct Recognizer {
     language: Option<String>,
     sound: AudioStream,
     cache: Cache,
-    /// Windows whose rows `cache` holds behind the text before them, if it holds so much.
-    settled: usize,
     /// Ids of the last transcript of this sound.
     last: Vec<u32>,
 }
@@ -62,7 +60,6 @@ impl Recognizer {
             after: prompt.ids[prompt.audio.end..].to_vec(),
             language: language.map(str::to_owned),
             sound: AudioStream::default(),
-            settled: 0,
             last: Vec::new(),
         })
     }
@@ -71,7 +68,6 @@ impl Recognizer {
     pub fn restart(&mut self) {
         self.sound.restart();
         self.last.clear();
-        self.settled = 0;
     }
 
     /// More sound: 16 kHz mono.
@@ -142,9 +138,8 @@ impl Recognizer {
     fn unfed(&mut self) -> Vec<Tensor<2>> {
         let before = self.before.len();
         let window = rows_of(self.model.audio_tower.window_frames());
-        let held = self.settled.min(self.cache.end().saturating_sub(before) / window);
+        let held = self.cache.end().saturating_sub(before) / window;
         let Rows { kept, fresh } = self.sound.take(&self.model.audio_tower, held);
-        self.settled = self.sound.finished_len();
         let mut rows = Vec::new();
         if self.cache.end() < before {
             self.cache.roll_back(0);
