@@ -117,8 +117,8 @@ pub fn is_unit_boundary(text: &str, at: usize) -> bool {
     !cuts_number
 }
 
-/// Whether a target unit ends at byte `at` of a draft that goes on behind it: before a blank or a CJK character, or
-/// in Chinese and Japanese wherever no word or number is cut. Source: specs 5.3.
+/// Whether a target unit ends at byte `at` of a draft that goes on behind it: before a blank, on either side of a CJK
+/// character (as [`unit_ends`] counts), or in Chinese and Japanese wherever no word or number is cut. Source: specs 5.3.
 pub fn unit_ends_at(text: &str, at: usize, language: Language) -> bool {
     if language.counts_characters() {
         return is_unit_boundary(text, at);
@@ -127,7 +127,7 @@ pub fn unit_ends_at(text: &str, at: usize, language: Language) -> bool {
         return false;
     };
     let opens = |c: char| c.is_whitespace() || is_cjk(c);
-    left.is_empty() || left.ends_with(char::is_whitespace) || right.starts_with(opens)
+    left.is_empty() || left.ends_with(opens) || right.starts_with(opens)
 }
 
 /// Whether the last unit of `text` is whole whatever follows. Only Chinese and Japanese can tell: a character or a
@@ -222,6 +222,8 @@ mod tests {
         assert_eq!(unit_ends("Das ist, gut.", Language::GERMAN), [3, 8, 13]);
         assert_eq!(unit_ends("我在CMU。", Language::CHINESE), [3, 6, 9, 12]);
         assert!(!unit_ends_at("gut, so", 3, Language::GERMAN) && unit_ends_at("gut, so", 4, Language::GERMAN));
+        assert_eq!(unit_ends("我是fen wir", Language::GERMAN), [3, 6, 9, 13]);
+        assert!(unit_ends_at("我是fen wir", 6, Language::GERMAN) && !unit_ends_at("我是fen wir", 8, Language::GERMAN));
         assert!(is_closed("我在", Language::CHINESE) && !is_closed("我在CMU", Language::CHINESE));
         assert!(!is_closed("ja ", Language::GERMAN));
         assert_eq!(core("(hello,)"), "hello");
