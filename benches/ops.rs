@@ -19,7 +19,6 @@ use alignatt::ops::{
     rms_norm::rms_norm,
 };
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation, module::conv2d, ops::ConvOptions};
-use criterion::Criterion;
 
 fn device() -> Compute {
     let choice = match std::env::var("ALIGNATT_DEVICE") {
@@ -40,8 +39,32 @@ fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
 
 /// Launches of a kind between two readbacks.
 const QUEUED: usize = 32;
+/// How long a case runs before it is timed (its shaders are compiled then), and how long it is timed.
+const WARM_UP: Duration = Duration::from_millis(500);
+const TIMED: Duration = Duration::from_secs(2);
+/// Batches of a case; the best of their means is reported.
+const BATCHES: u32 = 10;
 /// Rows of a draft.
 const DRAFT: usize = 20;
+
+/// Seconds a call of `run` takes: the smallest mean of ten batches of equal length.
+fn best_mean(run: &mut dyn FnMut()) -> f64 {
+    let begun = Instant::now();
+    let mut calls = 0u32;
+    while calls == 0 || begun.elapsed() < WARM_UP {
+        run();
+        calls += 1;
+    }
+    let a_call = begun.elapsed() / calls;
+    let rounds = (TIMED / BATCHES).div_duration_f64(a_call).ceil().max(1.0) as u32;
+    let mut best = f64::MAX;
+    for _ in 0..BATCHES {
+        let begun = Instant::now();
+        (0..rounds).for_each(|_| run());
+        best = best.min(begun.elapsed().as_secs_f64() / f64::from(rounds));
+    }
+    best
+}
 
 /// One layer's sizes.
 struct Shape {
@@ -57,25 +80,10 @@ fn main() {
     let compute = device();
     let device = &compute.device;
     println!("device: {}", compute.name);
-    let mut criterion = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(500))
-        .measurement_time(Duration::from_secs(2));
     let means: RefCell<BTreeMap<String, f64>> = RefCell::new(BTreeMap::new());
-    let mut case = |name: &str, run: &mut dyn FnMut()| {
-        // The best mean of a batch: the first ones hold the shaders' compilation.
-        let mut best = f64::MAX;
-        criterion.bench_function(name, |bencher| {
-            bencher.iter_custom(|rounds| {
-                let begun = Instant::now();
-                for _ in 0..rounds {
-                    run();
-                }
-                let taken = begun.elapsed();
-                best = best.min(taken.as_secs_f64() / rounds as f64);
-                taken
-            });
-        });
+    let case = |name: &str, run: &mut dyn FnMut()| {
+        let best = best_mean(run);
+        println!("{name:<44} {:>10.1} us", best * 1e6);
         means.borrow_mut().insert(name.to_owned(), best);
     };
 
