@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use alignatt::gpu::{Compute, DeviceChoice, adapters, open};
+use alignatt::gpu::{Compute, DeviceChoice, adapters};
 use alignatt::ops::{
     attend::{Attend, Base, attend, attend_all},
     conv_halve::conv_halve,
@@ -18,6 +18,7 @@ use alignatt::ops::{
     qk_replay::{QkReplay, Span, qk_replay},
     rms_norm::rms_norm,
 };
+use alignatt::selftest::open;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation, module::conv2d, ops::ConvOptions};
 
 fn device() -> Compute {

@@ -12,13 +12,14 @@ use super::engines::{BoxError, Cost, Draft, DraftRequest, Translate};
 use super::event::{EventKind, Listen, SegmentId, Target, Token};
 use super::settings::Settings;
 use super::transcript::ClosedSource;
-use crate::alignatt::budget::{draft_budget, partial_budget};
-use crate::alignatt::policy::joined;
-use crate::alignatt::repetition::{cut_loop, longest_run};
-use crate::alignatt::schedule::Turn;
-use crate::alignatt::seams::glue;
-use crate::alignatt::sentence::strip_final_marks;
-use crate::alignatt::{Committed, Hold, Language, Millis, Proposal, SourceWord, TargetPolicy, Verdict};
+use crate::policy::budget::{draft_budget, partial_budget};
+use crate::policy::schedule::Turn;
+use crate::policy::target_policy::joined;
+use crate::policy::{Committed, Hold, Proposal, SourceWord, TargetPolicy, Verdict};
+use crate::text::repetition::{cut_loop, longest_run};
+use crate::text::seams::glue;
+use crate::text::sentence::strip_final_marks;
+use crate::text::{Language, Millis};
 
 /// Most drafts for one change of an open segment: each goes on where the one before was used up.
 const PARTIAL_DRAFTS: usize = 4;

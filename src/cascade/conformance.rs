@@ -12,11 +12,13 @@
 use serde_json::Value;
 
 use super::transcript::{Closing, Transcript};
-use crate::alignatt::conformance::OF_THE_CASCADE;
-use crate::alignatt::conformance::{self as gate, NOT_BUILT, cases};
-use crate::alignatt::units::{join_words, latency_units, source_words};
-use crate::alignatt::word_times::{Timed, map_times};
-use crate::alignatt::{Committed, Language, Millis, budget, seams, sentence};
+use crate::policy::conformance as gate;
+use crate::policy::conformance::OF_THE_CASCADE;
+use crate::policy::conformance::{NOT_BUILT, cases};
+use crate::policy::{Committed, budget};
+use crate::text::units::{join_words, latency_units, source_words};
+use crate::text::word_times::{Timed, map_times};
+use crate::text::{Language, Millis, seams, sentence};
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()

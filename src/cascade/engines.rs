@@ -4,8 +4,8 @@
 
 use std::ops::ControlFlow;
 
-use crate::alignatt::listening::Attention;
-use crate::alignatt::{Language, Millis};
+use crate::policy::listening::Attention;
+use crate::text::{Language, Millis};
 
 /// Whatever went wrong in a model, with its own message.
 pub type BoxError = Box<dyn std::error::Error>;

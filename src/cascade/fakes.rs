@@ -14,9 +14,9 @@ use super::rules::Rules;
 use super::settings::Settings;
 use super::stream::{Activity, Cascade, CascadeError};
 use super::tail::{samples_in, time_of};
-use crate::alignatt::listening::Attention;
-use crate::alignatt::units::{join_words, seam_between, source_words};
-use crate::alignatt::{Language, Millis};
+use crate::policy::listening::Attention;
+use crate::text::units::{join_words, seam_between, source_words};
+use crate::text::{Language, Millis};
 
 /// What the fakes were asked, and when they shall fail.
 #[derive(Debug, Default)]

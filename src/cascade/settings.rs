@@ -1,6 +1,7 @@
 //! What a stream is run with.
 
-use crate::alignatt::{Language, Millis, PolicyKind};
+use crate::policy::PolicyKind;
+use crate::text::{Language, Millis};
 
 /// Settings of one stream. [`Settings::new`] has the defaults.
 #[derive(Clone, Copy, Debug, PartialEq)]

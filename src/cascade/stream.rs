@@ -7,8 +7,8 @@ use super::meter::Meter;
 use super::settings::{Settings, SettingsError};
 use super::tail::{Inbox, Tail, samples_in, time_of};
 use super::transcript::{Closing, Transcript};
-use crate::alignatt::Millis;
-use crate::alignatt::word_times::{Timed, map_times};
+use crate::text::Millis;
+use crate::text::word_times::{Timed, map_times};
 
 /// Less sound than this is no word.
 const SHORTEST: Millis = Millis(200);

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::SAMPLE_RATE;
 use super::stream::Activity;
-use crate::alignatt::Millis;
+use crate::text::Millis;
 
 /// Kept of silence before speech, so that no onset is clipped.
 const RUN_UP: Millis = Millis(300);

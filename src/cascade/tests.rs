@@ -11,10 +11,11 @@ use super::fakes::*;
 use super::rules::Rules;
 use super::settings::{Settings, SettingsError};
 use super::stream::{Activity, Cascade, Stage};
-use crate::alignatt::gate::Policy;
-use crate::alignatt::preset::Preset;
-use crate::alignatt::units::source_words;
-use crate::alignatt::{Language, Millis, PolicyKind};
+use crate::policy::PolicyKind;
+use crate::policy::gate::Policy;
+use crate::policy::preset::Preset;
+use crate::text::units::source_words;
+use crate::text::{Language, Millis};
 
 fn to(target: Language) -> Settings {
     Settings::new(Language::ENGLISH, Some(target))

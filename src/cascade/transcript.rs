@@ -5,11 +5,12 @@
 //! cuts at the best clause that is agreed on.
 
 use super::event::{EventKind, SegmentId, Source, Word};
-use crate::alignatt::agreement::{agreed_len, continuation_at};
-use crate::alignatt::seams::normalize;
-use crate::alignatt::sentence::{ends_clause, ends_sentence};
-use crate::alignatt::units::{join_words, source_words};
-use crate::alignatt::{Millis, SourceWord};
+use crate::policy::SourceWord;
+use crate::text::Millis;
+use crate::text::agreement::{agreed_len, continuation_at};
+use crate::text::seams::normalize;
+use crate::text::sentence::{ends_clause, ends_sentence};
+use crate::text::units::{join_words, source_words};
 
 /// Silence between two words that passes for the end of a clause.
 const SHORT_PAUSE: Millis = Millis(400);

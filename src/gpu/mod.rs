@@ -3,15 +3,11 @@
 
 mod adapters;
 mod choice;
-mod launch_cost;
 mod open;
-mod self_test;
 
 pub use adapters::{AdapterReport, adapters};
 pub use choice::{Api, DeviceChoice, ParseDeviceError};
-pub use launch_cost::{LaunchCost, launch_cost};
 pub use open::{Complaint, Compute, Health, Passed, open};
-pub use self_test::{Compared, compare, self_test};
 
 /// What can go wrong between asking for a device and having one that computes.
 #[derive(Debug, thiserror::Error)]

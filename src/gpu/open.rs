@@ -1,12 +1,12 @@
-//! Opening the device a run asked for: everything the adapter offers is asked for, the numeric
-//! self-test is run, and a device that fails is refused by name.
+//! Opening the device that a run asks for: everything that the adapter offers is requested, the
+//! caller's test is run on it, and a device that fails is refused by name.
 
 use std::sync::{Arc, Mutex};
 
 use burn::tensor::{Device, Tensor};
 use burn_wgpu::WgpuSetup;
 
-use super::{AdapterReport, Api, DeviceChoice, GpuError, adapters, self_test};
+use super::{AdapterReport, Api, DeviceChoice, GpuError, adapters};
 
 /// A device that has passed the self-test, with what is known of it.
 #[derive(Clone, Debug)]
@@ -88,25 +88,33 @@ impl Compute {
     }
 }
 
-/// The device for `choice`, self-tested. `auto` skips software rasterisers, and devices that fail (the
-/// second value says which and why), and ends at the CPU, so it cannot fail.
-pub async fn open(choice: DeviceChoice) -> Result<(Compute, Passed), GpuError> {
+/// The device for `choice`, if it passes `test`, which says what is wrong with it otherwise. `auto`
+/// skips software rasterisers, and devices that fail (the second value says which and why), and ends
+/// at the CPU, so it cannot fail.
+pub async fn open(
+    choice: DeviceChoice,
+    test: impl AsyncFn(&Device) -> Result<(), String>,
+) -> Result<(Compute, Passed), GpuError> {
     match choice {
         DeviceChoice::Cpu => Ok((Compute::cpu(), Vec::new())),
-        DeviceChoice::Gpu { api, index } => Ok((open_one(api, index).await?, Vec::new())),
-        DeviceChoice::Auto => Ok(open_best().await),
+        DeviceChoice::Gpu { api, index } => Ok((open_one(api, index, &test).await?, Vec::new())),
+        DeviceChoice::Auto => Ok(open_best(&test).await),
     }
 }
 
-async fn open_one(api: Api, index: usize) -> Result<Compute, GpuError> {
+async fn open_one(
+    api: Api,
+    index: usize,
+    test: &impl AsyncFn(&Device) -> Result<(), String>,
+) -> Result<Compute, GpuError> {
     let mut found = adapters::of(api).await;
     if index >= found.len() {
         return Err(GpuError::NoAdapter { api, index, found: found.len() });
     }
-    bring_up(found.swap_remove(index)).await
+    bring_up(found.swap_remove(index), test).await
 }
 
-async fn open_best() -> (Compute, Passed) {
+async fn open_best(test: &impl AsyncFn(&Device) -> Result<(), String>) -> (Compute, Passed) {
     let mut passed = Vec::new();
     for found in adapters::find().await {
         if found.report.is_software() {
@@ -117,7 +125,7 @@ async fn open_best() -> (Compute, Passed) {
             );
             continue;
         }
-        match bring_up(found).await {
+        match bring_up(found, test).await {
             Ok(compute) => return (compute, passed),
             Err(error) => passed.push(error.to_string()),
         }
@@ -125,7 +133,10 @@ async fn open_best() -> (Compute, Passed) {
     (Compute::cpu(), passed)
 }
 
-async fn bring_up(found: adapters::Found) -> Result<Compute, GpuError> {
+async fn bring_up(
+    found: adapters::Found,
+    test: &impl AsyncFn(&Device) -> Result<(), String>,
+) -> Result<Compute, GpuError> {
     let name = format!("{} {}", found.report.choice, found.report.name);
     let (device, queue) = found
         .adapter
@@ -170,7 +181,7 @@ async fn bring_up(found: adapters::Found) -> Result<Compute, GpuError> {
     });
 
     let compute = Compute { device: burn_device, name: name.clone(), adapter: Some(found.report), health };
-    self_test(&compute.device).await.map_err(|what| GpuError::SelfTest { adapter: name, what })?;
+    test(&compute.device).await.map_err(|what| GpuError::SelfTest { adapter: name, what })?;
     compute.check()?;
     Ok(compute)
 }

@@ -8,9 +8,9 @@ use std::cell::Cell;
 use burn::tensor::{Int, Tensor, TensorData, s};
 
 use super::{Embedding, LayerNorm, Linear, Precision, RmsNorm, Weight};
-use crate::checkpoint::{CheckpointError, Weights};
 use crate::gpu::Compute;
 use crate::ops::product::pack_half;
+use crate::weights::{CheckpointError, Weights};
 
 /// Bytes of f32 read, converted and uploaded at once.
 const UPLOAD: usize = 32 << 20;

@@ -1,6 +1,7 @@
 //! What the models share: layers with the checkpoint's weights in them, the key/value cache, capture and replay of
 //! attention, greedy choice. Knows nothing of which model it serves.
 
+mod cache;
 mod capture;
 mod embedding;
 mod kv_cache;
@@ -11,9 +12,11 @@ mod rope;
 mod tap;
 mod weight;
 
+pub(crate) use cache::KvShape;
+pub use cache::{Cache, MARGIN, PIECE};
 pub use capture::{ArmError, Capture, Head, Replay, SourceSpan};
 pub use embedding::Embedding;
-pub use kv_cache::{CachePlan, LayerCache, RollBack};
+pub use kv_cache::LayerCache;
 pub use linear::Linear;
 pub use load::{LoadError, Loader, Progress, Target};
 pub use norm::{LayerNorm, RmsNorm};

@@ -1,6 +1,7 @@
 //! What the tests on devices share: every device there is.
 
-use alignatt::gpu::{Compute, adapters, open};
+use alignatt::gpu::{Compute, adapters};
+use alignatt::selftest::open;
 
 /// The CPU backend and every wgpu adapter. In CI (the variable CI is set) a missing adapter is a failure;
 /// elsewhere what was not run is printed.

@@ -230,14 +230,13 @@ fn heads_are_measured_and_used() {
     let measure = ["calibrate", "--pairs", &pairs, "--output", heads.to_str().unwrap()];
     let measured = run(&[&measure[..], &on_cpu[..]].concat());
     assert!(measured.status.success(), "{}", String::from_utf8_lossy(&measured.stderr));
-    let set =
-        alignatt::alignatt::heads::HeadSet::parse(&std::fs::read_to_string(&heads).unwrap(), "heads.json").unwrap();
+    let set = alignatt::policy::heads::HeadSet::parse(&std::fs::read_to_string(&heads).unwrap(), "heads.json").unwrap();
     assert_eq!((set.model.as_str(), set.measured.pairs), (model, 12));
     assert!(set.heads.len() >= 4 && set.top(4).iter().all(|head| head.score > 0.3), "{set:?}");
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/mt/heads.en-zh.json");
     let shipped = std::fs::read_to_string(shipped).unwrap();
-    let shipped = alignatt::alignatt::heads::HeadSet::parse(&shipped, "shipped").unwrap();
-    let best = |head: &alignatt::alignatt::heads::Head| (head.layer, head.head);
+    let shipped = alignatt::policy::heads::HeadSet::parse(&shipped, "shipped").unwrap();
+    let best = |head: &alignatt::policy::heads::Head| (head.layer, head.head);
     let known: Vec<_> = shipped.top(8).iter().map(best).collect();
     assert!(set.top(4).iter().all(|head| known.contains(&best(head))), "{set:?} against {known:?}");
     let picture = std::fs::read_to_string(heads.with_extension("svg")).unwrap();

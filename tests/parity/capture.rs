@@ -1,11 +1,11 @@
 //! Captured queries replayed: the reference's own attention probabilities, past the window and after the sliding
 //! caches have moved; captures side by side; and drafts that are the same to the last bit with a capture or without.
 
-use alignatt::checkpoint::config::{Gemma4Config, LayerType, ModelConfig};
-use alignatt::checkpoint::{Files, Weights};
 use alignatt::gpu::Compute;
-use alignatt::models::gemma4::{Cache, Gemma4, MARGIN, PIECE};
-use alignatt::nn::{ArmError, Capture, Head, Loader, Precision, SourceSpan, Tap, Target, greedy};
+use alignatt::models::{TextModel, gemma4::Gemma4};
+use alignatt::nn::{ArmError, Cache, Capture, Head, Loader, MARGIN, PIECE, Precision, SourceSpan, Tap, Target, greedy};
+use alignatt::weights::config::{Gemma4Config, LayerType, ModelConfig};
+use alignatt::weights::{Files, Weights};
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::dice::Dice;

@@ -4,12 +4,12 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use alignatt::checkpoint::config::ModelConfig;
-use alignatt::checkpoint::{Files, Weights};
 use alignatt::gpu::Compute;
+use alignatt::models::drafting::{Armed, Cost, Draft, Request, Translator};
 use alignatt::models::gemma4::Gemma4;
-use alignatt::models::gemma4::translator::{Armed, Cost, Draft, Request, Translator};
 use alignatt::nn::{Head, Loader, Target};
+use alignatt::weights::config::ModelConfig;
+use alignatt::weights::{Files, Weights};
 
 use super::dice::Dice;
 use super::gemma::unwrap;

@@ -3,14 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use alignatt::checkpoint::{
-    Files, Weights,
-    config::{Gemma4Config, Gemma4Layer, LayerType, ModelConfig},
-};
 use alignatt::gpu::Compute;
-use alignatt::models::gemma4::translator::{Armed, Request, Translator};
+use alignatt::models::TextModel;
+use alignatt::models::drafting::{Armed, Request, Translator};
 use alignatt::models::gemma4::{Gemma4, frequencies};
 use alignatt::nn::{Loader, Precision, Rope, Tap, Target};
+use alignatt::weights::config::{Gemma4Config, Gemma4Layer, LayerType, ModelConfig};
+use alignatt::weights::{Files, Weights};
 use burn::tensor::{Int, Tensor};
 
 use crate::dice::Dice;

@@ -13,11 +13,10 @@ use super::{
     Qwen3Asr,
     audio_stream::{AudioStream, Rows},
     audio_tower::rows_of,
-    decoder::Cache,
     output,
 };
-use crate::checkpoint::chat::asr_prompt;
-use crate::nn::{RunError, Tap, greedy, join, read_ids};
+use crate::nn::{Cache, RunError, Tap, greedy, join, read_ids};
+use crate::weights::chat::asr_prompt;
 
 /// What was heard.
 #[derive(Clone, Debug, PartialEq, Eq)]

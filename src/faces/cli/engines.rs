@@ -1,0 +1,224 @@
+//! How models and devices are had: the one file of the command line that knows them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::args::{DeviceArgs, TextArgs};
+use super::demo;
+use crate::cascade::BoxError;
+use crate::engines::load;
+use crate::engines::load::{Direction, ModelEngines, ModelFiles, Models, Names, Report};
+use crate::engines::on_models::Alignment;
+use crate::gpu::{Compute, DeviceChoice, adapters};
+use crate::hub::cache::{Hub, ShownProgress};
+use crate::hub::source::ModelSource;
+use crate::models::forced::Forced;
+use crate::models::gemma4::prompt::Prompt;
+use crate::policy::heads::HeadSet;
+use crate::selftest::open;
+use crate::text::Language;
+use crate::weights::{CheckpointError, Files};
+
+/// What is to be loaded. A model is a folder or a Hub id; `None` is the demo pack.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    pub asr: Option<&'a str>,
+    pub aligner: Option<&'a str>,
+    /// `Some` where there is something to translate.
+    pub mt: Option<Translation<'a>>,
+    pub from: Language,
+    pub device: &'a DeviceArgs,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Translation<'a> {
+    pub to: Language,
+    pub text: &'a TextArgs,
+    /// How many attention heads the policy asks.
+    pub heads_len: usize,
+}
+
+/// Models that are ready.
+pub struct Loaded {
+    pub engines: ModelEngines,
+    pub names: Names,
+}
+
+/// Loads the models of `wanted` on its device, which has passed its self-test. An error names the model or the
+/// device and the mend.
+pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, BoxError> {
+    let compute = device(wanted.device).await?;
+    let mt = match wanted.mt {
+        Some(mt) => Some((chosen(mt.text.mt.as_deref(), demo::mt)?, direction(wanted.from, mt)?)),
+        None => None,
+    };
+    let models = Models { asr: chosen(wanted.asr, demo::asr)?, aligner: chosen(wanted.aligner, demo::aligner)?, mt };
+    let engines = load::engines(&models, &compute, report).await?;
+    Ok(Loaded { engines, names: Names::of(&models, &compute.name) })
+}
+
+/// What the models of `wanted` are called, before any is fetched or loaded; the device has no name yet.
+pub fn names(wanted: &Wanted<'_>) -> Names {
+    let name = |model: Option<&str>, demo: fn() -> Files| match model {
+        Some(model) => model.to_owned(),
+        None => demo().label().to_owned(),
+    };
+    Names {
+        asr: name(wanted.asr, demo::asr),
+        aligner: name(wanted.aligner, demo::aligner),
+        mt: wanted.mt.map(|mt| name(mt.text.mt.as_deref(), demo::mt)),
+        device: String::new(),
+        note: None,
+    }
+}
+
+/// Loads the aligner alone.
+pub async fn load_aligner(
+    model: Option<&str>,
+    device_args: &DeviceArgs,
+    report: Report<'_>,
+) -> Result<Alignment, BoxError> {
+    let compute = device(device_args).await?;
+    load::alignment(&chosen(model, demo::aligner)?, &compute, report).await
+}
+
+/// A translation model with every head armed, for calibration, and what it is called.
+pub async fn load_forced(
+    model: Option<&str>,
+    (from, to): (Language, Language),
+    device_args: &DeviceArgs,
+    report: Report<'_>,
+) -> Result<(Forced, Prompt, String), BoxError> {
+    let compute = device(device_args).await?;
+    let chosen = chosen(model, demo::mt)?;
+    let (model, tokenizer) = load::gemma4(&chosen, &compute, report).await?;
+    let prompt = Prompt::new(&chosen.files, tokenizer, from.english_name(), to.english_name(), "")?;
+    Ok((Forced::new(Arc::new(model), compute)?, prompt, chosen.name))
+}
+
+/// The files of a model, fetched from the Hub where they are not here yet.
+fn chosen(model: Option<&str>, demo: fn() -> Files) -> Result<ModelFiles, CheckpointError> {
+    let Some(model) = model else {
+        let files = demo();
+        return Ok(ModelFiles { name: files.label().to_owned(), files, demo: true });
+    };
+    let folder = ModelSource::parse(model)?.resolve(&Hub::from_env(), &mut ShownProgress::new(model))?;
+    Ok(ModelFiles { name: model.to_owned(), files: Files::folder(folder)?, demo: false })
+}
+
+/// What the user said of the translation; the files named are read here.
+fn direction(from: Language, wanted: Translation<'_>) -> Result<Direction, BoxError> {
+    let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let heads = match &wanted.text.heads {
+        Some(path) if wanted.heads_len > 0 => Some(HeadSet::parse(&read(path)?, &path.display().to_string())?),
+        _ => None,
+    };
+    let context = wanted.text.context.as_deref().map(read).transpose()?.unwrap_or_default();
+    Ok(Direction { from, to: wanted.to, heads_len: wanted.heads_len, heads, context })
+}
+
+async fn device(args: &DeviceArgs) -> Result<Compute, BoxError> {
+    let (compute, refused) = open(args.device.parse::<DeviceChoice>()?).await?;
+    for why in refused {
+        tracing::warn!("{why}");
+    }
+    Ok(compute)
+}
+
+/// Checks the form of `--device`; the message of a wrong one says what is right.
+pub fn check_device(device: &str) -> Result<String, String> {
+    match device.parse::<DeviceChoice>() {
+        Ok(_) => Ok(device.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A device as `alignatt devices` lists it.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceLine {
+    /// What `--device` takes: `vulkan:0`, `cpu`.
+    pub choice: String,
+    pub name: String,
+    /// Driver, limits, features, one a line, as `key: value`.
+    pub details: Vec<(String, String)>,
+    /// What the self-test found: `passed`, or what is wrong.
+    pub self_test: String,
+}
+
+/// Every device, best first; the CPU is the last.
+pub async fn devices() -> Vec<DeviceLine> {
+    let mut lines = Vec::new();
+    for adapter in adapters().await {
+        let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
+        let software = if adapter.is_software() { ", software" } else { "" };
+        let details = [
+            ("kind", format!("{:?}{software}", adapter.kind)),
+            ("driver", adapter.driver.clone()),
+            ("largest binding", mebibytes(adapter.max_binding)),
+            ("largest buffer", mebibytes(adapter.max_buffer)),
+            ("workgroup", format!("{} invocations, {} KiB shared", adapter.max_invocations, adapter.max_shared >> 10)),
+            ("features", adapter.features.join(", ")),
+        ];
+        lines.push(DeviceLine {
+            choice: adapter.choice.to_string(),
+            name: adapter.name.clone(),
+            details: details.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
+            self_test: match open(adapter.choice).await {
+                Ok(_) => "passed".to_owned(),
+                Err(error) => error.to_string(),
+            },
+        });
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    lines.push(DeviceLine {
+        choice: "cpu".to_owned(),
+        name: "Burn's Flex backend".to_owned(),
+        details: vec![("threads".to_owned(), threads.to_string())],
+        self_test: match crate::selftest::self_test(&Compute::cpu().device).await {
+            Ok(()) => "passed".to_owned(),
+            Err(what) => what,
+        },
+    });
+    lines
+}
+
+/// A model that was fetched.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub id: String,
+    pub folder: PathBuf,
+    pub bytes: u64,
+    /// Every file is there.
+    pub whole: bool,
+}
+
+/// The models of this machine's Hub cache, by id.
+pub fn stored_models() -> Vec<Stored> {
+    let models = Hub::from_env().list().into_iter();
+    let stored = models.map(|model| Stored {
+        id: model.repo,
+        folder: model.snapshot.unwrap_or_default(),
+        bytes: model.bytes,
+        whole: model.complete,
+    });
+    stored.collect()
+}
+
+/// Where they are stored.
+pub fn models_folder() -> PathBuf {
+    Hub::from_env().cache().to_owned()
+}
+
+/// Fetches a model, going on where a former fetch stopped. Returns its folder.
+pub fn fetch_model(id: &str) -> Result<PathBuf, CheckpointError> {
+    match ModelSource::parse(id)? {
+        ModelSource::Hub { repo, revision } => Hub::from_env().fetch(&repo, &revision, &mut ShownProgress::new(id)),
+        ModelSource::Folder(folder) => Ok(folder),
+    }
+}
+
+/// Deletes a fetched model. Returns the bytes freed.
+pub fn remove_model(id: &str) -> Result<u64, CheckpointError> {
+    let repo = id.split_once('@').map_or(id, |(repo, _)| repo);
+    Hub::from_env().remove(repo)
+}

@@ -1,0 +1,208 @@
+//! Bars for what takes over a second, and the log: both on standard error.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing_subscriber::EnvFilter;
+
+use crate::text::Millis;
+
+/// A bar appears once something has taken this long.
+const PATIENCE: Duration = Duration::from_millis(700);
+/// Log kept back at most while the live view has the terminal, in bytes.
+const KEPT_LOG: usize = 64 * 1024;
+
+/// Log lines kept back; `None`: they go to standard error at once.
+static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+
+/// Logs warnings, or what `RUST_LOG` asks for. Symphonia's own are said again by our errors.
+pub fn start_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,symphonia=off"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .without_time()
+        .with_target(false);
+    // Fails only where a log is running already, which is then the right one.
+    let _ = log.with_writer(|| LogWriter).try_init();
+}
+
+/// Keeps the log back while the live view has the terminal.
+pub fn hold_log() {
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    held.get_or_insert_default();
+}
+
+/// Prints what was kept back.
+pub fn release_log() {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(lines) = held {
+        // A log that can't be written is no reason to fail.
+        let _ = io::stderr().write_all(&lines);
+    }
+}
+
+struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match &mut *HELD.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(held) if held.len() < KEPT_LOG => held.extend_from_slice(line),
+            Some(_) => {}
+            None => io::stderr().write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+/// A bar for loading or fetching, or for a count of things: one line.
+pub struct Loading {
+    template: &'static str,
+    bar: Option<ProgressBar>,
+    what: String,
+    began: Instant,
+}
+
+impl Loading {
+    /// In bytes.
+    pub fn new() -> Loading {
+        let template = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
+        Loading { template, bar: None, what: String::new(), began: Instant::now() }
+    }
+
+    /// In things.
+    pub fn counting() -> Loading {
+        Loading {
+            template: "{msg} {wide_bar} {pos}/{len} {eta}",
+            bar: None,
+            what: String::new(),
+            began: Instant::now(),
+        }
+    }
+
+    /// `done` of `total` bytes or things of `what`; a total of 0 is not known yet.
+    pub fn report(&mut self, what: &str, done: u64, total: u64) {
+        if self.began.elapsed() < PATIENCE {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| styled(self.template));
+        if self.what != what {
+            self.what = what.to_owned();
+            bar.set_message(self.what.clone());
+        }
+        bar.set_length(total);
+        bar.set_position(done);
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A bar for sound that is being worked through.
+pub struct Hearing {
+    bar: Option<ProgressBar>,
+    total: Option<Millis>,
+    began: Instant,
+}
+
+impl Hearing {
+    /// `total`: the length of the sound, where it is known. `shown`: false for no bar at all.
+    pub fn new(total: Option<Millis>, shown: bool) -> Hearing {
+        let bar = (shown && io::stderr().is_terminal()).then(ProgressBar::hidden);
+        Hearing { bar, total, began: Instant::now() }
+    }
+
+    pub fn report(&mut self, heard: Millis, rtf: f64) {
+        let Some(bar) = &mut self.bar else { return };
+        if bar.is_hidden() && self.began.elapsed() >= PATIENCE {
+            *bar = match self.total {
+                Some(total) => {
+                    let bar = styled("{msg} {wide_bar} {percent}% {eta}");
+                    bar.set_length(total.0);
+                    bar
+                }
+                None => styled("{msg} {spinner}"),
+            };
+        }
+        bar.set_position(heard.0);
+        bar.set_message(format!("{} heard, {rtf:.2}x real time", clock_time(heard)));
+    }
+}
+
+impl Hearing {
+    /// Prints lines on standard error, above the bar.
+    pub fn lines(&self, lines: &[String]) {
+        // Lines that can't be written are no reason to fail.
+        let print = || lines.iter().for_each(|line| drop(writeln!(io::stderr(), "{line}")));
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A bar for things done one after another.
+pub struct Counting {
+    bar: ProgressBar,
+}
+
+impl Counting {
+    pub fn new(total: u64) -> Counting {
+        let bar = styled("{msg} {wide_bar} {pos}/{len} {eta}");
+        bar.set_length(total);
+        Counting { bar }
+    }
+
+    /// What is under way.
+    pub fn report(&mut self, what: &str) {
+        self.bar.set_message(what.to_owned());
+    }
+
+    /// It is done.
+    pub fn done(&mut self) {
+        self.bar.inc(1);
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn styled(template: &str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// `1:02:03` or `02:03`.
+pub fn clock_time(time: Millis) -> String {
+    let seconds = time.0 / 1000;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes:02}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}
