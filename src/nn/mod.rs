@@ -32,6 +32,9 @@ pub enum RunError {
     Device(String),
     #[error("{what} takes {needed} positions, the cache holds {capacity}; cut the input into shorter pieces")]
     TooLong { what: &'static str, needed: usize, capacity: usize },
+    /// A bug of ours: callers roll back no further than they keep.
+    #[error(transparent)]
+    RollBack(#[from] RollBack),
     #[error(transparent)]
     Gpu(#[from] GpuError),
     #[error(transparent)]
