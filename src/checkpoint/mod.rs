@@ -10,6 +10,7 @@
 //! | [`config`] | `config.json` and its companions, checked value by value |
 //! | [`names`] | under which names the tensors of each layout are stored |
 //! | [`tokenizer`] | text to tokens and back |
+//! | [`markup`] | control strings in what a model has written |
 //! | [`chat`] | prompts: chat templates, and the fixed prompts of Qwen3-ASR |
 //! | `source`, `hub` | a folder or a Hub id; fetching into the Hub's cache (native only) |
 
@@ -19,6 +20,7 @@ pub mod error;
 pub mod files;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod hub;
+pub mod markup;
 pub mod names;
 pub mod safetensors;
 #[cfg(not(target_arch = "wasm32"))]
