@@ -110,7 +110,7 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let nine = || matrix(device, 9, 52, 28);
     let few = product_by(Kernel::FewRows, nine(), w.clone());
     let few_half = product_half_by(Kernel::FewRows, nine(), packed.clone());
-    let widest = product_by(Kernel::FewRows, matrix(device, 2, 4, 29), matrix(device, 131_075, 4, 30));
+    let widest = product_by(Kernel::FewRows, matrix(device, 2, 4, 29), matrix(device, 131_175, 4, 30));
     let joined = Tensor::cat(vec![x.clone(), matrix(device, 2, 52, 21)], 0);
     let best = matrix(device, 5, 300, 10).argmax(1).float();
     vec![

@@ -158,7 +158,7 @@ fn products_of_every_row_count_equal_their_definition() {
 #[test]
 fn products_of_very_many_columns_equal_their_definition() {
     on_adapters_once(40, |dice, cpu, gpu, name| {
-        let (x, w) = (Values::random(dice, [17, 4]), Stored::random(dice, 131_075, 4));
+        let (x, w) = (Values::random(dice, [17, 4]), Stored::random(dice, 131_175, 4));
         check_products(name, (cpu, gpu), (&x, &w), [1, 2, 5, 16, 17].into_iter());
     });
 }
