@@ -92,7 +92,7 @@ fn load(files: &Files, compute: &Compute) -> Gemma4 {
 
 /// Weights as the program keeps them.
 fn target(compute: &Compute) -> Target<'_> {
-    Target::new(compute).in_precision(if compute.is_gpu() { Precision::F16 } else { Precision::F32 })
+    Target { precision: if compute.is_gpu() { Precision::F16 } else { Precision::F32 }, ..Target::new(compute) }
 }
 
 fn demo(model: &str) -> Files {
@@ -187,7 +187,7 @@ fn alone(
     capture.restart(before);
     let mut tap = Tap::capturing(&mut capture);
     model.forward(ids(&prompt[..group], compute), cache, group, &mut tap).expect("room");
-    let span = SourceSpan { source: SOURCE, accessible: SOURCE.len(), prompt_len: PROMPT };
+    let span = SourceSpan { source: SOURCE, prompt_len: PROMPT };
     let buffers = |layer: usize| {
         let d = model.config().layers[layer].head_dim;
         let which: Vec<u32> = heads.iter().filter(|head| head.layer == layer).map(|head| head.head as u32).collect();

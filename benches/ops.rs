@@ -175,7 +175,7 @@ fn main() {
                 }
                 finish(kept.clone());
             });
-            let span = Span { first: 700, rows: DRAFT, source: 600, columns: 60, accessible: 50, draft: 700 };
+            let span = Span { first: 700, rows: DRAFT, source: 600, columns: 60, draft: 700 };
             let op = QkReplay { attend: attention, group: heads / kv };
             case(&format!("{name}: qk_replay of {armed}, {QUEUED} times"), &mut || {
                 let replay = || qk_replay(kept.clone(), k.clone(), which.clone(), span, op);

@@ -8,6 +8,7 @@ use super::event::{EventKind, SegmentId, Source, Word};
 use crate::policy::SourceWord;
 use crate::text::Millis;
 use crate::text::agreement::{agreed_len, continuation_at};
+use crate::text::repetition::without_loops;
 use crate::text::seams::normalize;
 use crate::text::sentence::{ends_clause, ends_sentence};
 use crate::text::units::{join_words, source_words};
@@ -85,6 +86,7 @@ impl Transcript {
         let words = source_words(&normalize(&clean));
         let committed: Vec<String> = self.committed.iter().map(|w| w.text.clone()).collect();
         let rest = words[continuation_at(&committed, &words)..].to_vec();
+        let rest = without_loops(&committed, rest);
         self.agreed = agreed_len(&self.rest, &rest);
         self.rest = rest;
         self.rest_ends.clear();
@@ -283,5 +285,29 @@ impl ClosedSource {
     pub fn source_words(&self) -> Vec<SourceWord> {
         let word = |w: &Word| SourceWord { text: w.text.clone(), end: Some(w.end_ms), committed: true };
         self.words.iter().map(word).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_is_cut_before_it_is_shown() {
+        let mut transcript = Transcript::default();
+        let shown = |transcript: &mut Transcript| match transcript.announce() {
+            Some(EventKind::Source(source)) => {
+                let committed = source.committed.iter().map(|word| word.text.as_str());
+                join_words(committed.chain([source.tentative.as_str()]))
+            }
+            _ => "(nothing new)".to_owned(),
+        };
+        transcript.hear(&"over and out ".repeat(7));
+        assert_eq!(shown(&mut transcript), "over and out");
+        transcript.hear(&"over and out ".repeat(12));
+        transcript.settle(Closing::Sentences, &[], 0, Millis(900));
+        assert_eq!(shown(&mut transcript), "over and out");
+        transcript.hear(&format!("{} then the talk goes on", "over and out ".repeat(12)));
+        assert_eq!(shown(&mut transcript), "over and out then the talk goes on");
     }
 }

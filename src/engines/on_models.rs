@@ -11,6 +11,7 @@ use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner, audio_stream::A
 use crate::policy::listening::Attention;
 use crate::text::{Language, Millis};
 use crate::weights::Detokenizer;
+use crate::weights::markup::erase_markup;
 
 /// One stream's recogniser: keeps what is settled from call to call.
 pub struct Recognition {
@@ -26,16 +27,17 @@ impl Recognition {
 
 impl Recognize for Recognition {
     async fn transcribe(&mut self, tail: &[f32], language: Language) -> Result<Hypothesis, BoxError> {
-        let recognizer = match self.current.take() {
+        let mut recognizer = match self.current.take() {
             Some((of, recognizer)) if of == language => recognizer,
             _ => Recognizer::new(self.model.clone(), "", Some(language.english_name()))?,
         };
-        let (_, recognizer) = self.current.insert((language, recognizer));
         if recognizer.samples_len() > tail.len() {
             recognizer.restart();
         }
         recognizer.push(&tail[recognizer.samples_len()..]);
+        // After an error nothing that it keeps is trusted: it is not put back.
         let heard = recognizer.transcribe().await?;
+        self.current = Some((language, recognizer));
         Ok(Hypothesis { text: heard.text, tokens: heard.ids.len() })
     }
 
@@ -64,7 +66,12 @@ impl Align for Alignment {
             self.sound.restart();
         }
         self.sound.push(&tail[self.sound.samples_len()..]);
-        let words = self.model.align(&mut self.sound, text).await?;
+        let words = self.model.align(&mut self.sound, text).await;
+        if words.is_err() {
+            // Nothing that is kept of the sound is trusted.
+            self.sound.restart();
+        }
+        let words = words?;
         Ok(words
             .into_iter()
             .map(|word| TimedWord { text: word.text, start_ms: Millis(word.start_ms), end_ms: Millis(word.end_ms) })
@@ -138,6 +145,7 @@ impl Translate for Translation {
             last.push_str(&spelling.finish());
         }
         take_rows(&mut seen, &draft.attention);
+        erase_markup(&mut seen.pieces);
         let cost = draft.cost;
         self.last =
             Some(Last { accepted: request.accepted.to_owned(), pieces: seen.pieces.clone(), ids: draft.ids.clone() });

@@ -4,6 +4,7 @@
 mod adapters;
 mod choice;
 mod open;
+mod vulkan;
 
 pub use adapters::{AdapterReport, adapters};
 pub use choice::{Api, DeviceChoice, ParseDeviceError};
@@ -24,6 +25,8 @@ pub enum GpuError {
     SelfTest { adapter: String, what: String },
     #[error("{adapter}: out of memory: {reason}; use a smaller model or --device cpu")]
     OutOfMemory { adapter: String, reason: String },
+    #[error("{adapter}: failed while computing: {reason}; try again, or use --device cpu if it comes back")]
+    Failed { adapter: String, reason: String },
     #[error("{adapter}: {reason}; start again, with a smaller model where memory ran out, or use --device cpu")]
     Lost { adapter: String, reason: String },
 }

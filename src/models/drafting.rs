@@ -15,10 +15,13 @@ use burn::tensor::{Int, Tensor, Transaction};
 
 use super::TextModel;
 use crate::gpu::Compute;
-use crate::nn::{ArmError, Cache, Capture, Head, RunError, SourceSpan, Tap};
+use crate::nn::{ArmError, Cache, Capture, Head, MARGIN, RollBack, RunError, SourceSpan, Tap};
+use crate::ops::qk_replay::MASSES;
 
 /// Most tokens of a guess that are tried.
 const GUESS: usize = 64;
+// A wrong guess is rolled back whatever the sliding layers have dropped.
+const _: () = assert!(GUESS < MARGIN);
 
 /// What is to be drafted.
 #[derive(Clone, Debug, Default)]
@@ -117,7 +120,16 @@ impl Translator {
     }
 
     /// At most `budget` ids after the prompt. Positions past the cache's end: [`RunError::TooLong`].
+    /// After an error nothing that the cache held is trusted: the next draft computes its whole prompt.
     pub async fn draft(&mut self, request: &Request<'_>, watch: Watch<'_>) -> Result<Draft, RunError> {
+        let outcome = self.write(request, watch).await;
+        if outcome.is_err() {
+            self.held.truncate(self.cache.roll_back(0));
+        }
+        outcome
+    }
+
+    async fn write(&mut self, request: &Request<'_>, watch: Watch<'_>) -> Result<Draft, RunError> {
         let prompt_len = request.prompt.len();
         let budget = request.budget.min(self.model.capacity().saturating_sub(prompt_len));
         if prompt_len == 0 || budget == 0 {
@@ -142,8 +154,10 @@ impl Translator {
             read.attention.truncate(right + self.listening.as_ref().map_or(0, |listening| listening.lead));
             draft.cost.confirmed = right;
             let kept = self.cache.roll_back(prompt_len + right);
-            debug_assert_eq!(kept, prompt_len + right, "sliding layers keep more than a guess");
             self.held.truncate(kept);
+            if kept < prompt_len + right {
+                return Err(RollBack(prompt_len + right).into());
+            }
             draft.add(read, &self.eos);
         }
         while !draft.finished && draft.ids.len() < budget && watch(&draft).is_continue() {
@@ -207,11 +221,7 @@ impl Translator {
     /// Ids, and what the armed heads looked at since the capture was restarted, in one readback.
     async fn read(&self, ids: Tensor<1, Int>, request: &Request<'_>) -> Result<Read, RunError> {
         let mut transaction = Transaction::default().register(ids);
-        let span = SourceSpan {
-            source: request.source.clone(),
-            accessible: request.source.len(),
-            prompt_len: request.prompt.len(),
-        };
+        let span = SourceSpan { source: request.source.clone(), prompt_len: request.prompt.len() };
         let replay = self.listening.as_ref().and_then(|heard| self.model.replay(&heard.capture, &self.cache, &span));
         if let Some(replay) = replay {
             transaction = transaction.register(replay.rows).register(replay.mass);
@@ -222,9 +232,9 @@ impl Translator {
         let mut floats = || -> Vec<f32> { data.next().iter().flat_map(|values| values.iter::<f32>()).collect() };
         let (rows, mass) = (floats(), floats());
         let heads_len = self.listening.as_ref().map_or(1, |heard| heard.capture.heads().len());
-        let rest = mass.chunks_exact(4 * heads_len).map(|row| {
-            let mean = |at: usize| row.iter().skip(at).step_by(4).sum::<f32>() / heads_len as f32;
-            [mean(2), mean(3)]
+        let rest = mass.chunks_exact(MASSES * heads_len).map(|row| {
+            let mean = |at: usize| row.iter().skip(at).step_by(MASSES).sum::<f32>() / heads_len as f32;
+            [mean(0), mean(1)]
         });
         Ok(Read { ids, attention: Attention { rows, rest: rest.collect() } })
     }

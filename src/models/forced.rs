@@ -40,7 +40,7 @@ impl Forced {
         let mut cache = self.model.cache();
         self.capture.restart(prompt.len() - 1);
         self.model.forward(ids, &mut cache, 1 + target.len(), &mut Tap::capturing(&mut self.capture))?;
-        let span = SourceSpan { source: 0..len, accessible: len, prompt_len: len };
+        let span = SourceSpan { source: 0..len, prompt_len: len };
         let Some(replay) = self.model.replay(&self.capture, &cache, &span) else {
             return Ok(Vec::new());
         };

@@ -33,10 +33,6 @@ impl<'a> Target<'a> {
     pub fn new(compute: &'a Compute) -> Self {
         Self { compute, precision: Precision::F32, progress: &|_, _| {} }
     }
-
-    pub fn in_precision(self, precision: Precision) -> Self {
-        Self { precision, ..self }
-    }
 }
 
 /// Reads layers by the names of the checkpoint.

@@ -16,7 +16,7 @@ pub(crate) use cache::KvShape;
 pub use cache::{Cache, MARGIN, PIECE};
 pub use capture::{ArmError, Capture, Head, Replay, SourceSpan};
 pub use embedding::Embedding;
-pub use kv_cache::LayerCache;
+pub use kv_cache::{LayerCache, RollBack};
 pub use linear::Linear;
 pub use load::{LoadError, Loader, Progress, Target};
 pub use norm::{LayerNorm, RmsNorm};
@@ -35,6 +35,9 @@ pub enum RunError {
     Device(String),
     #[error("{what} takes {needed} positions, the cache holds {capacity}; cut the input into shorter pieces")]
     TooLong { what: &'static str, needed: usize, capacity: usize },
+    /// A bug of ours: callers roll back no further than they keep.
+    #[error(transparent)]
+    RollBack(#[from] RollBack),
     #[error(transparent)]
     Gpu(#[from] GpuError),
     #[error(transparent)]

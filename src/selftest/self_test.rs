@@ -9,7 +9,7 @@ use crate::ops::{
     gated::{Act, gated},
     kv_store::kv_store,
     layer_norm::layer_norm,
-    product::{pack_half, product, product_half, unpack_half},
+    product::{Kernel, pack_half, product, product_by, product_half, product_half_by, unpack_half},
     qk_capture::{First, qk_capture},
     qk_replay::{QkReplay, Span, qk_replay},
     rms_norm::rms_norm,
@@ -94,7 +94,7 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let armed = || Tensor::<1, Int>::from_ints([3, 0], device);
     let first = First { row: -1, on_device: Tensor::from_ints([-1], device) };
     let captured = qk_capture(Tensor::zeros([4, 2, 8], device), heads(22), armed(), &first);
-    let span = Span { first: 70, rows: 2, source: 40, columns: 25, accessible: 21, draft: 69 };
+    let span = Span { first: 70, rows: 2, source: 40, columns: 25, draft: 69 };
     let op = QkReplay { attend: Attend { scale: 1.0, window: Some(9) }, group: 2 };
     let replayed = qk_replay(captured.clone(), cache(23), armed(), span, op);
     let wide = |seed, rows: usize, n: usize| {
@@ -105,12 +105,21 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let image = Tensor::<4>::from_data(TensorData::new(values(2 * 3 * 16 * 10, 19), [2, 3, 16, 10]), device);
     let kernel = Tensor::<4>::from_data(TensorData::new(values(5 * 3 * 9, 20), [5, 3, 3, 3]), device);
     let halved = conv_halve(image, kernel, matrix(device, 1, 5, 27).reshape([5]));
+    // Both kernels on as many rows as each is chosen for in a large model, whatever the size here. The
+    // widest one has more columns than one dimension of a grid takes.
+    let nine = || matrix(device, 9, 52, 28);
+    let few = product_by(Kernel::FewRows, nine(), w.clone());
+    let few_half = product_half_by(Kernel::FewRows, nine(), packed.clone());
+    let widest = product_by(Kernel::FewRows, matrix(device, 2, 4, 29), matrix(device, 131_175, 4, 30));
     let joined = Tensor::cat(vec![x.clone(), matrix(device, 2, 52, 21)], 0);
     let best = matrix(device, 5, 300, 10).argmax(1).float();
     vec![
         ("product", flat(product(x.clone(), w.clone()))),
         ("product of f16", flat(product_half(x.clone(), packed.clone()))),
         ("product of f16 and one row", flat(product_half(x.clone().narrow(0, 1, 1), packed.clone()))),
+        ("product of some rows", flat(few / 4.0)),
+        ("product of f16 and some rows", flat(few_half / 4.0)),
+        ("product of very many columns", flat(widest)),
         ("product of many rows", flat(product(matrix(device, 41, 52, 24), w.clone()) / 6.0)),
         ("product of f16 and many rows", flat(product_half(matrix(device, 41, 52, 25), packed.clone()) / 6.0)),
         ("rms_norm", flat(rms_norm(x.clone(), vector(11), 1e-6))),

@@ -37,10 +37,6 @@ pub struct Qwen3AsrConfig {
     pub audio_config: AudioConfig,
     pub text_config: Qwen3TextConfig,
     pub audio_token_id: u32,
-    /// Absent in transformers' own layout; the tokenizer knows it as `<|audio_start|>`.
-    pub audio_start_token_id: Option<u32>,
-    /// Absent in transformers' own layout; the tokenizer knows it as `<|audio_end|>`.
-    pub audio_end_token_id: Option<u32>,
     /// Ids that end a transcript, from `generation_config.json` or `config.json`; never empty.
     pub eos_token_id: Vec<u32>,
 }
@@ -51,10 +47,6 @@ pub struct Qwen3AlignerConfig {
     pub audio_config: AudioConfig,
     pub text_config: Qwen3TextConfig,
     pub audio_token_id: u32,
-    /// See [`Qwen3AsrConfig::audio_start_token_id`].
-    pub audio_start_token_id: Option<u32>,
-    /// See [`Qwen3AsrConfig::audio_end_token_id`].
-    pub audio_end_token_id: Option<u32>,
     /// Rows of the head: classes of `timestamp_segment_time` each.
     pub classify_num: usize,
     pub timestamp_token_id: u32,
@@ -127,8 +119,6 @@ pub struct Gemma4Config {
     pub final_logit_softcapping: Option<f64>,
     pub rope_parameters: Gemma4Rope,
     pub layers: Vec<Gemma4Layer>,
-    pub bos_token_id: u32,
-    pub pad_token_id: u32,
     /// Ids that end an answer, from `generation_config.json` or `config.json`; never empty.
     pub eos_token_id: Vec<u32>,
 }
@@ -247,8 +237,6 @@ fn qwen3(root: &Section, generation: &Section) -> Result<ModelConfig, Checkpoint
     }
     let vocab = text_config.vocab_size;
     let audio_token_id = core.id("audio_token_id", vocab)?;
-    let audio_start_token_id = core.maybe_id("audio_start_token_id", vocab)?;
-    let audio_end_token_id = core.maybe_id("audio_end_token_id", vocab)?;
     if root.flag("token_classification_bias", false)? {
         return Err(root.wrong("token_classification_bias", "true is not supported", WRONG_MODEL));
     }
@@ -267,8 +255,6 @@ fn qwen3(root: &Section, generation: &Section) -> Result<ModelConfig, Checkpoint
             audio_config,
             text_config,
             audio_token_id,
-            audio_start_token_id,
-            audio_end_token_id,
             classify_num,
             timestamp_token_id: match core.get("timestamp_token_id") {
                 Some(_) => core.id("timestamp_token_id", vocab)?,
@@ -284,8 +270,6 @@ fn qwen3(root: &Section, generation: &Section) -> Result<ModelConfig, Checkpoint
         audio_config,
         text_config,
         audio_token_id,
-        audio_start_token_id,
-        audio_end_token_id,
         eos_token_id: eos(&[generation, root, core, &text], vocab)?,
     }))
 }
@@ -423,8 +407,6 @@ fn gemma4(root: &Section, text: &Section, generation: &Section) -> Result<Gemma4
         final_logit_softcapping,
         rope_parameters,
         layers: Vec::new(),
-        bos_token_id: text.id("bos_token_id", vocab_size)?,
-        pad_token_id: text.id("pad_token_id", vocab_size)?,
         eos_token_id: eos(&[generation, root, text], vocab_size)?,
     };
     text.groups("num_key_value_heads", config.num_attention_heads, config.num_key_value_heads)?;
@@ -623,10 +605,6 @@ impl<'a> Section<'a> {
         Ok(self.count(field, 0..=vocab - 1)? as u32)
     }
 
-    fn maybe_id(&self, field: &str, vocab: usize) -> Result<Option<u32>, CheckpointError> {
-        self.get(field).map(|_| self.id(field, vocab)).transpose()
-    }
-
     fn exactly(&self, field: &str, value: u64, reason: &str) -> Result<(), CheckpointError> {
         match self.need(field)?.as_u64() == Some(value) {
             true => Ok(()),
@@ -719,7 +697,6 @@ mod tests {
         assert_eq!((&ours.audio_config, &ours.text_config), (&theirs.audio_config, &theirs.text_config));
         assert_eq!((ours.audio_token_id, &ours.eos_token_id[..]), (theirs.audio_token_id, &[316, 318][..]));
         assert_eq!(theirs.eos_token_id, ours.eos_token_id);
-        assert_eq!((ours.audio_start_token_id, theirs.audio_start_token_id), (Some(319), None));
         assert_eq!(ours.text_config.rope_theta, 1e6);
         assert!(ours.text_config.tie_word_embeddings);
         assert_eq!((ours.audio_config.d_model, ours.audio_config.n_window_infer), (32, 200));

@@ -11,6 +11,7 @@
 //! | [`config`] | `config.json` and its companions, checked value by value |
 //! | [`names`] | under which names the tensors of each layout are stored |
 //! | [`tokenizer`] | text to tokens and back |
+//! | [`markup`] | control strings in what a model has written |
 //! | [`chat`] | prompts: chat templates, and the fixed prompts of Qwen3-ASR |
 //!
 //! Invariant: nothing here knows what a model computes.
@@ -19,6 +20,7 @@ pub mod chat;
 pub mod config;
 pub mod error;
 pub mod files;
+pub mod markup;
 pub mod names;
 pub mod safetensors;
 #[cfg(test)]

@@ -3,6 +3,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/dice.rs"]
+mod dice;
 mod score;
 
 use std::io::Write;
@@ -11,6 +13,7 @@ use std::process::{Command, Output, Stdio};
 
 use alignatt::cascade::rules::Rules;
 use alignatt::cascade::{Event, EventKind};
+use dice::Dice;
 use score::{errors, units, words};
 
 fn sample(name: &str) -> PathBuf {
@@ -454,5 +457,89 @@ fn next_to_nothing_and_silence() {
             events(&["translate", path.to_str().unwrap(), "--to", "de", "--format", "jsonl", "--device", "cpu"]);
         Rules::check(&events).unwrap();
         assert_eq!(shown(&events), (Vec::new(), Vec::new()), "{name}");
+    }
+}
+
+/// A driver whose manifest names an older API than the driver reports: refused by name, and the CPU is listed.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_driver_that_contradicts_itself_is_refused() {
+    let Ok(manifests) = std::fs::read_dir("/usr/share/vulkan/icd.d") else {
+        assert!(std::env::var_os("CI").is_none(), "CI needs a Vulkan driver (mesa-vulkan-drivers)");
+        return eprintln!("NOT RUN: no Vulkan driver here");
+    };
+    let folder = tempfile::tempdir().unwrap();
+    for manifest in manifests.map(|entry| entry.unwrap().path()) {
+        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+        json["ICD"]["api_version"] = "1.0.0".into();
+        let old = folder.path().join("old.json");
+        std::fs::write(&old, json.to_string()).unwrap();
+        let with = |arguments: &[&str]| {
+            alignatt(arguments).env("VK_DRIVER_FILES", &old).env("VK_ICD_FILENAMES", &old).output().unwrap()
+        };
+        let devices = with(&["devices"]);
+        let listed = String::from_utf8_lossy(&devices.stdout);
+        assert!(devices.status.success(), "{}: {}", manifest.display(), String::from_utf8_lossy(&devices.stderr));
+        assert!(listed.contains("cpu ") && listed.contains("self-test: passed"), "{listed}");
+        if listed.contains("vulkan:0") {
+            assert!(listed.contains("the driver reports Vulkan 1."), "{}: {listed}", manifest.display());
+            refused(
+                &with(&["transcribe", sample("talk-a.flac").to_str().unwrap(), "--device", "vulkan"]),
+                1,
+                &["lacks"],
+            );
+        }
+    }
+}
+
+/// Sounds that are no speech: whatever the demo models make of them, no markup and no loop is shown.
+#[test]
+fn no_markup_and_no_loop_comes_of_noise() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dice = Dice(17);
+    let mut rumble = 0.0;
+    let mut sounds: Vec<(&str, Box<dyn FnMut(f32) -> f32>)> = vec![
+        ("hum", Box::new(|t| 0.3 * (314.16 * t).sin() + 0.1 * (942.5 * t).sin())),
+        ("clicks", Box::new(|t| if t.fract() * 7.0 % 1.0 < 0.004 { 0.8 } else { 0.0 })),
+        (
+            "chords",
+            Box::new(|t| {
+                let root = [220.0, 277.2, 329.6, 246.9][t as usize % 4] * std::f32::consts::TAU;
+                let decay = (-3.0 * t.fract()).exp();
+                0.2 * decay * [1.0, 1.25, 1.5, 2.0].iter().map(|of| (root * of * t).sin()).sum::<f32>()
+            }),
+        ),
+        (
+            "rumble",
+            Box::new(move |t| {
+                rumble = 0.98 * rumble + 0.1 * dice.unit();
+                rumble * (1.0 + (t * 1.7).sin())
+            }),
+        ),
+    ];
+    for (name, sound) in &mut sounds {
+        let path = folder.path().join(format!("{name}.wav"));
+        let mut bytes = Vec::from(*b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data");
+        let samples = (0..12 * 16_000).map(|i| (sound(i as f32 / 16_000.0).clamp(-1.0, 1.0) * 32_767.0) as i16);
+        let samples: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
+        bytes.extend((samples.len() as u32).to_le_bytes());
+        let riff = (bytes.len() - 8 + samples.len()) as u32;
+        bytes.extend(samples);
+        bytes[4..8].copy_from_slice(&riff.to_le_bytes());
+        std::fs::write(&path, bytes).unwrap();
+        let file = path.to_str().unwrap();
+        for event in events(&["translate", file, "--to", "de", "--device", "cpu", "--format", "jsonl"]) {
+            let text = match &event.kind {
+                EventKind::Source(source) => {
+                    let words = source.committed.iter().map(|word| word.text.as_str());
+                    words.chain([source.tentative.as_str()]).collect::<Vec<_>>().join(" ")
+                }
+                EventKind::Target(target) => format!("{}{}", target.committed.as_str(), target.tentative),
+                _ => continue,
+            };
+            assert!(!text.contains(['<', '>']) && !text.contains("asr_text"), "{name}: {text}");
+            let words: Vec<&str> = text.split_whitespace().collect();
+            assert!(words.windows(7).all(|seven| seven.iter().any(|word| *word != seven[0])), "{name}: {text}");
+        }
     }
 }

@@ -19,7 +19,7 @@ const TOLERANCE: f32 = 1e-3;
 
 async fn load(files: &Files, config: &Gemma4Config, compute: &Compute, precision: Precision) -> Gemma4 {
     let weights = Weights::open(files).await.unwrap();
-    let loader = Loader::new(&weights, Target::new(compute).in_precision(precision));
+    let loader = Loader::new(&weights, Target { precision, ..Target::new(compute) });
     Gemma4::load(&loader, config, 1024).await.unwrap()
 }
 

@@ -106,10 +106,10 @@ impl Device {
         self.compute.device.memory_pool_usage().map_or(0.0, |usage| usage.bytes_reserved as f64)
     }
 
-    /// The first error that the device reported on its own.
+    /// What the device reported on its own and no call has thrown yet.
     pub fn complaint(&self) -> Option<String> {
-        self.compute.health.complaint().map(|said| match said {
-            Complaint::OutOfMemory(what) | Complaint::Lost(what) => what,
+        self.compute.health.take().map(|said| match said {
+            Complaint::OutOfMemory(what) | Complaint::Failed(what) | Complaint::Lost(what) => what,
         })
     }
 
@@ -211,10 +211,12 @@ impl Engines {
     /// another stream is open.
     pub fn open(&self, live: bool, translate: bool, emit: Function) -> Result<Stream, JsValue> {
         let settings = Settings { target: self.settings.target.filter(|_| translate), ..self.settings };
+        // Before the engines are taken: `Cascade::new` would keep them.
+        settings.check().map_err(refused)?;
         let Some(mut engines) = self.home.borrow_mut().take() else {
             return Err(error("busy", "another stream is open on these models; end it first"));
         };
-        let unused = if translate { None } else { engines.translator.take() };
+        let unused = if settings.target.is_some() { None } else { engines.translator.take() };
         let began = Instant::now();
         let clock = Box::new(move || Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)));
         let mut cascade = Cascade::new(settings, engines, clock).map_err(thrown)?;
@@ -294,9 +296,7 @@ impl Stream {
     pub fn end(&self) -> Result<(), JsValue> {
         let mut cascade = self.take()?;
         cascade.end(&mut |event| send(&self.emit, &event));
-        let mut engines = cascade.into_engines();
-        engines.translator = engines.translator.or_else(|| self.unused.borrow_mut().take());
-        *self.home.borrow_mut() = Some(engines);
+        self.free_engines(cascade);
         Ok(())
     }
 
@@ -338,6 +338,22 @@ impl Stream {
     fn give_back(&self, cascade: Running) {
         self.waiting.set(cascade.waiting());
         *self.cascade.borrow_mut() = Some(cascade);
+    }
+
+    /// Another stream may have the engines.
+    fn free_engines(&self, cascade: Running) {
+        let mut engines = cascade.into_engines();
+        engines.translator = engines.translator.or_else(|| self.unused.borrow_mut().take());
+        *self.home.borrow_mut() = Some(engines);
+    }
+}
+
+impl Drop for Stream {
+    /// A stream that is freed without [`Stream::end`] frees its engines, too.
+    fn drop(&mut self) {
+        if let Some(cascade) = self.cascade.take() {
+            self.free_engines(cascade);
+        }
     }
 }
 
@@ -578,7 +594,7 @@ fn code_of(failed: &(dyn StdError + 'static)) -> Option<String> {
             RunError::Device(_) => "device-lost",
             RunError::Gpu(failed) => gpu_code(failed),
             RunError::Checkpoint(failed) => return Some(checkpoint_code(failed)),
-            RunError::TooLong { .. } => "internal",
+            RunError::TooLong { .. } | RunError::RollBack(_) => "internal",
         }
     } else if let Some(failed) = failed.downcast_ref::<CheckpointError>() {
         return Some(checkpoint_code(failed));
@@ -597,7 +613,7 @@ fn gpu_code(failed: &GpuError) -> &'static str {
         GpuError::NoAdapter { .. } | GpuError::Refused { .. } => "no-adapter",
         GpuError::SelfTest { .. } => "adapter-failed-self-test",
         GpuError::OutOfMemory { .. } => "out-of-memory",
-        GpuError::Lost { .. } => "device-lost",
+        GpuError::Failed { .. } | GpuError::Lost { .. } => "device-lost",
     }
 }
 

@@ -68,14 +68,20 @@ impl Gemma4 {
     }
 
     /// One piece → its normed rows from position `back` on, if it has any.
-    fn piece(&self, ids: Tensor<1, Int>, cache: &mut Cache, back: usize, tap: &mut Tap) -> Option<Tensor<2>> {
+    fn piece(
+        &self,
+        ids: Tensor<1, Int>,
+        cache: &mut Cache,
+        back: usize,
+        tap: &mut Tap,
+    ) -> Result<Option<Tensor<2>>, RunError> {
         let (from, len) = (cache.end(), ids.dims()[0]);
         let wanted = (from + len).saturating_sub(back).min(len);
         let mut x = self.embed_tokens.forward(ids.clone()) * (self.config.hidden_size as f32).sqrt();
         tap.keep("embeds_scaled", None, &x);
         let mut ple = self.per_layer_inputs(ids, x.clone(), tap);
         for owner in &mut cache.owners {
-            owner.reserve(len);
+            owner.reserve(len)?;
         }
         let mut places = self.places(cache, from, len);
         tap.stand(from, len);
@@ -83,7 +89,7 @@ impl Gemma4 {
             if layer.owns().is_none() && x.dims()[0] > wanted {
                 // From here on nothing writes keys, so only the rows that are wanted back need to go on.
                 if wanted == 0 {
-                    return None;
+                    return Ok(None);
                 }
                 x = x.narrow(0, len - wanted, wanted);
                 ple = ple.narrow(0, len - wanted, wanted);
@@ -95,11 +101,11 @@ impl Gemma4 {
             x = layer.forward(x, input, place, &mut cache.owners[layer.source], tap);
             tap.keep("layer_out", Some(at), &x);
         }
-        match wanted {
+        Ok(match wanted {
             0 => None,
             _ if wanted < x.dims()[0] => Some(self.norm.forward(x.narrow(0, len - wanted, wanted))),
             _ => Some(self.norm.forward(x)),
-        }
+        })
     }
 
     /// Where rows `from..from + len` stand, for sliding and for full layers.
@@ -173,7 +179,7 @@ impl TextModel for Gemma4 {
         let mut parts = Vec::new();
         for from in (0..len).step_by(PIECE) {
             let piece = ids.clone().narrow(0, from, PIECE.min(len - from));
-            parts.extend(self.piece(piece, cache, needed - last, tap));
+            parts.extend(self.piece(piece, cache, needed - last, tap)?);
         }
         Ok(join(parts))
     }

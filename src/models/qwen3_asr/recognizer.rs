@@ -89,7 +89,7 @@ impl Recognizer {
         let seconds = self.samples_len() as f64 / 16_000.0;
         let ids = self.greedy_ids(budget(seconds)).await?;
         let text = self.model.tokenizer.decode(&ids, true)?;
-        let parsed = output::parse(&text, self.language.as_deref());
+        let parsed = output::transcript(&text, self.language.as_deref());
         Ok(Heard { text: parsed.text, language: parsed.language, ids })
     }
 
