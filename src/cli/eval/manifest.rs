@@ -69,7 +69,9 @@ pub fn read(path: &Path, language: Language, limit: Option<usize>) -> Result<Vec
         .map_err(|e| CliError::Failed(format!("cannot read the manifest {shown}: {e}").into()))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut talks: Vec<Talk> = Vec::new();
-    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    // Editors on Windows put a byte order mark before a text; files that are joined have it before any line.
+    let lines = text.lines().map(|line| line.trim_start_matches('\u{feff}'));
+    for (at, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         if limit.is_some_and(|limit| talks.len() >= limit) {
             break;
         }
