@@ -20,7 +20,7 @@ use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
 use web_time::Instant;
 
-use crate::alignatt::heads::HeadSet;
+use crate::alignatt::heads::{HeadSet, HeadsError};
 use crate::alignatt::{Language, Millis, PolicyKind};
 use crate::audio::decode::AudioFile;
 use crate::audio::error::AudioError;
@@ -29,9 +29,9 @@ use crate::audio::sought;
 use crate::cascade::on_models::{Alignment, Recognition, Translation};
 use crate::cascade::{Activity, BoxError, Cascade, Event, Settings};
 use crate::checkpoint::files::ReadFuture;
-use crate::checkpoint::{ByteSource, CheckpointError, Files};
+use crate::checkpoint::{ByteSource, CheckpointError, Files, Remedy};
 use crate::gpu::{Complaint, Compute, DeviceChoice, GpuError, ParseDeviceError, compare, launch_cost};
-use crate::load::{self, Direction, ModelEngines, ModelFiles, Models, Names};
+use crate::load::{self, Direction, ModelEngines, ModelError, ModelFiles, Models, Names};
 use crate::nn::RunError;
 use crate::subtitles::{Kind, Side, Subtitles};
 
@@ -140,7 +140,7 @@ struct Options {
     context: String,
     #[serde(default)]
     history: usize,
-    /// Heads for this direction, as `alignatt calibrate` writes them.
+    /// Heads for this direction: the text of a head set's file.
     heads: Option<String>,
     /// Sound of one step. Absent: the policy's own measure.
     chunk_ms: Option<u32>,
@@ -551,10 +551,11 @@ fn thrown(failed: impl StdError + 'static) -> JsValue {
     boxed(Box::new(failed))
 }
 
-/// An `Error` with the whole chain as its message and the code of the first link that has one.
+/// An `Error` with the whole chain and what may help as its message, and the code of the first link that has one.
 fn boxed(failed: BoxError) -> JsValue {
     let mut message = failed.to_string();
     let mut code = None;
+    let mut remedy = None;
     let mut link: Option<&(dyn StdError + 'static)> = Some(&*failed);
     while let Some(current) = link {
         let text = current.to_string();
@@ -562,7 +563,11 @@ fn boxed(failed: BoxError) -> JsValue {
             message = format!("{message}: {text}");
         }
         code = code.or_else(|| code_of(current));
+        remedy = remedy.or_else(|| remedy_of(current));
         link = current.source();
+    }
+    if let Some(remedy) = remedy {
+        message = format!("{message}; {remedy}");
     }
     error(code.as_deref().unwrap_or("internal"), &message)
 }
@@ -579,6 +584,10 @@ fn code_of(failed: &(dyn StdError + 'static)) -> Option<String> {
         }
     } else if let Some(failed) = failed.downcast_ref::<CheckpointError>() {
         return Some(checkpoint_code(failed));
+    } else if failed.is::<HeadsError>() {
+        "bad-model"
+    } else if failed.is::<ModelError>() {
+        "bad-option"
     } else if failed.is::<AudioError>() {
         "bad-sound"
     } else if failed.is::<ParseDeviceError>() {
@@ -605,4 +614,44 @@ fn checkpoint_code(failed: &CheckpointError) -> String {
         _ => None,
     };
     refused.and_then(|thrown| thrown.code.clone()).unwrap_or_else(|| "bad-model".to_owned())
+}
+
+/// What may help, in words that fit a program and a page alike.
+fn remedy_of(failed: &(dyn StdError + 'static)) -> Option<&'static str> {
+    if let Some(failed) = failed.downcast_ref::<GpuError>() {
+        return Some(gpu_remedy(failed));
+    }
+    if let Some(failed) = failed.downcast_ref::<CheckpointError>() {
+        return checkpoint_remedy(failed);
+    }
+    if let Some(failed) = failed.downcast_ref::<ModelError>() {
+        return Some(match failed {
+            ModelError::OtherFamily { .. } => "name a model of that family",
+            ModelError::NoHeads { .. } => "give `heads` for this direction, or use the policy `local-agreement`",
+        });
+    }
+    match failed.downcast_ref::<RunError>()? {
+        RunError::Device(_) => Some("load again, on the CPU if it comes back"),
+        RunError::Gpu(failed) => Some(gpu_remedy(failed)),
+        RunError::Checkpoint(failed) => checkpoint_remedy(failed),
+        RunError::TooLong { .. } => None,
+    }
+}
+
+fn gpu_remedy(failed: &GpuError) -> &'static str {
+    match failed {
+        GpuError::NoAdapter { .. } => "switch WebGPU on, or use the CPU",
+        GpuError::Refused { .. } | GpuError::SelfTest { .. } => "update the graphics driver, or use the CPU",
+        GpuError::OutOfMemory { .. } => "use smaller models, or the CPU",
+        GpuError::Lost { .. } => "load again, with smaller models where memory ran out, or on the CPU",
+    }
+}
+
+fn checkpoint_remedy(failed: &CheckpointError) -> Option<&'static str> {
+    match failed.remedy() {
+        Remedy::FetchAgain => Some("remove the model and fetch it again"),
+        Remedy::UseCpu => Some("use the CPU, which computes in f32"),
+        // The message has it, and a browser has no cache of the Hub.
+        Remedy::Words(_) | Remedy::ListModels => None,
+    }
 }

@@ -1,7 +1,7 @@
 //! Checkpoints: where a model comes from, what its files say, and its weights by byte range.
 //!
 //! This room reads what others have published, so everything in it is input that may be wrong. Errors name the file,
-//! the field or the tensor, and the mend; nothing panics, and nothing is allocated because a file asks for it.
+//! the field or the tensor, and what may help; nothing panics, and nothing is allocated because a file asks for it.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -12,14 +12,22 @@
 //! | [`tokenizer`] | text to tokens and back |
 //! | [`chat`] | prompts: chat templates, and the fixed prompts of Qwen3-ASR |
 //! | `source`, `hub` | a folder or a Hub id; fetching into the Hub's cache (native only) |
+//! | `environment`, `network` | settings of the Hub; proxies and certificates (native only) |
+//! | `model_files` | which files of a repository belong to a model (native only) |
 
 pub mod chat;
 pub mod config;
+#[cfg(not(target_arch = "wasm32"))]
+mod environment;
 pub mod error;
 pub mod files;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod hub;
+#[cfg(not(target_arch = "wasm32"))]
+mod model_files;
 pub mod names;
+#[cfg(not(target_arch = "wasm32"))]
+mod network;
 pub mod safetensors;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod source;
@@ -29,7 +37,7 @@ pub mod tokenizer;
 
 pub use chat::{ChatOptions, ChatTemplate, Message, Prompt};
 pub use config::ModelConfig;
-pub use error::CheckpointError;
+pub use error::{CheckpointError, Remedy};
 pub use files::{ByteSource, Files};
 #[cfg(not(target_arch = "wasm32"))]
 pub use hub::Hub;

@@ -13,7 +13,7 @@
 //! | `trace`, `explain` | where the model listened: lines, and a page |
 //! | `interrupt` | Ctrl-C, once to finish cleanly, twice to leave at once |
 //! | `progress` | bars for what takes over a second |
-//! | `error` | one line and an exit code |
+//! | `error`, `remedy` | one line and an exit code; what may help |
 //!
 //! Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted.
 
@@ -31,6 +31,7 @@ mod interrupt;
 mod live;
 mod models;
 mod progress;
+mod remedy;
 mod session;
 mod sound;
 mod trace;

@@ -111,7 +111,7 @@ async fn open_best() -> (Compute, Passed) {
     for found in adapters::find().await {
         if found.report.is_software() {
             tracing::info!(
-                "{} is a software adapter, slower than the CPU backend; --device {} would use it",
+                "{} is a software adapter, slower than the CPU backend; only naming {} would use it",
                 found.report.name,
                 found.report.choice
             );
