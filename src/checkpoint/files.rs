@@ -294,3 +294,15 @@ pub(crate) fn is_safe_name(name: &str) -> bool {
 fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && !name.contains(['/', '\\', ':', '\0']) && name != "." && name != ".."
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::memory;
+
+    #[test]
+    fn a_byte_order_mark_is_left_out() {
+        let files = memory(&[("config.json", b"\xEF\xBB\xBF{\"a\": 1}"), ("short", b"\xEF\xBB")]);
+        assert_eq!(files.json("config.json", 99).expect("valid")["a"], 1);
+        assert_eq!(files.bytes("short", 99).expect("there"), b"\xEF\xBB");
+    }
+}

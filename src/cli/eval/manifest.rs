@@ -170,6 +170,13 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_left_out() {
+        let talks =
+            told("\u{feff}{\"sound\":\"a.wav\",\"de\":\"Ja.\"}\n\u{feff}{\"sound\":\"b.wav\",\"de\":\"Ja.\"}\n");
+        assert_eq!(talks.map(|talks| talks.len()), Ok(2));
+    }
+
+    #[test]
     fn errors_name_the_line() {
         let good = r#"{"sound":"a.wav","de":"Ja."}"#;
         for (line, part) in [
