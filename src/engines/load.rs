@@ -20,7 +20,7 @@ use crate::text::Language;
 use crate::weights::config::Gemma4Config;
 use crate::weights::{Files, ModelConfig, Tokenizer, Weights};
 
-/// No file of heads is larger.
+/// Files of heads above this size are refused.
 const HEADS_BYTES: usize = 1 << 20;
 /// Positions of the longest prompt with its draft.
 const MT_CAPACITY: usize = 2048;
@@ -33,6 +33,34 @@ pub struct ModelFiles {
     pub files: Files,
     /// It is one of the demo pack's.
     pub demo: bool,
+}
+
+/// What a model is needed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Recognition,
+    Alignment,
+    Translation,
+}
+
+impl Role {
+    /// The family whose models can do it.
+    pub fn family(self) -> &'static str {
+        match self {
+            Role::Recognition => "Qwen3-ASR",
+            Role::Alignment => "Qwen3-ForcedAligner",
+            Role::Translation => "Gemma-4",
+        }
+    }
+}
+
+/// A model that cannot be used for what it was named for.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error("{model} is a {family} model where a {} is needed", role.family())]
+    OtherFamily { model: String, family: &'static str, role: Role },
+    #[error("no attention heads are known for {model} from {from} to {to}")]
+    NoHeads { model: String, demo: bool, from: Language, to: Language },
 }
 
 /// What is translated, and how.
@@ -120,7 +148,7 @@ impl Direction {
     }
 }
 
-/// Loads `models` on a device that has passed its self-test. An error names the model or the device and the mend.
+/// Loads `models` on a device that has passed its self-test. An error names the model or the device.
 pub async fn engines(models: &Models, compute: &Compute, report: Report<'_>) -> Result<ModelEngines, BoxError> {
     let recognizer = recognition(&models.asr, compute, report).await?;
     // A device that ran out of memory says so late.
@@ -162,7 +190,7 @@ async fn warm(engines: &mut ModelEngines) -> Result<(), BoxError> {
 async fn recognition(model: &ModelFiles, compute: &Compute, report: Report<'_>) -> Result<Recognition, BoxError> {
     let config = match ModelConfig::open(&model.files)? {
         ModelConfig::Qwen3Asr(config) => config,
-        other => return Err(model.is_not("a Qwen3-ASR", &other)),
+        other => return Err(model.is_not(Role::Recognition, &other)),
     };
     let progress = told(report, &model.name);
     let loaded = Qwen3Asr::load(&model.files, &config, target(compute, &progress)).await?;
@@ -173,7 +201,7 @@ async fn recognition(model: &ModelFiles, compute: &Compute, report: Report<'_>) 
 pub async fn alignment(model: &ModelFiles, compute: &Compute, report: Report<'_>) -> Result<Alignment, BoxError> {
     let config = match ModelConfig::open(&model.files)? {
         ModelConfig::Qwen3Aligner(config) => config,
-        other => return Err(model.is_not("a Qwen3-ForcedAligner", &other)),
+        other => return Err(model.is_not(Role::Alignment, &other)),
     };
     let progress = told(report, &model.name);
     let aligner = ForcedAligner::load(&model.files, &config, target(compute, &progress)).await?;
@@ -217,7 +245,7 @@ pub async fn gemma4(
 fn gemma4_config(model: &ModelFiles) -> Result<Gemma4Config, BoxError> {
     match ModelConfig::open(&model.files)? {
         ModelConfig::Gemma4(config) => Ok(config),
-        other => Err(model.is_not("a Gemma-4", &other)),
+        other => Err(model.is_not(Role::Translation, &other)),
     }
 }
 
@@ -250,10 +278,9 @@ fn target<'a>(compute: &'a Compute, progress: &'a dyn Fn(u64, u64)) -> Target<'a
 }
 
 impl ModelFiles {
-    /// The folder holds a model of another kind than its place needs.
-    fn is_not(&self, wanted: &str, is: &ModelConfig) -> BoxError {
-        format!("{} is a {} model where {wanted} is needed; see `alignatt translate --help`", self.name, is.family())
-            .into()
+    /// The folder holds a model of another family than its role needs.
+    fn is_not(&self, role: Role, is: &ModelConfig) -> BoxError {
+        ModelError::OtherFamily { model: self.name.clone(), family: is.family(), role }.into()
     }
 
     /// The heads of this model for a direction: those of its folder, else the program's own.
@@ -262,13 +289,7 @@ impl ModelFiles {
         if self.files.has(&name) {
             return Ok(HeadSet::parse(&self.files.text(&name, HEADS_BYTES)?, &self.files.path(&name))?);
         }
-        HeadSet::shipped(&self.name, from, to).ok_or_else(|| {
-            let model = &self.name;
-            format!(
-                "no attention heads are known for {model} from {from} to {to}: measure them with `alignatt calibrate \
-                 --mt {model} --from {from} --to {to} --pairs FILE`, or use --policy local-agreement"
-            )
-            .into()
-        })
+        HeadSet::shipped(&self.name, from, to)
+            .ok_or_else(|| ModelError::NoHeads { model: self.name.clone(), demo: self.demo, from, to }.into())
     }
 }

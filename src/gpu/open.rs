@@ -168,7 +168,7 @@ async fn open_best(test: &impl AsyncFn(&Device) -> Result<(), String>) -> (Compu
     for found in adapters::find().await {
         if found.report.is_software() {
             tracing::info!(
-                "{} is a software adapter, slower than the CPU backend; --device {} would use it",
+                "{} is a software adapter, slower than the CPU backend; only naming {} would use it",
                 found.report.name,
                 found.report.choice
             );

@@ -31,7 +31,7 @@ impl ModelSource {
         let wrong = |what: &str| CheckpointError::Source {
             name: shown(text),
             what: what.to_owned(),
-            mend: "name a folder with config.json in it, or a Hub id such as Qwen/Qwen3-ASR-0.6B".to_owned(),
+            remedy: "name a folder with config.json in it, or a Hub id such as Qwen/Qwen3-ASR-0.6B".into(),
         };
         if path.is_file() {
             return Err(wrong("is a file"));

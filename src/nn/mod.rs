@@ -31,7 +31,7 @@ use crate::gpu::{Compute, GpuError};
 /// Something failed while a model ran.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("the device failed while computing: {0}; start again, or use --device cpu if it comes back")]
+    #[error("the device failed while computing: {0}")]
     Device(String),
     #[error("{what} takes {needed} positions, the cache holds {capacity}; cut the input into shorter pieces")]
     TooLong { what: &'static str, needed: usize, capacity: usize },

@@ -1,8 +1,8 @@
 //! Head sets: which attention heads of a model follow the source while it translates, best first.
 //!
 //! A set belongs to one model and one direction. Those of the published models are part of the program
-//! (`heads/` in the repository, figures of the paper); a model folder may bring its own, and
-//! `alignatt calibrate` writes one. Source: specs/alignatt4llm.md 3.
+//! (`heads/` in the repository, figures of the paper); a model folder may bring its own, and calibration
+//! makes one. Source: specs/alignatt4llm.md 3.
 
 use serde::{Deserialize, Serialize};
 
@@ -81,7 +81,8 @@ impl HeadSet {
     /// Reads a set; `file` is named in errors. The heads come out best first, whatever their order was.
     pub fn parse(text: &str, file: &str) -> Result<HeadSet, HeadsError> {
         let json = |source| HeadsError::Json { file: file.to_owned(), source };
-        let mut set: HeadSet = serde_json::from_str(text).map_err(json)?;
+        // Editors on Windows put a byte order mark before it.
+        let mut set: HeadSet = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(json)?;
         set.check(file)?;
         set.heads.sort_by(|a, b| b.score.total_cmp(&a.score));
         Ok(set)

@@ -11,7 +11,7 @@ use minijinja::{Environment, Error, ErrorKind, context};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::error::{CheckpointError, FETCH_AGAIN, shown};
+use super::error::{CheckpointError, FETCH_AGAIN, Remedy, shown};
 use super::files::Files;
 use super::tokenizer::{TokenSpan, Tokenizer};
 
@@ -137,9 +137,7 @@ impl ChatTemplate {
             bos_token: token_of(&config, "bos_token"),
             eos_token: token_of(&config, "eos_token"),
         };
-        // Parsed once, and kept for the life of the program: an environment borrows what it was made from. A model's
-        // layout is some kilobytes.
-        Ok(Some(template.parsed(without_generation_tags(&source).leak())?))
+        Ok(Some(template.parsed(without_generation_tags(&source))?))
     }
 
     /// Gemma-4's layout, for folders without a template.
@@ -150,7 +148,7 @@ impl ChatTemplate {
             bos_token: "<bos>".to_owned(),
             eos_token: "<eos>".to_owned(),
         };
-        template.parsed(GEMMA4).expect("a layout of our own")
+        template.parsed(GEMMA4.to_owned()).expect("a layout of our own")
     }
 
     /// The conversation as text, with every control string of a message as it stands: for display and comparison.
@@ -214,8 +212,8 @@ impl ChatTemplate {
         Ok(Prompt { text, tokens, contents, prefix })
     }
 
-    fn parsed(mut self, source: &'static str) -> Result<ChatTemplate, CheckpointError> {
-        match self.environment.add_template("chat", source) {
+    fn parsed(mut self, source: String) -> Result<ChatTemplate, CheckpointError> {
+        match self.environment.add_template_owned("chat", source) {
             Ok(()) => Ok(self),
             Err(error) => Err(self.failed(&error)),
         }
@@ -226,8 +224,8 @@ impl ChatTemplate {
         self.wrong(&format!("{line}{}", shown(&error.to_string())), FETCH_AGAIN)
     }
 
-    fn wrong(&self, what: &str, mend: &str) -> CheckpointError {
-        CheckpointError::Template { file: self.file.clone(), what: what.to_owned(), mend: mend.to_owned() }
+    fn wrong(&self, what: &str, remedy: impl Into<Remedy>) -> CheckpointError {
+        CheckpointError::Template { file: self.file.clone(), what: what.to_owned(), remedy: remedy.into() }
     }
 }
 

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use super::error::{CheckpointError, FETCH_AGAIN, WRONG_MODEL, shown};
+use super::error::{CheckpointError, FETCH_AGAIN, Remedy, WRONG_MODEL, shown};
 use super::files::Files;
 
 const CONFIG_FILE: &str = "config.json";
@@ -542,8 +542,8 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn wrong(&self, field: &str, what: impl std::fmt::Display, mend: &str) -> CheckpointError {
-        CheckpointError::config(self.file, format_args!("{}{field}", self.path), what, mend)
+    fn wrong(&self, field: &str, what: impl std::fmt::Display, remedy: impl Into<Remedy>) -> CheckpointError {
+        CheckpointError::config(self.file, format_args!("{}{field}", self.path), what, remedy)
     }
 
     /// A value that is there and not null.

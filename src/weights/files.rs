@@ -136,7 +136,7 @@ impl Files {
             return Err(CheckpointError::Source {
                 name: label,
                 what: "is not a folder".into(),
-                mend: "name a folder that holds config.json and the weights".into(),
+                remedy: "name a folder that holds config.json and the weights".into(),
             });
         }
         Ok(Files { label: label.into(), kind: Kind::Folder(path.into()) })
@@ -167,7 +167,7 @@ impl Files {
 
     /// Whether there is such a file.
     pub fn has(&self, name: &str) -> bool {
-        if !is_plain_name(name) {
+        if !is_safe_name(name) {
             return false;
         }
         match &self.kind {
@@ -188,12 +188,21 @@ impl Files {
         }
     }
 
-    /// A whole small file. Errors: missing, unreadable, longer than `max` bytes (checked before anything is read).
+    /// A whole small text file without its byte order mark, which editors on Windows write. Errors: missing, unreadable,
+    /// longer than `max` bytes (checked before anything is read).
     pub fn bytes(&self, name: &str, max: usize) -> Result<Vec<u8>, CheckpointError> {
+        let mut bytes = self.whole(name, max)?;
+        if bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
+        }
+        Ok(bytes)
+    }
+
+    fn whole(&self, name: &str, max: usize) -> Result<Vec<u8>, CheckpointError> {
         let too_long = |len: u64| {
             CheckpointError::file(self.path(name), format!("{len} bytes long, at most {max} are expected"), FETCH_AGAIN)
         };
-        if !is_plain_name(name) {
+        if !is_safe_name(name) {
             return Err(self.missing(name));
         }
         match &self.kind {
@@ -238,7 +247,7 @@ impl Files {
 
     /// Random access to one file. Errors: missing, unreadable.
     pub fn source(&self, name: &str) -> Result<Arc<dyn ByteSource>, CheckpointError> {
-        if !is_plain_name(name) {
+        if !is_safe_name(name) {
             return Err(self.missing(name));
         }
         match &self.kind {
@@ -263,7 +272,7 @@ impl Files {
     }
 
     fn missing(&self, name: &str) -> CheckpointError {
-        CheckpointError::Missing { file: shown(name), place: self.label.to_string(), mend: FETCH_AGAIN.into() }
+        CheckpointError::Missing { file: shown(name), place: self.label.to_string(), remedy: FETCH_AGAIN }
     }
 }
 
@@ -273,7 +282,27 @@ impl std::fmt::Debug for Files {
     }
 }
 
+/// A byte order mark in UTF-8.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// A name of a file in a folder or below it, as a repository lists it: plain names with slashes between them.
+pub(crate) fn is_safe_name(name: &str) -> bool {
+    name.len() <= 1024 && name.split('/').all(is_plain_name)
+}
+
 /// A name that stays in its folder: no separators, no `..`, no drive, nothing empty.
-pub(crate) fn is_plain_name(name: &str) -> bool {
+fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && !name.contains(['/', '\\', ':', '\0']) && name != "." && name != ".."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::memory;
+
+    #[test]
+    fn a_byte_order_mark_is_left_out() {
+        let files = memory(&[("config.json", b"\xEF\xBB\xBF{\"a\": 1}"), ("short", b"\xEF\xBB")]);
+        assert_eq!(files.json("config.json", 99).expect("valid")["a"], 1);
+        assert_eq!(files.bytes("short", 99).expect("there"), b"\xEF\xBB");
+    }
 }

@@ -1,8 +1,8 @@
 //! Checkpoints: the files of one model, its tensors by byte range, its tokenizer and its prompts.
 //!
 //! This room reads what others have published, so everything in it is input that may be wrong.
-//! Errors name the file, and the field or the tensor; nothing panics, and nothing is allocated
-//! because a file asks for it.
+//! Errors name the file, the field or the tensor, and what may help; nothing panics, and nothing is
+//! allocated because a file asks for it.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -29,7 +29,7 @@ pub mod tokenizer;
 
 pub use chat::{ChatOptions, ChatTemplate, Message, Prompt};
 pub use config::ModelConfig;
-pub use error::CheckpointError;
+pub use error::{CheckpointError, Remedy};
 pub use files::{ByteSource, Files};
 pub use names::{GemmaNames, QwenNames};
 pub use safetensors::{TensorInfo, Weights};

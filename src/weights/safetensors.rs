@@ -19,8 +19,8 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visi
 
 pub use safetensors::Dtype;
 
-use super::error::{CheckpointError, FETCH_AGAIN, WRONG_MODEL, shown};
-use super::files::{ByteSource, Files, is_plain_name};
+use super::error::{CheckpointError, FETCH_AGAIN, Remedy, WRONG_MODEL, shown};
+use super::files::{ByteSource, Files, is_safe_name};
 
 /// The weights when they are one file.
 pub const SINGLE_FILE: &str = "model.safetensors";
@@ -31,7 +31,8 @@ pub const INDEX_FILE: &str = "model.safetensors.index.json";
 pub const PIECE: usize = 4 << 20;
 
 const MAX_HEADER: u64 = 100_000_000;
-const MAX_INDEX: usize = 64 << 20;
+/// The largest index that is read.
+pub(crate) const MAX_INDEX: usize = 64 << 20;
 const MAX_TENSORS: usize = 1 << 17;
 const MAX_SHARDS: usize = 1024;
 const MAX_RANK: usize = 8;
@@ -92,13 +93,13 @@ impl Weights {
             let source = files.source(SINGLE_FILE)?;
             return Weights::from_sources(files.label(), vec![(files.path(SINGLE_FILE), source)]).await;
         }
-        let (index, shards) = read_index(files)?;
+        let Index { tensors, shards } = read_index(files)?;
         let mut sources = Vec::with_capacity(shards.len());
         for shard in &shards {
             sources.push((files.path(shard), files.source(shard)?));
         }
         let weights = Weights::from_sources(files.label(), sources).await?;
-        for (name, shard) in &index {
+        for (name, shard) in &tensors {
             let place = files.path(shard);
             match weights.tensors.get(name) {
                 Some(info) if *info.file == *place => {}
@@ -228,29 +229,24 @@ impl Weights {
     ) -> Result<Vec<T>, CheckpointError> {
         let Some(info) = self.tensors.get(name) else {
             let what = format!("is missing; shape {expect_shape:?} is needed");
-            return Err(CheckpointError::tensor(
-                &self.label,
-                name,
-                what,
-                format_args!("{WRONG_MODEL}, or {FETCH_AGAIN}"),
-            ));
+            return Err(CheckpointError::tensor(&self.label, name, what, WRONG_MODEL));
         };
         self.ignore(name);
-        let wrong = |what: String, mend: &str| CheckpointError::tensor(&info.file, name, what, mend);
+        let wrong = |what: String, remedy: Remedy| CheckpointError::tensor(&info.file, name, what, remedy);
         if info.shape != expect_shape {
             let what = format!("has shape {:?}, config.json asks for {expect_shape:?}", info.shape);
-            return Err(wrong(what, "the weights and config.json must come from the same model"));
+            return Err(wrong(what, "the weights and config.json must come from the same model".into()));
         }
         if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
             let what = format!("has dtype {}, only F32, F16 and BF16 are read", info.dtype);
-            return Err(wrong(what, "use the full-precision release of the model"));
+            return Err(wrong(what, "use the full-precision release of the model".into()));
         }
         let row_count = info.shape.first().copied().unwrap_or(1);
         let rows = rows.unwrap_or(0..row_count);
         if rows.start > rows.end || rows.end > row_count {
             return Err(wrong(
                 format!("has {row_count} rows, rows {rows:?} are asked for"),
-                "this is a mistake of the caller",
+                "this is a mistake of the caller".into(),
             ));
         }
         let row_len: usize = info.shape.iter().skip(1).product();
@@ -259,7 +255,7 @@ impl Weights {
         if out.try_reserve_exact(len).is_err() {
             return Err(wrong(
                 format!("{len} numbers do not fit in memory"),
-                "close other programs, or use a smaller model",
+                "close other programs, or use a smaller model".into(),
             ));
         }
         let width = info.dtype.bitsize() / 8;
@@ -279,7 +275,7 @@ impl Weights {
                 let stored = widen(info.dtype, &bytes[bad * width..(bad + 1) * width]);
                 let what = format!("number {} is {stored}", start + done + bad);
                 return Err(if stored.is_finite() {
-                    wrong(format!("{what}, which does not fit f16"), "run it with --device cpu, which computes in f32")
+                    wrong(format!("{what}, which does not fit f16"), Remedy::UseCpu)
                 } else {
                     wrong(what, FETCH_AGAIN)
                 });
@@ -337,33 +333,45 @@ fn bytes_of(dtype: Dtype, len: u64) -> Option<u64> {
     bits.is_multiple_of(8).then_some(bits / 8)
 }
 
-/// The index: tensor → shard, and the shards in order.
-fn read_index(files: &Files) -> Result<(BTreeMap<String, String>, BTreeSet<String>), CheckpointError> {
-    #[derive(Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let file = files.path(INDEX_FILE);
-    let index: Index = serde_json::from_slice(&files.bytes(INDEX_FILE, MAX_INDEX)?)
-        .map_err(|error| CheckpointError::file(&file, shown(&error.to_string()), FETCH_AGAIN))?;
-    let shards: BTreeSet<String> = index.weight_map.values().cloned().collect();
-    if shards.is_empty() || shards.len() > MAX_SHARDS {
-        return Err(CheckpointError::file(&file, format!("weight_map names {} files", shards.len()), FETCH_AGAIN));
-    }
-    for shard in &shards {
-        if !is_plain_name(shard) || !shard.ends_with(".safetensors") {
-            let what = format!("weight_map: {} is not the name of a safetensors file in the same folder", shown(shard));
-            return Err(CheckpointError::file(&file, what, FETCH_AGAIN));
+/// What an index says: the shard of every tensor, and the shards in order.
+pub(crate) struct Index {
+    pub tensors: BTreeMap<String, String>,
+    pub shards: BTreeSet<String>,
+}
+
+impl Index {
+    /// Reads the text of an index. A shard lies beside it or in a folder below; an error says what else it names.
+    pub fn parse(json: &[u8]) -> Result<Index, String> {
+        #[derive(Deserialize)]
+        struct Json {
+            weight_map: BTreeMap<String, String>,
         }
-        if !files.has(shard) {
-            return Err(CheckpointError::Missing {
-                file: shown(shard),
-                place: files.label().to_owned(),
-                mend: format!("{INDEX_FILE} lists it; {FETCH_AGAIN}"),
-            });
+        let json: Json = serde_json::from_slice(json).map_err(|error| shown(&error.to_string()))?;
+        let shards: BTreeSet<String> = json.weight_map.values().cloned().collect();
+        if shards.is_empty() || shards.len() > MAX_SHARDS {
+            return Err(format!("weight_map names {} files", shards.len()));
+        }
+        match shards.iter().find(|shard| !is_safe_name(shard) || !shard.ends_with(".safetensors")) {
+            Some(shard) => {
+                Err(format!("weight_map: {} is not the name of a safetensors file of the model", shown(shard)))
+            }
+            None => Ok(Index { tensors: json.weight_map, shards }),
         }
     }
-    Ok((index.weight_map, shards))
+}
+
+/// The index of a model's files, which must all be there.
+fn read_index(files: &Files) -> Result<Index, CheckpointError> {
+    let index = Index::parse(&files.bytes(INDEX_FILE, MAX_INDEX)?)
+        .map_err(|what| CheckpointError::file(files.path(INDEX_FILE), what, FETCH_AGAIN))?;
+    match index.shards.iter().find(|shard| !files.has(shard)) {
+        Some(shard) => Err(CheckpointError::Missing {
+            file: format!("{}, which {INDEX_FILE} lists,", shown(shard)),
+            place: files.label().to_owned(),
+            remedy: FETCH_AGAIN,
+        }),
+        None => Ok(index),
+    }
 }
 
 /// Reads and checks one header. `shard` is filled in by the caller.
@@ -552,9 +560,10 @@ mod tests {
     }
 
     fn refused(header: &str, data: &[u8]) -> String {
-        let message = open(header, data).expect_err("must be refused").to_string();
+        let error = open(header, data).expect_err("must be refused");
+        let message = error.to_string();
         assert!(message.starts_with("memory/model.safetensors: "), "{message}");
-        assert!(message.ends_with(FETCH_AGAIN), "{message}");
+        assert_eq!(error.remedy(), &FETCH_AGAIN, "{message}");
         message
     }
 
@@ -688,11 +697,15 @@ mod tests {
 
         let fail = |index: &[u8], files: &[(&str, &[u8])]| open(index, files).unwrap_err().to_string();
         let message = fail(&good, &[("1.safetensors", &one)]);
-        assert_eq!(message, format!("2.safetensors is missing in memory: {INDEX_FILE} lists it; {FETCH_AGAIN}"));
+        assert_eq!(message, format!("2.safetensors, which {INDEX_FILE} lists, is missing in memory"));
         let message = fail(&good, &[("1.safetensors", &one), ("2.safetensors", &two[..two.len() - 1])]);
         assert!(message.contains("memory/2.safetensors: tensor b: lies at bytes 0..4 of 3"), "{message}");
-        let message = fail(&index(r#""a":"../1.safetensors""#), &[("1.safetensors", &one)]);
-        assert!(message.contains("is not the name of a safetensors file in the same folder"), "{message}");
+        for outside in ["../1", "/1", "a/../1", "a//1", "a\\\\1", "C:1", "./1"] {
+            let message = fail(&index(&format!(r#""a":"{outside}.safetensors""#)), &[("1.safetensors", &one)]);
+            assert!(message.contains("is not the name of a safetensors file of the model"), "{outside}: {message}");
+        }
+        let below = index(r#""a":"part one/1.safetensors""#);
+        assert!(open(&below, &[("part one/1.safetensors", &one)]).is_ok());
         let message = fail(&index(r#""a":"1.safetensors","c":"1.safetensors""#), &[("1.safetensors", &one)]);
         assert!(message.contains("memory/1.safetensors: tensor c: the index puts it here"), "{message}");
         let message = fail(&good, &[("1.safetensors", &two), ("2.safetensors", &one)]);
@@ -701,7 +714,7 @@ mod tests {
         assert!(message.contains("memory/2.safetensors: tensor a: is in memory/1.safetensors as well"), "{message}");
         assert!(fail(&index(""), &[]).contains("weight_map names 0 files"));
         let message = now(Weights::open(&memory(&[]))).unwrap_err().to_string();
-        assert_eq!(message, format!("model.safetensors is missing in memory: {FETCH_AGAIN}"));
+        assert_eq!(message, "model.safetensors is missing in memory");
     }
 
     #[test]

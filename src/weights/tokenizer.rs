@@ -85,7 +85,7 @@ impl Tokenizer {
             Err(CheckpointError::Missing {
                 file: format!("{JSON_FILE} (or {VOCAB_FILE} with {MERGES_FILE} and {CONFIG_FILE})"),
                 place: files.label().to_owned(),
-                mend: FETCH_AGAIN.into(),
+                remedy: FETCH_AGAIN,
             })
         }
     }

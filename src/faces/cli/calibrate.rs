@@ -124,7 +124,9 @@ fn for_each_line(path: &Path, take: &mut dyn FnMut(usize, &str) -> Result<(), St
         if read as u64 == LINE_BYTES {
             return Err(failed(path, &format!("line {at} is longer than {LINE_BYTES} bytes")));
         }
-        take(at, line.trim_end_matches(['\r', '\n'])).map_err(|what| failed(path, &what))?;
+        // Editors on Windows put a byte order mark before a text.
+        take(at, line.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']))
+            .map_err(|what| failed(path, &what))?;
     }
     Ok(())
 }

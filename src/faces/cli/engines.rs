@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::args::{DeviceArgs, TextArgs};
 use super::demo;
+use super::progress::Fetching;
 use crate::cascade::BoxError;
-use crate::engines::load;
-use crate::engines::load::{Direction, ModelEngines, ModelFiles, Models, Names, Report};
+use crate::engines::load::{self, Direction, ModelEngines, ModelFiles, Models, Names, Report};
 use crate::engines::on_models::Alignment;
 use crate::gpu::{Compute, DeviceChoice, adapters};
-use crate::hub::cache::{Hub, ShownProgress};
+use crate::hub::cache::{CachedModel, Hub};
 use crate::hub::source::ModelSource;
 use crate::models::forced::Forced;
 use crate::models::gemma4::prompt::Prompt;
@@ -18,6 +18,9 @@ use crate::policy::heads::HeadSet;
 use crate::selftest::open;
 use crate::text::Language;
 use crate::weights::{CheckpointError, Files};
+
+/// Editors on Windows write it before a text.
+const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// What is to be loaded. A model is a folder or a Hub id; `None` is the demo pack.
 #[derive(Clone, Debug)]
@@ -45,7 +48,7 @@ pub struct Loaded {
 }
 
 /// Loads the models of `wanted` on its device, which has passed its self-test. An error names the model or the
-/// device and the mend.
+/// device, and says what may help.
 pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, BoxError> {
     let compute = device(wanted.device).await?;
     let mt = match wanted.mt {
@@ -102,7 +105,7 @@ fn chosen(model: Option<&str>, demo: fn() -> Files) -> Result<ModelFiles, Checkp
         let files = demo();
         return Ok(ModelFiles { name: files.label().to_owned(), files, demo: true });
     };
-    let folder = ModelSource::parse(model)?.resolve(&Hub::from_env(), &mut ShownProgress::new(model))?;
+    let folder = ModelSource::parse(model)?.resolve(&Hub::from_env(), &mut Fetching::new(model))?;
     Ok(ModelFiles { name: model.to_owned(), files: Files::folder(folder)?, demo: false })
 }
 
@@ -114,6 +117,7 @@ fn direction(from: Language, wanted: Translation<'_>) -> Result<Direction, BoxEr
         _ => None,
     };
     let context = wanted.text.context.as_deref().map(read).transpose()?.unwrap_or_default();
+    let context = context.trim_start_matches(BYTE_ORDER_MARK).to_owned();
     Ok(Direction { from, to: wanted.to, heads_len: wanted.heads_len, heads, context })
 }
 
@@ -129,7 +133,7 @@ async fn device(args: &DeviceArgs) -> Result<Compute, BoxError> {
 pub fn check_device(device: &str) -> Result<String, String> {
     match device.parse::<DeviceChoice>() {
         Ok(_) => Ok(device.to_owned()),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(format!("{error} (`alignatt devices` lists them)")),
     }
 }
 
@@ -182,26 +186,9 @@ pub async fn devices() -> Vec<DeviceLine> {
     lines
 }
 
-/// A model that was fetched.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    pub id: String,
-    pub folder: PathBuf,
-    pub bytes: u64,
-    /// Every file is there.
-    pub whole: bool,
-}
-
 /// The models of this machine's Hub cache, by id.
-pub fn stored_models() -> Vec<Stored> {
-    let models = Hub::from_env().list().into_iter();
-    let stored = models.map(|model| Stored {
-        id: model.repo,
-        folder: model.snapshot.unwrap_or_default(),
-        bytes: model.bytes,
-        whole: model.complete,
-    });
-    stored.collect()
+pub fn stored_models() -> Vec<CachedModel> {
+    Hub::from_env().list()
 }
 
 /// Where they are stored.
@@ -209,16 +196,23 @@ pub fn models_folder() -> PathBuf {
     Hub::from_env().cache().to_owned()
 }
 
+/// The folder that a model is loaded from; none where it would be fetched first.
+pub fn model_folder(id: &str) -> Result<Option<PathBuf>, CheckpointError> {
+    match ModelSource::parse(id)? {
+        ModelSource::Hub { repo, revision } => Hub::from_env().location(&repo, &revision),
+        ModelSource::Folder(folder) => Ok(Some(folder)),
+    }
+}
+
 /// Fetches a model, going on where a former fetch stopped. Returns its folder.
 pub fn fetch_model(id: &str) -> Result<PathBuf, CheckpointError> {
     match ModelSource::parse(id)? {
-        ModelSource::Hub { repo, revision } => Hub::from_env().fetch(&repo, &revision, &mut ShownProgress::new(id)),
+        ModelSource::Hub { repo, revision } => Hub::from_env().fetch(&repo, &revision, &mut Fetching::new(id)),
         ModelSource::Folder(folder) => Ok(folder),
     }
 }
 
-/// Deletes a fetched model. Returns the bytes freed.
-pub fn remove_model(id: &str) -> Result<u64, CheckpointError> {
-    let repo = id.split_once('@').map_or(id, |(repo, _)| repo);
+/// Deletes a fetched model with all its revisions. Returns the bytes freed.
+pub fn remove_model(repo: &str) -> Result<u64, CheckpointError> {
     Hub::from_env().remove(repo)
 }

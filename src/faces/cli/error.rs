@@ -4,6 +4,8 @@ use std::error::Error;
 use std::io;
 use std::process::ExitCode;
 
+use super::remedy::remedy;
+
 /// Exit code of wrong usage.
 pub const USAGE: u8 = 2;
 /// Exit code after Ctrl-C.
@@ -62,8 +64,8 @@ pub fn report(outcome: Result<(), CliError>) -> ExitCode {
     }
 }
 
-/// An error and its sources, on one line, none said twice.
-pub fn one_line(error: &dyn Error) -> String {
+/// An error and its sources, on one line, none said twice, and what may help.
+pub fn one_line(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -72,6 +74,9 @@ pub fn one_line(error: &dyn Error) -> String {
             line = format!("{line}: {text}");
         }
         source = error.source();
+    }
+    if let Some(remedy) = remedy(error) {
+        line = format!("{line}; {remedy}");
     }
     line.split_whitespace().collect::<Vec<_>>().join(" ")
 }

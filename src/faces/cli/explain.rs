@@ -88,10 +88,12 @@ fn page_of(name: &str, input: impl BufRead) -> Result<String, ExplainError> {
     while let Some((at, line)) = lines.next() {
         number = at + 1;
         let line = line.map_err(|source| ExplainError::Read { file: file(), source })?;
+        // Editors on Windows put a byte order mark before a text.
+        let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line);
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let event: Event = match serde_json::from_slice(&line) {
+        let event: Event = match serde_json::from_slice(line) {
             Ok(event) => event,
             Err(error) if error.is_eof() && lines.peek().is_none() && !runs.is_empty() => break,
             Err(source) => return Err(ExplainError::NotAnEvent { file: file(), line: number, source }),

@@ -14,7 +14,7 @@
 //! | `heat_map` | the scores of all heads as a picture |
 //! | `interrupt` | Ctrl-C, once to finish cleanly, twice to leave at once |
 //! | `progress` | bars for what takes over a second |
-//! | `error` | one line and an exit code |
+//! | `error`, `remedy` | one line and an exit code; what may help |
 //!
 //! Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted.
 
@@ -33,6 +33,7 @@ mod interrupt;
 mod live;
 mod models;
 mod progress;
+mod remedy;
 mod session;
 mod sound;
 mod trace;

@@ -3,8 +3,10 @@
 use std::io::{self, Write};
 
 use super::args::{ModelsAction, ModelsArgs};
-use super::engines::{self, Stored};
+use super::engines;
 use super::error::CliError;
+use crate::hub::cache::CachedModel;
+use crate::hub::source::MAIN;
 
 pub async fn models(args: ModelsArgs) -> Result<(), CliError> {
     let mut lines: Vec<String> = Vec::new();
@@ -21,17 +23,18 @@ pub async fn models(args: ModelsArgs) -> Result<(), CliError> {
             lines.push(folder.display().to_string());
         }
         ModelsAction::Remove { id } => {
+            if let Some((repo, _)) = id.split_once('@') {
+                let what = format!("all revisions of a model are removed together: `alignatt models remove {repo}`");
+                return Err(CliError::Usage(what));
+            }
             let freed = engines::remove_model(&id).map_err(CliError::of)?;
             eprintln!("{id} removed, {} freed", bytes(freed));
         }
         ModelsAction::Where { id: None } => lines.push(engines::models_folder().display().to_string()),
-        ModelsAction::Where { id: Some(id) } => {
-            let stored = engines::stored_models();
-            match stored.iter().find(|model| model.whole && model.id.eq_ignore_ascii_case(&id)) {
-                Some(model) => lines.push(model.folder.display().to_string()),
-                None => return Err(not_here(&id)),
-            }
-        }
+        ModelsAction::Where { id: Some(id) } => match engines::model_folder(&id).map_err(CliError::of)? {
+            Some(folder) => lines.push(folder.display().to_string()),
+            None => return Err(not_here(&id)),
+        },
     }
     let mut out = io::stdout().lock();
     let written = lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
@@ -42,9 +45,15 @@ fn not_here(id: &str) -> CliError {
     CliError::Failed(format!("{id} has not been fetched; `alignatt models fetch {id}` does").into())
 }
 
-fn listed(model: &Stored) -> String {
-    let state = if model.whole { "" } else { "  incomplete: fetch it again to go on" };
-    format!("{:<40} {:>10}{state}", model.id, bytes(model.bytes))
+/// A model with its size; its revisions where they are others than the one that a bare name means.
+fn listed(model: &CachedModel) -> String {
+    let CachedModel { repo, revisions, bytes: len } = model;
+    let state = match &revisions[..] {
+        [] => "  incomplete: fetch it again to go on".to_owned(),
+        [only] if only == MAIN => String::new(),
+        several => format!("  @{}", several.join(" @")),
+    };
+    format!("{repo:<40} {:>10}{state}", bytes(*len))
 }
 
 fn bytes(count: u64) -> String {

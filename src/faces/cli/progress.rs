@@ -4,9 +4,10 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 
+use crate::hub::cache as hub;
 use crate::text::Millis;
 
 /// A bar appears once something has taken this long.
@@ -105,6 +106,94 @@ impl Drop for Loading {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
+        }
+    }
+}
+
+/// A fetch from the Hub: a bar with bytes, rate and time left on a terminal, a line every five seconds elsewhere.
+pub struct Fetching {
+    label: String,
+    bar: Option<ProgressBar>,
+    total: u64,
+    done: u64,
+    fetched: u64,
+    began: Instant,
+    last_line: Instant,
+}
+
+impl Fetching {
+    pub fn new(label: &str) -> Fetching {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = styled("{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}");
+            bar.set_prefix(label.to_owned());
+            bar
+        });
+        let now = Instant::now();
+        Fetching { label: label.to_owned(), bar, total: 0, done: 0, fetched: 0, began: now, last_line: now }
+    }
+
+    fn line(&self) {
+        let rate = self.fetched as f64 / self.began.elapsed().as_secs_f64().max(0.001);
+        let (done, total, rate) = (HumanBytes(self.done), HumanBytes(self.total), HumanBytes(rate as u64));
+        self.say(&format!("{done} of {total} ({rate}/s)"));
+    }
+
+    fn say(&self, text: &str) {
+        // A line that can't be written is no reason to stop the fetch.
+        let _ = writeln!(io::stderr(), "{}: {text}", self.label);
+    }
+}
+
+impl hub::Progress for Fetching {
+    fn start(&mut self, total: u64, done: u64) {
+        (self.total, self.done) = (total, done);
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(total);
+                bar.set_position(done);
+                bar.reset_eta();
+            }
+            None => self.line(),
+        }
+    }
+
+    fn file(&mut self, name: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(name.to_owned());
+        }
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        self.done += bytes;
+        self.fetched += bytes;
+        match &self.bar {
+            Some(bar) => bar.inc(bytes),
+            None if self.last_line.elapsed() >= Duration::from_secs(5) => {
+                self.last_line = Instant::now();
+                self.line();
+            }
+            None => {}
+        }
+    }
+
+    fn lose(&mut self, bytes: u64) {
+        self.done = self.done.saturating_sub(bytes);
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.done);
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.say(text)),
+            None => self.say(text),
+        }
+    }
+
+    fn finish(&mut self) {
+        match &self.bar {
+            Some(bar) => bar.finish_and_clear(),
+            None => self.line(),
         }
     }
 }

@@ -25,18 +25,17 @@ use crate::audio::error::AudioError;
 use crate::audio::pieces::{Piece, Pieces};
 use crate::audio::sought;
 use crate::cascade::{Activity, BoxError, Cascade, Event, Settings};
-use crate::engines::load;
-use crate::engines::load::{Direction, ModelEngines, ModelFiles, Models, Names};
+use crate::engines::load::{self, Direction, ModelEngines, ModelError, ModelFiles, Models, Names};
 use crate::engines::on_models::{Alignment, Recognition, Translation};
 use crate::faces::subtitles::{Kind, Side, Subtitles};
 use crate::gpu::{Complaint, Compute, DeviceChoice, GpuError, ParseDeviceError};
 use crate::nn::RunError;
 use crate::policy::PolicyKind;
-use crate::policy::heads::HeadSet;
+use crate::policy::heads::{HeadSet, HeadsError};
 use crate::selftest::{compare, launch_cost};
 use crate::text::{Language, Millis};
 use crate::weights::files::ReadFuture;
-use crate::weights::{ByteSource, CheckpointError, Files};
+use crate::weights::{ByteSource, CheckpointError, Files, Remedy};
 
 unsafe extern "C" {
     fn __wasm_call_ctors();
@@ -143,7 +142,7 @@ struct Options {
     context: String,
     #[serde(default)]
     history: usize,
-    /// Heads for this direction, as `alignatt calibrate` writes them.
+    /// Heads for this direction: the text of a head set's file.
     heads: Option<String>,
     /// Sound of one step. Absent: the policy's own measure.
     chunk_ms: Option<u32>,
@@ -570,10 +569,11 @@ fn thrown(failed: impl StdError + 'static) -> JsValue {
     boxed(Box::new(failed))
 }
 
-/// An `Error` with the whole chain as its message and the code of the first link that has one.
+/// An `Error` with the whole chain and what may help as its message, and the code of the first link that has one.
 fn boxed(failed: BoxError) -> JsValue {
     let mut message = failed.to_string();
     let mut code = None;
+    let mut remedy = None;
     let mut link: Option<&(dyn StdError + 'static)> = Some(&*failed);
     while let Some(current) = link {
         let text = current.to_string();
@@ -581,7 +581,11 @@ fn boxed(failed: BoxError) -> JsValue {
             message = format!("{message}: {text}");
         }
         code = code.or_else(|| code_of(current));
+        remedy = remedy.or_else(|| remedy_of(current));
         link = current.source();
+    }
+    if let Some(remedy) = remedy {
+        message = format!("{message}; {remedy}");
     }
     error(code.as_deref().unwrap_or("internal"), &message)
 }
@@ -598,6 +602,10 @@ fn code_of(failed: &(dyn StdError + 'static)) -> Option<String> {
         }
     } else if let Some(failed) = failed.downcast_ref::<CheckpointError>() {
         return Some(checkpoint_code(failed));
+    } else if failed.is::<HeadsError>() {
+        "bad-model"
+    } else if failed.is::<ModelError>() {
+        "bad-option"
     } else if failed.is::<AudioError>() {
         "bad-sound"
     } else if failed.is::<ParseDeviceError>() {
@@ -624,4 +632,44 @@ fn checkpoint_code(failed: &CheckpointError) -> String {
         _ => None,
     };
     refused.and_then(|thrown| thrown.code.clone()).unwrap_or_else(|| "bad-model".to_owned())
+}
+
+/// What may help, in words that fit a program and a page alike.
+fn remedy_of(failed: &(dyn StdError + 'static)) -> Option<&'static str> {
+    if let Some(failed) = failed.downcast_ref::<GpuError>() {
+        return Some(gpu_remedy(failed));
+    }
+    if let Some(failed) = failed.downcast_ref::<CheckpointError>() {
+        return checkpoint_remedy(failed);
+    }
+    if let Some(failed) = failed.downcast_ref::<ModelError>() {
+        return Some(match failed {
+            ModelError::OtherFamily { .. } => "name a model of that family",
+            ModelError::NoHeads { .. } => "give `heads` for this direction, or use the policy `local-agreement`",
+        });
+    }
+    match failed.downcast_ref::<RunError>()? {
+        RunError::Device(_) => Some("load again, on the CPU if it comes back"),
+        RunError::Gpu(failed) => Some(gpu_remedy(failed)),
+        RunError::Checkpoint(failed) => checkpoint_remedy(failed),
+        RunError::TooLong { .. } => None,
+    }
+}
+
+fn gpu_remedy(failed: &GpuError) -> &'static str {
+    match failed {
+        GpuError::NoAdapter { .. } => "switch WebGPU on, or use the CPU",
+        GpuError::Refused { .. } | GpuError::SelfTest { .. } => "update the graphics driver, or use the CPU",
+        GpuError::OutOfMemory { .. } => "use smaller models, or the CPU",
+        GpuError::Lost { .. } => "load again, with smaller models where memory ran out, or on the CPU",
+    }
+}
+
+fn checkpoint_remedy(failed: &CheckpointError) -> Option<&'static str> {
+    match failed.remedy() {
+        Remedy::FetchAgain => Some("remove the model and fetch it again"),
+        Remedy::UseCpu => Some("use the CPU, which computes in f32"),
+        // The message has it, and a browser has no cache of the Hub.
+        Remedy::Words(_) | Remedy::ListModels => None,
+    }
 }

@@ -69,7 +69,9 @@ pub fn read(path: &Path, language: Language, limit: Option<usize>) -> Result<Vec
         .map_err(|e| CliError::Failed(format!("cannot read the manifest {shown}: {e}").into()))?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut talks: Vec<Talk> = Vec::new();
-    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    // Editors on Windows put a byte order mark before a text; files that are joined have it before any line.
+    let lines = text.lines().map(|line| line.trim_start_matches('\u{feff}'));
+    for (at, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         if limit.is_some_and(|limit| talks.len() >= limit) {
             break;
         }
@@ -165,6 +167,13 @@ mod tests {
         assert_eq!(talks[0].segments, [Segment { start: Millis(1), end: Some(Millis(5)), units }]);
         assert_eq!(talks[1].segments[0].end, None);
         assert!(talks[1].place.ends_with("m.jsonl:3"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_left_out() {
+        let talks =
+            told("\u{feff}{\"sound\":\"a.wav\",\"de\":\"Ja.\"}\n\u{feff}{\"sound\":\"b.wav\",\"de\":\"Ja.\"}\n");
+        assert_eq!(talks.map(|talks| talks.len()), Ok(2));
     }
 
     #[test]

@@ -49,10 +49,10 @@ impl Played {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(path, &error)),
         };
-        let events = text
-            .lines()
-            .enumerate()
-            .map(|(at, line)| serde_json::from_str::<Event>(line).map_err(|error| PlayedError::NoEvent(at + 1, error)));
+        let events =
+            text.lines().enumerate().map(|(at, line)| (at, line.trim_start_matches('\u{feff}'))).map(|(at, line)| {
+                serde_json::from_str::<Event>(line).map_err(|error| PlayedError::NoEvent(at + 1, error))
+            });
         let played = events.collect::<Result<Vec<_>, _>>().and_then(|events| Played::of(&events));
         played.map(Some).map_err(|error| unreadable(path, &error))
     }
