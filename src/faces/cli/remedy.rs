@@ -33,7 +33,7 @@ fn of_link(error: &(dyn Error + 'static)) -> Option<String> {
         RunError::Device(_) => Some("start again, or use --device cpu if it comes back".to_owned()),
         RunError::Gpu(error) => Some(of_gpu(error).to_owned()),
         RunError::Checkpoint(error) => of_checkpoint(error),
-        RunError::TooLong { .. } => None,
+        RunError::TooLong { .. } | RunError::RollBack(_) => None,
     }
 }
 
@@ -43,6 +43,7 @@ fn of_gpu(error: &GpuError) -> &'static str {
         GpuError::Refused { .. } => "update the graphics driver, or use --device cpu",
         GpuError::SelfTest { .. } => "use another device (`alignatt devices` lists them), or --device cpu",
         GpuError::OutOfMemory { .. } => "use a smaller model, or --device cpu",
+        GpuError::Failed { .. } => "try again, or use --device cpu if it comes back",
         GpuError::Lost { .. } => "start again, with a smaller model where memory ran out, or use --device cpu",
     }
 }

@@ -652,7 +652,7 @@ fn remedy_of(failed: &(dyn StdError + 'static)) -> Option<&'static str> {
         RunError::Device(_) => Some("load again, on the CPU if it comes back"),
         RunError::Gpu(failed) => Some(gpu_remedy(failed)),
         RunError::Checkpoint(failed) => checkpoint_remedy(failed),
-        RunError::TooLong { .. } => None,
+        RunError::TooLong { .. } | RunError::RollBack(_) => None,
     }
 }
 
@@ -661,6 +661,7 @@ fn gpu_remedy(failed: &GpuError) -> &'static str {
         GpuError::NoAdapter { .. } => "switch WebGPU on, or use the CPU",
         GpuError::Refused { .. } | GpuError::SelfTest { .. } => "update the graphics driver, or use the CPU",
         GpuError::OutOfMemory { .. } => "use smaller models, or the CPU",
+        GpuError::Failed { .. } => "try again, or use the CPU if it comes back",
         GpuError::Lost { .. } => "load again, with smaller models where memory ran out, or on the CPU",
     }
 }
