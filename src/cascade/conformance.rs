@@ -11,7 +11,7 @@
 
 use serde_json::Value;
 
-use super::transcript::{Closing, Transcript};
+use super::transcript::{Closing, Transcript, words_of};
 use crate::alignatt::conformance::OF_THE_CASCADE;
 use crate::alignatt::conformance::{self as gate, NOT_BUILT, cases};
 use crate::alignatt::units::{join_words, latency_units, source_words};
@@ -109,8 +109,8 @@ fn judge_commit(input: &Value, params: &Value, expected: &Value) -> Result<bool,
         .collect();
     let heard = Millis(ends.last().copied().unwrap_or_default() + 500);
     let mut transcript = Transcript::default();
-    transcript.hear(text(input, "previous_hypothesis"));
-    transcript.hear(text(input, "hypothesis"));
+    transcript.hear(&words_of(text(input, "previous_hypothesis")), &[]);
+    transcript.hear(&words_of(text(input, "hypothesis")), &[]);
     let closing = match params["is_final"] == true {
         true => Closing::All,
         false => Closing::Sentences,

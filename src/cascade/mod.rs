@@ -42,6 +42,8 @@ mod defects;
 #[cfg(test)]
 pub(crate) mod fakes;
 #[cfg(test)]
+mod no_word_lost;
+#[cfg(test)]
 mod tests;
 
 pub use engines::{

@@ -6,8 +6,9 @@ use super::event::{End, Event, EventKind, Progress, Start, Warning};
 use super::meter::Meter;
 use super::settings::{Settings, SettingsError};
 use super::tail::{Inbox, Tail, samples_in, time_of};
-use super::transcript::{Closing, Transcript};
+use super::transcript::{Closing, Transcript, words_of};
 use crate::alignatt::Millis;
+use crate::alignatt::units::join_words;
 use crate::alignatt::word_times::{Timed, map_times};
 
 /// Less sound than this is no word.
@@ -232,16 +233,16 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         outcome
     }
 
-    /// Moves waiting sound to the tail: at least one block, then up to a pause or the longest segment.
-    /// Returns when the oldest of it arrived.
+    /// Moves waiting sound to the tail, up to a pause or the longest segment. Nothing is moved where the step before
+    /// failed with as much: the tail does not outgrow the recognizer. Returns when the oldest of it arrived.
     fn take_waiting(&mut self) -> Option<Millis> {
         let mut oldest = None;
-        while let Some(block) = self.inbox.pop() {
+        while self.tail.length() < self.settings.longest_segment && !self.pausing() {
+            let Some(block) = self.inbox.pop() else {
+                break;
+            };
             self.tail.hear(&block);
             oldest.get_or_insert(block.arrived);
-            if self.tail.length() >= self.settings.longest_segment || self.pausing() {
-                break;
-            }
         }
         oldest
     }
@@ -254,7 +255,8 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         let closing = if last || self.pausing() {
             Closing::All
         } else if self.tail.length() >= self.settings.longest_segment {
-            Closing::Long
+            // However the times come out, a long segment gives up a quarter of its sound at least.
+            Closing::Long { give_up: self.tail.end_time() - Millis(self.settings.longest_segment.0 / 4 * 3) }
         } else if self.tail.length().0 >= self.settings.longest_segment.0 / 4 * 3 {
             Closing::Clauses
         } else {
@@ -275,8 +277,10 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         let heard = self.recognizer.transcribe(self.tail.samples(), self.settings.source).await;
         let heard = heard.map_err(|source| self.failed(Stage::Recognize, source))?;
         self.spent(Stage::Recognize, began, heard.tokens);
+        let words = words_of(&heard.text);
+        let times = if self.transcript.departs(&words) { self.align(&words).await? } else { Vec::new() };
         self.tail.recognized();
-        self.transcript.hear(&heard.text);
+        self.transcript.hear(&words, &times);
         Ok(())
     }
 
@@ -284,7 +288,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
     async fn settle(&mut self, closing: Closing, emit: Emit<'_>) -> Result<(), CascadeError> {
         let wants_times = self.captions.as_ref().is_some_and(Captions::wants_times);
         let times = if self.transcript.has_new(closing) || wants_times && self.transcript.word_count() > 0 {
-            self.align().await?
+            self.align(&self.transcript.word_list()).await?
         } else {
             Vec::new()
         };
@@ -305,10 +309,8 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
                 self.tail.clear();
                 self.restart_engines();
             }
-            // However the times came out, a long segment gives up a quarter of its sound at least.
-            Closing::Long => {
-                let least = self.tail.end_time() - Millis(self.settings.longest_segment.0 / 4 * 3);
-                self.tail.cut(settled.cut.unwrap_or(least).max(least));
+            Closing::Long { give_up } => {
+                self.tail.cut(settled.cut.unwrap_or(give_up));
                 self.restart_engines();
             }
             Closing::Sentences | Closing::Clauses => {
@@ -333,17 +335,17 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         self.aligner.restart();
     }
 
-    /// Absolute times for every word known.
-    async fn align(&mut self) -> Result<Vec<(Millis, Millis)>, CascadeError> {
+    /// Absolute times for `words`, which are said in the tail.
+    async fn align(&mut self, words: &[String]) -> Result<Vec<(Millis, Millis)>, CascadeError> {
         let began = self.wall();
-        let text = self.transcript.text();
+        let text = join_words(words.iter().map(String::as_str));
         let aligned = self.aligner.align(self.tail.samples(), &text, self.settings.source).await;
         let aligned = aligned.map_err(|source| self.failed(Stage::Align, source))?;
         self.spent(Stage::Align, began, 0);
         let timed: Vec<Timed<'_>> =
             aligned.iter().map(|w| Timed { text: &w.text, start: w.start_ms, end: w.end_ms }).collect();
         let start = self.tail.start_time();
-        let times = map_times(&self.transcript.word_list(), &timed, self.tail.length());
+        let times = map_times(words, &timed, self.tail.length());
         Ok(times.into_iter().map(|(from, to)| (start + from, start + to)).collect())
     }
 
