@@ -31,7 +31,7 @@ use crate::cascade::{Activity, BoxError, Cascade, Event, Settings};
 use crate::checkpoint::files::ReadFuture;
 use crate::checkpoint::{ByteSource, CheckpointError, Files};
 use crate::gpu::{Complaint, Compute, DeviceChoice, GpuError, ParseDeviceError, compare, launch_cost};
-use crate::load::{self, Direction, ModelEngines, ModelFiles, Models, Names};
+use crate::load::{self, ContextTooLong, Direction, ModelEngines, ModelFiles, Models, Names};
 use crate::nn::RunError;
 use crate::subtitles::{Kind, Side, Subtitles};
 
@@ -151,11 +151,12 @@ fn parsed(options: &str) -> Result<(Settings, Option<Direction>), JsValue> {
     let options: Options = serde_json::from_str(options).map_err(refused)?;
     let from = options.from.parse::<Language>().map_err(refused)?;
     let to = options.to.map(|code| code.parse::<Language>()).transpose().map_err(refused)?;
-    let policy = options.policy.as_deref().unwrap_or("alignatt").parse::<PolicyKind>().map_err(refused)?;
+    let policy = options.policy.map(|name| name.parse::<PolicyKind>()).transpose().map_err(refused)?;
+    let policy = policy.unwrap_or_default();
     let heads = options.heads.map(|text| HeadSet::parse(&text, "heads")).transpose().map_err(refused)?;
-    let chunk = options.chunk_ms.map_or(policy.chunk(), |ms| Millis(u64::from(ms)));
-    let plain = Settings::new(from, to);
-    let settings = Settings { policy, history: options.history, ..plain.chunked(chunk) };
+    let plain = Settings::new(from, to).with_policy(policy);
+    let settings = Settings { history: options.history, ..plain };
+    let settings = options.chunk_ms.map_or(settings, |ms| settings.chunked(Millis(u64::from(ms))));
     settings.check().map_err(refused)?;
     let direction = to.map(|to| Direction { heads, context: options.context, ..Direction::new(from, to, policy) });
     Ok((settings, direction))
@@ -579,6 +580,8 @@ fn code_of(failed: &(dyn StdError + 'static)) -> Option<String> {
         }
     } else if let Some(failed) = failed.downcast_ref::<CheckpointError>() {
         return Some(checkpoint_code(failed));
+    } else if failed.is::<ContextTooLong>() {
+        "bad-option"
     } else if failed.is::<AudioError>() {
         "bad-sound"
     } else if failed.is::<ParseDeviceError>() {

@@ -47,7 +47,7 @@ mod no_word_lost;
 mod tests;
 
 pub use engines::{
-    Align, BoxError, Draft, DraftRequest, Engines, Hypothesis, NoTranslation, Recognize, TimedWord, Translate,
+    Align, BoxError, Draft, DraftRequest, Engines, Hypothesis, NoTranslation, Recognize, TimedWord, TooLong, Translate,
 };
 pub use event::{Event, EventKind, SegmentId, Word};
 pub use settings::{Settings, SettingsError};

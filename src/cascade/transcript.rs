@@ -135,17 +135,12 @@ impl Transcript {
         sure.iter().chain(new).cloned().collect()
     }
 
-    /// The whole text known, committed words as they were committed.
-    pub fn text(&self) -> String {
-        join_words(self.words())
-    }
-
     fn words(&self) -> impl Iterator<Item = &str> {
         let committed = self.committed.iter().map(|w| w.text.as_str());
         committed.chain(self.rest.iter().map(String::as_str))
     }
 
-    /// Every word of [`Transcript::text`], for the aligner's times to be mapped on.
+    /// Every word known, committed ones as they were committed.
     pub fn word_list(&self) -> Vec<String> {
         self.words().map(str::to_owned).collect()
     }

@@ -13,7 +13,7 @@ use crate::checkpoint::hub::{Hub, ShownProgress};
 use crate::checkpoint::source::ModelSource;
 use crate::checkpoint::{CheckpointError, Files};
 use crate::gpu::{Compute, DeviceChoice, adapters, open};
-use crate::load::{self, Direction, ModelEngines, ModelFiles, Models, Names, Report};
+use crate::load::{self, ContextTooLong, Direction, ModelEngines, ModelFiles, Models, Names, Report};
 use crate::models::gemma4::forced::Forced;
 use crate::models::gemma4::prompt::Prompt;
 
@@ -51,7 +51,13 @@ pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, Box
         None => None,
     };
     let models = Models { asr: chosen(wanted.asr, demo::asr)?, aligner: chosen(wanted.aligner, demo::aligner)?, mt };
-    let engines = load::engines(&models, &compute, report).await?;
+    let context = wanted.mt.and_then(|mt| mt.text.context.as_deref());
+    let engines = load::engines(&models, &compute, report).await.map_err(|error| match context {
+        Some(path) if error.is::<ContextTooLong>() => {
+            format!("{}: {error}; give a shorter --context", path.display()).into()
+        }
+        _ => error,
+    })?;
     Ok(Loaded { engines, names: Names::of(&models, &compute.name) })
 }
 
