@@ -424,10 +424,10 @@ fn talk(compute: &Compute) {
 
 /// → the last event, and all that was shown.
 fn play<T: Translate>(engines: Engines<Recognition, Alignment, T>, policy: PolicyKind, sound: &[f32]) -> (End, String) {
-    let settings = Settings { policy, ..Settings::new(Language::ENGLISH, Some(Language::GERMAN)) };
+    let settings = Settings::new(Language::ENGLISH, Some(Language::GERMAN)).with_policy(policy);
     let begun = Instant::now();
     let clock = Box::new(move || Millis(begun.elapsed().as_millis() as u64));
-    let mut cascade = Cascade::new(settings.chunked(policy.chunk()), engines, clock).expect("settings");
+    let mut cascade = Cascade::new(settings, engines, clock).expect("settings");
     let (mut last, mut text) = (End::default(), String::new());
     let mut emit = |event: alignatt::cascade::Event| match event.kind {
         EventKind::Target(target) if target.closed => text.push_str(&format!("{} ", target.committed.as_str())),

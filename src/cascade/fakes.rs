@@ -130,7 +130,8 @@ fn extends(begun: &mut Option<Millis>, from: Millis) {
     assert_eq!(*begun.get_or_insert(from), from, "the tail begins elsewhere and no engine was told");
 }
 
-fn span(tail: &[f32]) -> (Millis, Millis) {
+/// The part of the talk that a tail holds.
+pub fn span(tail: &[f32]) -> (Millis, Millis) {
     let start = tail.first().copied().unwrap_or_default() as u64;
     (time_of(start), time_of(start + tail.len() as u64))
 }

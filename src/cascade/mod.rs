@@ -40,10 +40,12 @@ mod defects;
 #[cfg(test)]
 pub(crate) mod fakes;
 #[cfg(test)]
+mod no_word_lost;
+#[cfg(test)]
 mod tests;
 
 pub use engines::{
-    Align, BoxError, Draft, DraftRequest, Engines, Hypothesis, NoTranslation, Recognize, TimedWord, Translate,
+    Align, BoxError, Draft, DraftRequest, Engines, Hypothesis, NoTranslation, Recognize, TimedWord, TooLong, Translate,
 };
 pub use event::{Event, EventKind, SegmentId, Word};
 pub use settings::{Settings, SettingsError};

@@ -136,9 +136,11 @@ impl Tail {
         }
     }
 
-    /// Drops all that has been dealt with but for a run-up; what is left counts as silence.
+    /// Drops all that has been dealt with but for a run-up, in which nothing was said; what is left counts as
+    /// silence.
     pub fn clear(&mut self) {
         self.keep_run_up();
+        self.cut(time_of(self.speech_end));
         self.speech_end = self.start;
     }
 

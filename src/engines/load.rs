@@ -11,7 +11,7 @@ use crate::engines::on_models::{Alignment, Recognition, Translation};
 use crate::gpu::Compute;
 use crate::models::drafting::{Armed, Translator};
 use crate::models::gemma4::Gemma4;
-use crate::models::gemma4::prompt::Prompt;
+use crate::models::gemma4::prompt::{Prompt, Turn};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
 use crate::nn::{Head, Loader, Precision, Target};
 use crate::policy::PolicyKind;
@@ -22,7 +22,7 @@ use crate::weights::{Files, ModelConfig, Tokenizer, Weights};
 
 /// Files of heads above this size are refused.
 const HEADS_BYTES: usize = 1 << 20;
-/// Positions of the longest prompt with its draft.
+/// Most positions of a prompt with its draft, whatever the model could.
 const MT_CAPACITY: usize = 2048;
 
 /// The files of one model.
@@ -82,6 +82,14 @@ pub struct Models {
     pub asr: ModelFiles,
     pub aligner: ModelFiles,
     pub mt: Option<(ModelFiles, Direction)>,
+}
+
+/// A context that leaves too little room for what is to be translated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the context takes {tokens} tokens, and this model has room for {most}")]
+pub struct ContextTooLong {
+    pub tokens: usize,
+    pub most: usize,
 }
 
 /// The engines that run on these models.
@@ -150,12 +158,14 @@ impl Direction {
 
 /// Loads `models` on a device that has passed its self-test. An error names the model or the device.
 pub async fn engines(models: &Models, compute: &Compute, report: Report<'_>) -> Result<ModelEngines, BoxError> {
+    // A wrong direction or context is found before any weight is read.
+    let plan = models.mt.as_ref().map(|(model, direction)| Plan::new(model, direction)).transpose()?;
     let recognizer = recognition(&models.asr, compute, report).await?;
     // A device that ran out of memory says so late.
     compute.settle().await?;
     let aligner = alignment(&models.aligner, compute, report).await?;
-    let translator = match &models.mt {
-        Some((model, direction)) => Some(translation(model, direction, compute, report).await?),
+    let translator = match plan {
+        Some(plan) => Some(plan.load(compute, report).await?),
         None => None,
     };
     compute.settle().await?;
@@ -208,29 +218,49 @@ pub async fn alignment(model: &ModelFiles, compute: &Compute, report: Report<'_>
     Ok(Alignment::new(Arc::new(aligner)))
 }
 
-async fn translation(
-    model: &ModelFiles,
-    direction: &Direction,
-    compute: &Compute,
-    report: Report<'_>,
-) -> Result<Translation, BoxError> {
-    // Heads are found before any weight is read, and a model of another kind has none.
-    let config = gemma4_config(model)?;
-    let set = match (direction.heads_len, &direction.heads) {
-        (0, _) => None,
-        (_, Some(set)) => Some(set.clone()),
-        (_, None) => Some(model.heads(direction.from, direction.to)?),
-    };
-    let best = set.as_ref().map_or(&[][..], |set| set.top(direction.heads_len));
-    let heads: Vec<Head> = best.iter().map(|head| Head { layer: head.layer, head: head.head }).collect();
-    let lead = usize::from(set.as_ref().is_some_and(|set| set.rows == Rows::Predicting));
-    let (loaded, tokenizer) = gemma4_weights(model, &config, compute, report).await?;
-    let (from, to) = (direction.from.english_name(), direction.to.english_name());
-    let prompt = Prompt::new(&model.files, tokenizer, from, to, &direction.context)?;
-    let eos = loaded.config().eos_token_id.clone();
-    let armed = Armed { heads: &heads, lead };
-    let translator = Translator::new(Arc::new(loaded), eos, armed, compute.group_len(), compute.clone())?;
-    Ok(Translation::new(prompt, translator, heads.len()))
+/// A translation that can be loaded: all that is known of it without its weights.
+struct Plan<'a> {
+    model: &'a ModelFiles,
+    config: Gemma4Config,
+    heads: Vec<Head>,
+    lead: usize,
+    prompt: Prompt,
+}
+
+impl<'a> Plan<'a> {
+    fn new(model: &'a ModelFiles, direction: &Direction) -> Result<Plan<'a>, BoxError> {
+        let config = gemma4_config(model)?;
+        let set = match (direction.heads_len, &direction.heads) {
+            (0, _) => None,
+            (_, Some(set)) => Some(set.clone()),
+            (_, None) => Some(model.heads(direction.from, direction.to)?),
+        };
+        let best = set.as_ref().map_or(&[][..], |set| set.top(direction.heads_len));
+        let heads = best.iter().map(|head| Head { layer: head.layer, head: head.head }).collect();
+        let lead = usize::from(set.as_ref().is_some_and(|set| set.rows == Rows::Predicting));
+        let tokenizer = gemma4_tokenizer(model, &config)?;
+        let (from, to) = (direction.from.english_name(), direction.to.english_name());
+        let prompt = |context: &str| Prompt::new(&model.files, tokenizer.clone(), from, to, context);
+        let (bare, full) = (prompt("")?, prompt(&direction.context)?);
+        let empty = Turn::default();
+        fits(bare.ids(&empty)?.ids.len(), full.ids(&empty)?.ids.len(), capacity(&config))?;
+        Ok(Plan { model, config, heads, lead, prompt: full })
+    }
+
+    async fn load(self, compute: &Compute, report: Report<'_>) -> Result<Translation, BoxError> {
+        let loaded = gemma4_weights(self.model, &self.config, compute, report).await?;
+        let eos = loaded.config().eos_token_id.clone();
+        let armed = Armed { heads: &self.heads, lead: self.lead };
+        let translator = Translator::new(Arc::new(loaded), eos, armed, compute.group_len(), compute.clone())?;
+        Ok(Translation::new(self.prompt, translator, self.heads.len()))
+    }
+}
+
+/// Whether a context makes an empty prompt of `full` tokens, where it has `bare` without one, and leaves half of the
+/// model's `capacity` to what is said.
+fn fits(bare: usize, full: usize, capacity: usize) -> Result<(), ContextTooLong> {
+    let (tokens, most) = (full.saturating_sub(bare), (capacity / 2).saturating_sub(bare));
+    if tokens > most { Err(ContextTooLong { tokens, most }) } else { Ok(()) }
 }
 
 /// A Gemma-4 with its tokenizer.
@@ -239,7 +269,20 @@ pub async fn gemma4(
     compute: &Compute,
     report: Report<'_>,
 ) -> Result<(Gemma4, Arc<Tokenizer>), BoxError> {
-    gemma4_weights(model, &gemma4_config(model)?, compute, report).await
+    let config = gemma4_config(model)?;
+    let tokenizer = gemma4_tokenizer(model, &config)?;
+    Ok((gemma4_weights(model, &config, compute, report).await?, tokenizer))
+}
+
+fn gemma4_tokenizer(model: &ModelFiles, config: &Gemma4Config) -> Result<Arc<Tokenizer>, BoxError> {
+    let tokenizer = Arc::new(Tokenizer::open(&model.files)?);
+    tokenizer.fits(config.vocab_size)?;
+    Ok(tokenizer)
+}
+
+/// Positions of the longest prompt with its draft.
+fn capacity(config: &Gemma4Config) -> usize {
+    MT_CAPACITY.min(config.max_position_embeddings)
 }
 
 fn gemma4_config(model: &ModelFiles) -> Result<Gemma4Config, BoxError> {
@@ -254,14 +297,10 @@ async fn gemma4_weights(
     config: &Gemma4Config,
     compute: &Compute,
     report: Report<'_>,
-) -> Result<(Gemma4, Arc<Tokenizer>), BoxError> {
+) -> Result<Gemma4, BoxError> {
     let progress = told(report, &model.name);
     let weights = Weights::open(&model.files).await?;
-    let capacity = MT_CAPACITY.min(config.max_position_embeddings);
-    let loaded = Gemma4::load(&Loader::new(&weights, target(compute, &progress)), config, capacity).await?;
-    let tokenizer = Arc::new(Tokenizer::open(&model.files)?);
-    tokenizer.fits(config.vocab_size)?;
-    Ok((loaded, tokenizer))
+    Ok(Gemma4::load(&Loader::new(&weights, target(compute, &progress)), config, capacity(config)).await?)
 }
 
 /// What a loader tells of bytes, told to `report` under the model's name.
@@ -291,5 +330,19 @@ impl ModelFiles {
         }
         HeadSet::shipped(&self.name, from, to)
             .ok_or_else(|| ModelError::NoHeads { model: self.name.clone(), demo: self.demo, from, to }.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_context_takes_half_of_the_model_at_most() {
+        assert_eq!(fits(40, 40, 2048), Ok(()));
+        assert_eq!(fits(40, 1024, 2048), Ok(()));
+        assert_eq!(fits(40, 1025, 2048), Err(ContextTooLong { tokens: 985, most: 984 }));
+        assert_eq!(fits(40, 40, 64), Ok(()), "no context is never too long");
+        assert_eq!(fits(40, 41, 64), Err(ContextTooLong { tokens: 1, most: 0 }));
     }
 }

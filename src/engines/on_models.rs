@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use crate::cascade::engines::{
-    Align, BoxError, Cost, Draft, DraftRequest, Hypothesis, Recognize, TimedWord, Translate, Watch,
+    Align, BoxError, Cost, Draft, DraftRequest, Hypothesis, Recognize, TimedWord, TooLong, Translate, Watch,
 };
 use crate::models::drafting::{self, Request, Translator};
-use crate::models::gemma4::prompt::{Prompt, Turn};
+use crate::models::gemma4::prompt::{Prompt, PromptIds, Turn};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner, audio_stream::AudioStream, recognizer::Recognizer};
+use crate::nn::RunError;
+use crate::policy::budget::{FINAL_MOST, within_context};
 use crate::policy::listening::Attention;
 use crate::text::{Language, Millis};
-use crate::weights::Detokenizer;
 use crate::weights::markup::erase_markup;
+use crate::weights::{CheckpointError, Detokenizer};
 
 /// One stream's recogniser: keeps what is settled from call to call.
 pub struct Recognition {
@@ -36,7 +38,7 @@ impl Recognize for Recognition {
         }
         recognizer.push(&tail[recognizer.samples_len()..]);
         // After an error nothing that it keeps is trusted: it is not put back.
-        let heard = recognizer.transcribe().await?;
+        let heard = recognizer.transcribe().await.map_err(failed)?;
         self.current = Some((language, recognizer));
         Ok(Hypothesis { text: heard.text, tokens: heard.ids.len() })
     }
@@ -71,7 +73,7 @@ impl Align for Alignment {
             // Nothing that is kept of the sound is trusted.
             self.sound.restart();
         }
-        let words = words?;
+        let words = words.map_err(failed)?;
         Ok(words
             .into_iter()
             .map(|word| TimedWord { text: word.text, start_ms: Millis(word.start_ms), end_ms: Millis(word.end_ms) })
@@ -105,6 +107,30 @@ impl Translation {
     }
 }
 
+impl Translation {
+    /// The prompt with as many of the newest turns of the history as leave room for the longest draft. The budget of
+    /// this draft does not matter, so that the drafts of one segment see the same turns.
+    fn fitting(&self, request: &DraftRequest<'_>) -> Result<PromptIds, CheckpointError> {
+        let mut history = request.history;
+        loop {
+            let prompt = self.prompt.ids(&Turn { history, source: request.source, accepted: request.accepted })?;
+            let room = within_context(FINAL_MOST, prompt.ids.len(), self.translator.capacity());
+            match history {
+                [_, newer @ ..] if room < FINAL_MOST => history = newer,
+                _ => return Ok(prompt),
+            }
+        }
+    }
+}
+
+/// A model's error as the cascade knows it.
+fn failed(error: RunError) -> BoxError {
+    match error {
+        RunError::TooLong { needed, capacity, .. } => TooLong { needed, capacity }.into(),
+        error => error.into(),
+    }
+}
+
 impl Last {
     /// The tokens behind `accepted`, where it ends with one of them.
     fn behind(&self, accepted: &str) -> &[u32] {
@@ -122,8 +148,7 @@ impl Last {
 
 impl Translate for Translation {
     async fn draft(&mut self, request: &DraftRequest<'_>, watch: Watch<'_>) -> Result<Draft, BoxError> {
-        let turn = Turn { history: request.history, source: request.source, accepted: request.accepted };
-        let prompt = self.prompt.ids(&turn)?;
+        let prompt = self.fitting(request)?;
         let last = self.last.take();
         let guess = last.as_ref().map_or(&[][..], |last| last.behind(request.accepted));
         let tokenizer = self.prompt.tokenizer();
@@ -138,7 +163,7 @@ impl Translate for Translation {
                 take_rows(&mut seen, &draft.attention);
                 watch(&seen)
             };
-            self.translator.draft(&wanted, &mut watching).await?
+            self.translator.draft(&wanted, &mut watching).await.map_err(failed)?
         };
         seen.pieces.extend(draft.ids[seen.pieces.len()..].iter().map(|id| spelling.push(tokenizer, *id)));
         if let Some(last) = seen.pieces.last_mut() {

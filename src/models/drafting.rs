@@ -1,7 +1,8 @@
 //! Greedy drafts with a decoder, from a prompt whose unchanged beginning is never computed twice.
 //!
 //! A *guess* is what a former draft said would come: it is fed with the rest of the prompt in one pass, and what the
-//! model would have chosen all the same is kept. The ids are those of drafting afresh, whatever the guess.
+//! model would have chosen all the same is kept. The ids are those of drafting afresh, whatever the guess, up to ties:
+//! rows that are computed together go through another kernel, and their logits may differ in the last bits.
 //!
 //! While it drafts, the queries of the armed heads are kept and replayed on the source's keys. As published, a draft
 //! token's row belongs to the position where that token is the input, so the newest token, which has been chosen and
@@ -117,6 +118,11 @@ impl Translator {
             heads => Some(Listening { capture: model.arm(heads, GUESS.max(group_len) + 1)?, lead: armed.lead.min(1) }),
         };
         Ok(Self { cache: model.cache(), model, eos, held: Vec::new(), listening, group_len, compute })
+    }
+
+    /// Positions that a prompt and its draft may take.
+    pub fn capacity(&self) -> usize {
+        self.model.capacity()
     }
 
     /// At most `budget` ids after the prompt. Positions past the cache's end: [`RunError::TooLong`].

@@ -119,6 +119,10 @@ impl TargetPolicy for AlignAtt {
         Frontier::new(&source, &self.policy, self.stall.is_over(heard, &self.policy)).words
     }
 
+    fn is_stalled(&self, heard: Millis) -> bool {
+        self.stall.is_over(heard, &self.policy)
+    }
+
     fn draft_begins(&mut self) {
         self.under_way = UnderWay::new(&self.policy);
     }

@@ -95,7 +95,7 @@ pub fn columns_of(span: Range<usize>, columns: &[Range<usize>]) -> impl Iterator
 }
 
 /// Words that start before `column` ends. A token that two words share counts for the later one.
-fn words_through(column: &Range<usize>, spans: &[Range<usize>]) -> usize {
+pub fn words_through(column: &Range<usize>, spans: &[Range<usize>]) -> usize {
     spans.partition_point(|span| span.start < column.end.max(column.start.saturating_add(1)))
 }
 

@@ -258,10 +258,10 @@ pub fn holds(reading: &Reading, frontier: &Frontier, policy: &Policy) -> Option<
     let Some(position) = reading.track.position else {
         return Some(Hold::NoRow);
     };
-    if is_beyond(position, reading.mass, frontier, policy) {
-        return Some(Hold::Frontier);
+    if !reading.mass.iter().all(|mass| mass.is_finite()) {
+        return Some(Hold::NotFinite);
     }
-    (!reading.mass.iter().all(|mass| mass.is_finite())).then_some(Hold::NotFinite)
+    is_beyond(position, reading.mass, frontier, policy).then_some(Hold::Frontier)
 }
 
 /// The frontier rule. In a stall more accessible than inaccessible mass is enough: such a token draws more on words
@@ -269,7 +269,7 @@ pub fn holds(reading: &Reading, frontier: &Frontier, policy: &Policy) -> Option<
 fn is_beyond(position: usize, mass: [f32; 4], frontier: &Frontier, policy: &Policy) -> bool {
     let [accessible, inaccessible, ..] = mass;
     let soft_mass = if frontier.stalled { policy.soft_mass.max(accessible) } else { policy.soft_mass };
-    let is_soft = inaccessible < soft_mass; // false for a mass that is not a number
+    let is_soft = inaccessible < soft_mass;
     let reach = frontier.columns.saturating_add(policy.margin);
     let reach = frontier.half_word.map_or(reach, |column| reach.min(column));
     position >= reach && !is_soft
@@ -469,9 +469,16 @@ mod tests {
         reading.mass[2] = f32::INFINITY;
         let decision = judged(&[" gut"], &[reading], &Policy::for_tests(), true, DE);
         assert_eq!((decision.show_len, decision.stop), (0, Some(Hold::NotFinite)));
-        let stalled = Frontier { stalled: true, ..frontier(0) };
-        let far = Reading { mass: [0.9, f32::NAN, 0.0, 0.0], ..at(5, 0.0) };
-        assert_eq!(first_held(&[far], &stalled, &Policy::for_tests()), Some((0, Hold::Frontier)));
+        // Any of the four masses alone, on either side of the frontier, in a stall and out of it.
+        for (part, position, stalled) in (0..4).flat_map(|part| [(part, 1, false), (part, 7, false), (part, 7, true)]) {
+            for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut reading = at(position, 0.0);
+                reading.mass[part] = value;
+                let frontier = Frontier { stalled, ..frontier(4) };
+                let held = first_held(&[reading], &frontier, &Policy::for_tests());
+                assert_eq!(held, Some((0, Hold::NotFinite)), "{value} in mass {part} at {position}");
+            }
+        }
     }
 
     #[test]

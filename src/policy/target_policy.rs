@@ -1,8 +1,8 @@
 //! Target policies: how much of a draft may be shown while its segment is still open.
 //!
 //! Every policy stands behind [`TargetPolicy`]: it sees a [`Proposal`] (what is shown, what was drafted,
-//! the source as it is known) and answers with a [`Verdict`]. Once the segment is closed no policy is
-//! asked: its final translation is shown whole. [`super::align_att`] is ours; the standard baselines live here:
+//! the source as it is known) and answers with a [`Verdict`]. Once the segment is closed its final translation
+//! is shown whole, and a policy is asked only what the model listened to. [`super::align_att`] is ours; the standard baselines live here:
 //!
 //! * `local-agreement`: what two drafts in a row begin with alike, in whole units (Liu et al. 2020);
 //! * `hold-n`: the draft without its last n units (Ma et al. 2019's wait-k seen from the target).
@@ -15,6 +15,7 @@ use std::str::FromStr;
 
 use super::align_att::AlignAtt;
 use super::budget::PARTIAL_MOST;
+use super::frontier::words_through;
 use super::gate::Policy;
 use super::listening::Attention;
 use super::preset::Preset;
@@ -72,7 +73,7 @@ impl<'a> Proposal<'a> {
         let places = word_places(self.source);
         let mut masses = vec![0.0; places.len()];
         for (column, bytes) in attention.columns.iter().enumerate() {
-            let Some(word) = places.iter().position(|place| place.start < bytes.end && bytes.start < place.end) else {
+            let Some(word) = words_through(bytes, &places).checked_sub(1) else {
                 continue;
             };
             let mass: f32 = (0..attention.heads_len).filter_map(|head| attention.row(row, head).get(column)).sum();
@@ -154,10 +155,14 @@ impl Hold {
 pub trait TargetPolicy {
     /// How much of this draft may be shown.
     fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict;
-    /// How many of the source words count as heard, when the stream has been heard up to `heard`. While neither they
-    /// nor this number change, the policy is not asked again.
+    /// How many of the source words count as heard, when the stream has been heard up to `heard`. While they, this
+    /// number and [`TargetPolicy::is_stalled`] do not change, the policy is not asked again.
     fn heard_words(&self, source: &[SourceWord], _heard: Millis) -> usize {
         source.len()
+    }
+    /// Whether the wait at the frontier has been too long, so that a held draft is to be judged once more.
+    fn is_stalled(&self, _heard: Millis) -> bool {
+        false
     }
     /// Another draft will be written: what [`TargetPolicy::enough`] sees next is its beginning.
     fn draft_begins(&mut self) {}
@@ -217,6 +222,12 @@ impl PolicyKind {
             PolicyKind::AlignAtt(_, policy) => policy.heads_len,
             PolicyKind::LocalAgreement | PolicyKind::HoldN(_) | PolicyKind::Offline => 0,
         }
+    }
+}
+
+impl Default for PolicyKind {
+    fn default() -> PolicyKind {
+        PolicyKind::AlignAtt(Preset::Low, Policy::low())
     }
 }
 

@@ -13,10 +13,11 @@ pub fn agreed_len(previous: &[String], current: &[String]) -> usize {
 
 /// Where `hypothesis` goes on after the committed words: the index of its first new word.
 ///
-/// Normally the hypothesis opens with exactly the committed words. Otherwise the split with the fewest
-/// word edits is taken (letters only, any case), the nearest to the committed count among equals.
+/// Normally the hypothesis opens with exactly the committed words. Otherwise the split with the fewest word edits
+/// is taken (letters only, any case), the nearest to `expected` among equals: a word that was left out and one that
+/// was spelled otherwise cost the same, and only the times of the words tell them apart.
 /// O(committed x hypothesis), both bounded by a segment's length.
-pub fn continuation_at(committed: &[String], hypothesis: &[String]) -> usize {
+pub fn continuation_at(committed: &[String], hypothesis: &[String], expected: usize) -> usize {
     if hypothesis.starts_with(committed) {
         return committed.len();
     }
@@ -33,7 +34,7 @@ pub fn continuation_at(committed: &[String], hypothesis: &[String]) -> usize {
             edits[j + 1] = change.min(diagonal + 1).min(edits[j] + 1);
         }
     }
-    (0..edits.len()).min_by_key(|&j| (edits[j], j.abs_diff(want.len()))).unwrap_or(0)
+    (0..edits.len()).min_by_key(|&j| (edits[j], j.abs_diff(expected))).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -49,11 +50,22 @@ mod tests {
 
     #[test]
     fn a_changed_past_is_joined_where_it_fits() {
-        assert_eq!(continuation_at(&w("a b"), &w("a b c")), 2);
-        assert_eq!(continuation_at(&w("a b c"), &w("a b x d")), 3);
-        assert_eq!(continuation_at(&w("the cat, sat"), &w("the cat sat down")), 3);
-        assert_eq!(continuation_at(&w("a b c"), &w("b c d")), 2);
-        assert_eq!(continuation_at(&w("a b c"), &[]), 0);
-        assert_eq!(continuation_at(&[], &w("a")), 0);
+        let at = |committed, hypothesis| continuation_at(&w(committed), &w(hypothesis), w(committed).len());
+        assert_eq!(at("a b", "a b c"), 2);
+        assert_eq!(at("a b c", "a b x d"), 3);
+        assert_eq!(at("the cat, sat", "the cat sat down"), 3);
+        assert_eq!(at("a b c", "b c d"), 2);
+        assert_eq!(at("a b c", ""), 0);
+        assert_eq!(at("", "a"), 0);
+    }
+
+    #[test]
+    fn a_word_left_out_is_told_from_a_word_respelled_by_its_time() {
+        let at = |committed, hypothesis, expected| continuation_at(&w(committed), &w(hypothesis), expected);
+        assert_eq!(at("a b", "a c d e", 1), 1, "`b` was left out");
+        assert_eq!(at("a b", "a x c d", 2), 2, "`b` was respelled");
+        assert_eq!(at("a b c", "a b x c d", 4), 4, "`x` was put in");
+        assert_eq!(at("the cat", "cat the cat sat", 3), 3, "the end of a word stands before the first");
+        assert_eq!(at("a b", "c d e", 9), 2, "the fewest edits come first");
     }
 }

@@ -51,6 +51,9 @@ impl Language {
     pub const ITALIAN: Language = Language(2);
     pub const CHINESE: Language = Language(3);
 
+    /// The languages that translation is made for.
+    pub const TARGETS: [Language; 3] = [Language::GERMAN, Language::ITALIAN, Language::CHINESE];
+
     /// The ISO 639 code, such as `de`.
     pub fn code(self) -> &'static str {
         TABLE[usize::from(self.0)].0

@@ -11,9 +11,15 @@ use super::language::Language;
 
 /// CJK ideographs and kana: each is a unit by itself.
 pub fn is_cjk(c: char) -> bool {
-    matches!(u32::from(c),
-        0x3040..=0x30FF | 0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF
-        | 0x20000..=0x2A6DF | 0x2A700..=0x2CEAF)
+    let in_blocks = matches!(u32::from(c),
+        0x3005..=0x3007                         // 々 〆 〇
+        | 0x3021..=0x3029 | 0x3031..=0x3035 | 0x3038..=0x303C // Hangzhou numerals, kana repeat marks
+        | 0x3041..=0x30FF | 0x31F0..=0x31FF     // kana
+        | 0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF
+        | 0xFF66..=0xFF9F                       // kana of half width
+        | 0x1B000..=0x1B16F                     // old kana
+        | 0x20000..=0x3FFFD); // both planes of ideographs, those to come included
+    in_blocks && !is_punctuation(c)
 }
 
 /// Punctuation or a symbol, in any script.
@@ -21,9 +27,10 @@ pub fn is_punctuation(c: char) -> bool {
     matches!(c.general_category_group(), GeneralCategoryGroup::Punctuation | GeneralCategoryGroup::Symbol)
 }
 
-/// Punctuation that Chinese and Japanese set without spaces, in its wide forms.
+/// Punctuation that Chinese and Japanese set without spaces, in its wide forms, and the wide blank.
 fn is_wide_punctuation(c: char) -> bool {
-    matches!(u32::from(c), 0x3000..=0x303F | 0xFF00..=0xFF65)
+    let in_blocks = matches!(u32::from(c), 0x3000..=0x303F | 0x30A0..=0x30FF | 0xFF00..=0xFF65);
+    in_blocks && (is_punctuation(c) || c == '\u{3000}')
 }
 
 /// A letter, digit or mark, or what joins them inside a word.
@@ -206,6 +213,25 @@ mod tests {
         assert_eq!(source_words("\"Yes,\" he said."), ["\"Yes,\"", "he", "said."]);
         assert_eq!(join_words(["Hi,", "all."]), "Hi, all.");
         assert_eq!(join_words(["我", "们。", "GPT", "4"]), "我们。GPT 4");
+    }
+
+    #[test]
+    fn wide_letters_and_digits_are_no_punctuation() {
+        assert_eq!(core("ＧＰＴ"), "ＧＰＴ");
+        assert_eq!(core("ＧＰＴ，"), "ＧＰＴ");
+        assert_eq!(core("「２０２４」。"), "「２０２４");
+        assert_eq!(source_words("用ＧＰＴ４ 好"), ["用", "ＧＰＴ４", "好"]);
+        assert_eq!(join_words(["ＧＰＴ", "４"]), "ＧＰＴ ４");
+        assert_eq!(source_words("人々は〇です。"), ["人", "々", "は", "〇", "で", "す。"]);
+        assert_eq!(core("人々"), "人々");
+        assert_eq!(unit_ends("ｶﾅ𰀀", Language::CHINESE).len(), 3);
+        for mark in ['、', '。', '・', '「', '〜', '，', '！', '（', '｡', '￥'] {
+            assert!(is_wide_punctuation(mark) || mark == '￥', "{mark}");
+            assert!(!is_cjk(mark), "{mark}");
+        }
+        for letter in ['Ａ', '９', '々', '〇', 'ー', 'ｱ', '\u{31350}', '\u{2EBF0}'] {
+            assert!(!is_wide_punctuation(letter), "{letter}");
+        }
     }
 
     #[test]

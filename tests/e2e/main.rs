@@ -3,6 +3,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod cuts;
 #[path = "../common/dice.rs"]
 mod dice;
 mod score;
@@ -444,6 +445,31 @@ fn wrong_input_is_named_in_one_line() {
     // A speech model where a translation model belongs.
     let asr = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/asr");
     refused(&on_cpu(&good, &["--mt", asr.to_str().unwrap()]), 1, &["Qwen3-ASR"]);
+}
+
+/// A context that leaves no room for what is said is refused before anything is heard, with the figure and the flag.
+#[test]
+fn a_context_that_is_too_long_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let context = folder.path().join("context.txt");
+    let path = sample("talk-a.flac");
+    let translate = |text: &str, more: &[&str]| {
+        std::fs::write(&context, text).unwrap();
+        let basic = ["translate", path.to_str().unwrap(), "--to", "de", "--device", "cpu", "--format", "jsonl"];
+        run(&[&basic[..], &["--context", context.to_str().unwrap()], more].concat())
+    };
+    let long = translate(&"The bus company of Vienna. ".repeat(1_000), &[]);
+    refused(&long, 1, &["context.txt", "the context takes", "tokens", "--context"]);
+    assert!(long.stdout.is_empty(), "nothing was heard");
+    // Half of the model's room is left to what is said, with the longest history, too.
+    let some = translate(&"The bus company of Vienna. ".repeat(80), &["--history", "8"]);
+    assert!(some.status.success(), "{}", String::from_utf8_lossy(&some.stderr));
+    let events = parse(&some.stdout);
+    Rules::check(&events).unwrap();
+    assert!(events.iter().all(|event| match &event.kind {
+        EventKind::Warning(warning) => !warning.message.contains("not fully translated"),
+        _ => true,
+    }));
 }
 
 /// Nothing to hear: no words, no complaint, and the events still end as they should.

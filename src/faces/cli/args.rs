@@ -245,12 +245,9 @@ pub enum AlignFormat {
     Jsonl,
 }
 
-/// The languages that translation is made for.
-const TARGETS: [Language; 3] = [Language::GERMAN, Language::ITALIAN, Language::CHINESE];
-
 fn target_language(code: &str) -> Result<Language, String> {
     match code.parse::<Language>() {
-        Ok(language) if TARGETS.contains(&language) => Ok(language),
+        Ok(language) if Language::TARGETS.contains(&language) => Ok(language),
         _ => Err("use de (German), it (Italian) or zh (Chinese)".to_owned()),
     }
 }

@@ -7,7 +7,7 @@ use super::args::{DeviceArgs, TextArgs};
 use super::demo;
 use super::progress::Fetching;
 use crate::cascade::BoxError;
-use crate::engines::load::{self, Direction, ModelEngines, ModelFiles, Models, Names, Report};
+use crate::engines::load::{self, ContextTooLong, Direction, ModelEngines, ModelFiles, Models, Names, Report};
 use crate::engines::on_models::Alignment;
 use crate::gpu::{Compute, DeviceChoice, adapters};
 use crate::hub::cache::{CachedModel, Hub};
@@ -56,7 +56,13 @@ pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, Box
         None => None,
     };
     let models = Models { asr: chosen(wanted.asr, demo::asr)?, aligner: chosen(wanted.aligner, demo::aligner)?, mt };
-    let engines = load::engines(&models, &compute, report).await?;
+    let context = wanted.mt.and_then(|mt| mt.text.context.as_deref());
+    let engines = load::engines(&models, &compute, report).await.map_err(|error| match context {
+        Some(path) if error.is::<ContextTooLong>() => {
+            format!("{}: {error}; give a shorter --context", path.display()).into()
+        }
+        _ => error,
+    })?;
     Ok(Loaded { engines, names: Names::of(&models, &compute.name) })
 }
 

@@ -52,7 +52,8 @@ fn pieces(talk: &Talk, length: u64) -> Vec<Heard> {
 
 fn play(format: Format, pieces: Vec<Heard>, log: &SharedLog, most: Option<usize>) -> (String, Result<(), CliError>) {
     let talk = Talk::spoken(TALK, 0, 300);
-    let settings = Settings::new(Language::ENGLISH, Some(Language::GERMAN));
+    let plain = Settings::new(Language::ENGLISH, Some(Language::GERMAN));
+    let settings = Settings { policy: PolicyKind::LocalAgreement, ..plain };
     let mut engines = Engines {
         recognizer: TalkRecognizer(talk.clone(), log.clone()),
         aligner: TalkAligner(talk.clone(), log.clone()),

@@ -78,13 +78,10 @@ fn check(args: &StreamArgs) -> Result<(), CliError> {
 }
 
 fn settings(args: &StreamArgs, translation: Option<(Translation<'_>, PolicyKind)>) -> Settings {
-    let target: Option<Language> = translation.map(|(translation, _)| translation.to);
-    let plain = Settings::new(args.from, target);
-    let policy = translation.map_or(plain.policy, |(_, policy)| policy);
-    let chunk = args.chunk_ms.map_or(policy.chunk(), Millis);
-    Settings {
-        policy,
-        history: translation.map_or(0, |(translation, _)| usize::from(translation.text.history)),
-        ..plain.chunked(chunk)
-    }
+    let plain = Settings::new(args.from, translation.map(|(translation, _)| translation.to));
+    let settings = translation.map_or(plain, |(translation, policy)| Settings {
+        history: usize::from(translation.text.history),
+        ..plain.with_policy(policy)
+    });
+    args.chunk_ms.map_or(settings, |ms| settings.chunked(Millis(ms)))
 }

@@ -25,7 +25,7 @@ use crate::audio::error::AudioError;
 use crate::audio::pieces::{Piece, Pieces};
 use crate::audio::sought;
 use crate::cascade::{Activity, BoxError, Cascade, Event, Settings};
-use crate::engines::load::{self, Direction, ModelEngines, ModelError, ModelFiles, Models, Names};
+use crate::engines::load::{self, ContextTooLong, Direction, ModelEngines, ModelError, ModelFiles, Models, Names};
 use crate::engines::on_models::{Alignment, Recognition, Translation};
 use crate::faces::subtitles::{Kind, Side, Subtitles};
 use crate::gpu::{Complaint, Compute, DeviceChoice, GpuError, ParseDeviceError};
@@ -153,11 +153,12 @@ fn parsed(options: &str) -> Result<(Settings, Option<Direction>), JsValue> {
     let options: Options = serde_json::from_str(options).map_err(refused)?;
     let from = options.from.parse::<Language>().map_err(refused)?;
     let to = options.to.map(|code| code.parse::<Language>()).transpose().map_err(refused)?;
-    let policy = options.policy.as_deref().unwrap_or("alignatt").parse::<PolicyKind>().map_err(refused)?;
+    let policy = options.policy.map(|name| name.parse::<PolicyKind>()).transpose().map_err(refused)?;
+    let policy = policy.unwrap_or_default();
     let heads = options.heads.map(|text| HeadSet::parse(&text, "heads")).transpose().map_err(refused)?;
-    let chunk = options.chunk_ms.map_or(policy.chunk(), |ms| Millis(u64::from(ms)));
-    let plain = Settings::new(from, to);
-    let settings = Settings { policy, history: options.history, ..plain.chunked(chunk) };
+    let plain = Settings::new(from, to).with_policy(policy);
+    let settings = Settings { history: options.history, ..plain };
+    let settings = options.chunk_ms.map_or(settings, |ms| settings.chunked(Millis(u64::from(ms))));
     settings.check().map_err(refused)?;
     let direction = to.map(|to| Direction { heads, context: options.context, ..Direction::new(from, to, policy) });
     Ok((settings, direction))
@@ -604,7 +605,7 @@ fn code_of(failed: &(dyn StdError + 'static)) -> Option<String> {
         return Some(checkpoint_code(failed));
     } else if failed.is::<HeadsError>() {
         "bad-model"
-    } else if failed.is::<ModelError>() {
+    } else if failed.is::<ModelError>() || failed.is::<ContextTooLong>() {
         "bad-option"
     } else if failed.is::<AudioError>() {
         "bad-sound"

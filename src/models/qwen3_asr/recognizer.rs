@@ -3,7 +3,8 @@
 //! What is settled is computed once: the sound's rows (`audio_stream`), and the decoder's keys and values of the prompt
 //! up to the last finished window. What was heard the last time is the guess for this time: it is fed with the rest of
 //! the prompt in one pass, and what the model would write again is kept, so that only what is new is written token by
-//! token. The ids are those of writing afresh, whatever the guess.
+//! token. The ids are those of writing afresh, whatever the guess, up to ties: rows that are computed together go
+//! through another kernel, and their logits may differ in the last bits.
 
 use std::sync::Arc;
 

@@ -65,8 +65,8 @@ fn points(args: &EvalArgs) -> Vec<Point> {
     for &policy in &args.policies {
         let own = [policy.chunk().0];
         for &chunk in if args.chunk_ms.is_empty() { &own[..] } else { &args.chunk_ms } {
-            let plain = Settings::new(args.from, Some(args.to)).chunked(Millis(chunk));
-            let settings = Settings { policy, history: usize::from(args.text.history), ..plain };
+            let plain = Settings::new(args.from, Some(args.to)).with_policy(policy).chunked(Millis(chunk));
+            let settings = Settings { history: usize::from(args.text.history), ..plain };
             if points.iter().all(|point| point.settings != settings) {
                 points.push(Point { settings, folder: args.out.join(args.to.code()).join(named(policy, chunk)) });
             }
