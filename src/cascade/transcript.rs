@@ -370,12 +370,12 @@ mod tests {
             }
             _ => "(nothing new)".to_owned(),
         };
-        transcript.hear(&"over and out ".repeat(7));
+        transcript.hear(&words_of(&"over and out ".repeat(7)), &[]);
         assert_eq!(shown(&mut transcript), "over and out");
-        transcript.hear(&"over and out ".repeat(12));
+        transcript.hear(&words_of(&"over and out ".repeat(12)), &[]);
         transcript.settle(Closing::Sentences, &[], 0, Millis(900));
         assert_eq!(shown(&mut transcript), "over and out");
-        transcript.hear(&format!("{} then the talk goes on", "over and out ".repeat(12)));
+        transcript.hear(&words_of(&format!("{} then the talk goes on", "over and out ".repeat(12))), &[]);
         assert_eq!(shown(&mut transcript), "over and out then the talk goes on");
     }
 }

@@ -18,6 +18,7 @@ use crate::cascade::fakes::{
 use crate::cascade::rules::Rules;
 use crate::cascade::{Activity, Engines, Event, EventKind, Settings};
 use crate::faces::subtitles::Side;
+use crate::policy::PolicyKind;
 use crate::text::{Language, Millis};
 
 /// A file that a test can look into.

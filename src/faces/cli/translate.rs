@@ -12,7 +12,7 @@ use crate::cascade::Settings;
 use crate::engines::load::start;
 use crate::faces::subtitles::Side;
 use crate::policy::PolicyKind;
-use crate::text::{Language, Millis};
+use crate::text::Millis;
 
 pub async fn translate(args: TranslateArgs) -> Result<(), CliError> {
     let translation = Translation { to: args.to, text: &args.text, heads_len: args.policy.heads_len() };
