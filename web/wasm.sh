@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 profile=${1:-web}
 target=${CARGO_TARGET_DIR:-$PWD/target}
-flags=(build --lib --quiet --locked --profile "$profile" --target wasm32-unknown-unknown --target-dir "$target/wasm")
+flags=(rustc --lib --crate-type cdylib --quiet --locked --profile "$profile" --target wasm32-unknown-unknown --target-dir "$target/wasm")
 # The lints of ./test are those of another compiler.
 unset RUSTC_WORKSPACE_WRAPPER
 
