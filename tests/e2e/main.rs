@@ -86,13 +86,18 @@ fn a_voice_in_noise() {
     in_three_languages("talk-c", 0.25, 0.50);
 }
 
-/// A talk in every language by every policy: the rules hold, words and translations are near the references. The floors
-/// lie somewhat under what the demo pack reaches (tools/demo-pack/README.md).
+/// A talk in every language: the rules hold, words and translations are near the references. The floors
+/// lie somewhat under what the demo pack reaches (tools/demo-pack/README.md). Each policy hears each talk, and
+/// speaks each language; with LONG every policy does both at once.
 fn in_three_languages(name: &str, most_wer: f64, most_edits: f64) {
     let talk = talk(name);
     let path = sample(&format!("{name}.flac"));
-    for language in ["de", "it", "zh"] {
-        for policy in ["alignatt", "local-agreement", "hold-n:3"] {
+    let talk_at = name.bytes().last().unwrap() as usize;
+    for (language_at, language) in ["de", "it", "zh"].into_iter().enumerate() {
+        for (policy_at, policy) in ["alignatt", "local-agreement", "hold-n:3"].into_iter().enumerate() {
+            if !common::long() && (talk_at + language_at + policy_at) % 3 != 0 {
+                continue;
+            }
             let arguments = [
                 "translate",
                 path.to_str().unwrap(),
