@@ -13,8 +13,6 @@ cd "$(dirname "$0")/.."
 profile=${1:-web}
 target=${CARGO_TARGET_DIR:-$PWD/target}
 flags=(rustc --lib --crate-type cdylib --quiet --locked --profile "$profile" --target wasm32-unknown-unknown --target-dir "$target/wasm")
-# The lints of ./test are those of another compiler.
-unset RUSTC_WORKSPACE_WRAPPER
 
 if [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown" ]; then
   cargo "${flags[@]}"
