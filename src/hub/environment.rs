@@ -178,10 +178,10 @@ fn endpoint(value: &str) -> Result<String, Flaw> {
 /// `HF_TOKEN`, or the token that `hf auth login` stored.
 fn token(variable: Lookup, file: &Path) -> Result<Option<String>, Flaw> {
     for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
-        if let Some(value) = variable(name) {
-            if let Some(token) = checked_token(name, &value.to_string_lossy())? {
-                return Ok(Some(token));
-            }
+        if let Some(value) = variable(name)
+            && let Some(token) = checked_token(name, &value.to_string_lossy())?
+        {
+            return Ok(Some(token));
         }
     }
     let Ok(open) = std::fs::File::open(file) else { return Ok(None) };
