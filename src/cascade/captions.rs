@@ -452,3 +452,85 @@ fn clamp_to_char(text: &str, len: usize) -> &str {
 fn closed_event(segment: SegmentId, delta: String, committed: Committed) -> EventKind {
     EventKind::Target(Target { segment, delta, committed, tentative: String::new(), closed: true })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::cascade::engines::Watch;
+    use crate::cascade::event::Word;
+
+    /// Writes the drafts of a script, call by call; `None` fails.
+    struct Scripted(VecDeque<Option<(&'static str, bool)>>, Rc<RefCell<Vec<String>>>);
+
+    impl Translate for Scripted {
+        async fn draft(&mut self, request: &DraftRequest<'_>, _: Watch<'_>) -> Result<Draft, BoxError> {
+            self.1.borrow_mut().push(request.accepted.to_owned());
+            match self.0.pop_front().flatten() {
+                Some((text, finished)) => Ok(Draft { pieces: vec![text.to_owned()], finished, ..Draft::default() }),
+                None => Err("the device is busy".into()),
+            }
+        }
+
+        fn count_tokens(&self, text: &str) -> usize {
+            text.len()
+        }
+    }
+
+    /// Holds everything, and counts how often it is asked. Its wait is over at five seconds.
+    struct Holding(Rc<RefCell<usize>>);
+
+    impl TargetPolicy for Holding {
+        fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict {
+            *self.0.borrow_mut() += 1;
+            Verdict { show_len: proposal.accepted.len(), ..Verdict::default() }
+        }
+
+        fn is_stalled(&self, heard: Millis) -> bool {
+            heard >= Millis(5_000)
+        }
+
+        fn segment_closed(&mut self) {}
+    }
+
+    fn captions(drafts: &[Option<(&'static str, bool)>]) -> (Captions<Scripted>, Rc<RefCell<Vec<String>>>) {
+        let asked = Rc::new(RefCell::new(Vec::new()));
+        let settings = Settings::new(Language::ENGLISH, Some(Language::GERMAN));
+        let script = Scripted(drafts.iter().copied().collect(), asked.clone());
+        (Captions::new(script, Language::GERMAN, &settings), asked)
+    }
+
+    #[test]
+    fn a_wait_that_ends_without_a_new_word_is_judged_once_more() {
+        let (mut captions, asked) = captions(&[Some(("Ja", true))]);
+        let judged = Rc::new(RefCell::new(0));
+        captions.policy = Box::new(Holding(judged.clone()));
+        let words = [SourceWord { text: "Yes".to_owned(), end: Some(Millis(900)), committed: true }];
+        let mut counts = Vec::new();
+        for heard in [1_000, 2_000, 4_999, 5_000, 6_000] {
+            let mut wrote = Wrote::default();
+            let step = captions.partial(SegmentId(0), &words, Millis(heard), &mut wrote);
+            assert!(pollster::block_on(step).is_ok());
+            counts.push(*judged.borrow());
+        }
+        assert_eq!(counts, [1, 1, 1, 2, 2]);
+        assert_eq!(asked.borrow().len(), 1, "no model is asked for it");
+    }
+
+    #[test]
+    fn a_final_translation_goes_on_from_the_draft_before_a_failure() {
+        let drafts = [Some(("Eins", false)), None, Some((" zwei.", true))];
+        let (mut captions, asked) = captions(&drafts);
+        let word = Word { text: "One.".to_owned(), start_ms: Millis(0), end_ms: Millis(300) };
+        captions.close(&ClosedSource { segment: SegmentId(0), words: vec![word] });
+        let mut wrote = Wrote::default();
+        assert!(pollster::block_on(captions.next_final(Millis(900), &mut wrote)).is_err());
+        assert_eq!(wrote.tokens, 1, "what the first draft took is known");
+        assert!(matches!(pollster::block_on(captions.next_final(Millis(900), &mut wrote)), Ok(true)));
+        assert_eq!(wrote.tokens, 2);
+        assert_eq!(*asked.borrow(), ["", "Eins", "Eins"], "the first draft is not asked for again");
+        assert!(matches!(&wrote.events[..], [EventKind::Target(t)] if t.committed.as_str() == "Eins zwei."));
+    }
+}

@@ -417,6 +417,27 @@ mod tests {
         candidate[..verdict.show_len].to_owned()
     }
 
+    /// As the frontier counts it.
+    #[test]
+    fn a_column_that_two_words_share_counts_for_the_later_one() {
+        let word = |text: &str| SourceWord { text: text.to_owned(), end: None, committed: false };
+        let source = ["我", "们", "好"].map(word);
+        let mut attention = Attention::new(vec![0..6, 6..9], 1);
+        assert!(attention.append(&[0.75, 0.25], &[[0.0; 2]]).is_ok());
+        let proposal = Proposal {
+            accepted: "",
+            candidate: "",
+            ends: &[],
+            finished: false,
+            attention: Some(&attention),
+            source: &source,
+            source_is_final: false,
+            heard: Millis::ZERO,
+            target: Language::GERMAN,
+        };
+        assert_eq!(proposal.words_listened_to(&attention, 0), [(1, 0.75), (2, 0.25)]);
+    }
+
     #[test]
     fn agreement_is_in_whole_units() {
         let de = Language::GERMAN;

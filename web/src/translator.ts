@@ -28,9 +28,9 @@ export interface LoadOptions extends Access {
   policy?: string;
   /** `auto`: a WebGPU adapter that passes a self-test, else the CPU. */
   device?: DeviceChoice;
-  /** Title, names and terms, told to the translation model. */
+  /** Title, names and terms, told to the translation model: up to half of what it can read, else `bad-option`. */
   context?: string;
-  /** How many sentences before, with their translations, the translation model is told. */
+  /** How many segments before, with their translations, the translation model is told: 0 to 8. */
   history?: number;
   /** Attention heads of the translation model for this direction, as `alignatt calibrate` writes them. */
   heads?: string;
