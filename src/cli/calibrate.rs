@@ -42,13 +42,13 @@ struct Pair {
 }
 
 pub async fn calibrate(args: CalibrateArgs) -> Result<(), CliError> {
+    let path = args.output.clone().unwrap_or_else(|| HeadSet::file_name(args.from, args.to).into());
+    let picture_path = path.with_extension("svg");
+    let [output, picture] = outputs(&args, [&path, &picture_path])?;
     let mut pairs = read_pairs(&args.pairs)?;
     if let Some(path) = &args.alignments {
         read_alignments(path, &mut pairs)?;
     }
-    let path = args.output.clone().unwrap_or_else(|| HeadSet::file_name(args.from, args.to).into());
-    let picture_path = path.with_extension("svg");
-    let [output, picture] = outputs(&args, [&path, &picture_path])?;
     let how = align(&mut pairs, args.to);
     let (mut forced, prompt, name) = {
         let mut loading = Loading::new();

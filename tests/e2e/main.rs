@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod score;
+mod surroundings;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
