@@ -18,23 +18,25 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alignatt::alignatt::heads::HeadSet;
-use alignatt::alignatt::units::written_units;
-use alignatt::alignatt::{Language, Millis, PolicyKind};
 use alignatt::audio::{decode::AudioFile, vad::Vad};
 use alignatt::cascade::engines::{BoxError, Draft, DraftRequest, Translate, Watch};
 use alignatt::cascade::event::{End, EventKind};
-use alignatt::cascade::on_models::{Alignment, Recognition, Translation};
 use alignatt::cascade::{Activity, Cascade, Engines, SAMPLE_RATE, Settings};
-use alignatt::checkpoint::files::{ByteSource, ReadFuture};
-use alignatt::checkpoint::{Files, ModelConfig, Tokenizer, Weights};
-use alignatt::gpu::{Compute, DeviceChoice, adapters, open};
+use alignatt::engines::on_models::{Alignment, Recognition, Translation};
+use alignatt::gpu::{Compute, DeviceChoice, adapters};
+use alignatt::models::drafting::{Armed, Request, Translator};
 use alignatt::models::gemma4::prompt::Prompt;
-use alignatt::models::gemma4::translator::{Armed, Request, Translator};
-use alignatt::models::gemma4::{Cache, Gemma4};
 use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
-use alignatt::nn::{Head, Loader, Precision, SourceSpan, Tap, Target};
+use alignatt::models::{TextModel, gemma4::Gemma4};
+use alignatt::nn::{Cache, Head, Loader, Precision, SourceSpan, Tap, Target};
 use alignatt::ops::qk_capture::{First, qk_capture};
+use alignatt::policy::PolicyKind;
+use alignatt::policy::heads::HeadSet;
+use alignatt::selftest::open;
+use alignatt::text::units::written_units;
+use alignatt::text::{Language, Millis};
+use alignatt::weights::files::{ByteSource, ReadFuture};
+use alignatt::weights::{Files, ModelConfig, Tokenizer, Weights};
 use burn::tensor::{Distribution, Int, Tensor, Transaction};
 use pollster::block_on;
 
@@ -90,7 +92,7 @@ fn load(files: &Files, compute: &Compute) -> Gemma4 {
 
 /// Weights as the program keeps them.
 fn target(compute: &Compute) -> Target<'_> {
-    Target::new(compute).in_precision(if compute.is_gpu() { Precision::F16 } else { Precision::F32 })
+    Target { precision: if compute.is_gpu() { Precision::F16 } else { Precision::F32 }, ..Target::new(compute) }
 }
 
 fn demo(model: &str) -> Files {
@@ -185,7 +187,7 @@ fn alone(
     capture.restart(before);
     let mut tap = Tap::capturing(&mut capture);
     model.forward(ids(&prompt[..group], compute), cache, group, &mut tap).expect("room");
-    let span = SourceSpan { source: SOURCE, accessible: SOURCE.len(), prompt_len: PROMPT };
+    let span = SourceSpan { source: SOURCE, prompt_len: PROMPT };
     let buffers = |layer: usize| {
         let d = model.config().layers[layer].head_dim;
         let which: Vec<u32> = heads.iter().filter(|head| head.layer == layer).map(|head| head.head as u32).collect();
@@ -422,10 +424,10 @@ fn talk(compute: &Compute) {
 
 /// → the last event, and all that was shown.
 fn play<T: Translate>(engines: Engines<Recognition, Alignment, T>, policy: PolicyKind, sound: &[f32]) -> (End, String) {
-    let settings = Settings { policy, ..Settings::new(Language::ENGLISH, Some(Language::GERMAN)) };
+    let settings = Settings::new(Language::ENGLISH, Some(Language::GERMAN)).with_policy(policy);
     let begun = Instant::now();
     let clock = Box::new(move || Millis(begun.elapsed().as_millis() as u64));
-    let mut cascade = Cascade::new(settings.chunked(policy.chunk()), engines, clock).expect("settings");
+    let mut cascade = Cascade::new(settings, engines, clock).expect("settings");
     let (mut last, mut text) = (End::default(), String::new());
     let mut emit = |event: alignatt::cascade::Event| match event.kind {
         EventKind::Target(target) if target.closed => text.push_str(&format!("{} ", target.committed.as_str())),

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use alignatt::gpu::{Compute, DeviceChoice, adapters, open};
+use alignatt::gpu::{Compute, DeviceChoice, adapters};
 use alignatt::ops::{
     attend::{Attend, Base, attend, attend_all},
     conv_halve::conv_halve,
@@ -18,6 +18,7 @@ use alignatt::ops::{
     qk_replay::{QkReplay, Span, qk_replay},
     rms_norm::rms_norm,
 };
+use alignatt::selftest::open;
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation, module::conv2d, ops::ConvOptions};
 
 fn device() -> Compute {
@@ -174,7 +175,7 @@ fn main() {
                 }
                 finish(kept.clone());
             });
-            let span = Span { first: 700, rows: DRAFT, source: 600, columns: 60, accessible: 50, draft: 700 };
+            let span = Span { first: 700, rows: DRAFT, source: 600, columns: 60, draft: 700 };
             let op = QkReplay { attend: attention, group: heads / kv };
             case(&format!("{name}: qk_replay of {armed}, {QUEUED} times"), &mut || {
                 let replay = || qk_replay(kept.clone(), k.clone(), which.clone(), span, op);

@@ -1,5 +1,5 @@
 // y[r, :] = (x[r, :] - mean) * (variance + EPS)^-0.5 * w + b   (src/ops/layer_norm.rs)
-// One workgroup a row.
+// One workgroup a row. Grid: (x, y) number the rows; groups past the last row return at once.
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> w: array<f32>;
@@ -14,8 +14,16 @@ var<workgroup> sums: array<f32, LANES>;
 var<workgroup> squares: array<f32, LANES>;
 
 @compute @workgroup_size({{ lanes }}, 1, 1)
-fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
-    let row = group.x * H;
+fn main(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(num_workgroups) groups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let r = group.y * groups.x + group.x;
+    if (r >= {{ rows }}) {
+        return;
+    }
+    let row = r * H;
     var sum = 0.0;
     for (var i = lane; i < H; i += LANES) {
         sum += x[row + i];

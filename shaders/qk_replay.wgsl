@@ -1,7 +1,7 @@
 // Attention of one draft row on all it could see, for one armed head      (src/ops/qk_replay.rs)
 //
 // One workgroup of 64 per (armed head x, draft row y). Each lane scores every 64th visible key and keeps a
-// running maximum with the sums of the four masses (online softmax). A source column's score waits in the
+// running maximum with the sums of the masses (online softmax). A source column's score waits in the
 // output until the lanes have put their maxima and sums together; then its own lane makes it a probability.
 
 @group(0) @binding(0) var<storage, read_write> q: array<f32>;
@@ -19,7 +19,7 @@ const LANES: u32 = 64u;
 
 var<workgroup> query: array<f32, D>;
 var<workgroup> tops: array<f32, LANES>;
-var<workgroup> parts: array<vec4<f32>, LANES>;
+var<workgroup> parts: array<vec3<f32>, LANES>;
 
 @compute @workgroup_size(64, 1, 1)
 fn main(
@@ -29,14 +29,13 @@ fn main(
 ) {
     let source = span[1]; // cache rows, which may be negative: keys that have left the cache
     let columns = span[2];
-    let accessible = span[3];
-    let draft = span[4];
+    let draft = span[3];
     let end = span[0] + i32(group.y) + 1; // one past the last visible key
     let start = max(end - WINDOW, 0);
 
     let kv_head = u32(heads[group.x]) / GROUP;
     let query_at = (group.y * groups.x + group.x) * D;
-    let row_at = (group.x * groups.y + group.y) * (u32(columns) + 4u);
+    let row_at = (group.x * groups.y + group.y) * (u32(columns) + 2u);
     for (var i = lane; i < D; i += LANES) {
         query[i] = q[query_at + i] * SCALE;
     }
@@ -48,7 +47,7 @@ fn main(
     workgroupBarrier();
 
     var top = -3.0e38;
-    var masses = vec4<f32>(); // accessible, inaccessible, rest of the prompt, draft
+    var masses = vec3<f32>(); // rest of the prompt, draft, source
     for (var j = start + i32(lane); j < end; j += i32(LANES)) {
         let key = (u32(j) * KV_HEADS + kv_head) * D;
         var score = 0.0;
@@ -62,15 +61,11 @@ fn main(
         let column = j - source;
         if (column >= 0 && column < columns) {
             y[row_at + u32(column)] = score;
-            if (column < accessible) {
-                masses.x += weight;
-            } else {
-                masses.y += weight;
-            }
-        } else if (j < draft) {
             masses.z += weight;
+        } else if (j < draft) {
+            masses.x += weight;
         } else {
-            masses.w += weight;
+            masses.y += weight;
         }
     }
     tops[lane] = top;
@@ -80,18 +75,18 @@ fn main(
     for (var other = 0u; other < LANES; other++) {
         top = max(top, tops[other]);
     }
-    masses = vec4<f32>();
+    masses = vec3<f32>();
     for (var other = 0u; other < LANES; other++) {
         masses += parts[other] * exp(tops[other] - top);
     }
-    let total = masses.x + masses.y + masses.z + masses.w;
+    let total = masses.x + masses.y + masses.z;
     for (var j = start + i32(lane); j < end; j += i32(LANES)) {
         let column = j - source;
         if (column >= 0 && column < columns) {
             y[row_at + u32(column)] = exp(y[row_at + u32(column)] - top) / total;
         }
     }
-    if (lane < 4u) {
+    if (lane < 2u) {
         y[row_at + u32(columns) + lane] = masses[lane] / total;
     }
 }

@@ -5,17 +5,19 @@
 // `eprintln!` and `println!` panic where standard error or output can't be written: results would be lost.
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 
-pub mod alignatt;
 pub mod audio;
+pub mod calibrate;
 pub mod cascade;
-pub mod checkpoint;
-#[cfg(not(target_arch = "wasm32"))]
-pub mod cli;
+pub mod engines;
+pub mod faces;
 pub mod gpu;
-pub mod load;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod hub;
+pub mod measure;
 pub mod models;
 pub mod nn;
 pub mod ops;
-pub mod subtitles;
-#[cfg(target_arch = "wasm32")]
-pub mod wasm;
+pub mod policy;
+pub mod selftest;
+pub mod text;
+pub mod weights;

@@ -1,7 +1,7 @@
 // Builds the package: dist/ from src/, and copies of what else belongs to it. wasm/ is built by wasm.sh before.
 
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -23,6 +23,8 @@ for (const model of readdirSync(here('demo'))) {
   }
 }
 
+const modelFiles = readFileSync(here('../models/files.json'), 'utf8');
+
 // Bundled, so that a plain server can serve it: a browser finds no package by its name.
 await build({
   entryPoints: ['index', 'worker', 'capture-worklet'].map((name) => here(`src/${name}.ts`)),
@@ -31,7 +33,7 @@ await build({
   format: 'esm',
   target: 'es2022',
   external: ['../wasm/alignatt.js'],
-  define: { DEMO_SIZES: JSON.stringify(sizes) },
+  define: { DEMO_SIZES: JSON.stringify(sizes), MODEL_FILES: modelFiles },
   legalComments: 'inline',
   sourcemap: true,
   logLevel: 'warning',

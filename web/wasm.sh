@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Builds the browser's module from this repository's Rust: web/wasm/alignatt_bg.wasm and its JavaScript side.
+# Builds the browser's module from this repository's Rust: web/wasm/alignatt_bg.wasm and its
+# JavaScript side.
 #
-#   web/wasm.sh
+#   web/wasm.sh               the module as it is published
+#   web/wasm.sh web-test      for tests: built in half the time, slower and larger
 #
-# Needs the target wasm32-unknown-unknown (`rustup target add wasm32-unknown-unknown`) or Debian's toolchain (packages
-# rustc-web, cargo-web, rust-web-src, lld-22), with which the standard library is built too.
+# Needs the target wasm32-unknown-unknown (`rustup target add wasm32-unknown-unknown`) or Debian's
+# toolchain (packages rustc-web, cargo-web, rust-web-src, lld-22), with which the standard library
+# is built too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+profile=${1:-web}
 target=${CARGO_TARGET_DIR:-$PWD/target}
-bindgen=0.2.130 # that of Cargo.toml, exactly
-flags=(build --lib --quiet --locked --profile web --target wasm32-unknown-unknown --target-dir "$target/wasm")
+flags=(rustc --lib --crate-type cdylib --quiet --locked --profile "$profile" --target wasm32-unknown-unknown --target-dir "$target/wasm")
 
 if [ -d "$(rustc --print sysroot)/lib/rustlib/wasm32-unknown-unknown" ]; then
   cargo "${flags[@]}"
@@ -21,9 +24,5 @@ else
   exit 3 # so that tests can tell it from a failure
 fi
 
-tool=$target/tools/bin/wasm-bindgen
-if [ "$("$tool" --version 2>/dev/null)" != "wasm-bindgen $bindgen" ]; then
-  cargo install --quiet wasm-bindgen-cli --version "$bindgen" --root "$target/tools" --target-dir "$target/tools/build"
-fi
-"$tool" --target web --remove-name-section --remove-producers-section --out-name alignatt --out-dir web/wasm \
-  "$target/wasm/wasm32-unknown-unknown/web/alignatt.wasm"
+cargo run --quiet --locked --manifest-path tools/bindgen/Cargo.toml --target-dir "$target/tools" -- \
+  "$target/wasm/wasm32-unknown-unknown/$profile/alignatt.wasm" web/wasm

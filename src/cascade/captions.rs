@@ -8,17 +8,18 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
-use super::engines::{BoxError, Cost, Draft, DraftRequest, Translate};
+use super::engines::{BoxError, Cost, Draft, DraftRequest, TooLong, Translate};
 use super::event::{EventKind, Listen, SegmentId, Target, Token};
 use super::settings::Settings;
 use super::transcript::ClosedSource;
-use crate::alignatt::budget::{draft_budget, partial_budget};
-use crate::alignatt::policy::joined;
-use crate::alignatt::repetition::{cut_loop, longest_run};
-use crate::alignatt::schedule::Turn;
-use crate::alignatt::seams::glue;
-use crate::alignatt::sentence::strip_final_marks;
-use crate::alignatt::{Committed, Hold, Language, Millis, Proposal, SourceWord, TargetPolicy, Verdict};
+use crate::policy::budget::{final_budget, partial_budget};
+use crate::policy::schedule::Turn;
+use crate::policy::target_policy::joined;
+use crate::policy::{Committed, Hold, Proposal, SourceWord, TargetPolicy, Verdict};
+use crate::text::repetition::{cut_loop, longest_run};
+use crate::text::seams::glue;
+use crate::text::sentence::strip_final_marks;
+use crate::text::{Language, Millis};
 
 /// Most drafts for one change of an open segment: each goes on where the one before was used up.
 const PARTIAL_DRAFTS: usize = 4;
@@ -31,6 +32,9 @@ struct Waiting {
     segment: SegmentId,
     words: Vec<SourceWord>,
     shown: Committed,
+    /// What is shown and the drafts so far.
+    accepted: String,
+    drafts: usize,
 }
 
 /// The translation of the open segment.
@@ -41,6 +45,8 @@ struct Open {
     /// Source words that `shown` may rest on.
     rests_on: usize,
     held: Option<Held>,
+    /// Its prompt does not fit the model: no more drafts are asked for.
+    too_long: bool,
 }
 
 /// A draft and what it was made of, for when it is judged again.
@@ -49,6 +55,8 @@ struct Held {
     source: String,
     /// Source words that counted as heard when it was judged.
     heard_words: usize,
+    /// The wait at the frontier was over when it was judged.
+    stalled: bool,
     /// What was shown when it was written.
     accepted: String,
     /// `accepted` and the draft as one text.
@@ -112,7 +120,13 @@ impl<T: Translate> Captions<T> {
     pub fn close(&mut self, closed: &ClosedSource) {
         let open = std::mem::take(&mut self.open);
         self.policy.segment_closed();
-        self.waiting.push_back(Waiting { segment: closed.segment, words: closed.source_words(), shown: open.shown });
+        self.waiting.push_back(Waiting {
+            segment: closed.segment,
+            words: closed.source_words(),
+            accepted: open.shown.as_str().to_owned(),
+            shown: open.shown,
+            drafts: 0,
+        });
     }
 
     /// Judges the open segment's draft again where only the frontier has moved, and writes a new one where its source
@@ -129,18 +143,27 @@ impl<T: Translate> Captions<T> {
         let now = (source, self.policy.heard_words(words, heard));
         let before = self.open.held.as_ref().map_or(("", 0), |held| (held.source.as_str(), held.heard_words));
         let same_source = before.0 == source;
+        let stall_ended = self.policy.is_stalled(heard) && self.open.held.as_ref().is_some_and(|held| !held.stalled);
         match Turn::new(before, now) {
-            Turn::Empty | Turn::Unchanged => return Ok(()),
-            Turn::FrontierAdvanced if same_source => {
+            Turn::Empty => return Ok(()),
+            Turn::Unchanged if !(stall_ended && same_source) => return Ok(()),
+            Turn::Unchanged | Turn::FrontierAdvanced if same_source => {
                 wrote.events.extend(self.judge(segment, words, heard, false));
                 if !self.used_up() {
                     return Ok(());
                 }
             }
-            Turn::Initial | Turn::Rebased | Turn::FrontierAdvanced | Turn::Extended => {}
+            Turn::Initial | Turn::Rebased | Turn::Unchanged | Turn::FrontierAdvanced | Turn::Extended => {}
         }
         for _ in 0..PARTIAL_DRAFTS {
-            self.draft(words, heard, wrote).await?;
+            if self.open.too_long {
+                break;
+            }
+            match self.draft(words, heard, wrote).await {
+                // What is wrong is told when the segment closes.
+                Err(error) if error.is::<TooLong>() => self.open.too_long = true,
+                outcome => outcome?,
+            }
             wrote.events.extend(self.judge(segment, words, heard, true));
             if !self.used_up() {
                 break;
@@ -170,12 +193,13 @@ impl<T: Translate> Captions<T> {
             if policy.enough(&view) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let draft = self.translator.draft(&request, &mut watch).await?;
-        let Candidate { text: candidate, ends, finished } = Candidate::new(&accepted, &draft, run, target);
+        let Candidate { text: candidate, ends, finished, .. } = Candidate::new(&accepted, &draft, run, target);
         wrote.tokens += draft.pieces.len();
         wrote.cost += draft.cost;
         let draft = Draft { finished, ..draft };
         let source = source.to_owned();
-        self.open.held = Some(Held { source, heard_words: 0, accepted, candidate, ends, waits: false, draft });
+        let (heard_words, stalled, waits) = (0, false, false);
+        self.open.held = Some(Held { source, heard_words, stalled, accepted, candidate, ends, waits, draft });
         Ok(())
     }
 
@@ -192,8 +216,10 @@ impl<T: Translate> Captions<T> {
         let Some(held) = &mut self.open.held else {
             return Vec::new();
         };
+        let stalled = self.policy.is_stalled(heard);
         let verdict = self.policy.judge(&held.proposal(words, heard, self.target, false));
         held.heard_words = self.policy.heard_words(words, heard);
+        held.stalled = stalled;
         // A policy that doesn't judge tokens asks for one draft a turn.
         held.waits = verdict.tokens.is_empty() || verdict.tokens.iter().any(|t| t.held == Some(Hold::Frontier));
         let proposal = held.proposal(words, heard, self.target, false);
@@ -222,51 +248,59 @@ impl<T: Translate> Captions<T> {
         events
     }
 
-    /// Translates the oldest closed segment to its end; `None` where none waits. On an error the segment goes on
-    /// waiting with what was reached.
-    pub async fn next_final(&mut self, heard: Millis) -> Result<Option<Wrote>, BoxError> {
-        let Some(waiting) = self.waiting.front() else {
-            return Ok(None);
+    /// Translates the oldest closed segment to its end; false where none waits. On an error the segment goes on waiting
+    /// with what was reached, and `wrote` has what came before it.
+    pub async fn next_final(&mut self, heard: Millis, wrote: &mut Wrote) -> Result<bool, BoxError> {
+        let Some(waiting) = self.waiting.front_mut() else {
+            return Ok(false);
         };
         let source = joined(&waiting.words);
         let run = longest_run(&source, self.source);
-        let mut wrote = Wrote::default();
-        let mut accepted = waiting.shown.as_str().to_owned();
-        for _ in 0..FINAL_DRAFTS {
-            if source.is_empty() {
-                break;
-            }
+        while !source.is_empty() && waiting.drafts < FINAL_DRAFTS {
             let request = DraftRequest {
                 history: self.history.make_contiguous(),
                 source: &source,
-                accepted: &accepted,
-                max_new_tokens: draft_budget(self.translator.count_tokens(&source), true),
+                accepted: &waiting.accepted,
+                max_new_tokens: final_budget(self.translator.count_tokens(&source)),
                 source_is_final: true,
             };
             let draft = self.translator.draft(&request, &mut |_| ControlFlow::Continue(())).await?;
+            waiting.drafts += 1;
             wrote.tokens += draft.pieces.len();
             wrote.cost += draft.cost;
-            let Candidate { text, ends, finished } = Candidate::new(&accepted, &draft, run, self.target);
-            let looped = draft.finished != finished;
-            let held =
-                Held { source: source.clone(), heard_words: 0, accepted, candidate: text, ends, waits: false, draft };
-            let proposal = held.proposal(&waiting.words, heard, self.target, true);
-            if held.draft.attention.is_some() {
+            let candidate = Candidate::new(&waiting.accepted, &draft, run, self.target);
+            if draft.attention.is_some() {
+                let proposal = Proposal {
+                    finished: draft.finished,
+                    source_is_final: true,
+                    ..candidate.proposal(&waiting.accepted, &draft, &waiting.words, heard, self.target)
+                };
                 let verdict = self.policy.judge(&proposal);
                 wrote.events.extend(listen(waiting.segment, &proposal, &verdict, true));
             }
-            let grew = held.candidate.len() > held.accepted.len();
-            accepted = held.candidate;
-            if finished || looped || !grew {
+            let grew = candidate.text.len() > waiting.accepted.len();
+            waiting.accepted = candidate.text;
+            if candidate.finished || candidate.looping || !grew {
                 break;
             }
         }
-        let segment = waiting.segment;
-        let mut shown = self.waiting.pop_front().map(|w| w.shown).unwrap_or_default();
+        if let Some((shown, closed)) = self.close_oldest() {
+            self.remember(source, &shown);
+            wrote.events.push(closed);
+        }
+        Ok(true)
+    }
+
+    /// Closes the oldest segment that waits with what was reached of its translation: its model fails.
+    pub fn give_up(&mut self) -> Option<(SegmentId, EventKind)> {
+        let segment = self.waiting.front()?.segment;
+        self.close_oldest().map(|(_, closed)| (segment, closed))
+    }
+
+    fn close_oldest(&mut self) -> Option<(Committed, EventKind)> {
+        let Waiting { segment, mut shown, accepted, .. } = self.waiting.pop_front()?;
         let delta = shown.grow_to(accepted.trim_end());
-        self.remember(source, &shown);
-        wrote.events.push(closed_event(segment, delta, shown));
-        Ok(Some(wrote))
+        Some((shown.clone(), closed_event(segment, delta, shown)))
     }
 
     fn remember(&mut self, source: String, translation: &Committed) {
@@ -280,7 +314,8 @@ impl<T: Translate> Captions<T> {
     pub fn abandon(&mut self, open: Option<SegmentId>) -> Vec<EventKind> {
         let mut events = Vec::new();
         for waiting in self.waiting.drain(..) {
-            events.push(closed_event(waiting.segment, String::new(), waiting.shown));
+            let Waiting { segment, shown, .. } = waiting;
+            events.push(closed_event(segment, String::new(), shown));
         }
         let left = std::mem::take(&mut self.open);
         if let Some(segment) = open {
@@ -319,6 +354,8 @@ struct Candidate {
     ends: Vec<usize>,
     /// The model ended it, and it does not loop.
     finished: bool,
+    /// It repeats itself, and was cut there.
+    looping: bool,
 }
 
 impl Candidate {
@@ -328,7 +365,8 @@ impl Candidate {
         let looping = cut_loop(&text, accepted.len(), longest_run, target).map(|kept| kept.trim_end().len());
         text.truncate(looping.unwrap_or(text.len()));
         let ends = ends.into_iter().map(|end| end.min(text.len())).collect();
-        Candidate { text, ends, finished: draft.finished && looping.is_none() }
+        let looping = looping.is_some();
+        Candidate { text, ends, finished: draft.finished && !looping, looping }
     }
 
     fn proposal<'a>(

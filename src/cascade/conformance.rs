@@ -11,12 +11,13 @@
 
 use serde_json::Value;
 
-use super::transcript::{Closing, Transcript};
-use crate::alignatt::conformance::OF_THE_CASCADE;
-use crate::alignatt::conformance::{self as gate, NOT_BUILT, cases};
-use crate::alignatt::units::{join_words, latency_units, source_words};
-use crate::alignatt::word_times::{Timed, map_times};
-use crate::alignatt::{Committed, Language, Millis, budget, seams, sentence};
+use super::transcript::{Closing, Transcript, words_of};
+use crate::policy::conformance::OF_THE_CASCADE;
+use crate::policy::conformance::{self as gate, NOT_BUILT, cases};
+use crate::policy::{Committed, budget};
+use crate::text::units::{join_words, latency_units, source_words};
+use crate::text::word_times::{Timed, map_times};
+use crate::text::{Language, Millis, seams, sentence};
 
 fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value[key].as_str().unwrap_or_default()
@@ -72,7 +73,11 @@ fn judge_ours(case: &Value) -> Result<bool, String> {
         "token_budget" => {
             let is_final =
                 params["is_final_source"] == true || input["is_final_source"] == true || input["is_partial"] == false;
-            let budget = budget::draft_budget(count(input, "source_tokens"), is_final);
+            let tokens = count(input, "source_tokens");
+            let budget = match is_final {
+                true => budget::final_budget(tokens),
+                false => budget::partial_budget(tokens, budget::PARTIAL_MOST),
+            };
             let ours = budget::within_context(budget, count(input, "prompt_tokens"), count(params, "max_model_len"));
             let theirs = expected["max_new_tokens"].as_u64().unwrap_or_default();
             match ours as u64 == theirs {
@@ -109,8 +114,8 @@ fn judge_commit(input: &Value, params: &Value, expected: &Value) -> Result<bool,
         .collect();
     let heard = Millis(ends.last().copied().unwrap_or_default() + 500);
     let mut transcript = Transcript::default();
-    transcript.hear(text(input, "previous_hypothesis"));
-    transcript.hear(text(input, "hypothesis"));
+    transcript.hear(&words_of(text(input, "previous_hypothesis")), &[]);
+    transcript.hear(&words_of(text(input, "hypothesis")), &[]);
     let closing = match params["is_final"] == true {
         true => Closing::All,
         false => Closing::Sentences,
@@ -135,8 +140,9 @@ fn judge_commit(input: &Value, params: &Value, expected: &Value) -> Result<bool,
     if end != theirs {
         return Err(format!("ours ends at {end:?}, expected {theirs:?}"));
     }
-    if !commit.is_null() && transcript.text() != text(commit, "remainder_text") {
-        return Err(format!("ours leaves {:?}, expected {commit}", transcript.text()));
+    let left = join_words(transcript.word_list().iter().map(String::as_str));
+    if !commit.is_null() && left != text(commit, "remainder_text") {
+        return Err(format!("ours leaves {left:?}, expected {commit}"));
     }
     Ok(true)
 }

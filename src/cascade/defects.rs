@@ -12,8 +12,9 @@ use super::fakes::*;
 use super::rules::Rules;
 use super::settings::Settings;
 use super::stream::{Activity, Cascade};
-use crate::alignatt::units::source_words;
-use crate::alignatt::{Language, Millis, PolicyKind};
+use crate::policy::PolicyKind;
+use crate::text::units::source_words;
+use crate::text::{Language, Millis};
 
 /// One column is one place: nothing is smoothed, and nothing passes beyond the frontier.
 const EXACT: &str = "alignatt:margin=0,soft-mass=0,filter=1,stall=off";

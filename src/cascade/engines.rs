@@ -4,11 +4,19 @@
 
 use std::ops::ControlFlow;
 
-use crate::alignatt::listening::Attention;
-use crate::alignatt::{Language, Millis};
+use crate::policy::listening::Attention;
+use crate::text::{Language, Millis};
 
 /// Whatever went wrong in a model, with its own message.
 pub type BoxError = Box<dyn std::error::Error>;
+
+/// An input that does not fit a model. The same call would fail again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it takes {needed} positions, and the model has {capacity}")]
+pub struct TooLong {
+    pub needed: usize,
+    pub capacity: usize,
+}
 
 /// What a recognizer makes of the open tail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,7 +59,8 @@ pub trait Align {
 /// One draft to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DraftRequest<'a> {
-    /// Segments that came before with their translations, oldest first.
+    /// Segments that came before with their translations, oldest first. Where they do not all fit the model's context,
+    /// the oldest are left out.
     pub history: &'a [(String, String)],
     /// The source of one segment, as far as it is known.
     pub source: &'a str,
@@ -107,7 +116,9 @@ pub type Watch<'a> = &'a mut dyn FnMut(&Draft) -> ControlFlow<()>;
 /// Text to text.
 pub trait Translate {
     /// Continues `request.accepted` as the translation of `request.source`. Which drafts came before, and when
-    /// `watch` broke them off, changes the cost and never the tokens.
+    /// `watch` broke them off, changes the cost and not the tokens, up to ties: rows that are computed in another
+    /// group may differ in the last bits of their logits. A prompt that has no room even without history is
+    /// [`TooLong`].
     async fn draft(&mut self, request: &DraftRequest<'_>, watch: Watch<'_>) -> Result<Draft, BoxError>;
 
     /// Tokens of `text` in this model's vocabulary, without special tokens.

@@ -19,7 +19,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::alignatt::{Committed, Language, Millis};
+use crate::policy::Committed;
+use crate::text::{Language, Millis};
 
 /// A segment's number: 0, 1, 2, … in the order of their sound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -14,9 +14,9 @@ use super::rules::Rules;
 use super::settings::Settings;
 use super::stream::{Activity, Cascade, CascadeError};
 use super::tail::{samples_in, time_of};
-use crate::alignatt::listening::Attention;
-use crate::alignatt::units::{join_words, seam_between, source_words};
-use crate::alignatt::{Language, Millis};
+use crate::policy::listening::Attention;
+use crate::text::units::{join_words, seam_between, source_words};
+use crate::text::{Language, Millis};
 
 /// What the fakes were asked, and when they shall fail.
 #[derive(Debug, Default)]
@@ -130,7 +130,8 @@ fn extends(begun: &mut Option<Millis>, from: Millis) {
     assert_eq!(*begun.get_or_insert(from), from, "the tail begins elsewhere and no engine was told");
 }
 
-fn span(tail: &[f32]) -> (Millis, Millis) {
+/// The part of the talk that a tail holds.
+pub fn span(tail: &[f32]) -> (Millis, Millis) {
     let start = tail.first().copied().unwrap_or_default() as u64;
     (time_of(start), time_of(start + tail.len() as u64))
 }

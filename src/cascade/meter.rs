@@ -3,7 +3,7 @@
 use super::engines::Cost;
 use super::event::Progress;
 use super::stream::Stage;
-use crate::alignatt::Millis;
+use crate::text::Millis;
 
 /// Sums since the start, and the times of the step under way.
 #[derive(Debug, Default)]

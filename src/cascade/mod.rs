@@ -16,7 +16,6 @@
 //! | `event` | what leaves: one JSON object a line |
 //! | `rules` | what must hold of a run's events, as a checker |
 //! | `engines` | the models as the cascade sees them |
-//! | `on_models` | those traits on Qwen3-ASR, its aligner and Gemma-4 |
 //! | `settings` | languages, chunk, limits, policy |
 //! | `tail` | sound that waits, and sound of the open segment |
 //! | `transcript` | words of the open segment, and where a segment closes |
@@ -28,7 +27,6 @@ mod captions;
 pub mod engines;
 pub mod event;
 mod meter;
-pub mod on_models;
 pub mod rules;
 pub mod settings;
 mod stream;
@@ -42,10 +40,12 @@ mod defects;
 #[cfg(test)]
 pub(crate) mod fakes;
 #[cfg(test)]
+mod no_word_lost;
+#[cfg(test)]
 mod tests;
 
 pub use engines::{
-    Align, BoxError, Draft, DraftRequest, Engines, Hypothesis, NoTranslation, Recognize, TimedWord, Translate,
+    Align, BoxError, Draft, DraftRequest, Engines, Hypothesis, NoTranslation, Recognize, TimedWord, TooLong, Translate,
 };
 pub use event::{Event, EventKind, SegmentId, Word};
 pub use settings::{Settings, SettingsError};

@@ -1,7 +1,8 @@
 //! What must hold of the events of one run, as a checker: the rules of [`super::event`], one by one.
 
 use super::event::{Event, EventKind, Listen, SegmentId, Source, Target, Word};
-use crate::alignatt::{Committed, Millis};
+use crate::policy::Committed;
+use crate::text::Millis;
 
 /// A rule that an event broke, in words.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -1,23 +1,29 @@
 //! What a stream is run with.
 
-use crate::alignatt::{Language, Millis, PolicyKind};
+use crate::policy::PolicyKind;
+use crate::text::{Language, Millis};
 
-/// Settings of one stream. [`Settings::new`] has the defaults.
+/// The recognizer has room for the text of fifty seconds of sound: a segment of this length and one chunk more.
+const LONGEST: Millis = Millis(40_000);
+/// Most closed segments that a prompt brings along.
+pub const MOST_HISTORY: usize = 8;
+
+/// Settings of one stream. [`Settings::new`] has the defaults of every face.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     pub source: Language,
     /// Needed where there is a translator.
     pub target: Option<Language>,
-    /// Sound of one step; 850 ms by default.
+    /// Sound of one step; the policy's own by default.
     pub chunk: Millis,
     /// A segment that nears this length is closed at a clause, and at this length in any case; 20 s by
-    /// default.
+    /// default, 40 s at most: the recognizer has no room for more.
     pub longest_segment: Millis,
     /// Silence that closes a segment, counted from where the voice detector says that speech has ended;
     /// 1.2 s by default.
     pub pause: Millis,
     pub policy: PolicyKind,
-    /// Closed segments, with their translations, that a prompt brings along; 0 by default.
+    /// Closed segments, with their translations, that a prompt brings along; 0 by default, 8 at most.
     pub history: usize,
 }
 
@@ -26,12 +32,16 @@ pub struct Settings {
 pub enum SettingsError {
     #[error("a chunk of {0} is out of range: use 100 to 10000 ms")]
     Chunk(Millis),
-    #[error("a longest segment of {0} is too short for chunks of {1}: use at least four chunks")]
+    #[error("a longest segment of {0} is out of range for chunks of {1}: use at least four chunks, at most {LONGEST}")]
     LongestSegment(Millis, Millis),
     #[error("a pause of {0} is out of range: use 200 to 60000 ms")]
     Pause(Millis),
+    #[error("a history of {0} is out of range: use 0 to {MOST_HISTORY}")]
+    History(usize),
     #[error("a translator needs a target language")]
     NoTarget,
+    #[error("translation into {0} is not supported: use {known}", known = Language::TARGETS.map(Language::code).join(", "))]
+    Target(Language),
 }
 
 impl Settings {
@@ -39,12 +49,17 @@ impl Settings {
         Settings {
             source,
             target,
-            chunk: Millis(850),
+            chunk: PolicyKind::default().chunk(),
             longest_segment: Millis(20_000),
             pause: Millis(1_200),
-            policy: PolicyKind::LocalAgreement,
+            policy: PolicyKind::default(),
             history: 0,
         }
+    }
+
+    /// The same with another policy, at that policy's own chunk.
+    pub fn with_policy(self, policy: PolicyKind) -> Settings {
+        Settings { policy, ..self }.chunked(policy.chunk())
     }
 
     /// The same with another chunk, and with a longest segment that has room for it.
@@ -57,12 +72,18 @@ impl Settings {
         if !(100..=10_000).contains(&self.chunk.0) {
             return Err(SettingsError::Chunk(self.chunk));
         }
-        if self.longest_segment.0 < 4 * self.chunk.0 {
+        if self.longest_segment.0 < 4 * self.chunk.0 || self.longest_segment > LONGEST {
             return Err(SettingsError::LongestSegment(self.longest_segment, self.chunk));
         }
         if !(200..=60_000).contains(&self.pause.0) {
             return Err(SettingsError::Pause(self.pause));
         }
-        Ok(())
+        if self.history > MOST_HISTORY {
+            return Err(SettingsError::History(self.history));
+        }
+        match self.target {
+            Some(target) if !Language::TARGETS.contains(&target) => Err(SettingsError::Target(target)),
+            _ => Ok(()),
+        }
     }
 }

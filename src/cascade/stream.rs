@@ -1,15 +1,18 @@
 //! The stream: sound in, events out, one step at a time.
 
 use super::captions::{Captions, Wrote};
-use super::engines::{Align, BoxError, Engines, Recognize, Translate};
+use super::engines::{Align, BoxError, Engines, Recognize, TooLong, Translate};
 use super::event::{End, Event, EventKind, Progress, Start, Warning};
 use super::meter::Meter;
 use super::settings::{Settings, SettingsError};
 use super::tail::{Inbox, Tail, samples_in, time_of};
-use super::transcript::{Closing, Transcript};
-use crate::alignatt::Millis;
-use crate::alignatt::word_times::{Timed, map_times};
+use super::transcript::{Closing, Transcript, words_of};
+use crate::text::Millis;
+use crate::text::units::join_words;
+use crate::text::word_times::{Timed, map_times};
 
+/// How often a call is tried that fails, before the stream goes on without it.
+const TRIES: u32 = 3;
 /// Less sound than this is no word.
 const SHORTEST: Millis = Millis(200);
 
@@ -41,7 +44,8 @@ pub enum Stage {
     Translate,
 }
 
-/// A model failed. What is committed stays, and the stream may go on: the step's work is tried again.
+/// A model failed. What is committed stays, and the stream may go on: the step's work is tried again. What fails three
+/// times, or does not fit its model, is left out with a warning, so that it does not block the stream.
 #[derive(Debug, thiserror::Error)]
 #[error("{} failed at {:.1} s", stage.name(), at.seconds())]
 pub struct CascadeError {
@@ -81,6 +85,8 @@ pub struct Cascade<R, A, T> {
     tail: Tail,
     transcript: Transcript,
     meter: Meter,
+    /// Failures in a row of each stage.
+    failures: [u32; 3],
     clock: Clock,
     began: Millis,
     last_wall: Millis,
@@ -110,6 +116,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             tail: Tail::default(),
             transcript: Transcript::default(),
             meter: Meter::default(),
+            failures: [0; 3],
             began: clock(),
             last_wall: Millis::ZERO,
             clock,
@@ -232,16 +239,16 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         outcome
     }
 
-    /// Moves waiting sound to the tail: at least one block, then up to a pause or the longest segment.
-    /// Returns when the oldest of it arrived.
+    /// Moves waiting sound to the tail, up to a pause or the longest segment. Nothing is moved where the step before
+    /// failed with as much: the tail does not outgrow the recognizer. Returns when the oldest of it arrived.
     fn take_waiting(&mut self) -> Option<Millis> {
         let mut oldest = None;
-        while let Some(block) = self.inbox.pop() {
+        while self.tail.length() < self.settings.longest_segment && !self.pausing() {
+            let Some(block) = self.inbox.pop() else {
+                break;
+            };
             self.tail.hear(&block);
             oldest.get_or_insert(block.arrived);
-            if self.tail.length() >= self.settings.longest_segment || self.pausing() {
-                break;
-            }
         }
         oldest
     }
@@ -254,37 +261,60 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         let closing = if last || self.pausing() {
             Closing::All
         } else if self.tail.length() >= self.settings.longest_segment {
-            Closing::Long
+            // However the times come out, a long segment gives up a quarter of its sound at least.
+            Closing::Long { give_up: self.tail.end_time() - Millis(self.settings.longest_segment.0 / 4 * 3) }
         } else if self.tail.length().0 >= self.settings.longest_segment.0 / 4 * 3 {
             Closing::Clauses
         } else {
             Closing::Sentences
         };
-        if self.tail.has_speech() {
-            self.recognize().await?;
-        }
+        let was_heard = !self.tail.has_speech() || self.recognize(emit).await?;
+        // Sound that the recognizer fails on is dropped; what was known of it before closes.
+        let closing = if was_heard { closing } else { Closing::All };
         self.settle(closing, emit).await?;
         self.translate(emit).await
     }
 
-    async fn recognize(&mut self) -> Result<(), CascadeError> {
+    /// Hears what is new of the tail. False: the recognizer fails on it again and again.
+    async fn recognize(&mut self, emit: Emit<'_>) -> Result<bool, CascadeError> {
         if !self.tail.has_news() || self.tail.length() < SHORTEST {
-            return Ok(());
+            return Ok(true);
         }
         let began = self.wall();
-        let heard = self.recognizer.transcribe(self.tail.samples(), self.settings.source).await;
-        let heard = heard.map_err(|source| self.failed(Stage::Recognize, source))?;
+        let heard = match self.recognizer.transcribe(self.tail.samples(), self.settings.source).await {
+            Ok(heard) => heard,
+            Err(source) => {
+                let why = self.give_up(Stage::Recognize, source)?;
+                let (from, to) = (self.tail.start_time().seconds(), self.tail.end_time().seconds());
+                self.warn(format!("the sound from {from:.1} to {to:.1} s is not fully transcribed: {why}"), emit);
+                return Ok(false);
+            }
+        };
+        self.failures[Stage::Recognize as usize] = 0;
         self.spent(Stage::Recognize, began, heard.tokens);
+        let words = words_of(&heard.text);
+        let times = if self.transcript.departs(&words) { self.align(&words, emit).await? } else { Vec::new() };
         self.tail.recognized();
-        self.transcript.hear(&heard.text);
-        Ok(())
+        self.transcript.hear(&words, &times);
+        Ok(true)
+    }
+
+    /// Counts a failure. Err: it is worth another try. Ok: it is not, and why.
+    fn give_up(&mut self, stage: Stage, source: BoxError) -> Result<String, CascadeError> {
+        let failures = &mut self.failures[stage as usize];
+        *failures += 1;
+        if *failures < TRIES && !source.is::<TooLong>() {
+            return Err(self.failed(stage, source));
+        }
+        *failures = 0;
+        Ok(source.to_string())
     }
 
     /// Commits words, closes segments, cuts the tail, and tells of it.
     async fn settle(&mut self, closing: Closing, emit: Emit<'_>) -> Result<(), CascadeError> {
         let wants_times = self.captions.as_ref().is_some_and(Captions::wants_times);
         let times = if self.transcript.has_new(closing) || wants_times && self.transcript.word_count() > 0 {
-            self.align().await?
+            self.align(&self.transcript.word_list(), emit).await?
         } else {
             Vec::new()
         };
@@ -305,10 +335,8 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
                 self.tail.clear();
                 self.restart_engines();
             }
-            // However the times came out, a long segment gives up a quarter of its sound at least.
-            Closing::Long => {
-                let least = self.tail.end_time() - Millis(self.settings.longest_segment.0 / 4 * 3);
-                self.tail.cut(settled.cut.unwrap_or(least).max(least));
+            Closing::Long { give_up } => {
+                self.tail.cut(settled.cut.unwrap_or(give_up));
                 self.restart_engines();
             }
             Closing::Sentences | Closing::Clauses => {
@@ -333,17 +361,28 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         self.aligner.restart();
     }
 
-    /// Absolute times for every word known.
-    async fn align(&mut self) -> Result<Vec<(Millis, Millis)>, CascadeError> {
+    /// Absolute times for `words`, which are said in the tail. Where the aligner fails on them again and again, they
+    /// share the tail evenly.
+    async fn align(&mut self, words: &[String], emit: Emit<'_>) -> Result<Vec<(Millis, Millis)>, CascadeError> {
         let began = self.wall();
-        let text = self.transcript.text();
-        let aligned = self.aligner.align(self.tail.samples(), &text, self.settings.source).await;
-        let aligned = aligned.map_err(|source| self.failed(Stage::Align, source))?;
+        let text = join_words(words.iter().map(String::as_str));
+        let aligned = match self.aligner.align(self.tail.samples(), &text, self.settings.source).await {
+            Ok(aligned) => {
+                self.failures[Stage::Align as usize] = 0;
+                aligned
+            }
+            Err(source) => {
+                let why = self.give_up(Stage::Align, source)?;
+                let at = self.tail.start_time().seconds();
+                self.warn(format!("the times of the words from {at:.1} s on are estimated: {why}"), emit);
+                Vec::new()
+            }
+        };
         self.spent(Stage::Align, began, 0);
         let timed: Vec<Timed<'_>> =
             aligned.iter().map(|w| Timed { text: &w.text, start: w.start_ms, end: w.end_ms }).collect();
         let start = self.tail.start_time();
-        let times = map_times(&self.transcript.word_list(), &timed, self.tail.length());
+        let times = map_times(words, &timed, self.tail.length());
         Ok(times.into_iter().map(|(from, to)| (start + from, start + to)).collect())
     }
 
@@ -352,10 +391,18 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         let heard = self.tail.end_time();
         while let Some(captions) = &mut self.captions {
             let began = (self.clock)() - self.began;
-            match captions.next_final(heard).await {
-                Ok(None) => break,
-                Ok(Some(wrote)) => self.wrote(wrote, began, emit),
-                Err(source) => return Err(self.failed(Stage::Translate, source)),
+            let mut wrote = Wrote::default();
+            let outcome = captions.next_final(heard, &mut wrote).await;
+            self.wrote(wrote, began, emit);
+            match outcome {
+                Ok(true) => self.failures[Stage::Translate as usize] = 0,
+                Ok(false) => break,
+                Err(source) => {
+                    let why = self.give_up(Stage::Translate, source)?;
+                    let Some((segment, closed)) = self.captions.as_mut().and_then(Captions::give_up) else { break };
+                    self.warn(format!("segment {} is not fully translated: {why}", segment.0), emit);
+                    self.send(closed, emit);
+                }
             }
         }
         let Some(captions) = &mut self.captions else {

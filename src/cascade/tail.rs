@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use super::SAMPLE_RATE;
 use super::stream::Activity;
-use crate::alignatt::Millis;
+use crate::text::Millis;
 
 /// Kept of silence before speech, so that no onset is clipped.
 const RUN_UP: Millis = Millis(300);
@@ -136,9 +136,11 @@ impl Tail {
         }
     }
 
-    /// Drops all that has been dealt with but for a run-up; what is left counts as silence.
+    /// Drops all that has been dealt with but for a run-up, in which nothing was said; what is left counts as
+    /// silence.
     pub fn clear(&mut self) {
         self.keep_run_up();
+        self.cut(time_of(self.speech_end));
         self.speech_end = self.start;
     }
 

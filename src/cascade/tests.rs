@@ -5,19 +5,22 @@ use std::rc::Rc;
 
 use proptest::prelude::*;
 
-use super::engines::Engines;
+use super::engines::{
+    BoxError, Draft, DraftRequest, Engines, Hypothesis, NoTranslation, Recognize, TooLong, Translate, Watch,
+};
 use super::event::{Event, EventKind, Word};
 use super::fakes::*;
 use super::rules::Rules;
 use super::settings::{Settings, SettingsError};
 use super::stream::{Activity, Cascade, Stage};
-use crate::alignatt::gate::Policy;
-use crate::alignatt::preset::Preset;
-use crate::alignatt::units::source_words;
-use crate::alignatt::{Language, Millis, PolicyKind};
+use crate::policy::PolicyKind;
+use crate::policy::gate::Policy;
+use crate::policy::preset::Preset;
+use crate::text::units::source_words;
+use crate::text::{Language, Millis};
 
 fn to(target: Language) -> Settings {
-    Settings::new(Language::ENGLISH, Some(target))
+    Settings { policy: PolicyKind::LocalAgreement, ..Settings::new(Language::ENGLISH, Some(target)) }
 }
 
 fn words_of(events: &[Event]) -> Vec<Word> {
@@ -215,6 +218,24 @@ fn settings_are_checked() {
     assert_eq!(refused(Settings { chunk, ..good }), Some(SettingsError::Chunk(chunk)));
     assert!(refused(Settings { longest_segment: Millis(900), ..good }).is_some());
     assert!(refused(Settings { pause: Millis(1), ..good }).is_some());
+    assert_eq!(refused(Settings { longest_segment: Millis(40_000), ..good }), None);
+    assert!(refused(Settings { longest_segment: Millis(40_001), ..good }).is_some());
+    assert_eq!(refused(Settings { history: 8, ..good }), None);
+    assert_eq!(refused(Settings { history: 9, ..good }), Some(SettingsError::History(9)));
+    let czech: Language = "cs".parse().unwrap_or(Language::ENGLISH);
+    let error = refused(Settings { target: Some(czech), ..good }).map(|error| error.to_string());
+    assert_eq!(error.as_deref(), Some("translation into cs is not supported: use de, it, zh"));
+}
+
+/// Every face starts from these: the product's own policy at its own chunk.
+#[test]
+fn the_defaults_are_the_policy_of_the_product() {
+    let settings = Settings::new(Language::ENGLISH, Some(Language::GERMAN));
+    assert_eq!((settings.policy.to_string(), settings.chunk), ("alignatt".to_owned(), Millis(850)));
+    let high: PolicyKind = "alignatt:high".parse().unwrap_or_default();
+    let settings = settings.with_policy(high);
+    assert_eq!((settings.policy, settings.chunk), (high, Millis(1_500)));
+    assert_eq!(settings.chunked(Millis(10_000)).check(), Ok(()));
 }
 
 /// Plays a talk whatever fails; the events, and what failed.
@@ -351,6 +372,137 @@ fn a_looping_draft_is_cut_and_control_characters_are_dropped() {
     script.drafts = drafts.map(|(text, finished)| (text.to_owned(), finished)).into();
     let pairs = run_script(script, 2, to(Language::GERMAN));
     assert_eq!(pairs[0].1, "Eins zwei,");
+}
+
+/// A loop is cut, and no more drafts are asked for.
+#[test]
+fn a_loop_that_fills_its_budget_ends_the_segment() {
+    let script = Script {
+        drafts: [("", true), ("ja, ja, ja, ja, ja, ja, ja,", false), (" und weiter.", true)]
+            .map(|(text, finished)| (text.to_owned(), finished))
+            .into(),
+        ..said(&["One two.", "One two."])
+    };
+    assert_eq!(run_script(script, 2, to(Language::GERMAN))[0].1, "ja,");
+}
+
+/// A translator whose drafts fail as they are told to, and are words where they are not.
+struct Failing {
+    outcomes: Rc<RefCell<std::collections::VecDeque<Option<TooLong>>>>,
+    asked: Rc<RefCell<usize>>,
+    always: Option<TooLong>,
+    finals_only: bool,
+}
+
+impl Translate for Failing {
+    async fn draft(&mut self, request: &DraftRequest<'_>, _: Watch<'_>) -> Result<Draft, BoxError> {
+        *self.asked.borrow_mut() += 1;
+        if let Some(error) = self.always.filter(|_| request.source_is_final || !self.finals_only) {
+            return Err(error.into());
+        }
+        match self.outcomes.borrow_mut().pop_front() {
+            Some(Some(error)) => Err(error.into()),
+            Some(None) => Err("the device is busy".into()),
+            None => Ok(Draft { pieces: vec![request.source.to_uppercase()], finished: true, ..Draft::default() }),
+        }
+    }
+
+    fn count_tokens(&self, text: &str) -> usize {
+        text.len()
+    }
+}
+
+/// Plays three sentences whatever fails: closed segments, warnings, and how many steps failed.
+fn play_failing(translator: Failing) -> (Vec<(String, String)>, Vec<String>, usize) {
+    let talk = Talk::spoken(THREE, 0, 300);
+    let log = SharedLog::default();
+    let settings = Settings { policy: PolicyKind::Offline, ..to(Language::GERMAN) };
+    let engines = Engines {
+        recognizer: TalkRecognizer(talk.clone(), log.clone()),
+        aligner: TalkAligner(talk.clone(), log.clone()),
+        translator: Some(translator),
+    };
+    let Ok(mut cascade) = Cascade::new(settings, engines, ticking()) else { panic!("settings are right") };
+    let (mut events, mut failures) = (Vec::new(), 0);
+    let mut emit = |event: Event| events.push(event);
+    cascade.start(start_of(&settings), &mut emit);
+    for at in (0..8_000).step_by(100) {
+        cascade.push(&sound(Millis(at), Millis(at + 100)), Activity::Speech);
+        failures += usize::from(pollster::block_on(cascade.step(&mut emit)).is_err());
+    }
+    while pollster::block_on(cascade.finish(&mut emit)).is_err() {
+        failures += 1;
+        assert!(failures < 100, "an error that comes again blocks the stream");
+    }
+    cascade.end(&mut emit);
+    assert_eq!(Rules::check(&events), Ok(()));
+    let warnings = events.iter().filter_map(|event| match &event.kind {
+        EventKind::Warning(warning) => Some(warning.message.clone()),
+        _ => None,
+    });
+    (closed(&events), warnings.collect(), failures)
+}
+
+#[test]
+fn what_does_not_fit_the_translator_closes_with_a_warning() {
+    let always = Some(TooLong { needed: 3_000, capacity: 2_048 });
+    for finals_only in [false, true] {
+        let (outcomes, asked) = (Rc::default(), Rc::new(RefCell::new(0)));
+        let (closed, warnings, failures) =
+            play_failing(Failing { outcomes, asked: asked.clone(), always, finals_only });
+        assert_eq!((closed.len(), failures), (3, 0));
+        assert!(closed.iter().all(|(source, target)| !source.is_empty() && target.is_empty()), "{closed:?}");
+        assert_eq!(warnings.len(), 3);
+        let why = "segment 1 is not fully translated: it takes 3000 positions, and the model has 2048";
+        assert_eq!(warnings[1], why);
+        if !finals_only {
+            assert!(*asked.borrow() <= 6, "one draft of each open segment, one final: {}", asked.borrow());
+        }
+    }
+}
+
+#[test]
+fn a_translation_that_fails_three_times_does_not_block_the_next() {
+    for (failing, lost) in [(2, 0), (3, 1), (6, 2)] {
+        let outcomes = Rc::new(RefCell::new(std::collections::VecDeque::new()));
+        let translator = Failing { outcomes: outcomes.clone(), asked: Rc::default(), always: None, finals_only: false };
+        outcomes.borrow_mut().extend(vec![None; failing]);
+        let (closed, warnings, failures) = play_failing(translator);
+        assert_eq!(closed.len(), 3);
+        assert!(closed.iter().filter(|pair| pair.1.is_empty()).count() <= lost, "{closed:?}");
+        assert!(warnings.len() <= lost && failures <= failing, "{warnings:?}, {failures}");
+    }
+}
+
+/// An engine that fails for good is left out, piece by piece: the stream goes on to its end.
+#[test]
+fn a_recognizer_that_fails_for_good_does_not_block_the_stream() {
+    struct Broken;
+    impl Recognize for Broken {
+        async fn transcribe(&mut self, tail: &[f32], _: Language) -> Result<Hypothesis, BoxError> {
+            assert!(tail.len() <= 16 * 21_000, "the tail outgrows the recognizer");
+            Err("the device is gone".into())
+        }
+        fn restart(&mut self) {}
+    }
+    let settings = Settings::new(Language::ENGLISH, None);
+    let log = SharedLog::default();
+    let aligner = TalkAligner(Talk::default(), log);
+    let engines = Engines { recognizer: Broken, aligner, translator: None::<NoTranslation> };
+    let Ok(mut cascade) = Cascade::new(settings, engines, ticking()) else { panic!("settings are right") };
+    let mut events = Vec::new();
+    let mut emit = |event: Event| events.push(event);
+    cascade.start(start_of(&settings), &mut emit);
+    for second in 0..100 {
+        cascade.push(&sound(Millis(second * 1_000), Millis(second * 1_000 + 1_000)), Activity::Speech);
+        let _ = pollster::block_on(cascade.step(&mut emit));
+    }
+    let failures = (0..100).take_while(|_| pollster::block_on(cascade.finish(&mut emit)).is_err()).count();
+    assert!(failures < 50, "the end is reached");
+    cascade.end(&mut emit);
+    assert_eq!(Rules::check(&events), Ok(()));
+    let warned = events.iter().filter(|event| matches!(event.kind, EventKind::Warning(_))).count();
+    assert!(warned > 3);
 }
 
 fn hypothesis() -> impl Strategy<Value = String> {

@@ -5,11 +5,13 @@
 //! cuts at the best clause that is agreed on.
 
 use super::event::{EventKind, SegmentId, Source, Word};
-use crate::alignatt::agreement::{agreed_len, continuation_at};
-use crate::alignatt::seams::normalize;
-use crate::alignatt::sentence::{ends_clause, ends_sentence};
-use crate::alignatt::units::{join_words, source_words};
-use crate::alignatt::{Millis, SourceWord};
+use crate::policy::SourceWord;
+use crate::text::Millis;
+use crate::text::agreement::{agreed_len, continuation_at};
+use crate::text::repetition::without_loops;
+use crate::text::seams::normalize;
+use crate::text::sentence::{ends_clause, ends_sentence};
+use crate::text::units::{folded, join_words, source_words};
 
 /// Silence between two words that passes for the end of a clause.
 const SHORT_PAUSE: Millis = Millis(400);
@@ -23,8 +25,9 @@ pub(super) enum Closing {
     Sentences,
     /// At agreed sentence ends, else at an agreed clause end or short pause: the segment grows long.
     Clauses,
-    /// As `Clauses`, else wherever it does least harm: the segment is too long.
-    Long,
+    /// As `Clauses`, else wherever it does least harm: the segment is too long, and its sound up to `give_up` is
+    /// dropped, so that every word that begins before then closes.
+    Long { give_up: Millis },
     /// Everything: a pause, or the end of the stream.
     All,
 }
@@ -55,6 +58,12 @@ pub(super) struct Transcript {
     rest_ends: Vec<Millis>,
     /// How many words of `rest` the two newest hypotheses agree on.
     agreed: usize,
+    /// How many words of `rest` were agreed on before, and could not be committed then: a segment closed before
+    /// them, or their alignment failed. They stay whatever later hypotheses say. A hypothesis's last word is none of
+    /// them: it may be half of one.
+    sure: usize,
+    /// When the sound of the sure words ends, where they were aligned.
+    sure_until: Option<Millis>,
     /// No committed word ends later.
     floor: Millis,
     announced: Option<(usize, String)>,
@@ -74,24 +83,61 @@ impl Transcript {
     pub fn has_new(&self, closing: Closing) -> bool {
         match closing {
             Closing::Sentences | Closing::Clauses => self.agreed > 0,
-            Closing::Long | Closing::All => !self.rest.is_empty(),
+            Closing::Long { .. } | Closing::All => !self.rest.is_empty(),
         }
     }
 
-    /// Takes a new hypothesis for the whole tail.
-    pub fn hear(&mut self, text: &str) {
-        let clean: String = text.chars().filter(|c| c.is_whitespace() || !c.is_control()).collect();
-        let words = source_words(&normalize(&clean));
-        let committed: Vec<String> = self.committed.iter().map(|w| w.text.clone()).collect();
-        let rest = words[continuation_at(&committed, &words)..].to_vec();
+    /// Whether the words that stay are not what `heard` opens with, so that [`Transcript::hear`] needs its times.
+    pub fn departs(&self, heard: &[String]) -> bool {
+        match heard.strip_prefix(self.committed_texts().as_slice()) {
+            Some(rest) => !self.opens_with_sure(rest),
+            None => true,
+        }
+    }
+
+    /// Takes a new hypothesis for the whole tail, as [`words_of`] parts it. `times`: absolute times of its words, where
+    /// it departs from the words that stay; else empty.
+    pub fn hear(&mut self, heard: &[String], times: &[(Millis, Millis)]) {
+        let committed = self.committed_texts();
+        let at = continuation_at(&committed, heard, words_until(self.floor, times).unwrap_or(committed.len()));
+        self.keep_agreed();
+        let mut rest = self.with_sure_words(&heard[at..], times.get(at..).unwrap_or_default());
+        let new = rest.split_off(self.sure.min(rest.len()));
+        let known = [committed.as_slice(), &rest].concat();
+        rest.extend(without_loops(&known, new));
         self.agreed = agreed_len(&self.rest, &rest);
         self.rest = rest;
         self.rest_ends.clear();
     }
 
-    /// The whole text known, committed words as they were committed.
-    pub fn text(&self) -> String {
-        join_words(self.words())
+    fn committed_texts(&self) -> Vec<String> {
+        self.committed.iter().map(|word| word.text.clone()).collect()
+    }
+
+    /// What was agreed on and not committed is sure from now on. Only after a failure there is any.
+    fn keep_agreed(&mut self) {
+        let agreed = self.agreed.min(self.rest.len().saturating_sub(1));
+        if agreed > self.sure {
+            self.sure = agreed;
+            self.sure_until = None;
+        }
+    }
+
+    /// Marks and capitals do not matter.
+    fn opens_with_sure(&self, rest: &[String]) -> bool {
+        let same = |(sure, new): (&String, &String)| folded(sure) == folded(new);
+        rest.len() >= self.sure && self.rest[..self.sure].iter().zip(rest).all(same)
+    }
+
+    /// `rest` with the sure words before it, where it does not open with them; they are spelled as it spells them.
+    fn with_sure_words(&self, rest: &[String], times: &[(Millis, Millis)]) -> Vec<String> {
+        if self.opens_with_sure(rest) {
+            return rest.to_vec();
+        }
+        let sure = &self.rest[..self.sure];
+        let expected = self.sure_until.and_then(|until| words_until(until, times)).unwrap_or(sure.len());
+        let new = &rest[continuation_at(sure, rest, expected)..];
+        sure.iter().chain(new).cloned().collect()
     }
 
     fn words(&self) -> impl Iterator<Item = &str> {
@@ -99,7 +145,7 @@ impl Transcript {
         committed.chain(self.rest.iter().map(String::as_str))
     }
 
-    /// Every word of [`Transcript::text`], for the aligner's times to be mapped on.
+    /// Every word known, committed ones as they were committed.
     pub fn word_list(&self) -> Vec<String> {
         self.words().map(str::to_owned).collect()
     }
@@ -129,16 +175,23 @@ impl Transcript {
         }
         match closing {
             Closing::Clauses if ends.is_empty() => ends.extend(clause_end(&words, least, known)),
-            Closing::Long if ends.is_empty() => ends.extend(long_cut(&words, least, known)),
+            Closing::Long { give_up } => {
+                let due = words.iter().take_while(|word| word.start_ms < give_up).count();
+                if ends.last().is_none_or(|&end| end < due) {
+                    ends.extend(long_cut(&words, least.max(due), known));
+                }
+            }
             // A segment that was announced closes even if its words are gone.
             Closing::All if ends.last() != Some(&words.len()) && (!words.is_empty() || self.announced.is_some()) => {
                 ends.push(words.len());
             }
             _ => {}
         }
+        let sure_end = known.min(words.len().saturating_sub(1)).max(committed_len + self.sure);
         self.agreed = 0;
         let Some(&last_end) = ends.last() else {
             words.truncate(known.max(committed_len));
+            self.sure = sure_end.saturating_sub(words.len());
             self.rest.drain(..words.len() - committed_len);
             let ends_left = self.rest_ends.len().min(words.len() - committed_len);
             self.rest_ends.drain(..ends_left);
@@ -146,7 +199,12 @@ impl Transcript {
             self.committed = words;
             return Settled::default();
         };
-        let cut = cut_time(&words, last_end, heard);
+        let mut cut = cut_time(&words, last_end, heard);
+        if let Closing::Long { give_up } = closing {
+            cut = cut.max(give_up); // the next word begins later
+        }
+        self.sure = sure_end.saturating_sub(last_end);
+        self.sure_until = words[..last_end + self.sure].last().map(|word| word.end_ms);
         self.rest = words.drain(last_end..).map(|w| w.text).collect();
         self.rest_ends.clear();
         self.committed.clear();
@@ -214,16 +272,29 @@ impl Transcript {
         Some(event)
     }
 
-    /// Closes the open segment with no more than its committed words, if it was ever announced.
+    /// Closes the open segment with the words that are sure, if it was ever announced. Those that were not committed
+    /// have no times of their own.
     pub fn abandon(&mut self) -> Option<ClosedSource> {
         self.announced.take()?;
-        self.rest.clear();
-        self.rest_ends.clear();
-        self.agreed = 0;
-        let segment = self.segment;
-        self.segment = segment.next();
-        Some(ClosedSource { segment, words: std::mem::take(&mut self.committed) })
+        let mut words = self.timed_words(&[]);
+        words.truncate(self.committed.len() + self.sure);
+        let segment = self.segment.next();
+        let closed = ClosedSource { segment: self.segment, words };
+        *self = Transcript { segment, floor: self.floor, ..Transcript::default() };
+        Some(closed)
     }
+}
+
+/// The words of a hypothesis.
+pub(super) fn words_of(text: &str) -> Vec<String> {
+    let clean: String = text.chars().filter(|c| c.is_whitespace() || !c.is_control()).collect();
+    source_words(&normalize(&clean))
+}
+
+/// How many words lie before `time`, by their middle; `None` where no times are known.
+fn words_until(time: Millis, times: &[(Millis, Millis)]) -> Option<usize> {
+    let is_before = |&(start, end): &(Millis, Millis)| start.0 + end.0 <= 2 * time.0;
+    (!times.is_empty()).then(|| times.partition_point(is_before))
 }
 
 /// The first word in `from..to` that ends a sentence.
@@ -282,5 +353,29 @@ impl ClosedSource {
     pub fn source_words(&self) -> Vec<SourceWord> {
         let word = |w: &Word| SourceWord { text: w.text.clone(), end: Some(w.end_ms), committed: true };
         self.words.iter().map(word).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_is_cut_before_it_is_shown() {
+        let mut transcript = Transcript::default();
+        let shown = |transcript: &mut Transcript| match transcript.announce() {
+            Some(EventKind::Source(source)) => {
+                let committed = source.committed.iter().map(|word| word.text.as_str());
+                join_words(committed.chain([source.tentative.as_str()]))
+            }
+            _ => "(nothing new)".to_owned(),
+        };
+        transcript.hear(&words_of(&"over and out ".repeat(7)), &[]);
+        assert_eq!(shown(&mut transcript), "over and out");
+        transcript.hear(&words_of(&"over and out ".repeat(12)), &[]);
+        transcript.settle(Closing::Sentences, &[], 0, Millis(900));
+        assert_eq!(shown(&mut transcript), "over and out");
+        transcript.hear(&words_of(&format!("{} then the talk goes on", "over and out ".repeat(12))), &[]);
+        assert_eq!(shown(&mut transcript), "over and out then the talk goes on");
     }
 }

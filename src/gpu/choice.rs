@@ -1,4 +1,4 @@
-//! `--device auto|cpu|vulkan[:i]|metal[:i]|dx12[:i]`; in a browser `auto|cpu|webgpu`.
+//! How a device is named: `auto|cpu|vulkan[:i]|metal[:i]|dx12[:i]`; in a browser `auto|cpu|webgpu`.
 
 use std::{fmt, str::FromStr};
 
@@ -48,7 +48,7 @@ pub enum DeviceChoice {
     #[default]
     Auto,
     Cpu,
-    /// The `index`th adapter of one API, as `alignatt devices` numbers them.
+    /// The `index`th adapter of one API, in the order in which [`adapters`](super::adapters()) lists them.
     Gpu {
         api: Api,
         index: usize,
@@ -56,8 +56,13 @@ pub enum DeviceChoice {
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no device: say auto, cpu, vulkan, vulkan:1, metal or dx12 (`alignatt devices` lists them)")]
+#[error("`{0}` is no device: say {KNOWN}")]
 pub struct ParseDeviceError(String);
+
+#[cfg(not(target_arch = "wasm32"))]
+const KNOWN: &str = "auto, cpu, vulkan, vulkan:1, metal or dx12";
+#[cfg(target_arch = "wasm32")]
+const KNOWN: &str = "auto, cpu or webgpu";
 
 impl FromStr for DeviceChoice {
     type Err = ParseDeviceError;

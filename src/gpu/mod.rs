@@ -3,31 +3,26 @@
 
 mod adapters;
 mod choice;
-mod launch_cost;
 mod open;
-mod self_test;
+mod vulkan;
 
 pub use adapters::{AdapterReport, adapters};
 pub use choice::{Api, DeviceChoice, ParseDeviceError};
-pub use launch_cost::{LaunchCost, launch_cost};
 pub use open::{Complaint, Compute, Health, Passed, open};
-pub use self_test::{Compared, compare, self_test};
 
-/// What can go wrong between asking for a device and having one that computes.
+/// What can go wrong between asking for a device and having one that computes. The face says what may help.
 #[derive(Debug, thiserror::Error)]
 pub enum GpuError {
-    #[error(
-        "no {api} adapter {index} here ({found} found); run `alignatt devices` to see what there is, or use --device cpu"
-    )]
+    #[error("no {api} adapter {index} here ({found} found)")]
     NoAdapter { api: Api, index: usize, found: usize },
-    #[error("{adapter}: the driver refused a device: {reason}; update the graphics driver or use --device cpu")]
+    #[error("{adapter}: the driver refused a device: {reason}")]
     Refused { adapter: String, reason: String },
-    #[error(
-        "{adapter}: fails the numeric self-test ({what}); its results can't be trusted, so use another device or --device cpu"
-    )]
+    #[error("{adapter}: fails the numeric self-test ({what}); its results can't be trusted")]
     SelfTest { adapter: String, what: String },
-    #[error("{adapter}: out of memory: {reason}; use a smaller model or --device cpu")]
+    #[error("{adapter}: out of memory: {reason}")]
     OutOfMemory { adapter: String, reason: String },
-    #[error("{adapter}: {reason}; start again, with a smaller model where memory ran out, or use --device cpu")]
+    #[error("{adapter}: failed while computing: {reason}")]
+    Failed { adapter: String, reason: String },
+    #[error("{adapter}: {reason}")]
     Lost { adapter: String, reason: String },
 }

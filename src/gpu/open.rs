@@ -1,12 +1,12 @@
-//! Opening the device a run asked for: everything the adapter offers is asked for, the numeric
-//! self-test is run, and a device that fails is refused by name.
+//! Opening the device that a run asks for: everything that the adapter offers is requested, the
+//! caller's test is run on it, and a device that fails is refused by name.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::{Device, Tensor};
 use burn_wgpu::WgpuSetup;
 
-use super::{AdapterReport, Api, DeviceChoice, GpuError, adapters, self_test};
+use super::{AdapterReport, Api, DeviceChoice, GpuError, adapters, vulkan};
 
 /// A device that has passed the self-test, with what is known of it.
 #[derive(Clone, Debug)]
@@ -20,15 +20,35 @@ pub struct Compute {
     pub health: Health,
 }
 
-/// The first error the device reported outside any call of ours.
+/// What the device reported outside any call of ours.
+///
+/// An error belongs to the work that was in flight when the device reported it. Whoever reads a
+/// result back calls [`Compute::check`] after it and takes what was reported since the last check,
+/// so a later user does not see it again. This holds while the users of one device take turns: each
+/// one ends its turn with a readback and a check. A lost device is different: it stays lost, and
+/// every check says so.
+///
+/// After an error the results since the last good check are not to be trusted. The caller drops
+/// them, cached keys and values included, before it goes on.
 #[derive(Clone, Debug, Default)]
-pub struct Health(Arc<Mutex<Option<Complaint>>>);
+pub struct Health(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The first error since the last [`Health::take`].
+    pending: Option<Complaint>,
+    /// Why the device is gone.
+    lost: Option<String>,
+}
 
 /// What a device reported on its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Complaint {
+    /// An allocation failed. Other work may still fit.
     OutOfMemory(String),
-    /// It is gone, or refused what it was given.
+    /// The device refused what it was given, or failed inside. Other work may still succeed.
+    Failed(String),
+    /// The device is gone and does not come back.
     Lost(String),
 }
 
@@ -36,14 +56,41 @@ pub enum Complaint {
 pub type Passed = Vec<String>;
 
 impl Health {
-    /// What the device reported, if anything.
-    pub fn complaint(&self) -> Option<Complaint> {
-        self.0.lock().map(|held| held.clone()).unwrap_or_else(|held| held.into_inner().clone())
+    /// The first error that was reported since the last call, and forgets it. A lost device is
+    /// reported by every call.
+    pub fn take(&self) -> Option<Complaint> {
+        let mut state = self.state();
+        let pending = state.pending.take();
+        state.lost.clone().map(Complaint::Lost).or(pending)
     }
 
     fn record(&self, what: Complaint) {
-        let mut held = self.0.lock().unwrap_or_else(|held| held.into_inner());
-        held.get_or_insert(what);
+        let mut state = self.state();
+        match what {
+            Complaint::Lost(reason) => drop(state.lost.get_or_insert(reason)),
+            other => drop(state.pending.get_or_insert(other)),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has every error that `device` reports on its own recorded here. Burn's own handler panics on
+    /// a validation error.
+    fn watch(&self, device: &wgpu::Device) {
+        let health = self.clone();
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            health.record(match error {
+                wgpu::Error::OutOfMemory { .. } => Complaint::OutOfMemory(error.to_string()),
+                other => Complaint::Failed(other.to_string()),
+            });
+        }));
+        let health = self.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            let what = format!("the device was lost ({reason:?}) {message}");
+            health.record(Complaint::Lost(what.trim_end().to_owned()));
+        });
     }
 }
 
@@ -77,47 +124,57 @@ impl Compute {
         Ok(())
     }
 
-    /// Err when the device has reported an error that no call returned.
+    /// Err when the device has reported an error since the last check, or is lost. Called after a
+    /// readback; see [`Health`].
     pub fn check(&self) -> Result<(), GpuError> {
         let adapter = self.name.clone();
-        match self.health.complaint() {
+        match self.health.take() {
             Some(Complaint::OutOfMemory(reason)) => Err(GpuError::OutOfMemory { adapter, reason }),
+            Some(Complaint::Failed(reason)) => Err(GpuError::Failed { adapter, reason }),
             Some(Complaint::Lost(reason)) => Err(GpuError::Lost { adapter, reason }),
             None => Ok(()),
         }
     }
 }
 
-/// The device for `choice`, self-tested. `auto` skips software rasterisers, and devices that fail (the
-/// second value says which and why), and ends at the CPU, so it cannot fail.
-pub async fn open(choice: DeviceChoice) -> Result<(Compute, Passed), GpuError> {
+/// The device for `choice`, if it passes `test`, which says what is wrong with it otherwise. `auto`
+/// skips software rasterisers, and devices that fail (the second value says which and why), and ends
+/// at the CPU, so it cannot fail.
+pub async fn open(
+    choice: DeviceChoice,
+    test: impl AsyncFn(&Device) -> Result<(), String>,
+) -> Result<(Compute, Passed), GpuError> {
     match choice {
         DeviceChoice::Cpu => Ok((Compute::cpu(), Vec::new())),
-        DeviceChoice::Gpu { api, index } => Ok((open_one(api, index).await?, Vec::new())),
-        DeviceChoice::Auto => Ok(open_best().await),
+        DeviceChoice::Gpu { api, index } => Ok((open_one(api, index, &test).await?, Vec::new())),
+        DeviceChoice::Auto => Ok(open_best(&test).await),
     }
 }
 
-async fn open_one(api: Api, index: usize) -> Result<Compute, GpuError> {
+async fn open_one(
+    api: Api,
+    index: usize,
+    test: &impl AsyncFn(&Device) -> Result<(), String>,
+) -> Result<Compute, GpuError> {
     let mut found = adapters::of(api).await;
     if index >= found.len() {
         return Err(GpuError::NoAdapter { api, index, found: found.len() });
     }
-    bring_up(found.swap_remove(index)).await
+    bring_up(found.swap_remove(index), test).await
 }
 
-async fn open_best() -> (Compute, Passed) {
+async fn open_best(test: &impl AsyncFn(&Device) -> Result<(), String>) -> (Compute, Passed) {
     let mut passed = Vec::new();
     for found in adapters::find().await {
         if found.report.is_software() {
             tracing::info!(
-                "{} is a software adapter, slower than the CPU backend; --device {} would use it",
+                "{} is a software adapter, slower than the CPU backend; only naming {} would use it",
                 found.report.name,
                 found.report.choice
             );
             continue;
         }
-        match bring_up(found).await {
+        match bring_up(found, test).await {
             Ok(compute) => return (compute, passed),
             Err(error) => passed.push(error.to_string()),
         }
@@ -125,7 +182,10 @@ async fn open_best() -> (Compute, Passed) {
     (Compute::cpu(), passed)
 }
 
-async fn bring_up(found: adapters::Found) -> Result<Compute, GpuError> {
+async fn bring_up(
+    found: adapters::Found,
+    test: &impl AsyncFn(&Device) -> Result<(), String>,
+) -> Result<Compute, GpuError> {
     let name = format!("{} {}", found.report.choice, found.report.name);
     let (device, queue) = found
         .adapter
@@ -144,6 +204,7 @@ async fn bring_up(found: adapters::Found) -> Result<Compute, GpuError> {
         })
         .await
         .map_err(|error| GpuError::Refused { adapter: name.clone(), reason: error.to_string() })?;
+    vulkan::check(&device).map_err(|reason| GpuError::Refused { adapter: name.clone(), reason })?;
     let setup = WgpuSetup {
         instance: found.instance,
         backend: found.adapter.get_info().backend,
@@ -156,21 +217,68 @@ async fn bring_up(found: adapters::Found) -> Result<Compute, GpuError> {
         .init()
         .map_err(|error| GpuError::Refused { adapter: name.clone(), reason: error.to_string() })?;
     let health = Health::default();
-    // Burn's own handler panics on a validation error; ours keeps it for `Compute::check`.
-    let watch = health.clone();
-    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-        watch.record(match error {
-            wgpu::Error::OutOfMemory { .. } => Complaint::OutOfMemory(error.to_string()),
-            other => Complaint::Lost(other.to_string()),
-        });
-    }));
-    let watch = health.clone();
-    device.set_device_lost_callback(move |reason, message| {
-        watch.record(Complaint::Lost(format!("the device was lost ({reason:?}) {message}").trim_end().to_owned()));
-    });
-
+    health.watch(&device);
     let compute = Compute { device: burn_device, name: name.clone(), adapter: Some(found.report), health };
-    self_test(&compute.device).await.map_err(|what| GpuError::SelfTest { adapter: name, what })?;
+    test(&compute.device).await.map_err(|what| GpuError::SelfTest { adapter: name, what })?;
     compute.check()?;
     Ok(compute)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compute(health: &Health) -> Compute {
+        Compute { health: health.clone(), ..Compute::cpu() }
+    }
+
+    #[test]
+    fn an_error_is_reported_once() {
+        let health = Health::default();
+        let (one, other) = (compute(&health), compute(&health));
+        assert!(one.check().is_ok());
+        health.record(Complaint::OutOfMemory("no room".to_owned()));
+        health.record(Complaint::Failed("what follows from it".to_owned()));
+        assert!(matches!(one.check(), Err(GpuError::OutOfMemory { reason, .. }) if reason == "no room"));
+        assert!(one.check().is_ok() && other.check().is_ok());
+        health.record(Complaint::Failed("a bad launch".to_owned()));
+        assert!(matches!(other.check(), Err(GpuError::Failed { reason, .. }) if reason == "a bad launch"));
+        assert!(one.check().is_ok() && health.take().is_none());
+    }
+
+    #[test]
+    fn a_lost_device_stays_lost_for_all() {
+        let health = Health::default();
+        health.record(Complaint::OutOfMemory("no room".to_owned()));
+        health.record(Complaint::Lost("unplugged".to_owned()));
+        health.record(Complaint::Lost("a second reason".to_owned()));
+        for compute in [compute(&health), compute(&health), compute(&health)] {
+            assert!(matches!(compute.check(), Err(GpuError::Lost { reason, .. }) if reason == "unplugged"));
+            assert!(pollster::block_on(compute.settle()).is_err());
+        }
+    }
+
+    /// On every adapter: an error that the device itself reports, and its loss.
+    #[test]
+    fn errors_of_a_device_are_heard() {
+        pollster::block_on(async {
+            for found in adapters::find().await {
+                let (device, _queue) = found.adapter.request_device(&Default::default()).await.unwrap();
+                let health = Health::default();
+                health.watch(&device);
+                let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE;
+                let wrong = wgpu::BufferDescriptor { label: None, size: 4, usage, mapped_at_creation: false };
+                drop(device.create_buffer(&wrong));
+                let compute = compute(&health);
+                let error = compute.check();
+                assert!(matches!(error, Err(GpuError::Failed { .. })), "{}: {error:?}", found.report.name);
+                assert!(compute.check().is_ok(), "{}", found.report.name);
+                device.destroy();
+                device.poll(wgpu::PollType::wait_indefinitely()).ok();
+                for _ in 0..2 {
+                    assert!(matches!(compute.check(), Err(GpuError::Lost { .. })), "{}", found.report.name);
+                }
+            }
+        });
+    }
 }

@@ -69,13 +69,11 @@ struct Armed {
     q: Tensor<3>,
 }
 
-/// Which positions of the prompt hold the source, and how much of it counts as heard.
+/// Which positions of the prompt hold the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceSpan {
     /// Positions of the source columns.
     pub source: Range<usize>,
-    /// How many of them, from the first, are accessible.
-    pub accessible: usize,
     /// Where the draft begins.
     pub prompt_len: usize,
 }
@@ -85,7 +83,7 @@ pub struct SourceSpan {
 pub struct Replay {
     /// [R, S, N]: probabilities on the source columns.
     pub rows: Tensor<3>,
-    /// [R, S, 4]: accessible columns, inaccessible ones, the rest of the prompt, the draft. They sum to 1.
+    /// [R, S, 2]: the rest of the prompt, and the draft. With the columns they sum to 1.
     pub mass: Tensor<3>,
 }
 
@@ -155,11 +153,6 @@ impl Capture {
         self.len == 0
     }
 
-    /// Forgets every row from `len` on, as when the cache is rolled back to `from() + len`.
-    pub fn truncate(&mut self, len: usize) {
-        self.len = self.len.min(len);
-    }
-
     /// Err unless there is room for the rows of a pass over `positions`, of which those from `back` on are wanted:
     /// all that are captured, since a capture must not change what is computed.
     pub(super) fn room(&self, positions: Range<usize>, back: usize) -> Result<(), RunError> {
@@ -210,7 +203,6 @@ impl Capture {
                 rows: self.len,
                 source: row(span.source.start),
                 columns,
-                accessible: span.accessible.min(columns),
                 draft: row(span.prompt_len),
             };
             let keys = cache.keys();

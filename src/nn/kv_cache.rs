@@ -7,6 +7,7 @@
 
 use burn::tensor::{Device, Tensor, s};
 
+use super::RunError;
 use crate::ops::{attend::Base, kv_store::kv_store};
 
 /// How a cache is laid out.
@@ -80,12 +81,17 @@ impl LayerCache {
         self.v.clone()
     }
 
-    /// Makes room for `rows` more. Called before `row` is asked for.
-    pub fn reserve(&mut self, rows: usize) {
-        if self.len + rows <= self.k.dims()[0] {
-            return;
+    /// Makes room for `rows` more. Called before `row` is asked for. Err, with nothing changed, when
+    /// there is no room: a full layer drops nothing, a sliding one only what no row sees any more.
+    pub fn reserve(&mut self, rows: usize) -> Result<(), RunError> {
+        let capacity = self.k.dims()[0];
+        if self.len + rows <= capacity {
+            return Ok(());
         }
-        let kept = self.keep.map_or(0, |keep| (keep.window - 1 + keep.margin).min(self.len));
+        let kept = self.keep.map_or(self.len, |keep| (keep.window - 1 + keep.margin).min(self.len));
+        if kept + rows > capacity {
+            return Err(RunError::TooLong { what: "a sequence", needed: kept + rows, capacity });
+        }
         let from = self.len - kept;
         for cache in [&mut self.k, &mut self.v] {
             let tail = cache.clone().narrow(0, from, kept);
@@ -93,9 +99,11 @@ impl LayerCache {
         }
         self.start += from;
         self.len = kept;
+        Ok(())
     }
 
-    /// Appends `k`, `v [T, Hkv, D]` at the end, whose row `base` names. `reserve(T)` has been called.
+    /// Appends `k`, `v [T, Hkv, D]` at the end, whose row `base` names. There is room for them: a
+    /// sliding layer was asked by `reserve(T)`.
     pub fn push(&mut self, k: Tensor<3>, v: Tensor<3>, base: &Base) {
         debug_assert_eq!(base.row, self.len);
         self.len += k.dims()[0];
@@ -106,8 +114,7 @@ impl LayerCache {
     /// Forgets every position from `end` on. Err, with nothing changed, when a sliding layer has already
     /// dropped keys that the next position would see.
     pub fn roll_back(&mut self, end: usize) -> Result<(), RollBack> {
-        let first_needed = self.keep.map_or(0, |keep| (end + 1).saturating_sub(keep.window));
-        if end > self.end() || first_needed < self.start {
+        if !self.can_roll_back(end) {
             return Err(RollBack(end));
         }
         self.len = end - self.start;
@@ -124,5 +131,87 @@ impl LayerCache {
     pub fn clear(&mut self) {
         self.start = 0;
         self.len = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A cache with one head of one column. The key at every position is the position.
+    fn cache(capacity: usize, window: Option<usize>) -> LayerCache {
+        let plan = CachePlan { capacity, piece: 4, margin: 3 };
+        LayerCache::new(plan, 1, 1, window, &Device::flex())
+    }
+
+    fn push(cache: &mut LayerCache, rows: usize) -> Result<(), RunError> {
+        cache.reserve(rows)?;
+        let from = cache.end();
+        let keys: Vec<f32> = (from..from + rows).map(|position| position as f32).collect();
+        let keys = Tensor::<1>::from_floats(keys.as_slice(), &cache.k.device()).reshape([rows, 1, 1]);
+        let row = cache.row(from);
+        let base = Base { row, on_device: Tensor::from_ints([row as i32], &cache.k.device()) };
+        cache.push(keys.clone(), keys, &base);
+        Ok(())
+    }
+
+    fn held(cache: &LayerCache) -> Vec<usize> {
+        let keys = cache.keys().into_data();
+        keys.iter::<f32>().map(|position| position as usize).take(cache.len).collect()
+    }
+
+    #[test]
+    fn a_full_layer_that_is_full_drops_nothing() {
+        let mut cache = cache(6, None);
+        push(&mut cache, 4).unwrap();
+        let error = push(&mut cache, 3).unwrap_err();
+        assert!(matches!(error, RunError::TooLong { needed: 7, capacity: 6, .. }), "{error}");
+        assert_eq!((cache.start(), held(&cache)), (0, (0..4).collect()));
+        push(&mut cache, 2).unwrap();
+        assert_eq!((cache.start(), held(&cache)), (0, (0..6).collect()));
+        assert!(push(&mut cache, 1).is_err());
+        cache.roll_back(2).unwrap();
+        push(&mut cache, 4).unwrap();
+        assert_eq!(held(&cache), (0..6).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_sliding_layer_keeps_its_window_and_its_margin() {
+        let window = 5;
+        let mut cache = cache(1000, Some(window));
+        for _ in 0..40 {
+            push(&mut cache, 3).unwrap();
+            assert_eq!(held(&cache), (cache.start()..cache.end()).collect::<Vec<_>>());
+            assert!(cache.start() == 0 || cache.start() + window - 1 + 3 <= cache.end());
+        }
+        assert!(cache.start() > 0);
+        let capacity = cache.k.dims()[0];
+        assert!(push(&mut cache, capacity).is_err(), "more rows than it can hold beside its window");
+        assert_eq!(held(&cache), (cache.start()..cache.end()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn rolling_back_does_what_was_said() {
+        for window in [None, Some(1), Some(5)] {
+            let mut cache = cache(1000, window);
+            for rows in [4, 3, 2, 4, 4, 4, 1, 3, 4, 2] {
+                push(&mut cache, rows).unwrap();
+            }
+            let end = cache.end();
+            assert!((end - 3..=end).all(|to| cache.can_roll_back(to)), "{window:?}: within the margin");
+            for to in (0..=end + 2).rev() {
+                let (can, before) = (cache.can_roll_back(to), held(&cache));
+                match cache.roll_back(to) {
+                    Ok(()) => {
+                        assert!(can, "{window:?}: {to} of {end}");
+                        assert_eq!(held(&cache), (cache.start()..to).collect::<Vec<_>>());
+                    }
+                    Err(RollBack(at)) => {
+                        assert!(!can && at == to, "{window:?}: {to} of {end}");
+                        assert_eq!(held(&cache), before);
+                    }
+                }
+            }
+        }
     }
 }

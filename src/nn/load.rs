@@ -8,9 +8,9 @@ use std::cell::Cell;
 use burn::tensor::{Int, Tensor, TensorData, s};
 
 use super::{Embedding, LayerNorm, Linear, Precision, RmsNorm, Weight};
-use crate::checkpoint::{CheckpointError, Weights};
 use crate::gpu::Compute;
 use crate::ops::product::pack_half;
+use crate::weights::{CheckpointError, Weights};
 
 /// Bytes of f32 read, converted and uploaded at once.
 const UPLOAD: usize = 32 << 20;
@@ -32,10 +32,6 @@ impl<'a> Target<'a> {
     /// A device, with weights in f32 and nobody told.
     pub fn new(compute: &'a Compute) -> Self {
         Self { compute, precision: Precision::F32, progress: &|_, _| {} }
-    }
-
-    pub fn in_precision(self, precision: Precision) -> Self {
-        Self { precision, ..self }
     }
 }
 

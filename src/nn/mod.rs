@@ -1,6 +1,7 @@
 //! What the models share: layers with the checkpoint's weights in them, the key/value cache, capture and replay of
 //! attention, greedy choice. Knows nothing of which model it serves.
 
+mod cache;
 mod capture;
 mod embedding;
 mod kv_cache;
@@ -11,9 +12,11 @@ mod rope;
 mod tap;
 mod weight;
 
+pub(crate) use cache::KvShape;
+pub use cache::{Cache, MARGIN, PIECE};
 pub use capture::{ArmError, Capture, Head, Replay, SourceSpan};
 pub use embedding::Embedding;
-pub use kv_cache::{CachePlan, LayerCache, RollBack};
+pub use kv_cache::{LayerCache, RollBack};
 pub use linear::Linear;
 pub use load::{LoadError, Loader, Progress, Target};
 pub use norm::{LayerNorm, RmsNorm};
@@ -28,10 +31,13 @@ use crate::gpu::{Compute, GpuError};
 /// Something failed while a model ran.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    #[error("the device failed while computing: {0}; start again, or use --device cpu if it comes back")]
+    #[error("the device failed while computing: {0}")]
     Device(String),
     #[error("{what} takes {needed} positions, the cache holds {capacity}; cut the input into shorter pieces")]
     TooLong { what: &'static str, needed: usize, capacity: usize },
+    /// A bug of ours: callers roll back no further than they keep.
+    #[error(transparent)]
+    RollBack(#[from] RollBack),
     #[error(transparent)]
     Gpu(#[from] GpuError),
     #[error(transparent)]

@@ -75,11 +75,16 @@ pub(super) fn grid_2d(count: usize) -> [u32; 2] {
     [x as u32, count.div_ceil(x).max(1) as u32]
 }
 
-/// A grid with exactly one workgroup a row; `rows` is bounded by prefill piece times heads.
-pub(super) fn row_grid(rows: usize) -> [u32; 3] {
-    let [x, y] = grid_2d(rows);
-    assert!(y == 1, "{rows} rows are more than one launch takes");
-    [x, y, 1]
+/// One workgroup a row, and the row count as the shader reads it: `row = group.y * groups.x + group.x`.
+///
+/// Up to 65,535 rows the grid itself is the count. More rows are folded into a second dimension,
+/// which leaves spare groups at the end, so the count becomes a constant of the shader.
+pub(super) fn row_grid(rows: usize) -> ([u32; 3], String) {
+    const MAX: usize = 65_535;
+    if rows <= MAX {
+        return ([rows as u32, 1, 1], "groups.x".to_owned());
+    }
+    ([MAX as u32, rows.div_ceil(MAX) as u32, 1], format!("{rows}u"))
 }
 
 /// Lanes that share a row of `len` elements: each that has little to do costs as much as the others, and is waited for.

@@ -36,11 +36,17 @@ impl LayerNormBackend for CubeBackend {
         let (x, w, b) = (into_contiguous(x), into_contiguous(w), into_contiguous(b));
         let [r, h] = [x.meta.shape()[0], x.meta.shape()[1]];
         let lanes = row_lanes(h);
+        let (grid, rows) = row_grid(r);
         let shader = Shader {
             name: "layer_norm",
             text: include_str!("../../shaders/layer_norm.wgsl"),
-            constants: vec![("h", h.to_string()), ("eps", format!("{eps:e}")), ("lanes", lanes.to_string())],
+            constants: vec![
+                ("h", h.to_string()),
+                ("eps", format!("{eps:e}")),
+                ("lanes", lanes.to_string()),
+                ("rows", rows),
+            ],
         };
-        launch(shader, lanes, row_grid(r), &[&x, &w, &b], [r, h].into(), DType::F32)
+        launch(shader, lanes, grid, &[&x, &w, &b], [r, h].into(), DType::F32)
     }
 }

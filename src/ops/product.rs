@@ -7,9 +7,10 @@
 //! Packed: W is Int [N, K/2], element 2i in the low half of a word. WGSL's `unpack2x16float` reads it on
 //! every adapter, so half-precision weights need no `shader-f16`.
 //!
-//! Two kernels: up to [`MAX_ROWS`] rows ([`SMALL_MAX_ROWS`] of a small weight) the lanes of a workgroup share each weight row (`matvec.wgsl`), beyond each lane
-//! makes a tile (`matmat.wgsl`). Burn's own product without autotune takes more than twice as long for one row, and up to
-//! ten times on software adapters for many (docs/measurements.md); packed weights it would want unpacked first.
+//! There are two kernels, and [`Kernel::faster`] chooses. With few rows the lanes of a workgroup share
+//! each weight row (`matvec.wgsl`); with many rows each lane makes a tile (`matmat.wgsl`). Burn's own
+//! product without autotune takes more than twice as long for one row, and up to ten times as long on
+//! software adapters for many rows (docs/measurements.md). It would need packed weights unpacked first.
 
 use burn::backend::{
     Backend, Flex, backend_extension,
@@ -21,31 +22,64 @@ use burn_wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use super::launch::{Shader, grid_2d, launch};
 
 /// Rows up to which a workgroup's lanes work on one output together.
-pub const MAX_ROWS: usize = 16;
+const MAX_ROWS: usize = 16;
 /// The same for a weight of at most [`SMALL`] elements.
-pub const SMALL_MAX_ROWS: usize = 4;
-/// Elements of a weight that no released model is as small as.
-pub const SMALL: usize = 1 << 18;
+const SMALL_MAX_ROWS: usize = 4;
+/// Elements of a small weight. Every matrix of the released models is larger.
+const SMALL: usize = 1 << 18;
+
+/// The two kernels on wgpu. Both compute the same product of any number of rows; they differ in speed
+/// and in the order of their sums. The CPU has one way and ignores the choice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// `matvec.wgsl`
+    FewRows,
+    /// `matmat.wgsl`
+    ManyRows,
+}
+
+impl Kernel {
+    /// The faster one for `x [t, k]` and a weight `[n, k]`.
+    pub fn faster(t: usize, k: usize, n: usize) -> Kernel {
+        // In a small product the lanes mostly wait for one another. Tiles do not wait.
+        let most = if n * k <= SMALL { SMALL_MAX_ROWS } else { MAX_ROWS };
+        if t <= most { Kernel::FewRows } else { Kernel::ManyRows }
+    }
+}
 
 #[backend_extension(Cube, Flex)]
 pub trait ProductBackend: Backend {
-    fn product(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn product_half(x: FloatTensor<Self>, w: IntTensor<Self>) -> FloatTensor<Self>;
+    fn product(x: FloatTensor<Self>, w: FloatTensor<Self>, kernel: Kernel) -> FloatTensor<Self>;
+    fn product_half(x: FloatTensor<Self>, w: IntTensor<Self>, kernel: Kernel) -> FloatTensor<Self>;
     fn unpack_half(w: IntTensor<Self>) -> FloatTensor<Self>;
 }
 
 /// `x [T, K]`, `w [N, K]` → `[T, N]`.
 pub fn product(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
+    let kernel = Kernel::faster(x.dims()[0], x.dims()[1], w.dims()[0]);
+    product_by(kernel, x, w)
+}
+
+/// [`product`] by a given kernel, so that tests and the self-test can hold each one to the definition.
+#[doc(hidden)]
+pub fn product_by(kernel: Kernel, x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     debug_assert_eq!(x.dims()[1], w.dims()[1], "product: x {:?}, w {:?}", x.dims(), w.dims());
     let (x, w) = (x.into_dispatch(), w.into_dispatch());
-    Tensor::from_dispatch(<burn::backend::Dispatch as ProductBackend>::product(x, w))
+    Tensor::from_dispatch(<burn::backend::Dispatch as ProductBackend>::product(x, w, kernel))
 }
 
 /// `x [T, K]`, `w [N, K/2]` packed → `[T, N]`.
 pub fn product_half(x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
+    let kernel = Kernel::faster(x.dims()[0], x.dims()[1], w.dims()[0]);
+    product_half_by(kernel, x, w)
+}
+
+/// [`product_half`] by a given kernel, as [`product_by`].
+#[doc(hidden)]
+pub fn product_half_by(kernel: Kernel, x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
     debug_assert_eq!(x.dims()[1], 2 * w.dims()[1], "product_half: x {:?}, w {:?}", x.dims(), w.dims());
     let (x, w) = (x.into_dispatch(), w.into_dispatch());
-    Tensor::from_dispatch(<burn::backend::Dispatch as ProductBackend>::product_half(x, w))
+    Tensor::from_dispatch(<burn::backend::Dispatch as ProductBackend>::product_half(x, w, kernel))
 }
 
 /// `w [N, K/2]` packed → `[N, K]` f32.
@@ -62,13 +96,13 @@ pub fn pack_half(halves: &[half::f16]) -> Vec<i32> {
 }
 
 impl ProductBackend for Flex {
-    fn product(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn product(x: FloatTensor<Self>, w: FloatTensor<Self>, _kernel: Kernel) -> FloatTensor<Self> {
         let (x, w) = (Tensor::<2>::from_primitive::<Flex>(x), Tensor::<2>::from_primitive::<Flex>(w));
         super::primitive(x.matmul(w.transpose()))
     }
 
-    fn product_half(x: FloatTensor<Self>, w: IntTensor<Self>) -> FloatTensor<Self> {
-        Self::product(x, Self::unpack_half(w))
+    fn product_half(x: FloatTensor<Self>, w: IntTensor<Self>, kernel: Kernel) -> FloatTensor<Self> {
+        Self::product(x, Self::unpack_half(w), kernel)
     }
 
     /// Sign, exponent and mantissa by integer arithmetic: the definition of the format.
@@ -90,17 +124,17 @@ impl ProductBackend for Flex {
 }
 
 impl ProductBackend for CubeBackend {
-    fn product(x: FloatTensor<Self>, w: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn product(x: FloatTensor<Self>, w: FloatTensor<Self>, kernel: Kernel) -> FloatTensor<Self> {
         let k = x.meta.shape()[1];
         let kind = match k {
             k if k % 4 == 0 => Kind { wide: 4, x: "vec4<f32>", w: "vec4<f32>", load: "w[i]" },
             k if k % 2 == 0 => Kind { wide: 2, x: "vec2<f32>", w: "vec2<f32>", load: "w[i]" },
             _ => Kind { wide: 1, x: "f32", w: "f32", load: "w[i]" },
         };
-        run(x, w, kind)
+        run(x, w, kind, kernel)
     }
 
-    fn product_half(x: FloatTensor<Self>, w: IntTensor<Self>) -> FloatTensor<Self> {
+    fn product_half(x: FloatTensor<Self>, w: IntTensor<Self>, kernel: Kernel) -> FloatTensor<Self> {
         let kind = match x.meta.shape()[1] {
             k if k % 4 == 0 => Kind {
                 wide: 4,
@@ -110,7 +144,7 @@ impl ProductBackend for CubeBackend {
             },
             _ => Kind { wide: 2, x: "vec2<f32>", w: "u32", load: "unpack2x16float(w[i])" },
         };
-        run(x, w, kind)
+        run(x, w, kind, kernel)
     }
 
     fn unpack_half(w: IntTensor<Self>) -> FloatTensor<Self> {
@@ -154,13 +188,11 @@ impl Kind {
     }
 }
 
-fn run(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
+fn run(x: CubeTensor, w: CubeTensor, kind: Kind, kernel: Kernel) -> CubeTensor {
     let (x, w) = (into_contiguous(x), into_contiguous(w));
-    // What is slow of a small product is the lanes' waiting for one another, which tiles don't do.
-    let small = w.meta.shape()[0] * x.meta.shape()[1] <= SMALL;
-    match x.meta.shape()[0] <= if small { SMALL_MAX_ROWS } else { MAX_ROWS } {
-        true => few_rows(x, w, kind),
-        false => many_rows(x, w, kind),
+    match kernel {
+        Kernel::FewRows => few_rows(x, w, kind),
+        Kernel::ManyRows => many_rows(x, w, kind),
     }
 }
 
@@ -190,4 +222,20 @@ fn many_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
     // y is the row count itself, as above.
     let grid = [n.div_ceil(TILE) as u32, t as u32, 1];
     launch(shader, 64, grid, &[&x, &w], [t, n].into(), DType::F32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_is_chosen_by_rows_and_by_size() {
+        let (small, large) = ((512, 512), (513, 512));
+        for ((k, n), most) in [(small, SMALL_MAX_ROWS), (large, MAX_ROWS)] {
+            let chosen: Vec<Kernel> = (1..=MAX_ROWS + 1).map(|t| Kernel::faster(t, k, n)).collect();
+            let (few, many) = chosen.split_at(most);
+            assert!(few.iter().all(|kernel| *kernel == Kernel::FewRows), "{k} x {n}: {chosen:?}");
+            assert!(many.iter().all(|kernel| *kernel == Kernel::ManyRows), "{k} x {n}: {chosen:?}");
+        }
+    }
 }

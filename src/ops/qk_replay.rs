@@ -3,8 +3,8 @@
 //! q     [R', S, D]     captured queries, of which the first R rows are used     f32
 //! k     [C, Hkv, D]    the cache that the layer reads; nothing past the last row's own key is read
 //! heads `[S]` Int      which heads are armed; head h reads kv head h / group
-//! →     [S, R, N + 4]  probabilities on the N source columns, then the four masses: accessible
-//!                      columns, inaccessible ones, the rest of the prompt, the draft; these sum to 1
+//! →     [S, R, N + 2]  probabilities on the N source columns, then the mass on the rest of the
+//!                      prompt and the mass on the draft; a row sums to 1
 //!
 //! Row i stands at cache row `first + i` and sees rows j with `j ≤ first + i`, and `j > first + i − window` in
 //! sliding layers, as the layer did. A source column that it doesn't see has probability 0. Softmax in f32 over
@@ -24,7 +24,7 @@ use super::attend::Attend;
 use super::launch::{Shader, launch};
 
 /// Masses that follow the source columns of a row.
-pub const MASSES: usize = 4;
+pub const MASSES: usize = 2;
 
 /// What a layer's replay is made of besides its tensors.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,8 +46,6 @@ pub struct Span {
     pub source: isize,
     /// Source columns, at least one.
     pub columns: usize,
-    /// How many of them, from the first, are accessible.
-    pub accessible: usize,
     /// Where the draft begins, which is after the source.
     pub draft: isize,
 }
@@ -64,13 +62,13 @@ pub trait QkReplayBackend: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// `q [R', S, D]` on `k [C, Hkv, D]` → `[S, span.rows, span.columns + 4]`.
+/// `q [R', S, D]` on `k [C, Hkv, D]` → `[S, span.rows, span.columns + 2]`.
 pub fn qk_replay(q: Tensor<3>, k: Tensor<3>, heads: Tensor<1, Int>, span: Span, op: QkReplay) -> Tensor<3> {
     debug_assert_eq!([q.dims()[1], q.dims()[2]], [heads.dims()[0], k.dims()[2]], "qk_replay: {span:?}");
     debug_assert!(span.rows <= q.dims()[0] && span.first + span.rows <= k.dims()[0], "qk_replay: {span:?}");
-    debug_assert!(span.source + span.columns as isize <= span.draft && span.accessible <= span.columns, "{span:?}");
-    let Span { first, source, columns, accessible, draft, .. } = span;
-    let numbers = [first as i32, source as i32, columns as i32, accessible as i32, draft as i32];
+    debug_assert!(span.source + span.columns as isize <= span.draft, "{span:?}");
+    let Span { first, source, columns, draft, .. } = span;
+    let numbers = [first as i32, source as i32, columns as i32, draft as i32];
     let on_device = Tensor::<1, Int>::from_ints(numbers, &q.device());
     Tensor::from_dispatch(<burn::backend::Dispatch as QkReplayBackend>::qk_replay(
         q.into_dispatch(),
@@ -117,14 +115,10 @@ impl QkReplayBackend for Flex {
                 let total: f32 = scores.iter().sum();
                 for (key, part) in (start as isize..).zip(&*scores) {
                     let (prob, column) = (part / total, key - span.source);
-                    let mass = match columns.get_mut(column as usize) {
-                        Some(place) => {
-                            *place = prob;
-                            usize::from(column as usize >= span.accessible)
-                        }
-                        None => 2 + usize::from(key >= span.draft),
-                    };
-                    masses[mass] += prob;
+                    match columns.get_mut(column as usize) {
+                        Some(place) => *place = prob,
+                        None => masses[usize::from(key >= span.draft)] += prob,
+                    }
                 }
             }
         }

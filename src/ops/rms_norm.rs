@@ -34,11 +34,17 @@ impl RmsNormBackend for CubeBackend {
         let (x, w) = (into_contiguous(x), into_contiguous(w));
         let [r, h] = [x.meta.shape()[0], x.meta.shape()[1]];
         let lanes = row_lanes(h);
+        let (grid, rows) = row_grid(r);
         let shader = Shader {
             name: "rms_norm",
             text: include_str!("../../shaders/rms_norm.wgsl"),
-            constants: vec![("h", h.to_string()), ("eps", format!("{eps:e}")), ("lanes", lanes.to_string())],
+            constants: vec![
+                ("h", h.to_string()),
+                ("eps", format!("{eps:e}")),
+                ("lanes", lanes.to_string()),
+                ("rows", rows),
+            ],
         };
-        launch(shader, lanes, row_grid(r), &[&x, &w], [r, h].into(), DType::F32)
+        launch(shader, lanes, grid, &[&x, &w], [r, h].into(), DType::F32)
     }
 }

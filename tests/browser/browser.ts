@@ -55,6 +55,9 @@ function freePort(): Promise<number> {
   });
 }
 
+/** Whether the tests that take long run too. */
+export const LONG = Boolean(process.env['LONG']);
+
 /** A path of the repository. */
 export function repo(path: string): string {
   return fileURLToPath(new URL(`../../${path}`, import.meta.url));

@@ -1,14 +1,14 @@
 // What goes wrong outside of the package: the device, the microphone, the network, other tabs, and long hours.
 
 import type { Page } from '@playwright/test';
-import { withWebgpu } from './browser.js';
+import { LONG, withWebgpu } from './browser.js';
 import { expect, expectInOrder, finalText, test } from './package-page.js';
 
 // There is a microphone, and nobody who allows it.
 test.use({ launchOptions: { ...withWebgpu, args: [...withWebgpu.args, '--use-fake-device-for-media-stream'] } });
 
-/** How much sound the long stream has. The full test is 20. */
-const LONG_MINUTES = Number(process.env['LONG_MINUTES'] ?? 2);
+/** How much sound the long stream has. */
+const LONG_MINUTES = Number(process.env['LONG_MINUTES'] ?? (LONG ? 20 : 2));
 /** A heap may grow by as much after its first minute: allocators round up. */
 const GROWTH = 8e6;
 

@@ -2,10 +2,11 @@
 // fails.
 
 import type { Page } from '@playwright/test';
-import { repo } from './browser.js';
+import { LONG, repo } from './browser.js';
 import { phase, test, type Replay } from './demo-page.js';
 
 test.use({ serviceWorkers: 'block' });
+test.skip(!LONG, 'pictures for people: what they show is tested in page.spec.ts');
 
 const WIDTHS = [360, 800, 1440];
 const SCHEMES = ['light', 'dark'] as const;

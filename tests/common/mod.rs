@@ -1,6 +1,13 @@
 //! What the tests on devices share: every device there is.
 
-use alignatt::gpu::{Compute, adapters, open};
+use alignatt::gpu::{Compute, adapters};
+use alignatt::selftest::open;
+
+/// Whether the tests that take long run whole: `./test --long` sets the variable LONG.
+#[allow(dead_code)] // not every test has something to leave out
+pub fn long() -> bool {
+    std::env::var_os("LONG").is_some()
+}
 
 /// The CPU backend and every wgpu adapter. In CI (the variable CI is set) a missing adapter is a failure;
 /// elsewhere what was not run is printed.

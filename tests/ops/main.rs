@@ -16,7 +16,7 @@ use alignatt::ops::{
     gated::{Act, gated},
     kv_store::kv_store,
     layer_norm::layer_norm,
-    product::{MAX_ROWS, pack_half, product, product_half, unpack_half},
+    product::{Kernel, pack_half, product, product_by, product_half, product_half_by, unpack_half},
     qk_capture::{First, qk_capture},
     rms_norm::rms_norm,
     rope::rope,
@@ -68,25 +68,116 @@ fn close(what: &str, got: Vec<f32>, want: Vec<f32>) {
 
 /// Runs `check(dice, cpu, gpu, name)` for many shapes on every adapter.
 fn on_adapters(seed: u64, check: impl Fn(&mut Dice, &Device, &Device, &str)) {
+    on_adapters_once(seed, |dice, cpu, gpu, name| (0..SHAPES).for_each(|_| check(dice, cpu, gpu, name)));
+}
+
+/// The same for a check that draws all its shapes itself.
+fn on_adapters_once(seed: u64, check: impl Fn(&mut Dice, &Device, &Device, &str)) {
     let cpu = Device::flex();
     for compute in pollster::block_on(devices()).iter().filter(|compute| compute.is_gpu()) {
-        let mut dice = Dice(seed);
-        for _ in 0..SHAPES {
-            check(&mut dice, &cpu, &compute.device, &compute.name);
-        }
+        check(&mut Dice(seed), &cpu, &compute.device, &compute.name);
         compute.check().unwrap();
     }
 }
 
-/// For each of the two kernels as often as for the other.
-fn rows(dice: &mut Dice) -> usize {
-    if dice.below(2) == 0 { 1 + dice.below(MAX_ROWS) } else { MAX_ROWS + 1 + dice.below(80) }
+const KERNELS: [Kernel; 2] = [Kernel::FewRows, Kernel::ManyRows];
+
+/// A weight in both storages, of the same values.
+struct Stored {
+    halves: Vec<half::f16>,
+    n: usize,
+    k: usize,
+}
+
+impl Stored {
+    fn random(dice: &mut Dice, n: usize, k: usize) -> Self {
+        Self { halves: (0..n * k).map(|_| half::f16::from_f32(dice.unit())).collect(), n, k }
+    }
+
+    fn dense(&self) -> Values<2> {
+        Values { values: self.halves.iter().map(|half| half.to_f32()).collect(), shape: [self.n, self.k] }
+    }
+
+    /// k is even.
+    fn packed(&self, device: &Device) -> Tensor<2, Int> {
+        Tensor::from_data(TensorData::new(pack_half(&self.halves), [self.n, self.k / 2]), device)
+    }
+}
+
+/// `x` with rows of NaN before it and behind it.
+fn among_nans(x: &Values<2>, device: &Device) -> Tensor<2> {
+    let [t, k] = x.shape;
+    let mut values = vec![f32::NAN; (t + 40) * k];
+    values[8 * k..][..t * k].copy_from_slice(&x.values);
+    Tensor::<2>::from_data(TensorData::new(values, [t + 40, k]), device).narrow(0, 8, t)
+}
+
+/// Memory of this shape that a result may get: full of NaN.
+fn poison(shape: [usize; 2], device: &Device) {
+    drop(vec(Tensor::<2>::full(shape, f32::NAN, device)));
+}
+
+/// Each kernel with each storage on the first `t` rows of `x`, for every `t` of `counts`, against `x Wᵀ`.
+fn check_products(
+    name: &str,
+    (cpu, gpu): (&Device, &Device),
+    (x, w): (&Values<2>, &Stored),
+    counts: impl Iterator<Item = usize>,
+) {
+    let (k, n) = (w.k, w.n);
+    let want = vec(product(x.on(cpu), w.dense().on(cpu)));
+    let (dense, packed) = (w.dense().on(gpu), k.is_multiple_of(2).then(|| w.packed(gpu)));
+    for t in counts {
+        let rows = Values { values: x.values[..t * k].to_vec(), shape: [t, k] };
+        for kernel in KERNELS {
+            let what = format!("{name}: {kernel:?} {t}x{k} by {n}");
+            poison([t, n], gpu);
+            let got = vec(product_by(kernel, among_nans(&rows, gpu), dense.clone()));
+            close(&what, got, want[..t * n].to_vec());
+            if let Some(packed) = &packed {
+                poison([t, n], gpu);
+                let got = vec(product_half_by(kernel, among_nans(&rows, gpu), packed.clone()));
+                close(&format!("{what}, f16"), got, want[..t * n].to_vec());
+            }
+        }
+    }
+}
+
+/// Lengths of every kind of step (4, 2 and 1 elements), for few lanes and for many, with every rest of columns.
+#[test]
+fn products_of_every_row_count_equal_their_definition() {
+    for (seed, (k, n)) in [(52, 7), (134, 9), (37, 6), (516, 8), (1, 1), (2, 131)].into_iter().enumerate() {
+        on_adapters_once(20 + seed as u64, |dice, cpu, gpu, name| {
+            let (x, w) = (Values::random(dice, [40, k]), Stored::random(dice, n, k));
+            check_products(name, (cpu, gpu), (&x, &w), 1..=40);
+        });
+    }
+}
+
+/// More columns than one dimension of the grid takes.
+#[test]
+fn products_of_very_many_columns_equal_their_definition() {
+    on_adapters_once(40, |dice, cpu, gpu, name| {
+        let (x, w) = (Values::random(dice, [17, 4]), Stored::random(dice, 131_175, 4));
+        check_products(name, (cpu, gpu), (&x, &w), [1, 2, 5, 16, 17].into_iter());
+    });
+}
+
+/// A weight of a released model's kind: large, so that the kernel changes at more rows.
+#[test]
+fn products_of_a_large_weight_equal_their_definition() {
+    on_adapters_once(41, |dice, cpu, gpu, name| {
+        let (k, n) = (510, 601);
+        let (x, w) = (Values::random(dice, [17, k]), Stored::random(dice, n, k));
+        check_products(name, (cpu, gpu), (&x, &w), [1, 4, 5, 16, 17].into_iter());
+        assert_eq!([16, 17].map(|t| Kernel::faster(t, k, n)), KERNELS);
+    });
 }
 
 #[test]
 fn product_equals_its_definition() {
     on_adapters(1, |dice, cpu, gpu, name| {
-        let (t, k, n) = (rows(dice), 1 + dice.below(300), 1 + dice.below(90));
+        let (t, k, n) = (1 + dice.below(90), 1 + dice.below(300), 1 + dice.below(90));
         let (x, w) = (Values::random(dice, [t, k]), Values::random(dice, [n, k]));
         let what = format!("{name}: product {t}x{k} by {n}");
         let want = vec(product(x.on(cpu), w.on(cpu)));
@@ -98,12 +189,10 @@ fn product_equals_its_definition() {
 #[test]
 fn product_of_halves_equals_its_definition() {
     on_adapters(2, |dice, cpu, gpu, name| {
-        let (t, k, n) = (rows(dice), 2 + 2 * dice.below(150), 1 + dice.below(90));
-        let x = Values::random(dice, [t, k]);
-        let halves: Vec<_> = (0..n * k).map(|_| half::f16::from_f32(dice.unit())).collect();
-        let words = |device| Tensor::<2, Int>::from_data(TensorData::new(pack_half(&halves), [n, k / 2]), device);
+        let (t, k, n) = (1 + dice.below(90), 2 + 2 * dice.below(150), 1 + dice.below(90));
+        let (x, w) = (Values::random(dice, [t, k]), Stored::random(dice, n, k));
         let what = format!("{name}: product_half {t}x{k} by {n}");
-        close(&what, vec(product_half(x.on(gpu), words(gpu))), vec(product_half(x.on(cpu), words(cpu))));
+        close(&what, vec(product_half(x.on(gpu), w.packed(gpu))), vec(product_half(x.on(cpu), w.packed(cpu))));
     });
 }
 
@@ -143,6 +232,23 @@ fn layer_norm_equals_its_definition() {
         let what = format!("{name}: layer_norm {r}x{h}");
         close(&what, vec(layer_norm(x.on(gpu), w.on(gpu), b.on(gpu), 1e-5)), want.clone());
         close(&format!("{what}, view"), vec(layer_norm(x.view_on(gpu), w.on(gpu), b.on(gpu), 1e-5)), want);
+    });
+}
+
+/// More rows than one dimension of a grid takes.
+#[test]
+fn norms_of_very_many_rows_equal_their_definition() {
+    on_adapters_once(42, |dice, cpu, gpu, name| {
+        for r in [65_535, 65_536, 131_111] {
+            let (x, w, b) = (Values::random(dice, [r, 3]), Values::random(dice, [3]), Values::random(dice, [3]));
+            poison([r, 3], gpu);
+            let got = vec(rms_norm(x.on(gpu), w.on(gpu), 1e-6));
+            close(&format!("{name}: rms_norm of {r} rows"), got, vec(rms_norm(x.on(cpu), w.on(cpu), 1e-6)));
+            poison([r, 3], gpu);
+            let got = vec(layer_norm(x.on(gpu), w.on(gpu), b.on(gpu), 1e-2));
+            let want = vec(layer_norm(x.on(cpu), w.on(cpu), b.on(cpu), 1e-2));
+            close(&format!("{name}: layer_norm of {r} rows"), got, want);
+        }
     });
 }
 

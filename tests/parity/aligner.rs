@@ -1,10 +1,11 @@
 //! Qwen3-ForcedAligner: logits at every position, classes, and word times through words and repair.
 
 use alignatt::audio::mel::log_mel;
-use alignatt::checkpoint::{Files, config::ModelConfig};
 use alignatt::gpu::Compute;
 use alignatt::models::qwen3_asr::{aligner::ForcedAligner, audio_stream::AudioStream, words};
 use alignatt::nn::{Tap, Target};
+use alignatt::weights::Files;
+use alignatt::weights::config::ModelConfig;
 
 use crate::asr::wav;
 use crate::golden::Golden;

@@ -4,19 +4,25 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use alignatt::checkpoint::config::ModelConfig;
-use alignatt::checkpoint::{Files, Weights};
 use alignatt::gpu::Compute;
+use alignatt::models::drafting::{Armed, Cost, Draft, Request, Translator};
 use alignatt::models::gemma4::Gemma4;
-use alignatt::models::gemma4::translator::{Armed, Cost, Draft, Request, Translator};
 use alignatt::nn::{Head, Loader, Target};
+use alignatt::weights::config::ModelConfig;
+use alignatt::weights::{Files, Weights};
 
+use super::common::long;
 use super::dice::Dice;
 use super::gemma::unwrap;
 
-/// Growths of the source on each device and fixture: a thousand on the CPU, fewer where a launch is dear.
+/// Growths of the source on each device and fixture: fewer where a launch is dear.
 fn growths(compute: &Compute) -> usize {
-    if compute.is_gpu() { 60 } else { 1000 }
+    match (compute.is_gpu(), long()) {
+        (false, true) => 1000,
+        (false, false) => 200,
+        (true, true) => 60,
+        (true, false) => 24,
+    }
 }
 
 const BUDGET: usize = 10;

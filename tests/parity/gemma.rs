@@ -3,14 +3,13 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use alignatt::checkpoint::{
-    Files, Weights,
-    config::{Gemma4Config, Gemma4Layer, LayerType, ModelConfig},
-};
 use alignatt::gpu::Compute;
-use alignatt::models::gemma4::translator::{Armed, Request, Translator};
+use alignatt::models::TextModel;
+use alignatt::models::drafting::{Armed, Request, Translator};
 use alignatt::models::gemma4::{Gemma4, frequencies};
 use alignatt::nn::{Loader, Precision, Rope, Tap, Target};
+use alignatt::weights::config::{Gemma4Config, Gemma4Layer, LayerType, ModelConfig};
+use alignatt::weights::{Files, Weights};
 use burn::tensor::{Int, Tensor};
 
 use crate::dice::Dice;
@@ -20,7 +19,7 @@ const TOLERANCE: f32 = 1e-3;
 
 async fn load(files: &Files, config: &Gemma4Config, compute: &Compute, precision: Precision) -> Gemma4 {
     let weights = Weights::open(files).await.unwrap();
-    let loader = Loader::new(&weights, Target::new(compute).in_precision(precision));
+    let loader = Loader::new(&weights, Target { precision, ..Target::new(compute) });
     Gemma4::load(&loader, config, 1024).await.unwrap()
 }
 

@@ -17,8 +17,9 @@ mod golden;
 
 use std::path::PathBuf;
 
-use alignatt::checkpoint::{Files, config::ModelConfig};
 use alignatt::gpu::Compute;
+use alignatt::weights::Files;
+use alignatt::weights::config::ModelConfig;
 use common::devices;
 
 /// Folders that hold a model and its golden tensors.

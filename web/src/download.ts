@@ -117,7 +117,7 @@ async function fetchPiece(site: Site, file: RemoteFile, part: Part, piece: numbe
       part.write(wanted, at);
       at += wanted.length;
       meter.add(wanted.length);
-      progressed();
+      progressed(wanted.length);
       if (at >= to) break;
     }
     if (at < to) throw cut(file.url, at, file.size);

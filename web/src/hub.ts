@@ -32,20 +32,13 @@ export interface Listing {
 }
 
 const ENDPOINT = 'https://huggingface.co';
-const CONFIG = 'config.json';
-const SINGLE = 'model.safetensors';
-const INDEX = 'model.safetensors.index.json';
-const SMALL_FILES = [
-  CONFIG,
-  'generation_config.json',
-  'preprocessor_config.json',
-  'tokenizer.json',
-  'tokenizer_config.json',
-  'vocab.json',
-  'merges.txt',
-  'chat_template.jinja',
-  'chat_template.json',
-];
+
+/** The list of a model's files that the native program has as well; put in when the package is built. */
+declare const MODEL_FILES: { config: string; single: string; index: string; small: string[] };
+const { config: CONFIG, single: SINGLE, index: INDEX, small: SMALL_FILES } = MODEL_FILES;
+/** Heads of any direction, where a listing names them. */
+const HEADS = /^heads\.[a-z-]+\.json$/;
+const MAX_SHARDS = 1024;
 
 /** The files of a model that are needed, small ones first: a wrong model is found out before gigabytes are fetched. */
 export async function listing(place: Place, access: Access): Promise<Listing> {
@@ -72,10 +65,10 @@ async function hubListing(place: { repo: string; revision: string }, access: Acc
   for (const name of [CONFIG, names.includes(INDEX) ? INDEX : SINGLE]) {
     if (!names.includes(name)) throw wrongModel(repo, name);
   }
-  const isWeight = names.includes(SINGLE)
-    ? (name: string) => name === SINGLE
-    : (name: string) => name === INDEX || /^model-[\w-]+-of-\w+\.safetensors$/.test(name);
-  const isNeeded = (name: string) => SMALL_FILES.includes(name) || isWeight(name) || /^heads\.[a-z-]+\.json$/.test(name);
+  const address = (name: string) => `${endpoint}/${repo}/resolve/${sha}/${escaped(name)}`;
+  const weights = names.includes(SINGLE) ? [SINGLE] : [INDEX, ...(await shardNames(site, address(INDEX)))];
+  for (const name of weights) if (!names.includes(name)) throw wrongModel(repo, name);
+  const isNeeded = (name: string) => SMALL_FILES.includes(name) || weights.includes(name) || HEADS.test(name);
   const files = siblings.filter((file) => isNeeded(file.rfilename)).map((file): RemoteFile => {
     const { rfilename: name, lfs, blobId } = file;
     const size = lfs?.size ?? file.size;
@@ -84,7 +77,7 @@ async function hubListing(place: { repo: string; revision: string }, access: Acc
       throw new AlignattError('network', `${url} gives no size or no hash for ${name}`);
     }
     const hash = lfs?.sha256 ? { sha256: lfs.sha256 } : { git: tag };
-    return { name, url: `${endpoint}/${repo}/resolve/${sha}/${name}`, size, tag, ...hash, ranges: true };
+    return { name, url: address(name), size, tag, ...hash, ranges: true };
   });
   return { site, files };
 }
@@ -114,14 +107,14 @@ async function folderListing(place: { url: string; files?: string[] }): Promise<
   if (single) return { site, files: [...files, single] };
   const index = needed(place.url, SINGLE)(await find(INDEX));
   const shards = await Promise.all(
-    shardNames(await getText(site, index.url), index.url).map((name) => find(name).then(needed(place.url, name))),
+    (await shardNames(site, index.url)).map((name) => find(name).then(needed(place.url, name))),
   );
   return { site, files: [...files, index, ...shards] };
 }
 
 /** Size of a file and whether the server gives parts of it, from one byte; nothing where there is no such file. */
 async function probe(site: Site, folder: string, name: string): Promise<RemoteFile | undefined> {
-  const url = folder + name;
+  const url = folder + escaped(name);
   const response = await withRetries(site, async () => {
     const { response, body } = await get(site, url, { from: 0, to: 1, passed: [404] });
     await body.return(undefined);
@@ -140,14 +133,31 @@ async function probe(site: Site, folder: string, name: string): Promise<RemoteFi
   return { name, url, size, tag: `${size}-${version.replace(/[^A-Za-z0-9]/g, '').slice(0, 80)}`, ranges };
 }
 
-function shardNames(text: string, url: string): string[] {
+/** The files that an index puts tensors into. */
+async function shardNames(site: Site, url: string): Promise<string[]> {
+  let names: string[];
   try {
-    const { weight_map: map } = JSON.parse(text) as { weight_map: Record<string, string> };
-    return [...new Set(Object.values(map))].map(plainName);
+    const { weight_map: map } = JSON.parse(await getText(site, url)) as { weight_map: Record<string, string> };
+    names = [...new Set(Object.values(map))];
   } catch (error) {
     if (error instanceof AlignattError) throw error;
     throw new AlignattError('bad-model', `${url} is not an index of weights`);
   }
+  const wrong = names.find((name) => !isShard(name));
+  if (wrong === undefined && names.length > 0 && names.length <= MAX_SHARDS) return names;
+  const what = wrong === undefined ? `${names.length} files` : `${JSON.stringify(wrong)}, which is no file of the model`;
+  throw new AlignattError('bad-model', `${url} names ${what}`);
+}
+
+/** A safetensors file in the model's folder or below it. */
+function isShard(name: unknown): name is string {
+  if (typeof name !== 'string' || name.length > 1024 || !name.endsWith('.safetensors')) return false;
+  return name.split('/').every((part) => part !== '' && part !== '.' && part !== '..' && !/[\\:\0]/.test(part));
+}
+
+/** A file's name as a part of an address. */
+function escaped(name: string): string {
+  return name.split('/').map(encodeURIComponent).join('/');
 }
 
 function plainName(name: string): string {

@@ -27,23 +27,36 @@ class Again extends Error {
 const ATTEMPTS = 6;
 const FIRST_WAIT_MS = 400;
 const LONGEST_WAIT_MS = 20_000;
+/** Attempts that bring less than `LEAST_GAIN` bytes, all together, are given up after this. */
+const PATIENCE_MS = 15 * 60_000;
+const LEAST_GAIN = 1 << 20;
 /** A connection that brings nothing for so long is dead. */
 const STALL_MS = 30_000;
 
 /**
- * Runs `attempt` until it succeeds. An attempt that got somewhere before it failed calls `progressed`, and is not counted.
- * Errors: what `attempt` throws for good; `network` when too many in a row were fruitless.
+ * Runs `attempt` until it succeeds. An attempt tells `progressed` what it brought before it failed; one that brought
+ * something is not counted. Errors: what `attempt` throws for good; `network` when too many in a row were fruitless, or
+ * many together brought next to nothing.
  */
-export async function withRetries<T>(site: Site, attempt: (progressed: () => void) => Promise<T>): Promise<T> {
+export async function withRetries<T>(
+  site: Site,
+  attempt: (progressed: (bytes: number) => void) => Promise<T>,
+): Promise<T> {
   let fruitless = 0;
+  let since = Date.now();
+  let gained = 0;
   for (;;) {
-    const reset = () => (fruitless = 0);
+    const progressed = (bytes: number) => {
+      fruitless = 0;
+      gained += bytes;
+      if (gained >= LEAST_GAIN) [since, gained] = [Date.now(), 0];
+    };
     try {
-      return await attempt(reset);
+      return await attempt(progressed);
     } catch (error) {
       if (!(error instanceof Again)) throw error;
       fruitless += 1;
-      if (fruitless >= ATTEMPTS) throw unreachable(site, error.message);
+      if (fruitless >= ATTEMPTS || Date.now() - since >= PATIENCE_MS) throw unreachable(site, error.message);
       await sleep(error.waitMs ?? Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (fruitless - 1)));
     }
   }

@@ -154,7 +154,8 @@ export class ModelFolder {
 }
 
 export function fileName(file: StoredFile): string {
-  return `${file.name}.${file.tag}`;
+  // A shard may lie in a folder of its repository; here all files of a model lie beside each other.
+  return `${encodeURIComponent(file.name)}.${file.tag}`;
 }
 
 /** Deletes a model. Errors: `busy` while a tab fetches it. */

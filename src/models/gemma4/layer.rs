@@ -6,12 +6,12 @@
 
 use burn::tensor::Tensor;
 
-use crate::checkpoint::config::{Gemma4Config, Gemma4Layer, LayerType};
-use crate::nn::{LayerCache, Linear, LoadError, Loader, RmsNorm, Rope, Tap};
+use crate::nn::{KvShape, LayerCache, Linear, LoadError, Loader, RmsNorm, Rope, Tap};
 use crate::ops::{
     attend::{Attend, Base, attend},
     gated::{Act, gated},
 };
+use crate::weights::config::{Gemma4Config, Gemma4Layer, LayerType};
 
 #[derive(Debug)]
 pub(super) struct Layer {
@@ -42,15 +42,13 @@ pub(super) struct Layer {
 
 /// The key and value side of a layer that has one.
 #[derive(Debug)]
-pub(super) struct Own {
+struct Own {
     k_proj: Linear,
     v_proj: Linear,
     k_norm: RmsNorm,
     /// Without a weight.
     v_norm: RmsNorm,
-    pub heads: usize,
-    pub dim: usize,
-    pub window: Option<usize>,
+    shape: KvShape,
 }
 
 /// Where the rows of a pass stand: their rotation and their first cache row.
@@ -76,9 +74,7 @@ impl Layer {
                 v_proj: linear("self_attn.v_proj", heads * d, h).await?,
                 k_norm: norm("self_attn.k_norm", d).await?,
                 v_norm: RmsNorm::unit(d, eps, &loader.compute.device),
-                heads,
-                dim: d,
-                window,
+                shape: KvShape { heads, dim: d, window },
             }),
         };
         Ok(Self {
@@ -106,9 +102,9 @@ impl Layer {
         })
     }
 
-    /// The key and value side, if this layer has one.
-    pub fn owns(&self) -> Option<&Own> {
-        self.own.as_ref()
+    /// The shape of its keys and values, if it has any of its own.
+    pub fn owns(&self) -> Option<KvShape> {
+        self.own.as_ref().map(|own| own.shape)
     }
 
     /// How its rows see keys.
@@ -146,7 +142,7 @@ impl Layer {
         };
         let q = place.rope.apply(self.q_norm.forward_heads(heads(self.q_proj.forward(h.clone()))));
         tap.queries(self.at, &q);
-        if let Some(own) = self.owns() {
+        if let Some(own) = &self.own {
             let k = place.rope.apply(own.k_norm.forward_heads(heads(own.k_proj.forward(h.clone()))));
             let v = own.v_norm.forward_heads(heads(own.v_proj.forward(h)));
             tap.keep("k_post_rope", Some(self.at), &k);

@@ -4,27 +4,20 @@
 //! (sliding and full attention in a pattern, the last ones reading the keys and values of earlier owners);
 //! final RMSNorm; logits = 30·tanh(x Eᵀ / 30). (models, section 2)
 
-pub mod forced;
 mod layer;
 pub mod prompt;
-pub mod translator;
 
 use burn::tensor::{Int, Tensor};
 
-use crate::checkpoint::GemmaNames;
-use crate::checkpoint::config::{Gemma4Config, LayerType};
+use super::TextModel;
 use crate::nn::{
-    ArmError, CachePlan, Capture, Embedding, Head, LayerCache, Linear, LoadError, Loader, Replay, RmsNorm, Rope,
-    RunError, SourceSpan, Tap, join,
+    ArmError, Cache, Capture, Embedding, Head, Linear, LoadError, Loader, MARGIN, PIECE, Replay, RmsNorm, Rope,
+    RunError, SourceSpan, Tap, greedy, join,
 };
 use crate::ops::attend::Base;
+use crate::weights::GemmaNames;
+use crate::weights::config::{Gemma4Config, LayerType};
 use layer::{Layer, Place};
-
-/// Rows taken through the layers at once.
-pub const PIECE: usize = 256;
-/// Positions that can be taken back whatever the sliding layers have dropped: a draft, the turn's end and an
-/// accepted prefix.
-pub const MARGIN: usize = 256;
 
 #[derive(Debug)]
 pub struct Gemma4 {
@@ -38,33 +31,6 @@ pub struct Gemma4 {
     rope_full: Rope,
     config: Gemma4Config,
     capacity: usize,
-}
-
-/// The keys and values of one sequence: a cache for every layer that owns any.
-#[derive(Debug)]
-pub struct Cache {
-    owners: Vec<LayerCache>,
-    capacity: usize,
-}
-
-impl Cache {
-    /// Positions held.
-    pub fn end(&self) -> usize {
-        self.owners.first().map_or(0, LayerCache::end)
-    }
-
-    /// Forgets every position from `end` on. Where a sliding layer has dropped keys that are needed again,
-    /// everything is forgotten. → the positions that are left.
-    pub fn roll_back(&mut self, end: usize) -> usize {
-        if self.owners.iter().all(|owner| owner.can_roll_back(end)) {
-            for owner in &mut self.owners {
-                owner.roll_back(end).expect("every owner said that it can");
-            }
-            return end;
-        }
-        self.owners.iter_mut().for_each(LayerCache::clear);
-        0
-    }
 }
 
 impl Gemma4 {
@@ -101,51 +67,21 @@ impl Gemma4 {
         Ok(model)
     }
 
-    /// An empty cache.
-    pub fn cache(&self) -> Cache {
-        let plan = CachePlan { capacity: self.capacity, piece: PIECE, margin: MARGIN };
-        let device = self.rope_full.device();
-        let owner = |layer: &Layer| {
-            let own = layer.owns()?;
-            Some(LayerCache::new(plan, own.heads, own.dim, own.window, &device))
-        };
-        Cache { owners: self.layers.iter().filter_map(owner).collect(), capacity: self.capacity }
-    }
-
-    /// Appends `ids [T]` to `cache` → its `last` rows, normed, [last, H]; at least one: layers that own no keys run for
-    /// these alone. A capture keeps the queries of every row at its first position or later; all of these must be among
-    /// the rows asked for.
-    pub fn forward(
+    /// One piece → its normed rows from position `back` on, if it has any.
+    fn piece(
         &self,
         ids: Tensor<1, Int>,
         cache: &mut Cache,
-        last: usize,
+        back: usize,
         tap: &mut Tap,
-    ) -> Result<Tensor<2>, RunError> {
-        let len = ids.dims()[0];
-        let needed = cache.end() + len;
-        if needed > cache.capacity {
-            return Err(RunError::TooLong { what: "this prompt with its draft", needed, capacity: cache.capacity });
-        }
-        debug_assert!((1..=len).contains(&last), "{last} rows of {len}");
-        tap.room(cache.end()..needed, needed - last)?;
-        let mut parts = Vec::new();
-        for from in (0..len).step_by(PIECE) {
-            let piece = ids.clone().narrow(0, from, PIECE.min(len - from));
-            parts.extend(self.piece(piece, cache, needed - last, tap));
-        }
-        Ok(join(parts))
-    }
-
-    /// One piece → its normed rows from position `back` on, if it has any.
-    fn piece(&self, ids: Tensor<1, Int>, cache: &mut Cache, back: usize, tap: &mut Tap) -> Option<Tensor<2>> {
+    ) -> Result<Option<Tensor<2>>, RunError> {
         let (from, len) = (cache.end(), ids.dims()[0]);
         let wanted = (from + len).saturating_sub(back).min(len);
         let mut x = self.embed_tokens.forward(ids.clone()) * (self.config.hidden_size as f32).sqrt();
         tap.keep("embeds_scaled", None, &x);
         let mut ple = self.per_layer_inputs(ids, x.clone(), tap);
         for owner in &mut cache.owners {
-            owner.reserve(len);
+            owner.reserve(len)?;
         }
         let mut places = self.places(cache, from, len);
         tap.stand(from, len);
@@ -153,7 +89,7 @@ impl Gemma4 {
             if layer.owns().is_none() && x.dims()[0] > wanted {
                 // From here on nothing writes keys, so only the rows that are wanted back need to go on.
                 if wanted == 0 {
-                    return None;
+                    return Ok(None);
                 }
                 x = x.narrow(0, len - wanted, wanted);
                 ple = ple.narrow(0, len - wanted, wanted);
@@ -165,11 +101,11 @@ impl Gemma4 {
             x = layer.forward(x, input, place, &mut cache.owners[layer.source], tap);
             tap.keep("layer_out", Some(at), &x);
         }
-        match wanted {
+        Ok(match wanted {
             0 => None,
             _ if wanted < x.dims()[0] => Some(self.norm.forward(x.narrow(0, len - wanted, wanted))),
             _ => Some(self.norm.forward(x)),
-        }
+        })
     }
 
     /// Where rows `from..from + len` stand, for sliding and for full layers.
@@ -207,8 +143,52 @@ impl Gemma4 {
         }
     }
 
-    /// A capture of `heads`, with room for `rows` rows: a draft, with all that is queued past its end.
-    pub fn arm(&self, heads: &[Head], rows: usize) -> Result<Capture, ArmError> {
+    pub fn config(&self) -> &Gemma4Config {
+        &self.config
+    }
+}
+
+impl TextModel for Gemma4 {
+    fn shape(&self) -> [usize; 2] {
+        [self.config.num_hidden_layers, self.config.num_attention_heads]
+    }
+
+    fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    fn cache(&self) -> Cache {
+        let shapes = self.layers.iter().filter_map(Layer::owns);
+        Cache::new(self.capacity, MARGIN, shapes, &self.rope_full.device())
+    }
+
+    fn forward(
+        &self,
+        ids: Tensor<1, Int>,
+        cache: &mut Cache,
+        last: usize,
+        tap: &mut Tap,
+    ) -> Result<Tensor<2>, RunError> {
+        let len = ids.dims()[0];
+        let needed = cache.end() + len;
+        if needed > cache.capacity() {
+            return Err(RunError::TooLong { what: "this prompt with its draft", needed, capacity: cache.capacity() });
+        }
+        debug_assert!((1..=len).contains(&last), "{last} rows of {len}");
+        tap.room(cache.end()..needed, needed - last)?;
+        let mut parts = Vec::new();
+        for from in (0..len).step_by(PIECE) {
+            let piece = ids.clone().narrow(0, from, PIECE.min(len - from));
+            parts.extend(self.piece(piece, cache, needed - last, tap)?);
+        }
+        Ok(join(parts))
+    }
+
+    fn choose(&self, rows: Tensor<2>) -> Tensor<1, Int> {
+        greedy(self.logits(rows))
+    }
+
+    fn arm(&self, heads: &[Head], rows: usize) -> Result<Capture, ArmError> {
         // Further back than the margin, a sliding layer's cache may have dropped keys that a row saw.
         if !(1..=MARGIN).contains(&rows) {
             return Err(ArmError::Rows { rows, most: MARGIN });
@@ -217,22 +197,11 @@ impl Gemma4 {
         Capture::new(heads, rows, &dims, self.config.num_attention_heads, &self.rope_full.device())
     }
 
-    /// What the captured rows attended to, from the keys that `cache` holds; it is the cache they were computed on,
-    /// rolled back no further than their end. None where there is no head, no row or no source.
-    pub fn replay(&self, capture: &Capture, cache: &Cache, span: &SourceSpan) -> Option<Replay> {
+    fn replay(&self, capture: &Capture, cache: &Cache, span: &SourceSpan) -> Option<Replay> {
         capture.replay(span, |layer| {
             let layer = &self.layers[layer];
             (&cache.owners[layer.source], layer.attention())
         })
-    }
-
-    pub fn config(&self) -> &Gemma4Config {
-        &self.config
-    }
-
-    /// Positions of the longest sequence.
-    pub fn capacity(&self) -> usize {
-        self.capacity
     }
 }
 

@@ -14,8 +14,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::checkpoint::chat::{self, ChatOptions, ChatTemplate, Message};
-use crate::checkpoint::{CheckpointError, Files, Tokenizer};
+use crate::weights::chat;
+use crate::weights::chat::{ChatOptions, ChatTemplate, Message};
+use crate::weights::{CheckpointError, Files, Tokenizer};
 
 /// The prompt of one direction.
 #[derive(Clone, Debug)]
@@ -106,7 +107,7 @@ fn columns_of(prompt: &chat::Prompt, text: Range<usize>) -> (Range<usize>, Vec<R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::testing::{memory, own};
+    use crate::weights::testing::{memory, own};
     use proptest::prelude::*;
     use std::path::{Path, PathBuf};
     use std::sync::OnceLock;

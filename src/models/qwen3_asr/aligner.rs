@@ -8,11 +8,11 @@ use burn::tensor::Tensor;
 use super::{
     audio_stream::AudioStream, audio_tower::AudioTower, decoder::Decoder, ids_on, load_parts, timestamps, words,
 };
-use crate::checkpoint::chat::{AudioPrompt, aligner_prompt};
-use crate::checkpoint::config::{ModelConfig, Qwen3AlignerConfig};
-use crate::checkpoint::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
 use crate::gpu::Compute;
 use crate::nn::{Loader, RunError, Tap, Target, greedy, join, read_ids};
+use crate::weights::chat::{AudioPrompt, aligner_prompt};
+use crate::weights::config::{ModelConfig, Qwen3AlignerConfig};
+use crate::weights::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
 
 /// One word and when it was spoken, ms from the sound's first sample.
 #[derive(Clone, Debug, PartialEq, Eq)]

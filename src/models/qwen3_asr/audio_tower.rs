@@ -10,12 +10,12 @@
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use crate::audio::mel::{MEL_BINS, Mel};
-use crate::checkpoint::config::AudioConfig;
 use crate::nn::{LayerNorm, Linear, LoadError, Loader, Tap, join};
 use crate::ops::{
     attend::{Base, attend_all},
     conv_halve::conv_halve,
 };
+use crate::weights::config::AudioConfig;
 
 /// Frames of a chunk; the row count formula holds for this size only.
 pub const CHUNK: usize = 100;

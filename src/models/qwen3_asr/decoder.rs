@@ -6,16 +6,14 @@
 
 use burn::tensor::{Int, Tensor};
 
-use crate::checkpoint::config::Qwen3TextConfig;
-use crate::nn::{CachePlan, Embedding, LayerCache, Linear, LoadError, Loader, RmsNorm, Rope, RunError, Tap, join};
+use crate::nn::{
+    Cache, Embedding, KvShape, LayerCache, Linear, LoadError, Loader, PIECE, RmsNorm, Rope, RunError, Tap, join,
+};
 use crate::ops::{
     attend::{Attend, Base, attend},
     gated::{Act, gated},
 };
-
-/// Rows taken through the layers at once, so that a long prefill is many short submissions (drivers
-/// kill long ones).
-pub const PIECE: usize = 256;
+use crate::weights::config::Qwen3TextConfig;
 
 #[derive(Debug)]
 pub struct Decoder {
@@ -46,34 +44,8 @@ struct Layer {
     head_dim: usize,
 }
 
-/// The keys and values of one sequence.
-#[derive(Debug)]
-pub struct Cache {
-    layers: Vec<LayerCache>,
-    capacity: usize,
-}
-
 fn too_long(needed: usize, capacity: usize) -> RunError {
     RunError::TooLong { what: "this sound with its text", needed, capacity }
-}
-
-impl Cache {
-    /// Positions of the longest sequence.
-    pub fn capacity(&self) -> usize {
-        self.capacity
-    }
-
-    /// Positions held.
-    pub fn end(&self) -> usize {
-        self.layers.first().map_or(0, LayerCache::end)
-    }
-
-    /// Forgets every position from `end` on.
-    pub fn roll_back(&mut self, end: usize) {
-        for layer in &mut self.layers {
-            layer.roll_back(end).expect("a full layer keeps all it was given");
-        }
-    }
 }
 
 impl Decoder {
@@ -127,10 +99,8 @@ impl Decoder {
     /// An empty cache of at most `positions` positions.
     pub fn cache(&self, positions: usize) -> Cache {
         let capacity = positions.min(self.capacity);
-        let plan = CachePlan { capacity, piece: PIECE, margin: 0 };
-        let device = self.rope.device();
-        let layer = || LayerCache::new(plan, self.kv_heads, self.head_dim, None, &device);
-        Cache { layers: self.layers.iter().map(|_| layer()).collect(), capacity }
+        let shape = KvShape { heads: self.kv_heads, dim: self.head_dim, window: None };
+        Cache::new(capacity, 0, self.layers.iter().map(|_| shape), &self.rope.device())
     }
 
     /// Err unless a sequence may have so many positions.
@@ -150,8 +120,8 @@ impl Decoder {
     pub fn forward(&self, x: Tensor<2>, cache: &mut Cache, tap: &mut Tap) -> Result<Tensor<2>, RunError> {
         let rows = x.dims()[0];
         let needed = cache.end() + rows;
-        if needed > cache.capacity {
-            return Err(too_long(needed, cache.capacity));
+        if needed > cache.capacity() {
+            return Err(too_long(needed, cache.capacity()));
         }
         let pieces = (0..rows).step_by(PIECE).map(|from| {
             let x = x.clone().narrow(0, from, PIECE.min(rows - from));
@@ -164,7 +134,7 @@ impl Decoder {
         let (from, rows) = (cache.end(), x.dims()[0]);
         let rope = self.rope.at(from, rows);
         let base = Base { row: from, on_device: Tensor::from_ints([from as i32], &x.device()) };
-        for (i, (layer, cache)) in self.layers.iter().zip(&mut cache.layers).enumerate() {
+        for (i, (layer, cache)) in self.layers.iter().zip(&mut cache.owners).enumerate() {
             x = layer.forward(x, &rope, &base, cache, i, tap);
             tap.keep("layer_out", Some(i), &x);
         }

@@ -21,10 +21,10 @@ pub mod words;
 
 use burn::tensor::{Device, Int, Tensor};
 
-use crate::checkpoint::config::{AudioConfig, ModelConfig, Qwen3AsrConfig, Qwen3TextConfig};
-use crate::checkpoint::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
 use crate::gpu::Compute;
 use crate::nn::{Loader, Target};
+use crate::weights::config::{AudioConfig, ModelConfig, Qwen3AsrConfig, Qwen3TextConfig};
+use crate::weights::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
 use audio_tower::AudioTower;
 use decoder::Decoder;
 

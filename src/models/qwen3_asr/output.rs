@@ -5,9 +5,11 @@
 //! language None<asr_text>            no speech
 //! Hello.                             forced, or no tag: all of it is text
 //! ```
-//! As Qwen3-ASR's own code does it. (specs/models.md 1.7)
+//! [`parse`] is Qwen3-ASR's own rule. It shows what a model writes beside the rule: a second header, a
+//! header though the language is forced, control strings. [`transcript`] is what the program shows.
 
 use super::words::is_space;
+use crate::weights::markup::without_markup;
 
 const TEXT_TAG: &str = "<asr_text>";
 const LANGUAGE_TAG: &str = "language ";
@@ -15,6 +17,14 @@ const LANGUAGE_TAG: &str = "language ";
 const REPEATS: usize = 20;
 /// Longest pattern of a loop, in characters.
 const LONGEST_PATTERN: usize = 20;
+/// The language of a header that says: no speech.
+const NONE: &str = "None";
+/// Such a header without its tag.
+const NO_SPEECH: &str = "language None";
+/// The languages of the other headers.
+const LANGUAGES: &str = "Chinese English Cantonese Arabic German French Spanish Portuguese Indonesian Italian \
+                         Korean Russian Thai Vietnamese Japanese Turkish Hindi Malay Dutch Swedish Danish \
+                         Finnish Polish Czech Filipino Persian Greek Romanian Hungarian Macedonian";
 
 /// What was recognised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +49,115 @@ pub fn parse(raw: &str, forced: Option<&str>) -> Parsed {
         None => Parsed { language: String::new(), text: strip(&text).into() },
         Some((header, text)) => Parsed { language: language_of(header), text: strip(text).into() },
     }
+}
+
+/// What is shown of the model's raw text: only what it says was spoken. `forced` as for [`parse`].
+///
+/// The text is cut at every `<asr_text>`, whole or begun at the end. In front of a tag stands a header,
+/// wherever the model put it; behind one that says `None` there is no speech up to the next tag. Other
+/// control strings go. Nothing is left where the model says `None` and nothing else.
+pub fn transcript(raw: &str, forced: Option<&str>) -> Parsed {
+    let text = spoken(&fix_repetitions(strip(raw)));
+    if text.is_empty() {
+        return Parsed::default();
+    }
+    Parsed { language: parse(raw, forced).language, text }
+}
+
+fn spoken(raw: &str) -> String {
+    let mut text = String::new();
+    let mut silent = false;
+    let mut left = Some(raw);
+    while let Some(raw) = left {
+        let (part, behind) = split_tag(raw);
+        let part = without_markup(part, " ");
+        let (words, header) = split_header(without_opening(&part), behind.is_some());
+        if !silent {
+            text.push_str(words);
+            text.push(' ');
+        }
+        silent = header.split(is_space).any(|word| key_at(word, "none").is_some());
+        left = behind;
+    }
+    // What was apart may make markup together.
+    let mut text = one_line(&without_markup(&text, " "));
+    while let Some(at) = text.find(NO_SPEECH) {
+        text.replace_range(at..at + NO_SPEECH.len(), " ");
+        text = one_line(&text);
+    }
+    if text.split(' ').all(|word| word == NONE) { String::new() } else { text }
+}
+
+/// Single blanks between words.
+fn one_line(text: &str) -> String {
+    text.split(is_space).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// `text` up to its first `<asr_text>`, and what follows the tag; `None` where there is no tag. At the end a
+/// beginning of the tag is enough, and elsewhere its name.
+fn split_tag(text: &str) -> (&str, Option<&str>) {
+    let name = &TEXT_TAG[1..TEXT_TAG.len() - 1];
+    if let Some(at) = text.to_ascii_lowercase().find(name) {
+        let bracket = |c: char| matches!(c, '<' | '>' | '|' | '/');
+        let before = text[..at].trim_end_matches(bracket);
+        return (before, Some(text[at + name.len()..].trim_start_matches(bracket)));
+    }
+    let begun = (2..TEXT_TAG.len()).rev().find_map(|len| text.strip_suffix(&TEXT_TAG[..len]));
+    begun.map_or((text, None), |before| (before, Some("")))
+}
+
+/// Speech, and the headers behind it. `tagged`: a tag follows.
+fn split_header(part: &str, tagged: bool) -> (&str, &str) {
+    let mut speech = part.trim_end_matches(is_space);
+    while let Some(start) = header_at(speech, tagged) {
+        speech = speech[..start].trim_end_matches(is_space);
+    }
+    part.split_at(speech.len())
+}
+
+/// Where the header begins that `text` ends with. Without a tag behind it only what no one says so is a
+/// header: `language` small at the beginning of a sentence with a name and nothing more, or `None` again.
+fn header_at(text: &str, tagged: bool) -> Option<usize> {
+    let (before, last) = split_last_word(text);
+    let (first, second) = split_last_word(before);
+    let (last_at, second_at) = (text.len() - last.len(), before.trim_end_matches(is_space).len() - second.len());
+    let named = LANGUAGES.split(' ').any(|name| name == last) || last == NONE;
+    if tagged {
+        return (key_at(second, "language").map(|at| second_at + at))
+            .or_else(|| key_at(last, "language").map(|at| last_at + at))
+            .or_else(|| key_at(last, "none").map(|at| last_at + at))
+            .or_else(|| (named && second.is_empty()).then_some(last_at));
+    }
+    let begins = first.is_empty() || strip(first).ends_with(['.', '?', '!', '…', '。', '？', '！']);
+    if second == "language" && (named && begins || last == NONE) {
+        return Some(second_at);
+    }
+    (last == NONE && second == NONE).then_some(last_at)
+}
+
+/// What stands before the last word, and the word, which is empty where there is none.
+fn split_last_word(text: &str) -> (&str, &str) {
+    let text = text.trim_end_matches(is_space);
+    text.split_at(text.rfind(is_space).map_or(0, |at| text.ceil_char_boundary(at + 1)))
+}
+
+/// Where `key` (small letters) begins that `word` ends with, in any case; no Latin letter stands before it.
+fn key_at(word: &str, key: &str) -> Option<usize> {
+    let at = word.len().checked_sub(key.len())?;
+    let found = word.get(at..)?.eq_ignore_ascii_case(key) && !word[..at].ends_with(|c: char| c.is_ascii_alphabetic());
+    found.then_some(at)
+}
+
+/// `part` without a header at its beginning that has lost its tag: a sentence follows.
+fn without_opening(part: &str) -> &str {
+    let named = part.trim_start_matches(is_space).strip_prefix(LANGUAGE_TAG).and_then(|header| {
+        LANGUAGES
+            .split(' ')
+            .find_map(|name| header.strip_prefix(name))
+            .map(|behind| behind.trim_start_matches(is_space))
+    });
+    let begins = |text: &&str| text.starts_with(|c: char| c.is_alphabetic() && !c.is_lowercase());
+    named.filter(begins).unwrap_or(part)
 }
 
 /// The language that the part before the tag names.
@@ -109,13 +228,6 @@ fn collapse_characters(text: &str) -> Vec<char> {
     chars.chunk_by(|a, b| a == b).flat_map(|run| if run.len() > REPEATS { &run[..1] } else { run }).copied().collect()
 }
 
-/// The languages of the pieces of long audio: what each says, without repeats in a row, joined by commas.
-pub fn merge_languages<'a>(pieces: impl IntoIterator<Item = &'a str>) -> String {
-    let mut names: Vec<&str> = pieces.into_iter().map(strip).filter(|name| !name.is_empty()).collect();
-    names.dedup();
-    names.join(",")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -141,15 +253,6 @@ mod tests {
         assert!(!cases.is_empty());
         for case in cases {
             assert_eq!(fix_repetitions(case["input"].as_str().unwrap()), case["output"].as_str().unwrap());
-        }
-    }
-
-    #[test]
-    fn merging_equals_the_reference() {
-        let golden = golden_text();
-        for case in golden["merge_languages"].as_array().unwrap() {
-            let pieces = case["input"].as_array().unwrap().iter().map(|v| v.as_str().unwrap());
-            assert_eq!(merge_languages(pieces), case["output"].as_str().unwrap());
         }
     }
 
@@ -179,7 +282,149 @@ mod tests {
         out
     }
 
+    fn shown(raw: &str) -> String {
+        transcript(raw, Some("English")).text
+    }
+
+    #[test]
+    fn no_speech_is_an_empty_hypothesis() {
+        for raw in [
+            "language None<asr_text>",
+            "None<asr_text>",
+            "None None None None<asr_text>",
+            "None None None",
+            "None",
+            "language None None None",
+            "language None",
+            "language none<asr_text>",
+            "language None<asr_text>uh",
+            "None<asr_text>None<asr_text>",
+            "None None<asr_te",
+            "<asr_text>",
+            "<",
+            "language English<asr_text>",
+            "English<asr_text>",
+            "<|im_end|>",
+            "language None<|im_end|><asr_text>",
+            " \n",
+        ] {
+            assert_eq!(shown(raw), "", "{raw}");
+            assert_eq!(transcript(raw, None), Parsed::default(), "{raw}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_spoken_is_shown() {
+        for (raw, want) in [
+            ("Hello world.", "Hello world."),
+            ("Hello<asr_text> world.", "Hello world."),
+            ("language English<asr_text>Hello.", "Hello."),
+            ("Hello. language German<asr_text>Guten Tag.", "Hello. Guten Tag."),
+            ("Hello. language None<asr_text>uh language English<asr_text>World.", "Hello. World."),
+            ("Hello. language None<asr_text>", "Hello."),
+            ("Hello. language None", "Hello."),
+            ("Hello. language German", "Hello."),
+            ("Hello. <asr_t", "Hello."),
+            ("Hello<|audio_pad|> world<|", "Hello world"),
+            ("Hello <timestamp><timestamp>world", "Hello world"),
+            ("你好language Chinese<asr_text>世界", "你好 世界"),
+            ("language English Hello.", "Hello."),
+            ("Klingon. language Klingon<asr_text>Qapla", "Klingon. Qapla"),
+        ] {
+            assert_eq!(shown(raw), want, "{raw}");
+        }
+    }
+
+    #[test]
+    fn speech_about_languages_is_speech() {
+        for text in [
+            "None.",
+            "None of us came.",
+            "I know none",
+            "He spoke the language English.",
+            "the language English",
+            "language English is spoken here",
+            "English",
+            "Which language? None.",
+            "a < b and b > c",
+        ] {
+            assert_eq!(shown(text), text);
+        }
+    }
+
+    #[test]
+    fn the_rule_of_the_reference_holds_for_what_is_well_formed() {
+        let golden = golden_text();
+        for case in golden["parse_asr_output"].as_array().unwrap() {
+            let (raw, text) = (case["raw"].as_str().unwrap(), case["text"].as_str().unwrap());
+            let no_speech = raw.contains("None");
+            if case["forced"].is_null() && !no_speech && !text.contains(TEXT_TAG) {
+                assert_eq!(transcript(raw, None), parse(raw, None), "{raw}");
+            }
+        }
+    }
+
+    /// What a derailed model might write, in any order.
+    const SCRAPS: [&str; 34] = [
+        "<asr_text>",
+        "<asr_te",
+        "asr_text>",
+        "_text>",
+        "<",
+        ">",
+        "|",
+        "<|",
+        "|>",
+        "<|im_end|>",
+        "<|im_",
+        "end|>",
+        "<timestamp>",
+        "language ",
+        "language None",
+        "language English",
+        "language",
+        "None",
+        "None ",
+        "English",
+        " ",
+        "\n",
+        ". ",
+        "Hello",
+        " world.",
+        "你好",
+        "。",
+        "<b>",
+        "</b>",
+        "<unused1>",
+        "<ASR_TEXT>",
+        "Language German",
+        "none",
+        "é",
+    ];
+
     proptest! {
+        #[test]
+        fn markup_is_never_shown(
+            scraps in proptest::collection::vec(proptest::sample::select(SCRAPS.to_vec()), 0..14),
+            forced in proptest::option::of(proptest::sample::select(vec!["English", "Chinese"])),
+        ) {
+            let raw = scraps.concat();
+            let text = transcript(&raw, forced).text;
+            for mark in ["asr_text", "ASR_TEXT", "<|", "|>", "<b", "/b", "<unused", "<timestamp", "<asr", "language None"] {
+                prop_assert!(!text.contains(mark), "{raw:?} shows {text:?}");
+            }
+            prop_assert!(!text.ends_with('<') && text.trim() == text, "{raw:?} shows {text:?}");
+            prop_assert!(text.is_empty() || text.split(' ').any(|word| word != NONE), "{raw:?} shows {text:?}");
+        }
+
+        #[test]
+        fn speech_comes_through(words in proptest::collection::vec("[a-z]{1,8}[,.]?", 1..12)) {
+            let text = words.join(" ");
+            for raw in [text.clone(), format!("language English<asr_text>{text}")] {
+                prop_assert_eq!(shown(&raw), fix_repetitions(&text).replace("  ", " "));
+            }
+        }
+
         #[test]
         fn patterns_are_found_as_defined(parts in proptest::collection::vec(("[ab ]{1,22}", 1usize..24), 1..4)) {
             let text: String = parts.iter().map(|(pattern, times)| pattern.repeat(*times)).collect();
@@ -189,6 +434,7 @@ mod tests {
         #[test]
         fn any_text_is_taken(raw in "\\PC{0,60}", forced in proptest::option::of("[A-Z][a-z]{0,5}")) {
             parse(&raw, forced.as_deref());
+            transcript(&raw, forced.as_deref());
         }
     }
 }

@@ -3,7 +3,8 @@
 //! What is settled is computed once: the sound's rows (`audio_stream`), and the decoder's keys and values of the prompt
 //! up to the last finished window. What was heard the last time is the guess for this time: it is fed with the rest of
 //! the prompt in one pass, and what the model would write again is kept, so that only what is new is written token by
-//! token. The ids are those of writing afresh, whatever the guess.
+//! token. The ids are those of writing afresh, whatever the guess, up to ties: rows that are computed together go
+//! through another kernel, and their logits may differ in the last bits.
 
 use std::sync::Arc;
 
@@ -13,11 +14,10 @@ use super::{
     Qwen3Asr,
     audio_stream::{AudioStream, Rows},
     audio_tower::rows_of,
-    decoder::Cache,
     output,
 };
-use crate::checkpoint::chat::asr_prompt;
-use crate::nn::{RunError, Tap, greedy, join, read_ids};
+use crate::nn::{Cache, RunError, Tap, greedy, join, read_ids};
+use crate::weights::chat::asr_prompt;
 
 /// What was heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Recognizer {
         let seconds = self.samples_len() as f64 / 16_000.0;
         let ids = self.greedy_ids(budget(seconds)).await?;
         let text = self.model.tokenizer.decode(&ids, true)?;
-        let parsed = output::parse(&text, self.language.as_deref());
+        let parsed = output::transcript(&text, self.language.as_deref());
         Ok(Heard { text: parsed.text, language: parsed.language, ids })
     }
 

@@ -1,0 +1,337 @@
+//! No word of the sound is lost and none is shown twice: whatever the steps, the backlog, the pauses and the
+//! errors, every word that the recognizer was sure of is in exactly one closed segment, in order.
+//!
+//! The recognizer is *sure* of a word when two hypotheses in a row have it and the same words before it. The
+//! last word of a hypothesis may be half of one: nobody is sure of it.
+//! The talk's words are numbered, so that it is known of every word shown which one it is.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use proptest::prelude::*;
+
+use super::engines::{Align, BoxError, Engines, Hypothesis, Recognize, TimedWord};
+use super::event::{Event, EventKind};
+use super::fakes::*;
+use super::rules::Rules;
+use super::settings::Settings;
+use super::stream::{Activity, Cascade};
+use crate::policy::PolicyKind;
+use crate::text::units::{join_words, source_words};
+use crate::text::{Language, Millis};
+
+/// What goes wrong in one call. A number picks a word of the hypothesis.
+#[derive(Clone, Copy, Debug)]
+enum Mistake {
+    None,
+    Fails,
+    HearsNothing,
+    Drops(usize),
+    Mishears(usize),
+    Invents(usize),
+}
+
+/// A word as it was heard: what is written, which word of the talk it is, and where its middle lies.
+#[derive(Clone, Debug, PartialEq)]
+struct HeardWord {
+    text: String,
+    number: Option<usize>,
+    middle: Millis,
+}
+
+/// A successful call: where the tail began, and what was heard.
+type Call = (Millis, Vec<HeardWord>);
+
+/// Hears the words of a talk that lie in the tail by half at least, and makes mistakes. A word that the end of the
+/// sound cuts is heard otherwise in every call.
+struct Erring {
+    talk: Talk,
+    mistakes: Vec<Mistake>,
+    calls: usize,
+    heard: Rc<RefCell<Vec<Call>>>,
+}
+
+fn middle(word: &(String, Millis, Millis)) -> Millis {
+    Millis((word.1.0 + word.2.0) / 2)
+}
+
+impl Recognize for Erring {
+    async fn transcribe(&mut self, tail: &[f32], _: Language) -> Result<Hypothesis, BoxError> {
+        let call = self.calls;
+        self.calls += 1;
+        let mistake = self.mistakes.get(call).copied().unwrap_or(Mistake::None);
+        let (from, to) = span(tail);
+        let inside = self.talk.words.iter().enumerate().filter(|(_, w)| middle(w) >= from && w.1 < to);
+        let mut words: Vec<HeardWord> = inside
+            .map(|(number, word)| {
+                let text = if word.2 <= to { word.0.clone() } else { format!("x{number}~{}", to.0) };
+                HeardWord { text, number: Some(number), middle: middle(word) }
+            })
+            .collect();
+        let len = words.len().max(1);
+        match mistake {
+            Mistake::Fails => return Err("the device is busy".into()),
+            Mistake::HearsNothing => words.clear(),
+            Mistake::Drops(place) if !words.is_empty() => drop(words.remove(place % len)),
+            Mistake::Mishears(place) if !words.is_empty() => {
+                let word = &mut words[place % len];
+                word.text = format!("y{}_{call}", word.number.unwrap_or_default());
+            }
+            Mistake::Invents(place) if !words.is_empty() => {
+                let before = words[place % len].clone();
+                let text = format!("i{}_{call}", before.number.unwrap_or_default());
+                words.insert(place % len, HeardWord { text, number: None, ..before });
+            }
+            _ => {}
+        }
+        let text = join_words(words.iter().map(|word| word.text.as_str()));
+        self.heard.borrow_mut().push((from, words));
+        Ok(Hypothesis { text, tokens: 1 })
+    }
+
+    fn restart(&mut self) {}
+}
+
+/// Knows when each numbered word is said, to `off` milliseconds.
+struct NumberedAligner {
+    talk: Talk,
+    off: u64,
+}
+
+/// The number in `x12.`, `x12~`, `y12_3` or `i12_3`.
+fn number_of(word: &str) -> Option<usize> {
+    let digits = word.get(1..)?;
+    digits[..digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len())].parse().ok()
+}
+
+impl Align for NumberedAligner {
+    async fn align(&mut self, tail: &[f32], text: &str, _: Language) -> Result<Vec<TimedWord>, BoxError> {
+        let (from, to) = span(tail);
+        let timed = source_words(text).into_iter().map(|word| {
+            let number = number_of(&word).unwrap_or_default();
+            let (_, start, end) = self.talk.words[number].clone();
+            let moved = |time: Millis| {
+                let time = if self.off == 0 { time } else { time + Millis(number as u64 * 37 % self.off) };
+                time.min(to) - from
+            };
+            let end = if word.starts_with('i') { start } else { end };
+            let letters = word.chars().filter(|c| c.is_alphanumeric()).collect();
+            TimedWord { text: letters, start_ms: moved(start), end_ms: moved(end) }
+        });
+        Ok(timed.collect())
+    }
+
+    fn restart(&mut self) {}
+}
+
+/// The numbers of the words that two calls in a row had, with the same words before them.
+fn sure_of(calls: &[Call], talk: &Talk) -> BTreeSet<usize> {
+    let mut sure = BTreeSet::new();
+    for pair in calls.windows(2) {
+        let (from, later) = &pair[1];
+        let earlier = pair[0].1.iter().filter(|word| word.middle >= *from);
+        let mut same: Vec<_> = earlier.zip(later).take_while(|(a, b)| a.text == b.text).map(|(a, _)| a).collect();
+        same.truncate(later.len().saturating_sub(1));
+        sure.extend(same.iter().filter_map(|word| word.number.filter(|&n| talk.words[n].0 == word.text)));
+    }
+    sure
+}
+
+/// One run: the talk's sound from `from` to `to`, in blocks that arrive while nobody steps or everybody does.
+#[derive(Clone, Debug)]
+struct Run {
+    settings: Settings,
+    talk: Talk,
+    from: Millis,
+    to: Millis,
+    /// Length of each block, and whether the caller steps after it.
+    blocks: Vec<(u64, bool)>,
+    mistakes: Vec<Mistake>,
+    /// The call, counted over translations, that fails.
+    fails_in: Option<usize>,
+    /// How far word times are off at most.
+    off: u64,
+}
+
+impl Run {
+    fn play(&self) -> (Vec<Event>, Vec<Call>) {
+        let log = SharedLog::default();
+        log.borrow_mut().fails_in = self.fails_in;
+        let heard = Rc::new(RefCell::new(Vec::new()));
+        let engines = Engines {
+            recognizer: Erring {
+                talk: self.talk.clone(),
+                mistakes: self.mistakes.clone(),
+                calls: 0,
+                heard: heard.clone(),
+            },
+            aligner: NumberedAligner { talk: self.talk.clone(), off: self.off },
+            translator: self.settings.target.map(|to| translator_for(to, &self.settings, &log)),
+        };
+        let mut cascade = Cascade::new(self.settings, engines, ticking()).unwrap_or_else(|error| panic!("{error}"));
+        let mut events = Vec::new();
+        let mut emit = |event: Event| events.push(event);
+        cascade.start(start_of(&self.settings), &mut emit);
+        let mut at = self.from;
+        for &(length, steps) in self.blocks.iter().cycle() {
+            let end = (at + Millis(length)).min(self.to);
+            while at < end {
+                let piece = (at + Millis(50)).min(end);
+                cascade.push(&sound(at, piece), self.activity(at, piece));
+                at = piece;
+            }
+            while steps && pollster::block_on(cascade.step(&mut emit)).is_ok_and(|more| more) {}
+            if at >= self.to {
+                break;
+            }
+        }
+        while pollster::block_on(cascade.finish(&mut emit)).is_err() {}
+        cascade.end(&mut emit);
+        let calls = heard.borrow().clone();
+        (events, calls)
+    }
+
+    /// As the voice detector has it: from a little before a word until a while behind it.
+    fn activity(&self, from: Millis, to: Millis) -> Activity {
+        let near = |w: &(String, Millis, Millis)| w.1 < to + Millis(100) && w.2 + Millis(300) > from;
+        Activity::of(self.talk.words.iter().any(near))
+    }
+
+    fn check(&self) -> Result<(), TestCaseError> {
+        let (events, calls) = self.play();
+        prop_assert_eq!(Rules::check(&events), Ok(()));
+        let mut shown: Vec<String> = Vec::new();
+        for event in &events {
+            match &event.kind {
+                EventKind::Source(s) if s.closed => shown.extend(s.committed.iter().map(|word| word.text.clone())),
+                EventKind::Progress(p) => {
+                    let most = self.settings.longest_segment + self.settings.chunk;
+                    prop_assert!(p.tail_ms <= most, "a tail of {}", p.tail_ms);
+                }
+                _ => {}
+            }
+        }
+        // Words that were never said, and halves of words, which say nothing of the whole.
+        let numbers: Vec<usize> = shown
+            .iter()
+            .filter(|w| !w.starts_with('i') && !w.contains('~'))
+            .map(|w| number_of(w).unwrap_or(usize::MAX))
+            .collect();
+        prop_assert!(numbers.is_sorted_by(|a, b| a < b), "twice or out of order: {:?}", shown);
+        let mut due = sure_of(&calls, &self.talk);
+        if self.mistakes.iter().all(|mistake| matches!(mistake, Mistake::None)) {
+            let whole = |(_, w): &(usize, &(String, Millis, Millis))| w.1 >= self.from && w.2 <= self.to;
+            due.extend(self.talk.words.iter().enumerate().filter(whole).map(|(number, _)| number));
+        }
+        for number in due {
+            let word = &self.talk.words[number].0;
+            prop_assert!(shown.contains(word), "{} was lost: {:?}", word, shown);
+        }
+        Ok(())
+    }
+}
+
+/// Sentences with words of their own pace, a pause before each, and a mark behind it.
+fn talk(sentences: &[(usize, u64, u64, usize)]) -> Talk {
+    let mut talk = Talk::default();
+    let mut at = 0;
+    for &(count, pace, pause, mark) in sentences {
+        at += pause;
+        for i in 0..count {
+            let mark = match i + 1 == count {
+                true => ["", ".", "?", ",", "."][mark],
+                false if i % 5 == 3 => ",",
+                false => "",
+            };
+            let word = format!("x{}{mark}", talk.words.len());
+            talk.words.push((word, Millis(at), Millis(at + pace - 40)));
+            at += pace;
+        }
+    }
+    talk
+}
+
+fn mistake() -> impl Strategy<Value = Mistake> {
+    prop_oneof![
+        12 => Just(Mistake::None),
+        2 => Just(Mistake::Fails),
+        1 => Just(Mistake::HearsNothing),
+        2 => (0usize..60).prop_map(Mistake::Drops),
+        3 => (0usize..60).prop_map(Mistake::Mishears),
+        2 => (0usize..60).prop_map(Mistake::Invents),
+    ]
+}
+
+/// Mistakes of the calls, in order. A third failure in a row would end in sound that is skipped with a warning.
+fn mistakes() -> impl Strategy<Value = Vec<Mistake>> {
+    prop::collection::vec(mistake(), 0..40).prop_map(|mut mistakes| {
+        for at in 2..mistakes.len() {
+            if mistakes[at - 2..=at].iter().all(|mistake| matches!(mistake, Mistake::Fails)) {
+                mistakes[at] = Mistake::None;
+            }
+        }
+        mistakes
+    })
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let policy = prop_oneof![Just(None), Just(Some(PolicyKind::LocalAgreement)), Just(Some(PolicyKind::HoldN(2)))];
+    (policy, 200u64..1_000, 4u64..8, 500u64..1_500).prop_map(|(policy, chunk, chunks, pause)| {
+        let target = policy.map(|_| Language::GERMAN);
+        let plain = Settings::new(Language::ENGLISH, target);
+        Settings {
+            policy: policy.unwrap_or_default(),
+            chunk: Millis(chunk),
+            longest_segment: Millis((chunk * chunks).max(2_500)),
+            pause: Millis(pause),
+            ..plain
+        }
+    })
+}
+
+prop_compose! {
+    fn any_run()(
+        settings in settings(),
+        sentences in prop::collection::vec((1usize..26, 170u64..450, 0u64..2_500, 0usize..5), 1..6),
+        // A recording may begin and end anywhere, in mid-word too.
+        (skipped, padding) in (0u64..900, prop_oneof![Just(0u64), 0u64..2_000]),
+        blocks in prop::collection::vec((20u64..6_000, prop::bool::weighted(0.6)), 1..20),
+        mistakes in prop_oneof![
+            1 => Just(Vec::new()),
+            3 => mistakes(),
+        ],
+        fails_in in prop::option::weighted(0.3, 0usize..30),
+        off in prop_oneof![Just(0u64), 1u64..60],
+    ) -> Run {
+        let talk = talk(&sentences);
+        let end = talk.words.last().map_or(Millis::ZERO, |word| word.2);
+        Run { settings, talk, from: Millis(skipped), to: end.max(Millis(skipped)) + Millis(padding), blocks, mistakes, fails_in, off }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+    #[test]
+    fn every_word_that_was_sure_is_in_one_segment(run in any_run()) {
+        run.check()?;
+    }
+}
+
+/// A slow machine takes a whole segment's length at once, and the only sentence end stands at its beginning.
+#[test]
+fn a_late_listener_keeps_the_words_behind_an_early_full_stop() {
+    let sentences = [(20, 300, 0, 0), (2, 300, 0, 1), (50, 300, 0, 1)];
+    for longest in [4_000, 6_000, 9_000] {
+        for late in [3_000, 5_000, 8_000, 30_000] {
+            let settings = Settings { longest_segment: Millis(longest), ..Settings::new(Language::ENGLISH, None) };
+            let talk = talk(&sentences);
+            let to = talk.words.last().map_or(Millis::ZERO, |word| word.2);
+            let blocks = vec![(late, true)];
+            let run =
+                Run { settings, talk, from: Millis::ZERO, to, blocks, mistakes: Vec::new(), fails_in: None, off: 0 };
+            run.check().unwrap_or_else(|error| panic!("{longest}, {late}: {error}"));
+        }
+    }
+}

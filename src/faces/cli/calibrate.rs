@@ -1,0 +1,295 @@
+//! `alignatt calibrate`: which attention heads of a model follow the source, measured on sentence pairs.
+//!
+//! A pair is a line of JSON: `{"source": "...", "target": "...", "alignments": [[word, unit], ...]}`. Alignments say
+//! which source word (parted by blanks) a target unit translates (a word; in Chinese and Japanese a character), both
+//! from 0; they may also come from a file with a line of `word-unit` a pair, or be left to the statistical aligner.
+//! Use sentences that no evaluation uses.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::args::CalibrateArgs;
+use super::engines;
+use super::error::CliError;
+use super::faces::Output;
+use super::inputs::Inputs;
+use super::progress::Loading;
+use super::terminal::tell;
+use super::text_file::TextLines;
+use crate::calibrate::scores::{Calibration, HeadScores, LEAST_TS, PairMap, PairScore};
+use crate::calibrate::word_aligner;
+use crate::faces::cli::heat_map::{HeatMap, svg};
+use crate::models::forced::{Forced, LONGEST};
+use crate::models::gemma4::prompt::{Prompt, PromptIds, Turn};
+use crate::policy::SourceWord;
+use crate::policy::heads::{Head, HeadSet, Measured, Rows};
+use crate::policy::target_policy::word_places;
+use crate::text::Language;
+use crate::text::units::{join_words, source_words, unit_ends};
+
+/// No pair is longer.
+const LINE_BYTES: usize = 64 * 1024;
+/// Most heads in a file.
+const MOST_HEADS: usize = 16;
+/// Heads that the heat map outlines: those that the policy asks.
+const ASKED: usize = 4;
+
+#[derive(Debug, Deserialize)]
+struct Pair {
+    source: String,
+    target: String,
+    alignments: Option<Vec<(usize, usize)>>,
+}
+
+pub async fn calibrate(args: CalibrateArgs) -> Result<(), CliError> {
+    let path = args.output.clone().unwrap_or_else(|| HeadSet::file_name(args.from, args.to).into());
+    let picture_path = path.with_extension("svg");
+    let [output, picture] = outputs(&args, [&path, &picture_path])?;
+    let mut pairs = read_pairs(&args.pairs)?;
+    if let Some(path) = &args.alignments {
+        read_alignments(path, &mut pairs)?;
+    }
+    let how = align(&mut pairs, args.to);
+    let (mut forced, prompt, name) = {
+        let mut loading = Loading::new();
+        let mut report = |what: &str, done, total| loading.report(what, done, total);
+        engines::load_forced(args.mt.as_deref(), (args.from, args.to), &args.device, &mut report).await?
+    };
+    let [input, predicting] = score(&mut forced, &prompt, &pairs, args.to).await?;
+    let (rows, scores) = match best(&input) >= best(&predicting) {
+        true => (Rows::Input, &input),
+        false => (Rows::Predicting, &predicting),
+    };
+    let set = head_set(&name, &args, rows, scores, &how);
+    output.write(&set.to_json().map_err(CliError::of)?)?;
+    let chosen: Vec<(usize, usize)> = set.top(ASKED).iter().map(|head| (head.layer, head.head)).collect();
+    let title = format!("{name}, {} to {}", args.from.english_name(), args.to.english_name());
+    let note = format!("{} rows, {} pairs, {}", rows.name(), scores.pairs, how);
+    let map = HeatMap { title: &title, note: &note, scores: &scores.ts_matrix, chosen: &chosen };
+    picture.write(&svg(&map))?;
+    warn(&set, scores);
+    tell(format_args!("{} and {} are written", path.display(), picture_path.display()));
+    print(&set, [&input, &predicting], &mut io::stdout().lock()).map_err(CliError::print)
+}
+
+/// The two files to be written, neither of them one that is read or the other.
+fn outputs(args: &CalibrateArgs, paths: [&PathBuf; 2]) -> Result<[Output; 2], CliError> {
+    let [path, picture] = paths;
+    if path.to_string_lossy().eq_ignore_ascii_case(&picture.to_string_lossy()) {
+        let message = format!("the heat map is to be written to {}; give another --output", picture.display());
+        return Err(CliError::Usage(message));
+    }
+    let mut inputs = Inputs::default();
+    inputs.add(&args.pairs, "--pairs");
+    args.alignments.iter().for_each(|path| inputs.add(path, "--alignments"));
+    // Heads are not read here: those of the model's folder may be measured again.
+    let is_heads = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("heads."));
+    let files = engines::model_files(args.mt.as_deref());
+    files.iter().filter(|path| !is_heads(path)).for_each(|path| inputs.add(path, "--mt"));
+    Ok([Output::new(path, &inputs)?, Output::new(picture, &inputs)?])
+}
+
+fn best(scores: &HeadScores) -> f64 {
+    scores.heads.first().map_or(0.0, |head| head.ts)
+}
+
+fn read_pairs(path: &Path) -> Result<Vec<Pair>, CliError> {
+    let mut pairs = Vec::new();
+    for_each_line(path, &mut |at, line| {
+        let pair: Pair = serde_json::from_str(line).map_err(|error| format!("line {at}: {error}"))?;
+        if pair.source.trim().is_empty() || pair.target.trim().is_empty() {
+            return Err(format!("line {at}: `source` or `target` is empty"));
+        }
+        pairs.push(pair);
+        Ok(())
+    })?;
+    match pairs.is_empty() {
+        true => Err(failed(path, "holds no pairs")),
+        false => Ok(pairs),
+    }
+}
+
+fn read_alignments(path: &Path, pairs: &mut [Pair]) -> Result<(), CliError> {
+    let mut count = 0;
+    for_each_line(path, &mut |at, line| {
+        let link = |link: &str| {
+            let (word, unit) = link.split_once('-')?;
+            Some((word.parse().ok()?, unit.parse().ok()?))
+        };
+        let links: Option<Vec<_>> = line.split_whitespace().map(link).collect();
+        let links = links.ok_or_else(|| format!("line {at}: not of the form `0-0 1-2`"))?;
+        let pair = pairs.get_mut(count).ok_or_else(|| format!("line {at}: there are fewer pairs"))?;
+        pair.alignments = Some(links);
+        count += 1;
+        Ok(())
+    })?;
+    match count == pairs.len() {
+        true => Ok(()),
+        false => Err(failed(path, &format!("has {count} lines for {} pairs", pairs.len()))),
+    }
+}
+
+fn for_each_line(path: &Path, take: &mut dyn FnMut(usize, &str) -> Result<(), String>) -> Result<(), CliError> {
+    let mut lines = TextLines::open(path, LINE_BYTES).map_err(CliError::of)?;
+    for at in 1.. {
+        let Some(line) = lines.next_text().map_err(CliError::of)? else { break };
+        take(at, line).map_err(|what| failed(path, &what))?;
+    }
+    Ok(())
+}
+
+fn failed(path: &Path, what: &str) -> CliError {
+    CliError::Failed(format!("{}: {what}", path.display()).into())
+}
+
+/// Gives every pair alignments, and says how.
+fn align(pairs: &mut [Pair], to: Language) -> String {
+    if pairs.iter().all(|pair| pair.alignments.is_some()) {
+        return "given alignments".to_owned();
+    }
+    let words: Vec<word_aligner::Words> =
+        pairs.iter().map(|pair| (source_words(&pair.source), target_units(&pair.target, to))).collect();
+    let mut counting = Loading::counting();
+    let found = word_aligner::align(&words, |done, all| counting.report("aligning words", done as u64, all as u64));
+    for (pair, links) in pairs.iter_mut().zip(found) {
+        pair.alignments.get_or_insert(links);
+    }
+    "alignments of the statistical aligner".to_owned()
+}
+
+fn target_units(text: &str, language: Language) -> Vec<String> {
+    let mut from = 0;
+    let unit = |end: usize| {
+        let unit = text[from..end].trim().to_owned();
+        from = end;
+        unit
+    };
+    unit_ends(text, language).into_iter().map(unit).collect()
+}
+
+/// Replays every pair → the scores of rows taken where a token is the input, and where it is predicted.
+async fn score(
+    forced: &mut Forced,
+    prompt: &Prompt,
+    pairs: &[Pair],
+    to: Language,
+) -> Result<[HeadScores; 2], CliError> {
+    let [layers, heads] = forced.shape();
+    let mut sums = [Calibration::new(layers, heads), Calibration::new(layers, heads)];
+    let mut counting = Loading::counting();
+    for (at, pair) in pairs.iter().enumerate() {
+        counting.report("listening", at as u64, pairs.len() as u64);
+        let words = source_words(&pair.source);
+        let source = join_words(words.iter().map(String::as_str));
+        let turn = Turn { history: &[], source: &source, accepted: pair.target.trim() };
+        let ids = prompt.ids(&turn).map_err(CliError::of)?;
+        if ids.accepted.len() > LONGEST {
+            tracing::warn!("pair {} is left out: its target has {} tokens", at + 1, ids.accepted.len());
+            continue;
+        }
+        let links = pair.alignments.clone().unwrap_or_default();
+        let maps = pair_maps(&ids, &words, &source, pair.target.trim(), links, to);
+        let [mut input, mut predicting] = [
+            PairScore::new(layers, heads, &maps[0]).map_err(CliError::of)?,
+            PairScore::new(layers, heads, &maps[1]).map_err(CliError::of)?,
+        ];
+        if input.aligned_tokens() > 0 {
+            let (before, target) = ids.ids.split_at(ids.accepted.start);
+            let weights = forced.attention(before, target).await.map_err(CliError::of)?;
+            let layer_len = weights.len() / layers;
+            for (layer, weights) in weights.chunks_exact(layer_len.max(1)).enumerate() {
+                input.layer(layer, weights).map_err(CliError::of)?;
+                predicting.layer(layer, weights).map_err(CliError::of)?;
+            }
+        }
+        sums[0].add(at, &input).map_err(CliError::of)?;
+        sums[1].add(at, &predicting).map_err(CliError::of)?;
+    }
+    let [input, predicting] = sums;
+    Ok([input.scores().map_err(CliError::of)?, predicting.scores().map_err(CliError::of)?])
+}
+
+/// What the rows of a replay are read against: as inputs, and as predictions.
+fn pair_maps(
+    ids: &PromptIds,
+    words: &[String],
+    source: &str,
+    target: &str,
+    links: Vec<(usize, usize)>,
+    to: Language,
+) -> [PairMap; 2] {
+    let word = |text: &String| SourceWord { text: text.clone(), end: None, committed: true };
+    let places = word_places(&words.iter().map(word).collect::<Vec<_>>());
+    let has_letters = |text: Option<&str>| text.is_some_and(|text| text.chars().any(char::is_alphanumeric));
+    let column_words = ids.columns.iter().map(|bytes| {
+        let word = places.iter().position(|place| place.start < bytes.end && bytes.start < place.end);
+        word.filter(|_| has_letters(source.get(bytes.clone())))
+    });
+    let ends = unit_ends(target, to);
+    let units = ids.accepted_columns.iter().map(|bytes| {
+        let text = target.get(bytes.clone())?;
+        let first = bytes.start + (text.len() - text.trim_start().len());
+        has_letters(Some(text)).then(|| ends.partition_point(|&end| end <= first))
+    });
+    let units: Vec<Option<usize>> = units.collect();
+    let column_words: Vec<Option<usize>> = column_words.collect();
+    let map = |token_units: Vec<Option<usize>>| PairMap {
+        columns: ids.ids.len(),
+        source: ids.source.clone(),
+        column_words: column_words.clone(),
+        token_units,
+        links: links.clone(),
+    };
+    let input = [None].into_iter().chain(units.iter().copied()).collect();
+    let predicting = units.iter().copied().chain([None]).collect();
+    [map(input), map(predicting)]
+}
+
+fn head_set(model: &str, args: &CalibrateArgs, rows: Rows, scores: &HeadScores, how: &str) -> HeadSet {
+    let heads = scores.heads.iter().take(MOST_HEADS);
+    let largest = scores.stability.iter().filter_map(|split| split.max_delta).fold(0.0, f64::max);
+    HeadSet {
+        model: model.to_owned(),
+        source: args.from,
+        target: args.to,
+        rows,
+        measured: Measured {
+            how: format!("alignatt calibrate, {how}; between halves the leading heads differ by {largest:.3} at most"),
+            pairs: scores.pairs,
+            tokens: scores.aligned_tokens,
+            threshold: Some(LEAST_TS),
+        },
+        heads: heads.map(|head| Head { layer: head.layer, head: head.head, score: round(head.ts) }).collect(),
+    }
+}
+
+fn round(score: f64) -> f64 {
+    (score * 1e4).round() / 1e4
+}
+
+/// The heads chosen, with what they would score by the other rows and within the source alone.
+fn print(set: &HeadSet, found: [&HeadScores; 2], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "layer  head   input  predicting  within the source")?;
+    for head in set.top(ASKED * 2) {
+        let ts = |scores: &HeadScores| scores.ts_matrix[head.layer][head.head];
+        let of = found[usize::from(set.rows == Rows::Predicting)];
+        let within =
+            of.heads.iter().find(|h| (h.layer, h.head) == (head.layer, head.head)).map_or(0.0, |h| h.source_ts);
+        writeln!(out, "{:5} {:5} {:7.4} {:11.4} {within:18.4}", head.layer, head.head, ts(found[0]), ts(found[1]))?;
+    }
+    out.flush()
+}
+
+fn warn(set: &HeadSet, scores: &HeadScores) {
+    if set.heads.is_empty() {
+        tracing::warn!("no head follows the source: the file is empty and cannot be used");
+    }
+    if scores.non_finite_rows > 0 {
+        tracing::warn!("{} rows of attention were not numbers and count as missed", scores.non_finite_rows);
+    }
+    if !scores.stability.iter().all(|split| split.stable) {
+        tracing::warn!("halves of the pairs do not agree on the leading heads or their scores: use more pairs");
+    }
+}

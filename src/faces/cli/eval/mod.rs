@@ -1,0 +1,261 @@
+//! `alignatt eval`: policies at several chunks over a manifest of talks.
+//!
+//! Each point (a policy at a chunk) has a folder `OUT/LANGUAGE/POLICY-CHUNK`: `events/TALK.jsonl` of each talk, the
+//! files that OmniSTEval reads, and `report.json`. A talk whose events are there, played with the same settings, is not
+//! played again, so that a run that was broken off goes on and a report needs no model.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `manifest` | talks and references |
+//! | `played` | a talk's events, and when each unit was shown |
+//! | `report` | the figures of a point |
+//! | `quality` | BLEU and chrF, by sacrebleu |
+//! | `files` | what is written |
+
+mod files;
+mod manifest;
+mod played;
+mod quality;
+mod report;
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use super::args::{EvalArgs, Format};
+use super::engines::{self, Loaded, Translation, Wanted};
+use super::error::CliError;
+use super::faces::Faces;
+use super::inputs::Inputs;
+use super::interrupt;
+use super::progress::{Counting, Loading};
+use super::session::{self, Opening};
+use super::sound::Origin;
+use crate::cascade::event::Start;
+use crate::cascade::{Align, Engines, Recognize, Settings, Translate};
+use crate::faces::subtitles::Side;
+use crate::policy::PolicyKind;
+use crate::text::Millis;
+use manifest::Talk;
+use played::Played;
+use report::{HEAD, Report};
+
+/// Of this program.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A policy at a chunk, and where its files are.
+struct Point {
+    settings: Settings,
+    folder: PathBuf,
+}
+
+pub async fn eval(args: EvalArgs) -> Result<(), CliError> {
+    let talks = manifest::read(&args.manifest, args.to, args.limit)?;
+    let points = points(&args);
+    let wanted = Wanted {
+        asr: args.speech.asr.as_deref(),
+        aligner: args.speech.aligner.as_deref(),
+        mt: Some(Translation { to: args.to, text: &args.text, heads_len: heads_len(&args.policies) }),
+        from: args.from,
+        device: &args.speech.device,
+    };
+    protect_inputs(&args, &points, &talks, &wanted)?;
+    play_missing(&points, &talks, &wanted).await?;
+    tell(&points, &talks)
+}
+
+/// Refuses to write a point's files over what is read.
+fn protect_inputs(args: &EvalArgs, points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> Result<(), CliError> {
+    let mut inputs = Inputs::default();
+    inputs.add(&args.manifest, "MANIFEST");
+    talks.iter().for_each(|talk| inputs.add(&talk.sound, &talk.place));
+    wanted.add_files(&mut inputs);
+    for point in points {
+        let of_talk = |talk: &Talk| [point.events(talk), partial(&point.events(talk))];
+        let written = files::WRITTEN.iter().map(|name| point.folder.join(name));
+        written.chain(talks.iter().flat_map(of_talk)).try_for_each(|path| inputs.protect(&path, "--out"))?;
+    }
+    Ok(())
+}
+
+fn points(args: &EvalArgs) -> Vec<Point> {
+    let mut points: Vec<Point> = Vec::new();
+    for &policy in &args.policies {
+        let own = [policy.chunk().0];
+        for &chunk in if args.chunk_ms.is_empty() { &own[..] } else { &args.chunk_ms } {
+            let plain = Settings::new(args.from, Some(args.to)).with_policy(policy).chunked(Millis(chunk));
+            let settings = Settings { history: usize::from(args.text.history), ..plain };
+            if points.iter().all(|point| point.settings != settings) {
+                points.push(Point { settings, folder: args.out.join(args.to.code()).join(named(policy, chunk)) });
+            }
+        }
+    }
+    points
+}
+
+/// Heads for the policy that asks most.
+fn heads_len(policies: &[PolicyKind]) -> usize {
+    policies.iter().map(|policy| policy.heads_len()).max().unwrap_or(0)
+}
+
+/// A folder's name: no character in it that some system refuses.
+fn named(policy: PolicyKind, chunk: u64) -> String {
+    let policy: String = policy.to_string().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+    format!("{policy}-{chunk}")
+}
+
+/// Plays every talk at every point where that hasn't been done. Models load only if there is one.
+async fn play_missing(points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> Result<(), CliError> {
+    let (names, given) = engines::known(wanted)?;
+    let sounds = talks.iter().map(Talk::sound_sha256).collect::<Result<Vec<_>, _>>()?;
+    let mut missing: Vec<(&Point, &Talk, &Option<String>)> = Vec::new();
+    for point in points {
+        for (talk, sound) in talks.iter().zip(&sounds) {
+            let asked = Start { file_sha256: sound.clone(), ..given.start(&point.settings, &names) };
+            let played = Played::read(&point.events(talk))?;
+            if !played.is_some_and(|played| same(&played.start, &asked)) {
+                talk.check()?;
+                missing.push((point, talk, sound));
+            }
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for point in points {
+        files::make_folder(&point.folder.join("events"))?;
+    }
+    let mut loaded = {
+        let mut loading = Loading::new();
+        engines::load(wanted, &mut |what, done, total| loading.report(what, done, total)).await?
+    };
+    interrupt::streaming(true);
+    let mut counting = Counting::new(missing.len() as u64);
+    let mut outcome = Ok(());
+    for (point, talk, sound) in missing {
+        counting.report(&format!("{} at {}: {}", point.settings.policy, point.settings.chunk, talk.name));
+        outcome = play(&mut loaded, point, talk, sound).await;
+        if outcome.is_err() {
+            break;
+        }
+        counting.done();
+    }
+    interrupt::streaming(false);
+    outcome
+}
+
+/// Whether a talk was played as it is asked for: the sound, the models by their names, and all settings. The device and
+/// the version may be others, and so may what cannot be known here: the sound is gone, the model has not been fetched.
+fn same(played: &Start, asked: &Start) -> bool {
+    let settings = |start: &Start| Start {
+        version: String::new(),
+        device: String::new(),
+        file: None,
+        heads_sha256: start.heads_sha256.clone().filter(|_| asked.heads_sha256.is_some()),
+        file_sha256: start.file_sha256.clone().filter(|_| asked.file_sha256.is_some()),
+        ..start.clone()
+    };
+    settings(played) == settings(asked)
+}
+
+/// Where events are until the run is whole.
+fn partial(events: &Path) -> PathBuf {
+    events.with_extension("part")
+}
+
+/// Plays one talk as fast as it computes. Its events get their name once they are whole.
+async fn play(
+    Loaded { engines, names, given }: &mut Loaded,
+    point: &Point,
+    talk: &Talk,
+    sound_sha256: &Option<String>,
+) -> Result<(), CliError> {
+    let path = point.events(talk);
+    let partial = partial(&path);
+    let start = Start {
+        file: Some(talk.file.clone()),
+        file_sha256: sound_sha256.clone(),
+        ..given.start(&point.settings, names)
+    };
+    let outcome = play_to(&partial, engines.lent(), start, point, talk).await;
+    let renamed = match &outcome {
+        Ok(()) => fs::rename(&partial, &path),
+        Err(_) => fs::remove_file(&partial).or(Ok(())),
+    };
+    let kept = match outcome {
+        Err(CliError::Interrupted) => Err(CliError::Interrupted),
+        Err(error) => Err(talk.failed(&error)),
+        Ok(()) => renamed.map_err(|e| files::failed(&path, e)),
+    };
+    kept?;
+    // A manifest that does not fit its sound shall be known before the next talk is played.
+    let played = Played::read(&path)?;
+    played.map_or(Ok(()), |played| talk.within(played.length).map(drop))
+}
+
+async fn play_to<R: Recognize, A: Align, T: Translate>(
+    path: &Path,
+    engines: Engines<R, A, T>,
+    start: Start,
+    point: &Point,
+    talk: &Talk,
+) -> Result<(), CliError> {
+    let sound = Origin::open(&talk.sound, false).map_err(CliError::of)?.start(false);
+    let file = File::create(path).map_err(|e| files::failed(path, e))?;
+    let out = Box::new(BufWriter::new(file));
+    let mut faces = Faces::quiet(out, path.display().to_string(), Format::Jsonl, Side::Target);
+    let opening = Opening { start, note: None };
+    let outcome = session::play(engines, point.settings, opening, sound, &mut faces).await;
+    outcome.and(faces.finish())
+}
+
+/// Writes each point's files and prints its line of the table.
+fn tell(points: &[Point], talks: &[Talk]) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    let mut told = |line: &str| writeln!(out, "{line}").map_err(CliError::print);
+    told(HEAD)?;
+    let mut notes = BTreeSet::new();
+    for point in points {
+        let report = point.report(talks, &mut notes)?;
+        told(&report.row())?;
+    }
+    notes.iter().for_each(|note| tracing::warn!("{note}"));
+    Ok(())
+}
+
+impl Point {
+    fn events(&self, talk: &Talk) -> PathBuf {
+        self.folder.join("events").join(format!("{}.jsonl", talk.name))
+    }
+
+    /// The point's figures from its events, written beside them. `notes`: what their reader should know.
+    fn report(&self, talks: &[Talk], notes: &mut BTreeSet<String>) -> Result<Report, CliError> {
+        let language = self.settings.target.unwrap_or(self.settings.source);
+        let mut played = Vec::new();
+        for talk in talks {
+            let path = self.events(talk);
+            let Some(of_talk) = Played::read(&path)? else {
+                return Err(CliError::Failed(format!("{} has gone", path.display()).into()));
+            };
+            let (talk, cut) = talk.within(of_talk.length)?;
+            notes.extend(cut);
+            played.push((talk, of_talk));
+        }
+        let pairs = report::pairs(&played, language);
+        let quality = quality::score(&pairs, language);
+        let quality = quality.map_err(|why| notes.insert(format!("no BLEU and chrF: {why}"))).ok();
+        let report = Report::of(&played, &pairs, quality);
+        let report = report.ok_or_else(|| CliError::Failed("no talk was translated".into()))?;
+        if report.version != VERSION {
+            let (events, by) = (self.folder.join("events"), &report.version);
+            notes.insert(format!(
+                "{}: played by version {by}, and this is {VERSION}: delete them to have the talks played again",
+                events.display()
+            ));
+        }
+        files::write_judged(&self.folder, &played, language)?;
+        files::write_report(&self.folder, &report)?;
+        Ok(report)
+    }
+}

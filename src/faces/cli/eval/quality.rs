@@ -1,0 +1,71 @@
+//! BLEU and chrF, by sacrebleu where `python3` has it: the field's own figures, or none.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use serde::{Deserialize, Serialize};
+
+use super::report::Pair;
+use crate::text::Language;
+
+/// What sacrebleu says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Quality {
+    pub bleu: f64,
+    pub chrf: f64,
+    pub bleu_signature: String,
+    pub chrf_signature: String,
+}
+
+const SCRIPT: &str = r#"
+import json, sys
+from sacrebleu.metrics import BLEU, CHRF
+asked = json.load(sys.stdin)
+bleu, chrf = BLEU(tokenize=asked["tokenizer"]), CHRF()
+score = lambda metric: round(metric.corpus_score(asked["predictions"], [asked["references"]]).score, 3)
+print(json.dumps({"bleu": score(bleu), "chrf": score(chrf),
+                  "bleu_signature": str(bleu.get_signature()), "chrf_signature": str(chrf.get_signature())}))
+"#;
+
+#[derive(Serialize)]
+struct Asked<'a> {
+    tokenizer: &'a str,
+    predictions: Vec<&'a str>,
+    references: Vec<&'a str>,
+}
+
+/// Scores the parts, or says why it can't.
+pub fn score(pairs: &[Pair], language: Language) -> Result<Quality, String> {
+    let tokenizer = match language.code() {
+        "zh" | "yue" => "zh",
+        "ja" => "char",
+        _ => "13a",
+    };
+    let asked = Asked {
+        tokenizer,
+        predictions: pairs.iter().map(|pair| pair.prediction.as_str()).collect(),
+        references: pairs.iter().map(|pair| pair.reference.as_str()).collect(),
+    };
+    let asked = serde_json::to_vec(&asked).map_err(|e| e.to_string())?;
+    let answer = python(&asked)?;
+    serde_json::from_slice(&answer).map_err(|e| format!("sacrebleu gave no scores: {e}"))
+}
+
+fn python(input: &[u8]) -> Result<Vec<u8>, String> {
+    let mut command = Command::new("python3");
+    command.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(|e| format!("python3 can't be run: {e}"))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A python that has ended already tells why below.
+        let _ = stdin.write_all(input);
+    }
+    let output = child.wait_with_output().map_err(|e| e.to_string())?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let told = String::from_utf8_lossy(&output.stderr);
+    match told.contains("No module named 'sacrebleu'") {
+        true => Err("python3 has no sacrebleu; `pip install sacrebleu` in the environment that runs this".to_owned()),
+        false => Err(told.lines().last().unwrap_or("python3 failed").to_owned()),
+    }
+}

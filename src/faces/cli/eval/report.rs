@@ -1,0 +1,161 @@
+//! The figures of one point: a policy at a chunk, over all talks.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::manifest::Talk;
+use super::played::Played;
+use super::quality::Quality;
+use crate::cascade::event::Start;
+use crate::measure::lag::{Shown, mean};
+use crate::measure::resegment::resegment;
+use crate::text::units::unit_seam;
+use crate::text::{Language, Millis};
+
+/// `report.json`. Lags are means over the reference's segments, in milliseconds; `null`: nothing to count.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub policy: String,
+    pub chunk_ms: u64,
+    pub source_language: Language,
+    pub target_language: Language,
+    pub asr: String,
+    pub aligner: String,
+    pub mt: Option<String>,
+    /// Closed segments that a prompt brings along.
+    pub history: usize,
+    pub context_sha256: Option<String>,
+    pub heads_sha256: Option<String>,
+    /// What played the talks: one device and one version of the program, or all of them where they differ.
+    pub device: String,
+    pub version: String,
+    pub talks: usize,
+    pub segments: usize,
+    pub sound_seconds: f64,
+    /// By sacrebleu on the parts that fall to each reference segment; absent where there is none.
+    #[serde(flatten)]
+    pub quality: Option<Quality>,
+    pub long_yaal_ms: Option<f64>,
+    /// `_ca`: computation-aware, here and below.
+    pub long_yaal_ca_ms: Option<f64>,
+    pub laal_ms: Option<f64>,
+    pub laal_ca_ms: Option<f64>,
+    /// Computing time over sound.
+    pub rtf: f64,
+    pub drafted_tokens: u64,
+    pub target_units: u64,
+    /// Tokens drafted for each unit shown.
+    pub drafted_per_unit: f64,
+}
+
+/// A reference segment and what falls to it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pair {
+    pub prediction: String,
+    pub reference: String,
+    lags: [Option<f64>; 4],
+}
+
+/// Parts the translation of each talk at its reference's segments.
+pub fn pairs(talks: &[(Talk, Played)], language: Language) -> Vec<Pair> {
+    talks.iter().flat_map(|(talk, played)| parted(talk, played, language)).collect()
+}
+
+fn parted(talk: &Talk, played: &Played, language: Language) -> Vec<Pair> {
+    let references: Vec<Vec<String>> = talk.segments.iter().map(|segment| segment.units.clone()).collect();
+    let end_of = |end: Option<Millis>| end.unwrap_or(played.length);
+    let recording_end = talk.segments.iter().map(|segment| end_of(segment.end)).max().unwrap_or(played.length);
+    let seam = unit_seam(language);
+    let ranges = resegment(&played.units, &references, language);
+    let parts = talk.segments.iter().zip(ranges).map(|(segment, range)| {
+        let shown = |delays: &[Millis]| {
+            let shown = Shown {
+                delays: delays.get(range.clone()).unwrap_or_default(),
+                offset: segment.start,
+                length: end_of(segment.end) - segment.start,
+                recording_end,
+                reference_len: segment.units.len(),
+            };
+            [shown.long_yaal(), shown.laal()]
+        };
+        let ([yaal, laal], [yaal_ca, laal_ca]) = (shown(&played.delays), shown(&played.elapsed));
+        Pair {
+            prediction: played.units.get(range.clone()).unwrap_or_default().join(seam),
+            reference: segment.units.join(seam),
+            lags: [yaal, yaal_ca, laal, laal_ca],
+        }
+    });
+    parts.collect()
+}
+
+impl Report {
+    /// The figures of `talks`, whose parts are `pairs`. `None` without any talk.
+    pub fn of(talks: &[(Talk, Played)], pairs: &[Pair], quality: Option<Quality>) -> Option<Report> {
+        let start = &talks.first()?.1.start;
+        let sum = |value: fn(&Played) -> f64| talks.iter().map(|(_, played)| value(played)).sum::<f64>();
+        let sound_seconds = sum(|played| played.length.seconds());
+        let drafted_tokens = talks.iter().map(|(_, played)| played.end.drafted_tokens).sum();
+        let target_units = talks.iter().map(|(_, played)| played.units.len() as u64).sum();
+        let lag = |which: usize| mean(pairs.iter().filter_map(|pair| pair.lags[which])).map(rounded);
+        Some(Report {
+            policy: start.policy.clone().unwrap_or_default(),
+            chunk_ms: start.chunk_ms.0,
+            source_language: start.source_language,
+            target_language: start.target_language?,
+            asr: start.asr.clone(),
+            aligner: start.aligner.clone(),
+            mt: start.mt.clone(),
+            history: start.history,
+            context_sha256: start.context_sha256.clone(),
+            heads_sha256: start.heads_sha256.clone(),
+            device: distinct(talks, |start| &start.device),
+            version: distinct(talks, |start| &start.version),
+            talks: talks.len(),
+            segments: pairs.len(),
+            sound_seconds: rounded(sound_seconds),
+            quality,
+            long_yaal_ms: lag(0),
+            long_yaal_ca_ms: lag(1),
+            laal_ms: lag(2),
+            laal_ca_ms: lag(3),
+            rtf: rounded(sum(Played::computing_seconds) / sound_seconds.max(0.001)),
+            drafted_tokens,
+            target_units,
+            drafted_per_unit: rounded(drafted_tokens as f64 / (target_units as f64).max(1.0)),
+        })
+    }
+
+    /// The line of the table; [`HEAD`] stands over it.
+    pub fn row(&self) -> String {
+        let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
+        let (bleu, chrf) = (self.quality.as_ref().map(|q| q.bleu), self.quality.as_ref().map(|q| q.chrf));
+        format!(
+            "{:<24} {:>6} {:>6} {:>6} {:>9} {:>9} {:>7} {:>7} {:>6.2} {:>8.2}",
+            self.policy,
+            self.chunk_ms,
+            number(bleu, 1),
+            number(chrf, 1),
+            number(self.long_yaal_ms, 0),
+            number(self.long_yaal_ca_ms, 0),
+            number(self.laal_ms, 0),
+            number(self.laal_ca_ms, 0),
+            self.rtf,
+            self.drafted_per_unit,
+        )
+    }
+}
+
+/// The values that the talks have, each once.
+fn distinct(talks: &[(Talk, Played)], value: fn(&Start) -> &str) -> String {
+    let values: BTreeSet<&str> = talks.iter().map(|(_, played)| value(&played.start)).collect();
+    values.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+/// The table's head. Lags in milliseconds, `CA` with computing time; `drafted`: tokens for each unit shown.
+pub const HEAD: &str =
+    "policy                    chunk   BLEU   chrF  LongYAAL        CA    LAAL      CA    RTF  drafted";
+
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,242 @@
+//! Where events are shown: text or JSON lines or subtitles to a file or standard output, the live view on a
+//! terminal, a progress bar otherwise.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use super::args::Format;
+use super::error::CliError;
+use super::inputs::Inputs;
+use super::live::LiveView;
+use super::progress::{Hearing, hold_log, release_log};
+use super::{terminal, trace};
+use crate::cascade::{Event, EventKind};
+use crate::faces::subtitles::{Kind, Side, Subtitles};
+use crate::text::Millis;
+use crate::text::units::join_words;
+
+/// A file for results. Before models load it is known to be writable; it is created or emptied only once there is
+/// something to write.
+#[derive(Debug)]
+pub struct Output {
+    path: PathBuf,
+    /// A pipe or a device: opened once, as its reader would take a second opening for another writer.
+    open: Option<File>,
+}
+
+impl Output {
+    /// Checks that `path` can be written and is none of `inputs`.
+    pub fn new(path: &Path, inputs: &Inputs) -> Result<Output, CliError> {
+        inputs.protect(path, "--output")?;
+        let open = Output::try_writing(path).map_err(|e| CliError::write(&path.display().to_string(), e))?;
+        Ok(Output { path: path.to_owned(), open })
+    }
+
+    fn try_writing(path: &Path) -> io::Result<Option<File>> {
+        match OpenOptions::new().write(true).open(path) {
+            Ok(file) => Ok((!file.metadata()?.is_file()).then_some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match File::create_new(path) {
+                    Ok(_) => fs::remove_file(path)?,
+                    // A link to a file that is not there yet.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(error),
+                }
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The empty file.
+    pub fn begin(self) -> Result<File, CliError> {
+        match self.open {
+            Some(open) => Ok(open),
+            None => File::create(&self.path).map_err(|e| CliError::write(&self.path.display().to_string(), e)),
+        }
+    }
+
+    /// Writes `text` and nothing else.
+    pub fn write(self, text: &str) -> Result<(), CliError> {
+        let place = self.path.display().to_string();
+        self.begin()?.write_all(text.as_bytes()).map_err(|e| CliError::write(&place, e))
+    }
+}
+
+/// One place for results.
+trait Face {
+    fn show(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
+    /// After the last event of the last stream.
+    fn finish(&mut self, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// All faces of a run. The first write that fails is kept until [`Faces::check`].
+pub struct Faces {
+    out: Box<dyn Write>,
+    /// The file that `out` writes; `None`: standard output.
+    place: Option<String>,
+    face: Option<Box<dyn Face>>,
+    live: Option<LiveView>,
+    hearing: Hearing,
+    trace: bool,
+    failed: Option<CliError>,
+}
+
+impl Faces {
+    /// Faces for a run that writes `format` to `output` or standard output. The live view takes the
+    /// terminal where text would go to it, or where nothing else does.
+    /// `trace`: where the model listens goes to standard error, a line a token, and there is no live view.
+    pub fn open(
+        format: Format,
+        output: Option<Output>,
+        side: Side,
+        length: Option<Millis>,
+        trace: bool,
+    ) -> Result<Faces, CliError> {
+        let at_terminal = io::stdout().is_terminal();
+        let to_file = output.is_some();
+        let place = output.as_ref().map(|output| output.path.display().to_string());
+        let out: Box<dyn Write> = match output {
+            Some(output) => Box::new(BufWriter::new(output.begin()?)),
+            None => Box::new(io::stdout()),
+        };
+        let watched = at_terminal && !trace && !terminal::is_dumb() && (to_file || format == Format::Text);
+        // With the live view on standard output, text waits until it has left the terminal.
+        let face = (!watched || to_file).then(|| face_for(format, side));
+        // A bar would tear the lines that go to the same terminal.
+        let hearing = Hearing::new(length, !at_terminal);
+        let mut faces = Faces { out, place, face, live: None, hearing, trace, failed: None };
+        if watched {
+            hold_log();
+            match LiveView::open(side) {
+                Ok(live) => faces.live = Some(live),
+                Err(error) => faces.lose_live(error),
+            }
+        }
+        faces.check().map(|()| faces)
+    }
+
+    /// Faces that write to `out` and nothing to the terminal.
+    pub fn quiet(out: Box<dyn Write>, place: String, format: Format, side: Side) -> Faces {
+        let hearing = Hearing::new(None, false);
+        let face = Some(face_for(format, side));
+        Faces { out, place: Some(place), face, live: None, hearing, trace: false, failed: None }
+    }
+
+    pub fn show(&mut self, event: &Event) {
+        if self.failed.is_some() {
+            return;
+        }
+        if let Some(face) = &mut self.face {
+            let written = face.show(event, &mut self.out).and_then(|()| self.out.flush());
+            self.failed = written.err().map(|e| self.unwritten(e));
+        }
+        if let Some(Err(error)) = self.live.as_mut().map(|live| live.show(event)) {
+            self.lose_live(error);
+        }
+        match &event.kind {
+            EventKind::Progress(progress) => self.hearing.report(event.audio_ms, progress.rtf),
+            EventKind::Warning(warning) => tracing::warn!("{}", warning.message),
+            EventKind::Listen(listen) if self.trace => self.hearing.lines(&trace::lines(event.audio_ms, listen)),
+            _ => {}
+        }
+    }
+
+    /// Draws the live view anew: the terminal may have another size.
+    pub fn tick(&mut self) {
+        if let Some(Err(error)) = self.live.as_ref().map(LiveView::draw) {
+            self.lose_live(error);
+        }
+    }
+
+    /// The live view can't be drawn: its terminal has gone. A file goes on without it.
+    fn lose_live(&mut self, error: io::Error) {
+        self.live = None;
+        if self.face.is_some() {
+            release_log();
+            tracing::warn!("the live view has ended: {error}");
+        } else {
+            self.failed.get_or_insert(CliError::print(error));
+        }
+    }
+
+    fn unwritten(&self, error: io::Error) -> CliError {
+        match &self.place {
+            Some(place) => CliError::write(place, error),
+            None => CliError::print(error),
+        }
+    }
+
+    /// The first failure, if there was one.
+    pub fn check(&mut self) -> Result<(), CliError> {
+        self.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// Completes the files and gives the terminal back; what the live view showed is printed.
+    pub fn finish(mut self) -> Result<(), CliError> {
+        self.check()?;
+        if let Some(face) = &mut self.face {
+            let written = face.finish(&mut self.out).and_then(|()| self.out.flush());
+            written.map_err(|e| self.unwritten(e))?;
+        }
+        if let Some(Err(error)) = self.live.take().map(LiveView::close) {
+            self.lose_live(error);
+        }
+        self.check()
+    }
+}
+
+fn face_for(format: Format, side: Side) -> Box<dyn Face> {
+    match format {
+        Format::Text => Box::new(Lines { side }),
+        Format::Jsonl => Box::new(JsonLines),
+        Format::Srt => Box::new(Cues(Subtitles::new(Kind::Srt, side))),
+        Format::Vtt => Box::new(Cues(Subtitles::new(Kind::Vtt, side))),
+    }
+}
+
+/// The result's text, a line a closed segment.
+struct Lines {
+    side: Side,
+}
+
+impl Face for Lines {
+    fn show(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        match (&event.kind, self.side) {
+            (EventKind::Source(source), Side::Source) if source.closed && !source.committed.is_empty() => {
+                writeln!(out, "{}", join_words(source.committed.iter().map(|w| w.text.as_str())))
+            }
+            (EventKind::Target(target), Side::Target) if target.closed && !target.committed.is_empty() => {
+                writeln!(out, "{}", target.committed.as_str())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Every event, one JSON object a line.
+struct JsonLines;
+
+impl Face for JsonLines {
+    fn show(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, event).map_err(io::Error::from)?;
+        out.write_all(b"\n")
+    }
+}
+
+struct Cues(Subtitles);
+
+impl Face for Cues {
+    fn show(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
+        self.0.event(event);
+        out.write_all(self.0.take_text().as_bytes())
+    }
+
+    fn finish(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        self.0.finish();
+        out.write_all(self.0.take_text().as_bytes())
+    }
+}

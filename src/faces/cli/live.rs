@@ -1,0 +1,433 @@
+//! The terminal's live view: source above, translation below, what stays bright, what may change dim, and a
+//! line with lag, real-time factor, tokens a second and device.
+//!
+//! It takes the alternate screen and draws it whole at every event and a few times a second, so that a
+//! resize needs no care. The terminal is given back on the normal way out, on Ctrl-C and on a panic; then the
+//! captions are printed once more, to stay.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossterm::cursor::{Hide, MoveTo, Show};
+use crossterm::style::{Attribute, Print, SetAttribute};
+use crossterm::terminal::{
+    BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, size,
+};
+use crossterm::{execute, queue};
+use unicode_width::UnicodeWidthChar;
+
+use super::progress::clock_time;
+use crate::cascade::event::{Progress, SegmentId};
+use crate::cascade::{Event, EventKind};
+use crate::faces::subtitles::Side;
+use crate::text::Millis;
+use crate::text::units::{is_cjk, join_words, seam_between};
+
+/// Warnings that are kept.
+const NOTES: usize = 3;
+/// Segments that are kept for the screen and for printing at the end.
+const KEPT: usize = 500;
+
+static TAKEN: AtomicBool = AtomicBool::new(false);
+static PANIC_HOOK: Once = Once::new();
+
+/// Gives the terminal back, if the live view has it. Safe to call at any time, from any thread.
+pub fn restore_terminal() {
+    if TAKEN.swap(false, Ordering::SeqCst) {
+        // Nothing more can be done where this fails.
+        let _ =
+            execute!(io::stdout(), EndSynchronizedUpdate, SetAttribute(Attribute::Reset), LeaveAlternateScreen, Show);
+    }
+}
+
+/// What is shown of one segment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Row {
+    source: Caption,
+    target: Caption,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Caption {
+    committed: String,
+    tentative: String,
+}
+
+/// The live view's state.
+pub struct LiveView {
+    side: Side,
+    rows: VecDeque<Row>,
+    /// Rows that were dropped at the front.
+    dropped: usize,
+    /// Rows before the first one of the present stream, the dropped ones with them.
+    before: usize,
+    heard: Millis,
+    progress: Progress,
+    device: String,
+    /// Warnings, each once, on a line of their own.
+    notes: Vec<String>,
+}
+
+impl LiveView {
+    /// Takes the terminal.
+    pub fn open(side: Side) -> io::Result<LiveView> {
+        PANIC_HOOK.call_once(|| {
+            let former = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                restore_terminal();
+                former(panic);
+            }));
+        });
+        TAKEN.store(true, Ordering::SeqCst);
+        execute!(io::stdout(), EnterAlternateScreen, Hide, Clear(ClearType::All))?;
+        Ok(LiveView::new(side))
+    }
+
+    fn new(side: Side) -> LiveView {
+        LiveView {
+            side,
+            rows: VecDeque::new(),
+            dropped: 0,
+            before: 0,
+            heard: Millis::ZERO,
+            progress: Progress::default(),
+            device: String::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Takes an event in and draws.
+    pub fn show(&mut self, event: &Event) -> io::Result<()> {
+        self.take(event);
+        self.draw()
+    }
+
+    fn take(&mut self, event: &Event) {
+        self.heard = event.audio_ms;
+        match &event.kind {
+            EventKind::Start(start) => {
+                self.device.clone_from(&start.device);
+                self.before = self.dropped + self.rows.len();
+            }
+            EventKind::Source(source) => {
+                let committed = join_words(source.committed.iter().map(|w| w.text.as_str()));
+                let seam = seam_between(&committed, &source.tentative);
+                if let Some(row) = self.row(source.segment) {
+                    row.source = Caption { committed, tentative: format!("{seam}{}", source.tentative) };
+                }
+            }
+            EventKind::Target(target) => {
+                if let Some(row) = self.row(target.segment) {
+                    let committed = target.committed.as_str().to_owned();
+                    row.target = Caption { committed, tentative: target.tentative.clone() };
+                }
+            }
+            EventKind::Progress(progress) => self.progress = *progress,
+            EventKind::Warning(warning) if self.notes.contains(&warning.message) => {}
+            EventKind::Warning(warning) => {
+                self.notes.truncate(NOTES - 1);
+                self.notes.insert(0, warning.message.clone());
+            }
+            EventKind::Listen(_) | EventKind::End(_) => {}
+        }
+    }
+
+    fn row(&mut self, segment: SegmentId) -> Option<&mut Row> {
+        let row = self.before + segment.0 as usize;
+        while self.dropped + self.rows.len() <= row {
+            self.rows.push_back(Row::default());
+        }
+        while self.rows.len() > KEPT {
+            self.rows.pop_front();
+            self.dropped += 1;
+        }
+        self.rows.get_mut(row.checked_sub(self.dropped)?)
+    }
+
+    /// Draws the whole screen.
+    pub fn draw(&self) -> io::Result<()> {
+        let (columns, lines) = size()?;
+        let mut out = io::stdout().lock();
+        queue!(out, BeginSynchronizedUpdate)?;
+        self.draw_on(&mut out, usize::from(columns), usize::from(lines))?;
+        queue!(out, EndSynchronizedUpdate)?;
+        out.flush()
+    }
+
+    fn draw_on(&self, out: &mut impl Write, columns: usize, lines: usize) -> io::Result<()> {
+        let screen = self.screen(columns, lines);
+        for (at, line) in screen.iter().enumerate() {
+            queue!(out, MoveTo(0, u16::try_from(at).unwrap_or(u16::MAX)))?;
+            for (look, text) in line {
+                queue!(out, SetAttribute(Attribute::Reset), SetAttribute(look.attribute()), Print(text))?;
+            }
+            queue!(out, SetAttribute(Attribute::Reset), Clear(ClearType::UntilNewLine))?;
+        }
+        Ok(())
+    }
+
+    /// The screen's lines, exactly `lines` of them, none wider than `columns`.
+    fn screen(&self, columns: usize, lines: usize) -> Vec<Line> {
+        let columns = columns.max(4);
+        if lines == 0 {
+            return Vec::new();
+        }
+        let noted = !self.notes.is_empty() && lines > 5;
+        let room = lines - 1 - usize::from(noted);
+        let mut screen = match self.side {
+            Side::Source => self.pane(|row| &row.source, columns, room),
+            Side::Target if room < 3 => self.pane(|row| &row.target, columns, room),
+            Side::Target => {
+                let above = (room - 1) / 2;
+                let mut panes = self.pane(|row| &row.source, columns, above);
+                panes.push(vec![(Look::Dim, "─".repeat(columns))]);
+                panes.extend(self.pane(|row| &row.target, columns, room - 1 - above));
+                panes
+            }
+        };
+        if noted {
+            screen.push(vec![(Look::Dim, fit(&format!(" {}", self.notes.join("  ·  ")), columns))]);
+        }
+        screen.push(vec![(Look::Reverse, fit(&self.status(), columns))]);
+        screen
+    }
+
+    /// The last `lines` lines of one side, a segment beginning a line.
+    fn pane(&self, side: impl Fn(&Row) -> &Caption, columns: usize, lines: usize) -> Vec<Line> {
+        let mut pane: VecDeque<Line> = VecDeque::new();
+        for row in self.rows.iter().rev() {
+            if pane.len() >= lines {
+                break;
+            }
+            for line in wrap(side(row), columns).into_iter().rev() {
+                pane.push_front(line);
+            }
+        }
+        let surplus = pane.len().saturating_sub(lines);
+        pane.drain(..surplus);
+        pane.resize(lines, Vec::new());
+        pane.into()
+    }
+
+    fn status(&self) -> String {
+        let p = &self.progress;
+        format!(
+            " {}  lag {:.1} s  {:.2}x real time  {:.0} tokens/s  {}",
+            clock_time(self.heard),
+            p.lag_ms.seconds(),
+            p.rtf,
+            p.tokens_per_second,
+            self.device
+        )
+    }
+
+    /// Gives the terminal back and prints the captions to stay.
+    pub fn close(self) -> io::Result<()> {
+        restore_terminal();
+        let mut out = io::stdout().lock();
+        if self.dropped > 0 {
+            writeln!(out, "… the last {KEPT} lines; --output FILE keeps all")?;
+        }
+        for row in &self.rows {
+            if self.side == Side::Target && !row.source.committed.is_empty() {
+                queue!(
+                    out,
+                    SetAttribute(Attribute::Dim),
+                    Print(&row.source.committed),
+                    SetAttribute(Attribute::Reset)
+                )?;
+                writeln!(out)?;
+            }
+            let result = if self.side == Side::Target { &row.target } else { &row.source };
+            if !result.committed.is_empty() {
+                writeln!(out, "{}", result.committed)?;
+            }
+        }
+        out.flush()
+    }
+}
+
+impl Drop for LiveView {
+    fn drop(&mut self) {
+        restore_terminal();
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    Bright,
+    Dim,
+    Reverse,
+}
+
+impl Look {
+    fn attribute(self) -> Attribute {
+        match self {
+            Look::Bright => Attribute::Bold,
+            Look::Dim => Attribute::Dim,
+            Look::Reverse => Attribute::Reverse,
+        }
+    }
+}
+
+/// A line as runs of one look.
+type Line = Vec<(Look, String)>;
+
+/// A caption in lines of at most `columns` columns, broken at blanks and beside CJK characters, else anywhere.
+fn wrap(caption: &Caption, columns: usize) -> Vec<Line> {
+    let bright = caption.committed.chars().map(|c| (Look::Bright, c));
+    let cells: Vec<(Look, char)> = bright.chain(caption.tentative.chars().map(|c| (Look::Dim, c))).collect();
+    let mut lines = Vec::new();
+    let mut from = 0;
+    while from < cells.len() {
+        let mut width = 0;
+        let mut end = from;
+        let mut breakable = None;
+        while end < cells.len() {
+            let c = cells[end].1;
+            let wide = c.width().unwrap_or(0);
+            if width + wide > columns {
+                break;
+            }
+            width += wide;
+            end += 1;
+            let next = cells.get(end).map(|cell| cell.1);
+            if c == ' '
+                || is_cjk(c) && next.is_none_or(|n| is_cjk(n) || n.is_alphanumeric())
+                || next.is_some_and(is_cjk)
+            {
+                breakable = Some(end);
+            }
+        }
+        if end < cells.len() {
+            end = breakable.unwrap_or(end).max(from + 1);
+        }
+        lines.push(runs(&cells[from..end]));
+        from = end;
+    }
+    lines
+}
+
+fn runs(cells: &[(Look, char)]) -> Line {
+    let mut line: Line = Vec::new();
+    for &(look, c) in cells {
+        match line.last_mut() {
+            Some((last, text)) if *last == look => text.push(c),
+            _ => line.push((look, c.to_string())),
+        }
+    }
+    line
+}
+
+/// `text` cut or filled up to `columns` columns.
+fn fit(text: &str, columns: usize) -> String {
+    let mut fitted = String::new();
+    let mut width = 0;
+    for c in text.chars().filter(|c| !c.is_control()) {
+        let wide = c.width().unwrap_or(0);
+        if width + wide > columns {
+            break;
+        }
+        width += wide;
+        fitted.push(c);
+    }
+    fitted.push_str(&" ".repeat(columns - width));
+    fitted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cascade::event::{Source, Target, Word};
+    use proptest::prelude::*;
+    use unicode_width::UnicodeWidthStr;
+
+    fn plain(line: &Line) -> String {
+        line.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    #[test]
+    fn committed_is_bright_and_tentative_dim() {
+        let caption = Caption { committed: "Das ist".to_owned(), tentative: " ein Satz".to_owned() };
+        let lines = wrap(&caption, 12);
+        assert_eq!(
+            lines,
+            [
+                vec![(Look::Bright, "Das ist".to_owned()), (Look::Dim, " ein ".to_owned())],
+                vec![(Look::Dim, "Satz".to_owned())]
+            ]
+        );
+        let chinese =
+            Caption { committed: "我们看到了很多鸟".to_owned(), tentative: "飞走了。".to_owned() };
+        assert!(wrap(&chinese, 7).iter().all(|l| plain(l).width() <= 7));
+    }
+
+    #[test]
+    fn events_fill_the_panes() {
+        let mut view = LiveView::new(Side::Target);
+        let word = Word { text: "Hi".to_owned(), start_ms: Millis(0), end_ms: Millis(9) };
+        let (audio_ms, wall_ms, segment) = (Millis(61_000), Millis(2), SegmentId(0));
+        let source = Source { segment, committed: vec![word], tentative: "all".to_owned(), closed: false };
+        view.take(&Event { audio_ms, wall_ms, kind: EventKind::Source(source) });
+        let target = Target {
+            segment,
+            delta: String::new(),
+            committed: Default::default(),
+            tentative: "Hallo".to_owned(),
+            closed: false,
+        };
+        view.take(&Event { audio_ms, wall_ms, kind: EventKind::Target(target) });
+        let screen: Vec<String> = view.screen(30, 6).iter().map(plain).collect();
+        assert_eq!(screen[..5], ["Hi all", "", &"─".repeat(30), "Hallo", ""]);
+        assert!(screen[5].starts_with(" 01:01  lag 0.0 s"));
+        let mut drawn = Vec::new();
+        assert!(view.draw_on(&mut drawn, 30, 6).is_ok());
+        assert!(String::from_utf8_lossy(&drawn).contains("Hallo"));
+    }
+
+    #[test]
+    fn the_captions_of_several_sounds_stay() {
+        let mut view = LiveView::new(Side::Target);
+        let start = EventKind::Start(crate::cascade::fakes::start_of(&crate::cascade::Settings::new(
+            crate::alignatt::Language::ENGLISH,
+            None,
+        )));
+        for _ in 0..2 {
+            view.take(&Event { audio_ms: Millis(0), wall_ms: Millis(0), kind: start.clone() });
+            assert!(view.row(SegmentId(1)).is_some());
+        }
+        assert_eq!((view.rows.len(), view.before, view.dropped), (4, 2, 0));
+        for segment in 0..KEPT as u32 {
+            assert!(view.row(SegmentId(segment)).is_some());
+        }
+        assert_eq!((view.rows.len(), view.dropped), (KEPT, 2));
+        assert!(view.row(SegmentId(0)).is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn no_size_breaks_the_screen(
+            committed in "[a-z 你好。é]{0,200}", tentative in "[a-z 你好]{0,60}",
+            columns in 0usize..90, lines in 0usize..20, source_only in any::<bool>(),
+            note in prop::option::of("[a-z你]{0,99}"),
+        ) {
+            let mut view = LiveView::new(if source_only { Side::Source } else { Side::Target });
+            for segment in 0..3 {
+                if let Some(row) = view.row(SegmentId(segment)) {
+                    row.source = Caption { committed: committed.clone(), tentative: tentative.clone() };
+                    row.target = row.source.clone();
+                }
+            }
+            view.notes.extend(note);
+            let screen = view.screen(columns, lines);
+            prop_assert_eq!(screen.len(), lines);
+            for line in &screen {
+                prop_assert!(plain(line).width() <= columns.max(4));
+            }
+            let whole: String = wrap(&view.rows[0].source, columns.max(4)).iter().map(plain).collect();
+            prop_assert_eq!(whole, committed + &tentative);
+        }
+    }
+}

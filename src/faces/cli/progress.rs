@@ -1,0 +1,318 @@
+//! Bars for what takes over a second, and the log: both on standard error.
+
+use std::env;
+use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tracing_subscriber::EnvFilter;
+
+use super::terminal::{self, tell};
+use crate::hub::cache as hub;
+use crate::text::Millis;
+
+/// A bar appears once something has taken this long.
+const PATIENCE: Duration = Duration::from_millis(700);
+/// Log kept back at most while the live view has the terminal, in bytes.
+const KEPT_LOG: usize = 64 * 1024;
+
+/// Log lines kept back; `None`: they go to standard error at once.
+static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
+
+/// What is logged where `RUST_LOG` does not say. Symphonia's own warnings are said again by our errors. Vulkan's loader
+/// reports as an error that a machine has no driver, which is no fault where another device computes.
+const LOGGED: &str = "warn,symphonia=off,wgpu_hal::vulkan::instance=off";
+
+/// Logs warnings, or what `RUST_LOG` asks for.
+pub fn start_log() {
+    let asked = match terminal::is_blank("RUST_LOG".as_ref()) {
+        true => None,
+        false => env::var("RUST_LOG").ok(),
+    };
+    let (filter, wrong) = match asked.map(EnvFilter::try_new) {
+        None => (EnvFilter::new(LOGGED), None),
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (EnvFilter::new(LOGGED), Some(error)),
+    };
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(terminal::stderr_takes_colour())
+        .without_time()
+        .with_target(false);
+    // Fails only where a log is running already, which is then the right one.
+    let _ = log.with_writer(|| LogWriter).try_init();
+    if let Some(error) = wrong {
+        tracing::warn!("RUST_LOG is ignored: {error}");
+    }
+}
+
+/// Keeps the log back while the live view has the terminal.
+pub fn hold_log() {
+    let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    held.get_or_insert_default();
+}
+
+/// Prints what was kept back.
+pub fn release_log() {
+    let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(lines) = held {
+        // A log that can't be written is no reason to fail.
+        let _ = io::stderr().write_all(&lines);
+    }
+}
+
+/// Never fails: tracing would report that by `eprintln!`, which panics.
+struct LogWriter;
+
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match &mut *HELD.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(held) if held.len() < KEPT_LOG => held.extend_from_slice(line),
+            Some(_) => {}
+            None => drop(io::stderr().write_all(line)),
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A bar for loading or fetching, or for a count of things: one line.
+pub struct Loading {
+    template: &'static str,
+    bar: Option<ProgressBar>,
+    what: String,
+    began: Instant,
+}
+
+impl Loading {
+    /// In bytes.
+    pub fn new() -> Loading {
+        let template = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
+        Loading { template, bar: None, what: String::new(), began: Instant::now() }
+    }
+
+    /// In things.
+    pub fn counting() -> Loading {
+        Loading {
+            template: "{msg} {wide_bar} {pos}/{len} {eta}",
+            bar: None,
+            what: String::new(),
+            began: Instant::now(),
+        }
+    }
+
+    /// `done` of `total` bytes or things of `what`; a total of 0 is not known yet.
+    pub fn report(&mut self, what: &str, done: u64, total: u64) {
+        if self.began.elapsed() < PATIENCE {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| styled(self.template));
+        if self.what != what {
+            self.what = what.to_owned();
+            bar.set_message(self.what.clone());
+        }
+        bar.set_length(total);
+        bar.set_position(done);
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A fetch from the Hub: a bar with bytes, rate and time left on a terminal, a line every five seconds elsewhere.
+pub struct Fetching {
+    label: String,
+    bar: Option<ProgressBar>,
+    total: u64,
+    done: u64,
+    fetched: u64,
+    began: Instant,
+    last_line: Instant,
+}
+
+impl Fetching {
+    pub fn new(label: &str) -> Fetching {
+        let bar = io::stderr().is_terminal().then(|| {
+            let bar = styled("{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}");
+            bar.set_prefix(label.to_owned());
+            bar
+        });
+        let now = Instant::now();
+        Fetching { label: label.to_owned(), bar, total: 0, done: 0, fetched: 0, began: now, last_line: now }
+    }
+
+    fn line(&self) {
+        let rate = self.fetched as f64 / self.began.elapsed().as_secs_f64().max(0.001);
+        let (done, total, rate) = (HumanBytes(self.done), HumanBytes(self.total), HumanBytes(rate as u64));
+        self.say(&format!("{done} of {total} ({rate}/s)"));
+    }
+
+    fn say(&self, text: &str) {
+        // A line that can't be written is no reason to stop the fetch.
+        let _ = writeln!(io::stderr(), "{}: {text}", self.label);
+    }
+}
+
+impl hub::Progress for Fetching {
+    fn start(&mut self, total: u64, done: u64) {
+        (self.total, self.done) = (total, done);
+        match &self.bar {
+            Some(bar) => {
+                bar.set_length(total);
+                bar.set_position(done);
+                bar.reset_eta();
+            }
+            None => self.line(),
+        }
+    }
+
+    fn file(&mut self, name: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_message(name.to_owned());
+        }
+    }
+
+    fn advance(&mut self, bytes: u64) {
+        self.done += bytes;
+        self.fetched += bytes;
+        match &self.bar {
+            Some(bar) => bar.inc(bytes),
+            None if self.last_line.elapsed() >= Duration::from_secs(5) => {
+                self.last_line = Instant::now();
+                self.line();
+            }
+            None => {}
+        }
+    }
+
+    fn lose(&mut self, bytes: u64) {
+        self.done = self.done.saturating_sub(bytes);
+        if let Some(bar) = &self.bar {
+            bar.set_position(self.done);
+        }
+    }
+
+    fn note(&mut self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| self.say(text)),
+            None => self.say(text),
+        }
+    }
+
+    fn finish(&mut self) {
+        match &self.bar {
+            Some(bar) => bar.finish_and_clear(),
+            None => self.line(),
+        }
+    }
+}
+
+/// A bar for sound that is being worked through.
+pub struct Hearing {
+    bar: Option<ProgressBar>,
+    total: Option<Millis>,
+    began: Instant,
+}
+
+impl Hearing {
+    /// `total`: the length of the sound, where it is known. `shown`: false for no bar at all.
+    pub fn new(total: Option<Millis>, shown: bool) -> Hearing {
+        let bar = (shown && terminal::stderr_takes_bars()).then(ProgressBar::hidden);
+        Hearing { bar, total, began: Instant::now() }
+    }
+
+    pub fn report(&mut self, heard: Millis, rtf: f64) {
+        let Some(bar) = &mut self.bar else { return };
+        if bar.is_hidden() && self.began.elapsed() >= PATIENCE {
+            *bar = match self.total {
+                Some(total) => {
+                    let bar = styled("{msg} {wide_bar} {percent}% {eta}");
+                    bar.set_length(total.0);
+                    bar
+                }
+                None => styled("{msg} {spinner}"),
+            };
+        }
+        bar.set_position(heard.0);
+        bar.set_message(format!("{} heard, {rtf:.2}x real time", clock_time(heard)));
+    }
+}
+
+impl Hearing {
+    /// Prints lines on standard error, above the bar.
+    pub fn lines(&self, lines: &[String]) {
+        let print = || lines.iter().for_each(tell);
+        match &self.bar {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+}
+
+impl Drop for Hearing {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// A bar for things done one after another.
+pub struct Counting {
+    bar: ProgressBar,
+}
+
+impl Counting {
+    pub fn new(total: u64) -> Counting {
+        let bar = styled("{msg} {wide_bar} {pos}/{len} {eta}");
+        bar.set_length(total);
+        Counting { bar }
+    }
+
+    /// What is under way.
+    pub fn report(&mut self, what: &str) {
+        self.bar.set_message(what.to_owned());
+    }
+
+    /// It is done.
+    pub fn done(&mut self) {
+        self.bar.inc(1);
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn styled(template: &str) -> ProgressBar {
+    let target = match terminal::stderr_takes_bars() {
+        true => ProgressDrawTarget::stderr(),
+        false => ProgressDrawTarget::hidden(),
+    };
+    let bar = ProgressBar::with_draw_target(None, target);
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// `1:02:03` or `02:03`.
+pub fn clock_time(time: Millis) -> String {
+    let seconds = time.0 / 1000;
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes:02}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
+    }
+}

@@ -1,0 +1,144 @@
+//! What may help against an error of the library, in the flags and commands of this program.
+
+use std::error::Error;
+
+use crate::engines::load::{ModelError, Role};
+use crate::gpu::GpuError;
+use crate::nn::RunError;
+use crate::weights::{CheckpointError, Remedy};
+
+/// What may help against an error or what caused it; none where nothing is known, or where the error says it itself.
+pub fn remedy(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut link = Some(error);
+    while let Some(error) = link {
+        if let Some(found) = of_link(error) {
+            return Some(found);
+        }
+        link = error.source();
+    }
+    None
+}
+
+fn of_link(error: &(dyn Error + 'static)) -> Option<String> {
+    if let Some(error) = error.downcast_ref::<GpuError>() {
+        return Some(of_gpu(error).to_owned());
+    }
+    if let Some(error) = error.downcast_ref::<CheckpointError>() {
+        return of_checkpoint(error);
+    }
+    if let Some(error) = error.downcast_ref::<ModelError>() {
+        return Some(of_model(error));
+    }
+    match error.downcast_ref::<RunError>()? {
+        RunError::Device(_) => Some("start again, or use --device cpu if it comes back".to_owned()),
+        RunError::Gpu(error) => Some(of_gpu(error).to_owned()),
+        RunError::Checkpoint(error) => of_checkpoint(error),
+        RunError::TooLong { .. } | RunError::RollBack(_) => None,
+    }
+}
+
+fn of_gpu(error: &GpuError) -> &'static str {
+    match error {
+        GpuError::NoAdapter { .. } => "`alignatt devices` lists what there is; --device cpu always works",
+        GpuError::Refused { .. } => "update the graphics driver, or use --device cpu",
+        GpuError::SelfTest { .. } => "use another device (`alignatt devices` lists them), or --device cpu",
+        GpuError::OutOfMemory { .. } => "use a smaller model, or --device cpu",
+        GpuError::Failed { .. } => "try again, or use --device cpu if it comes back",
+        GpuError::Lost { .. } => "start again, with a smaller model where memory ran out, or use --device cpu",
+    }
+}
+
+fn of_checkpoint(error: &CheckpointError) -> Option<String> {
+    match error.remedy() {
+        // The message has it.
+        Remedy::Words(_) => None,
+        Remedy::UseCpu => Some("--device cpu computes in f32".to_owned()),
+        Remedy::ListModels => Some("`alignatt models list` shows what is there".to_owned()),
+        Remedy::FetchAgain => Some(match cached_repo(error.place()) {
+            Some(repo) => format!("`alignatt models remove {repo}` deletes the model, and naming it fetches it again"),
+            None => "put a good copy of the file in its place".to_owned(),
+        }),
+    }
+}
+
+/// The Hub id of the model that a path in the Hub's cache belongs to.
+fn cached_repo(path: &str) -> Option<String> {
+    let mut parts = path.split(['/', '\\']).skip_while(|part| !part.starts_with("models--"));
+    let repo = parts.next()?.strip_prefix("models--")?.replacen("--", "/", 1);
+    (parts.next() == Some("snapshots")).then_some(repo)
+}
+
+fn of_model(error: &ModelError) -> String {
+    match error {
+        ModelError::OtherFamily { role, .. } => {
+            let flag = match role {
+                Role::Recognition => "--asr",
+                Role::Alignment => "--aligner",
+                Role::Translation => "--mt",
+            };
+            format!("name a {} model with {flag}", role.family())
+        }
+        ModelError::NoHeads { demo: true, .. } => {
+            "the demo pack translates from English into German, Italian and Chinese only: name another model with --mt"
+                .to_owned()
+        }
+        ModelError::NoHeads { model, from, to, .. } => format!(
+            "measure them with `alignatt calibrate --mt {} --from {from} --to {to} --pairs FILE` and name the file that \
+             it writes with --heads, or use --policy local-agreement",
+            quoted(model)
+        ),
+    }
+}
+
+/// A word for the shell.
+fn quoted(word: &str) -> String {
+    let is_plain = |symbol: char| symbol.is_ascii_alphanumeric() || "-_./@:~+".contains(symbol);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::Language;
+    use crate::weights::Files;
+
+    #[test]
+    fn a_damaged_file_of_the_cache_is_fetched_again_and_one_of_a_folder_is_not() -> Result<(), Box<dyn Error>> {
+        let cache = tempfile::tempdir()?;
+        let snapshot = cache.path().join("models--o--m/snapshots/0123");
+        std::fs::create_dir_all(&snapshot)?;
+        let missing = |folder: &std::path::Path| Files::folder(folder).and_then(|files| files.bytes("config.json", 9));
+        let error = missing(&snapshot).expect_err("there is no file");
+        let told = remedy(&error);
+        assert_eq!(
+            told.as_deref(),
+            Some("`alignatt models remove o/m` deletes the model, and naming it fetches it again")
+        );
+        std::fs::write(snapshot.join("config.json"), "damaged and long")?;
+        let error: Box<dyn Error> = Box::new(missing(&snapshot).expect_err("it is too long"));
+        assert_eq!(remedy(&*error), told);
+        let error = missing(cache.path()).expect_err("there is no file");
+        assert_eq!(remedy(&error).as_deref(), Some("put a good copy of the file in its place"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_remedy_names_what_was_named() {
+        let error = |model: &str, demo| {
+            let (from, to) = (Language::GERMAN, Language::ITALIAN);
+            remedy(&ModelError::NoHeads { model: model.to_owned(), demo, from, to }).unwrap_or_default()
+        };
+        assert!(
+            error("my models/x", false)
+                .starts_with("measure them with `alignatt calibrate --mt 'my models/x' --from de --to it --pairs")
+        );
+        let demo = error("the demo pack's mt", true);
+        assert!(demo.contains("name another model with --mt") && !demo.contains("calibrate"), "{demo}");
+        let lost = GpuError::Lost { adapter: "a".to_owned(), reason: "b".to_owned() };
+        assert!(remedy(&RunError::Gpu(lost)).is_some_and(|told| told.contains("--device cpu")));
+        assert_eq!(remedy(&std::io::Error::other("x")), None);
+    }
+}

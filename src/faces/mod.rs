@@ -1,0 +1,7 @@
+//! The program's faces: the command line, the browser's module, and what they share.
+
+#[cfg(not(target_arch = "wasm32"))]
+pub mod cli;
+pub mod subtitles;
+#[cfg(target_arch = "wasm32")]
+pub mod wasm;

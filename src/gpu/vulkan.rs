@@ -1,0 +1,38 @@
+//! What a Vulkan driver says of itself against what it has.
+
+/// Err where the device's driver lacks a function of the API version that it reports. wgpu would abort
+/// the program at its first call of such a function.
+///
+/// It happens where the driver's manifest (`api_version`) names an older version than the driver
+/// reports: the loader then opens it for the older one.
+#[cfg(any(windows, target_os = "linux", target_os = "android", target_os = "freebsd"))]
+pub(super) fn check(device: &wgpu::Device) -> Result<(), String> {
+    use std::ffi::CStr;
+
+    /// One function that each version of the API made a part of its core.
+    const CORE: [(u32, &CStr); 3] =
+        [(1, c"vkBindBufferMemory2"), (2, c"vkGetSemaphoreCounterValue"), (3, c"vkQueueSubmit2")];
+
+    // SAFETY: the handles are those of a living device, and nothing of it is destroyed or changed.
+    unsafe {
+        let Some(device) = device.as_hal::<wgpu::hal::api::Vulkan>() else { return Ok(()) };
+        let instance = device.shared_instance().raw_instance();
+        let version = instance.get_physical_device_properties(device.raw_physical_device()).api_version;
+        let (major, minor) = (version >> 22 & 0x7f, version >> 12 & 0x3ff);
+        for (since, function) in CORE {
+            let promised = (major, minor) >= (1, since);
+            let handle = device.raw_device().handle();
+            if promised && instance.get_device_proc_addr(handle, function.as_ptr()).is_none() {
+                let function = function.to_string_lossy();
+                return Err(format!("the driver reports Vulkan {major}.{minor} and lacks {function}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// There is no Vulkan on this platform.
+#[cfg(not(any(windows, target_os = "linux", target_os = "android", target_os = "freebsd")))]
+pub(super) fn check(_device: &wgpu::Device) -> Result<(), String> {
+    Ok(())
+}

@@ -1,0 +1,432 @@
+//! What the environment says of the Hub and of the network, as Python's `huggingface_hub` reads it.
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use ureq::Proxy;
+use ureq::http::Uri;
+
+use crate::weights::error::{CheckpointError, Remedy, shown};
+
+const ENDPOINT: &str = "https://huggingface.co";
+/// No stored token is longer.
+const MAX_TOKEN: u64 = 64 << 10;
+
+/// A variable's value, where it is set.
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// The settings. A value that cannot be used is no error here: what needs no network works without it.
+#[derive(Clone, Debug)]
+pub(super) struct Environment {
+    pub cache: PathBuf,
+    pub endpoint: String,
+    pub token: Option<String>,
+    pub offline: bool,
+    pub proxies: Proxies,
+    pub certificates: Certificates,
+    /// The first value that cannot be used.
+    pub flaw: Option<Flaw>,
+}
+
+/// A value that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Flaw {
+    /// The variable, or the file.
+    pub name: String,
+    pub what: String,
+    pub remedy: &'static str,
+}
+
+impl From<Flaw> for CheckpointError {
+    fn from(flaw: Flaw) -> CheckpointError {
+        CheckpointError::Environment { name: flaw.name, what: flaw.what, remedy: Remedy::from(flaw.remedy) }
+    }
+}
+
+/// Which proxy a request goes through.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Proxies {
+    pub http: Option<Proxy>,
+    pub https: Option<Proxy>,
+    /// Hosts that are asked directly.
+    pub direct: Vec<String>,
+}
+
+/// Whose certificates are trusted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Certificates {
+    /// Variables that name files or folders of certificates. None: the system's own are taken.
+    pub named: Vec<(&'static str, PathBuf)>,
+}
+
+impl Environment {
+    pub fn read() -> Environment {
+        Environment::from_lookup(&|name| std::env::var_os(name))
+    }
+
+    pub fn from_lookup(variable: Lookup) -> Environment {
+        let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(|value| expanded(value, variable));
+        let text = |name: &str| text(variable, name).unwrap_or_default();
+        let caches = || path("XDG_CACHE_HOME").unwrap_or_else(|| user_folder(variable).join(".cache"));
+        let home = path("HF_HOME").unwrap_or_else(|| caches().join("huggingface"));
+        let cache = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
+        let token_file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
+
+        let mut flaw = None;
+        let mut keep = |found: Flaw| {
+            flaw.get_or_insert(found);
+        };
+        let endpoint = endpoint(&text("HF_ENDPOINT")).map_err(&mut keep).unwrap_or_default();
+        let token = token(variable, &token_file).map_err(&mut keep).unwrap_or_default();
+        let mut proxy = |names: &[&str]| proxy(variable, names).map_err(&mut keep).unwrap_or_default();
+        let http = proxy(&["http_proxy", "all_proxy"]);
+        // A proxy that is set is never passed by: the one for http serves https where there is no other.
+        let https = proxy(&["https_proxy", "all_proxy", "http_proxy"]);
+        let proxies = Proxies { http, https, direct: direct_hosts(variable) };
+        Environment {
+            cache: cache.unwrap_or_else(|| home.join("hub")),
+            endpoint,
+            token,
+            offline: ["1", "on", "yes", "true"].contains(&text("HF_HUB_OFFLINE").to_lowercase().as_str()),
+            proxies,
+            certificates: Certificates::from_lookup(variable),
+            flaw,
+        }
+    }
+}
+
+/// The text of a variable without white space around it; none where it is not set or not UTF-8.
+fn text(variable: Lookup, name: &str) -> Option<String> {
+    variable(name).and_then(|value| value.into_string().ok()).map(|value| value.trim().to_owned())
+}
+
+fn user_folder(variable: Lookup) -> PathBuf {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("HOME").or_else(|| set("USERPROFILE")).or_else(std::env::home_dir).unwrap_or_else(|| PathBuf::from("."))
+}
+
+/// A path with `~` and variables in it, as Python's `expanduser` and `expandvars` make it: what is not known stays.
+fn expanded(value: OsString, variable: Lookup) -> PathBuf {
+    // What is not UTF-8 is taken as it stands.
+    let Some(text) = value.to_str() else { return PathBuf::from(value) };
+    let is_separator = |symbol: char| symbol == '/' || (cfg!(windows) && symbol == '\\');
+    let text = match text.strip_prefix('~') {
+        Some(rest) => {
+            let (user, below) = rest.split_at(rest.find(is_separator).unwrap_or(rest.len()));
+            let folder = if user.is_empty() { Some(user_folder(variable)) } else { folder_of(user) };
+            folder.and_then(|folder| Some(format!("{}{below}", folder.to_str()?))).unwrap_or_else(|| text.to_owned())
+        }
+        None => text.to_owned(),
+    };
+    PathBuf::from(with_variables(&text, variable))
+}
+
+/// The home folder of another user of this machine.
+fn folder_of(user: &str) -> Option<PathBuf> {
+    let users = if cfg!(unix) { std::fs::read_to_string("/etc/passwd").ok()? } else { return None };
+    let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == user)?;
+    fields.get(5).map(PathBuf::from)
+}
+
+/// `$NAME` and `${NAME}` replaced, where such a variable is set.
+fn with_variables(text: &str, variable: Lookup) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        out.push_str(&rest[..at]);
+        let behind = &rest[at + 1..];
+        let braced = behind.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+        let plain_len = behind.find(|symbol: char| !symbol.is_ascii_alphanumeric() && symbol != '_');
+        let (name, after) = braced.unwrap_or_else(|| behind.split_at(plain_len.unwrap_or(behind.len())));
+        let value = if name.is_empty() { None } else { variable(name).and_then(|value| value.into_string().ok()) };
+        match value {
+            Some(value) => {
+                out.push_str(&value);
+                rest = after;
+            }
+            None => {
+                out.push('$');
+                rest = behind;
+            }
+        }
+    }
+    out + rest
+}
+
+/// The Hub's address without slashes at its end.
+fn endpoint(value: &str) -> Result<String, Flaw> {
+    if value.is_empty() {
+        return Ok(ENDPOINT.to_owned());
+    }
+    let flaw = |what: String| Flaw {
+        name: "HF_ENDPOINT".to_owned(),
+        what,
+        remedy: "write an address such as https://huggingface.co",
+    };
+    if !["https://", "http://"].iter().any(|scheme| value.to_ascii_lowercase().starts_with(scheme)) {
+        return Err(flaw(format!("{} does not begin with https:// or http://", shown(value))));
+    }
+    match value.parse::<Uri>() {
+        Err(error) => Err(flaw(format!("{} is not an address ({error})", shown(value)))),
+        Ok(uri) if uri.host().is_none_or(str::is_empty) => Err(flaw(format!("{} names no host", shown(value)))),
+        Ok(uri) if uri.query().is_some() => Err(flaw(format!("{} has a query", shown(value)))),
+        Ok(_) => Ok(value.trim_end_matches('/').to_owned()),
+    }
+}
+
+/// `HF_TOKEN`, or the token that `hf auth login` stored.
+fn token(variable: Lookup, file: &Path) -> Result<Option<String>, Flaw> {
+    for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
+        if let Some(value) = variable(name) {
+            if let Some(token) = checked_token(name, &value.to_string_lossy())? {
+                return Ok(Some(token));
+            }
+        }
+    }
+    let Ok(open) = std::fs::File::open(file) else { return Ok(None) };
+    let mut bytes = Vec::new();
+    match open.take(MAX_TOKEN).read_to_end(&mut bytes) {
+        Ok(_) => checked_token(&file.display().to_string(), &String::from_utf8_lossy(&bytes)),
+        Err(_) => Ok(None),
+    }
+}
+
+/// A token goes into the head of a request, so it must be one line of printable ASCII. It is never part of a message.
+fn checked_token(name: &str, value: &str) -> Result<Option<String>, Flaw> {
+    let value = value.trim();
+    let what = match value.chars().find(|symbol| !symbol.is_ascii_graphic()) {
+        None => return Ok(Some(value.to_owned()).filter(|token| !token.is_empty())),
+        Some('\n' | '\r') => "has a line break in it".to_owned(),
+        Some('\u{feff}') => "has a byte order mark in it".to_owned(),
+        Some(symbol) if symbol.is_ascii() => format!("has {symbol:?} in it"),
+        Some(symbol) => format!("has {symbol:?} in it, which is not ASCII"),
+    };
+    let remedy = "a token is one word of letters and digits: copy it again from the settings of your account";
+    Err(Flaw { name: name.to_owned(), what, remedy })
+}
+
+/// The proxy that the first of these variables names. A name in small letters wins, and an empty value means none.
+fn proxy(variable: Lookup, names: &[&str]) -> Result<Option<Proxy>, Flaw> {
+    for name in names {
+        let Some((name, value)) = either_case(variable, name) else { continue };
+        if value.is_empty() {
+            continue;
+        }
+        return match Proxy::new(&value) {
+            Ok(proxy) => Ok(Some(proxy)),
+            // The value may hold a password.
+            Err(_) => Err(Flaw {
+                name,
+                what: "is not the address of a proxy that can be used".to_owned(),
+                remedy: "write http://HOST:PORT, https://HOST:PORT, socks4://HOST:PORT or socks5://HOST:PORT",
+            }),
+        };
+    }
+    Ok(None)
+}
+
+fn direct_hosts(variable: Lookup) -> Vec<String> {
+    let (_, list) = either_case(variable, "no_proxy").unwrap_or_default();
+    list.split(',').map(|host| host.trim().to_ascii_lowercase()).filter(|host| !host.is_empty()).collect()
+}
+
+/// A variable by its name in small or in capital letters, and its value; what is not UTF-8 is kept as wrong as it is.
+fn either_case(variable: Lookup, name: &str) -> Option<(String, String)> {
+    [name.to_owned(), name.to_ascii_uppercase()].into_iter().find_map(|name| {
+        let value = variable(&name)?;
+        Some((name, value.to_string_lossy().trim().to_owned()))
+    })
+}
+
+impl Proxies {
+    /// The proxy for an address; none: it is asked directly.
+    pub fn of(&self, url: &Uri) -> Option<&Proxy> {
+        let host = url.host().unwrap_or_default().to_ascii_lowercase();
+        let port = url.port_u16();
+        let is_direct = self.direct.iter().any(|entry| {
+            let (name, wanted) = match entry.rsplit_once(':') {
+                Some((name, wanted)) if !name.contains(':') => (name, wanted.parse().ok()),
+                _ => (entry.as_str(), None),
+            };
+            let name = name.trim_start_matches('*').trim_start_matches('.');
+            let is_below = || host.strip_suffix(name).is_some_and(|before| before.ends_with('.'));
+            entry == "*" || (!name.is_empty() && (host == name || is_below()) && (wanted.is_none() || wanted == port))
+        });
+        match url.scheme_str() {
+            _ if is_direct => None,
+            Some("http") => self.http.as_ref(),
+            _ => self.https.as_ref(),
+        }
+    }
+}
+
+impl Certificates {
+    /// The variables that OpenSSL, Python's `requests` and curl know.
+    fn from_lookup(variable: Lookup) -> Certificates {
+        let mut named = Vec::new();
+        for name in ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
+            let Some(value) = variable(name).filter(|value| !value.is_empty()) else { continue };
+            match name {
+                "SSL_CERT_DIR" => named.extend(std::env::split_paths(&value).map(|folder| (name, folder))),
+                _ => named.push((name, PathBuf::from(value))),
+            }
+        }
+        Certificates { named }
+    }
+
+    /// The certificates in DER; none: the program's own list of public authorities is to be used.
+    pub fn load(&self) -> Result<Vec<Vec<u8>>, Flaw> {
+        let Some((name, path)) = self.named.first() else {
+            let found = rustls_native_certs::load_native_certs();
+            return Ok(found.certs.iter().map(|certificate| certificate.to_vec()).collect());
+        };
+        let mut certificates = Vec::new();
+        let mut errors = Vec::new();
+        for (_, path) in &self.named {
+            let (file, folder) = if path.is_dir() { (None, Some(&**path)) } else { (Some(&**path), None) };
+            let found = rustls_native_certs::load_certs_from_paths(file, folder);
+            certificates.extend(found.certs.iter().map(|certificate| certificate.to_vec()));
+            errors.extend(found.errors);
+        }
+        if !certificates.is_empty() {
+            return Ok(certificates);
+        }
+        let why = errors.first().map_or(String::new(), |error| format!(" ({})", shown(&error.to_string())));
+        Err(Flaw {
+            name: (*name).to_owned(),
+            what: format!("no certificate can be read from {}{why}", path.display()),
+            remedy: "name a file of certificates in PEM format, or unset it",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(variables: &[(&str, &str)]) -> Environment {
+        Environment::from_lookup(&|name| {
+            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(*value))
+        })
+    }
+
+    #[test]
+    fn folders() {
+        let cache = |variables: &[(&str, &str)]| {
+            let home = [("HOME", "/h"), ("DISK", "/d"), ("X_1", "x")];
+            read(&[&home, variables].concat()).cache
+        };
+        assert_eq!(cache(&[]), Path::new("/h/.cache/huggingface/hub"));
+        assert_eq!(cache(&[("XDG_CACHE_HOME", "/c")]), Path::new("/c/huggingface/hub"));
+        assert_eq!(cache(&[("XDG_CACHE_HOME", "~/c"), ("HF_HOME", "")]), Path::new("/h/c/huggingface/hub"));
+        for (home, expected) in [
+            ("~", "/h/hub"),
+            ("~/hf", "/h/hf/hub"),
+            ("$HOME/hf", "/h/hf/hub"),
+            ("${DISK}/$X_1", "/d/x/hub"),
+            ("/a/$X_1$X_1", "/a/xx/hub"),
+            ("/a/$UNSET/${UNSET}/$", "/a/$UNSET/${UNSET}/$/hub"),
+            ("/a/${X_1", "/a/${X_1/hub"),
+            ("/a~/b", "/a~/b/hub"),
+            ("~nobody-of-this-name/b", "~nobody-of-this-name/b/hub"),
+        ] {
+            assert_eq!(cache(&[("HF_HOME", home)]), Path::new(expected), "{home}");
+            assert_eq!(cache(&[("HF_HUB_CACHE", home)]).join("hub"), Path::new(expected), "{home}");
+        }
+        #[cfg(unix)]
+        assert_eq!(cache(&[("HF_HUB_CACHE", "~root/x")]), folder_of("root").unwrap_or("~root".into()).join("x"));
+        assert_eq!(cache(&[("HF_HOME", "/a"), ("HUGGINGFACE_HUB_CACHE", "/b")]), Path::new("/b"));
+        assert!(!read(&[]).offline && read(&[("HF_HUB_OFFLINE", "Yes")]).offline);
+    }
+
+    #[test]
+    fn tokens() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_str().unwrap();
+        let given = |token: &str| read(&[("HF_HOME", home), ("HF_TOKEN", token)]);
+        assert_eq!(given("").token, None);
+        std::fs::write(folder.path().join("token"), "stored\r\n").unwrap();
+        assert_eq!(given("  ").token.as_deref(), Some("stored"));
+        assert_eq!(given(" given\n").token.as_deref(), Some("given"));
+        for (token, what) in [
+            ("hf_a\nb", "has a line break in it"),
+            ("\u{feff}hf_a", "has a byte order mark in it"),
+            ("hf_ä", "has 'ä' in it, which is not ASCII"),
+            ("hf_a b", "has ' ' in it"),
+            ("hf_\0", "has '\\0' in it"),
+        ] {
+            let flaw = given(token).flaw.unwrap();
+            assert_eq!((flaw.name.as_str(), flaw.what.as_str()), ("HF_TOKEN", what));
+        }
+        std::fs::write(folder.path().join("token"), b"hf_\xff").unwrap();
+        let flaw = given("").flaw.unwrap();
+        assert!(flaw.name.ends_with("token") && flaw.what.contains("not ASCII"), "{flaw:?}");
+    }
+
+    #[test]
+    fn addresses() {
+        let endpoint = |value: &str| read(&[("HF_HOME", "/none"), ("HF_ENDPOINT", value)]);
+        for (value, expected) in [
+            ("", ENDPOINT),
+            ("https://mirror.example/", "https://mirror.example"),
+            (" http://127.0.0.1:80/hf// ", "http://127.0.0.1:80/hf"),
+        ] {
+            assert_eq!((endpoint(value).endpoint.as_str(), endpoint(value).flaw), (expected, None));
+        }
+        for value in
+            ["mirror.example", "localhost:8080", "ftp://x", "https://", "https://a b", "http://x?y=1", "mirror/hf"]
+        {
+            let flaw = endpoint(value).flaw.unwrap_or_else(|| panic!("{value} is taken"));
+            assert!(flaw.name == "HF_ENDPOINT" && flaw.what.contains(value), "{flaw:?}");
+        }
+    }
+
+    #[test]
+    fn ways() {
+        let of = |variables: &[(&str, &str)], url: &str| {
+            let environment = read(&[&[("HF_HOME", "/none")], variables].concat());
+            let proxy = environment.proxies.of(&url.parse().unwrap()).map(|proxy| proxy.host().to_owned());
+            (proxy.unwrap_or_default(), environment.flaw.map(|flaw| flaw.name))
+        };
+        let (http, https) = ("http://a.example:8080/x", "https://a.example/x");
+        let to = |host: &str| (host.to_owned(), None);
+        assert_eq!(of(&[], https), to(""));
+        assert_eq!(of(&[("HTTPS_PROXY", "socks5://s:1080")], https), to("s"));
+        assert_eq!(of(&[("HTTPS_PROXY", "http://s")], http), to(""));
+        assert_eq!(of(&[("all_proxy", "socks5h://s"), ("http_proxy", "p:1")], http), to("p"));
+        assert_eq!(of(&[("ALL_PROXY", "socks5h://s"), ("http_proxy", "p:1")], https), to("s"));
+        assert_eq!(of(&[("HTTP_PROXY", "p:1")], https), to("p"));
+        assert_eq!(of(&[("https_proxy", ""), ("HTTPS_PROXY", "p:1")], https), to(""));
+        for (list, direct) in [
+            ("*", true),
+            ("b.example, .a.example", true),
+            ("example", true),
+            ("*.example", true),
+            ("A.EXAMPLE:8080", true),
+            ("a.example:81", false),
+            ("ample", false),
+            (",", false),
+        ] {
+            let host = if direct { "" } else { "p" };
+            assert_eq!(of(&[("http_proxy", "p"), ("NO_PROXY", list)], http), to(host), "{list}");
+        }
+        for wrong in ["ftp://secret@x", "socks9://x", "http://", "\u{feff}http://x"] {
+            let environment = read(&[("HF_HOME", "/none"), ("ALL_PROXY", wrong)]);
+            let flaw = environment.flaw.unwrap_or_else(|| panic!("{wrong} is taken"));
+            assert!(flaw.name == "ALL_PROXY" && !format!("{flaw:?}").contains("secret"), "{flaw:?}");
+        }
+    }
+
+    #[test]
+    fn certificates() {
+        assert_eq!(read(&[("SSL_CERT_FILE", "")]).certificates, Certificates::default());
+        let folder = tempfile::tempdir().unwrap();
+        let empty = folder.path().to_str().unwrap();
+        let flaw = read(&[("REQUESTS_CA_BUNDLE", empty)]).certificates.load().unwrap_err();
+        assert_eq!(flaw.name, "REQUESTS_CA_BUNDLE");
+        let file = crate::weights::testing::own("tls").join("authority.pem");
+        let set = read(&[("SSL_CERT_DIR", empty), ("CURL_CA_BUNDLE", file.to_str().unwrap())]);
+        assert_eq!(set.certificates.load().unwrap().len(), 1);
+    }
+}

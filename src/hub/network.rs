@@ -1,0 +1,60 @@
+//! Connections to the Hub: through the proxies that are set, and with the certificates that are trusted here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::http::Uri;
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::{Agent, Proxy};
+
+use super::environment::{Certificates, Flaw, Proxies};
+
+/// An agent for every way that a request may go.
+pub(super) struct Network {
+    proxies: Proxies,
+    direct: Agent,
+    /// With its proxy.
+    proxied: Vec<(Proxy, Agent)>,
+}
+
+impl Network {
+    /// Errors: certificates that are named and cannot be read.
+    pub fn new(proxies: &Proxies, certificates: &Certificates) -> Result<Network, Flaw> {
+        let trusted = certificates.load()?;
+        let roots = match trusted.is_empty() {
+            true => RootCerts::WebPki,
+            false => {
+                let trusted = trusted.iter().map(|certificate| Certificate::from_der(certificate).to_owned());
+                RootCerts::Specific(Arc::new(trusted.collect()))
+            }
+        };
+        let set = [&proxies.http, &proxies.https].into_iter().flatten();
+        Ok(Network {
+            proxies: proxies.clone(),
+            direct: agent(&roots, None),
+            proxied: set.map(|proxy| (proxy.clone(), agent(&roots, Some(proxy)))).collect(),
+        })
+    }
+
+    /// The agent for an address.
+    pub fn agent(&self, url: &str) -> &Agent {
+        let proxy = url.parse::<Uri>().ok().and_then(|url| self.proxies.of(&url).cloned());
+        let proxied = proxy.and_then(|proxy| self.proxied.iter().find(|(other, _)| *other == proxy));
+        proxied.map_or(&self.direct, |(_, agent)| agent)
+    }
+}
+
+fn agent(roots: &RootCerts, proxy: Option<&Proxy>) -> Agent {
+    Agent::config_builder()
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .timeout_connect(Some(Duration::from_secs(20)))
+        .timeout_recv_response(Some(Duration::from_secs(60)))
+        .timeout_per_read(Some(Duration::from_secs(30)))
+        .user_agent(concat!("alignatt/", env!("CARGO_PKG_VERSION")))
+        .proxy(proxy.cloned())
+        .tls_config(TlsConfig::builder().root_certs(roots.clone()).build())
+        .build()
+        .into()
+}

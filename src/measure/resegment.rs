@@ -1,0 +1,240 @@
+//! A long translation parted at the segments of its reference, so that each part can be scored against its own.
+//!
+//! The alignment of all units of the hypothesis with all of the reference that makes the sum of their likeness
+//! greatest; gaps cost nothing. Two words are as alike as their sets of letters (intersection over union), two
+//! characters are equal or not, and punctuation never stands against a word. A unit against a gap goes to the segment
+//! before or behind it, whichever neighbour it is more like, with all units of that gap behind it. This is the
+//! SoftSegmenter of Polák et al. 2025 (arXiv:2509.17349); ties fall as they do in OmniSTEval.
+
+use std::ops::Range;
+
+use unicode_normalization::UnicodeNormalization;
+
+use crate::text::language::Language;
+use crate::text::units::is_punctuation;
+
+/// What is compared: a word, or a mark that stood at its edge.
+#[derive(Clone, Debug, PartialEq)]
+struct Token {
+    /// Sorted, each once.
+    letters: Vec<char>,
+    mark: bool,
+    /// Index of the unit it is of, or of the segment.
+    of: usize,
+}
+
+/// How two sequences go on from a cell of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Match,
+    /// The reference's token has no partner.
+    SkipReference,
+    SkipHypothesis,
+}
+
+/// For each segment of `references` (its units each) the range of `units` that belongs to it. The ranges follow one
+/// another and hold all units. Memory: a byte for each pair of a unit and a reference unit.
+pub fn resegment(units: &[String], references: &[Vec<String>], language: Language) -> Vec<Range<usize>> {
+    let hypothesis = tokens(units.iter().enumerate(), language);
+    let named = references.iter().enumerate().flat_map(|(at, units)| units.iter().map(move |unit| (at, unit)));
+    let reference = tokens(named, language);
+    let by_character = language.counts_characters();
+    let steps = align(&reference, &hypothesis, by_character);
+    let homes = homes(&reference, &hypothesis, &steps, by_character);
+    ranges(&hypothesis, &homes, units.len(), references.len())
+}
+
+/// In lower case and NFKC; in spacing languages the marks at a word's edges are tokens of their own.
+fn tokens<'a>(units: impl Iterator<Item = (usize, &'a String)>, language: Language) -> Vec<Token> {
+    let mut tokens = Vec::new();
+    for (of, unit) in units {
+        let unit: String = unit.nfkc().flat_map(char::to_lowercase).collect();
+        let tail = unit.trim_start_matches(is_punctuation);
+        let core = tail.trim_end_matches(is_punctuation);
+        if language.counts_characters() || core.is_empty() {
+            tokens.push(token(&unit, of));
+            continue;
+        }
+        let mark = |c: char| token(c.encode_utf8(&mut [0; 4]), of);
+        tokens.extend(unit[..unit.len() - tail.len()].chars().map(mark));
+        tokens.push(token(core, of));
+        tokens.extend(tail[core.len()..].chars().map(mark));
+    }
+    tokens
+}
+
+fn token(text: &str, of: usize) -> Token {
+    // The marks that OmniSTEval keeps apart.
+    let marks = ".!?,;:-()。！？，；：—（）ー";
+    let mut characters = text.chars();
+    let mark = matches!((characters.next(), characters.next()), (Some(c), None) if marks.contains(c));
+    let mut letters: Vec<char> = text.chars().collect();
+    letters.sort_unstable();
+    letters.dedup();
+    Token { letters, mark, of }
+}
+
+fn likeness(a: &Token, b: &Token, by_character: bool) -> f64 {
+    if a.mark != b.mark {
+        return f64::NEG_INFINITY;
+    }
+    if by_character {
+        return if a.letters == b.letters { 1.0 } else { 0.0 };
+    }
+    let both = a.letters.iter().filter(|c| b.letters.binary_search(c).is_ok()).count();
+    let either = a.letters.len() + b.letters.len() - both;
+    if either == 0 { 0.0 } else { both as f64 / either as f64 }
+}
+
+/// The steps from the first cell to the last.
+fn align(reference: &[Token], hypothesis: &[Token], by_character: bool) -> Vec<Step> {
+    let width = hypothesis.len();
+    let mut back = vec![Step::SkipHypothesis; reference.len() * width];
+    let mut row = vec![0.0_f64; width + 1];
+    for (i, r) in reference.iter().enumerate() {
+        let mut diagonal = 0.0;
+        for (j, h) in hypothesis.iter().enumerate() {
+            let matched = diagonal + likeness(r, h, by_character);
+            let (skip_reference, skip_hypothesis) = (row[j + 1], row[j]);
+            let (best, step) = if matched >= skip_reference && matched >= skip_hypothesis {
+                (matched, Step::Match)
+            } else if skip_reference >= skip_hypothesis {
+                (skip_reference, Step::SkipReference)
+            } else {
+                (skip_hypothesis, Step::SkipHypothesis)
+            };
+            diagonal = row[j + 1];
+            row[j + 1] = best;
+            back[i * width + j] = step;
+        }
+    }
+    let (mut i, mut j) = (reference.len(), width);
+    let mut steps = Vec::with_capacity(i + j);
+    while i > 0 || j > 0 {
+        let step = match (i, j) {
+            (0, _) => Step::SkipHypothesis,
+            (_, 0) => Step::SkipReference,
+            _ => back[(i - 1) * width + j - 1],
+        };
+        i -= usize::from(step != Step::SkipHypothesis);
+        j -= usize::from(step != Step::SkipReference);
+        steps.push(step);
+    }
+    steps.reverse();
+    steps
+}
+
+/// The segment of each token of the hypothesis.
+fn homes(reference: &[Token], hypothesis: &[Token], steps: &[Step], by_character: bool) -> Vec<usize> {
+    let mut homes = Vec::with_capacity(hypothesis.len());
+    // Tokens of the reference that are behind us, and whether this gap has turned to the one ahead.
+    let (mut passed, mut turned) = (0usize, false);
+    for step in steps {
+        match step {
+            Step::SkipHypothesis => {
+                let before = passed.checked_sub(1).and_then(|at| reference.get(at));
+                let behind = reference.get(passed);
+                let this = &hypothesis[homes.len()];
+                let score = |other: &Token| likeness(this, other, by_character);
+                turned |= match (before, behind) {
+                    (Some(before), Some(behind)) => score(behind) > score(before),
+                    (None, _) => true,
+                    (_, None) => false,
+                };
+                let home = if turned { behind.or(before) } else { before };
+                homes.push(home.map_or(0, |token| token.of));
+            }
+            Step::Match | Step::SkipReference => {
+                passed += 1;
+                turned = false;
+                if *step == Step::Match {
+                    homes.push(reference[passed - 1].of);
+                }
+            }
+        }
+    }
+    homes
+}
+
+/// A unit is where its first token is.
+fn ranges(hypothesis: &[Token], homes: &[usize], units: usize, segments: usize) -> Vec<Range<usize>> {
+    let mut home_of = vec![0; units];
+    for (token, &home) in hypothesis.iter().zip(homes).rev() {
+        home_of[token.of] = home;
+    }
+    let mut from = 0;
+    let mut ranges = Vec::with_capacity(segments);
+    for segment in 0..segments {
+        let to = if segment + 1 == segments { units } else { home_of.partition_point(|&home| home <= segment) };
+        ranges.push(from..to);
+        from = to;
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::text::units::written_units;
+    use proptest::prelude::*;
+
+    fn parted(hypothesis: &str, references: &[&str], language: Language) -> Vec<String> {
+        let units = written_units(hypothesis, language);
+        let references: Vec<Vec<String>> = references.iter().map(|text| written_units(text, language)).collect();
+        let between = if language.counts_characters() { "" } else { " " };
+        resegment(&units, &references, language).into_iter().map(|range| units[range].join(between)).collect()
+    }
+
+    /// The parts in these two tests are OmniSTEval's (0.1.10) for the same texts.
+    #[test]
+    fn sentences_find_their_own() {
+        let references = ["Das ist ein Haus.", "Wir sehen es heute.", "Ja!"];
+        let exact = parted("Das ist ein Haus. Wir sehen es heute. Ja!", &references, Language::GERMAN);
+        assert_eq!(exact, references);
+        let refined = ["Das ist ein altes Haus.", "Morgen sehen wir es.", "Ja!"];
+        let loose = "Dies ist das alte Haus, (ein großes) Haus. Wir sehen es morgen früh an. Und „ja“!";
+        let parts = ["Dies ist das alte Haus, (ein großes) Haus.", "Wir sehen es morgen früh an.", "Und „ja“!"];
+        assert_eq!(parted(loose, &refined, Language::GERMAN), parts);
+        // Its own choice, where a word might fall to either side.
+        let unmarked = parted("Dies ist das Haus Heute sehen wir es. Ja!", &references, Language::GERMAN);
+        assert_eq!(unmarked, ["Dies ist das Haus Heute sehen", "wir es.", "Ja!"]);
+        let missing = parted("Das ist ein Haus. Ja!", &references, Language::GERMAN);
+        assert_eq!(missing, ["Das ist ein Haus.", "", "Ja!"]);
+    }
+
+    #[test]
+    fn characters() {
+        let parts = parted("你好。我们看房子", &["你好。", "我们看到房子。"], Language::CHINESE);
+        assert_eq!(parts, ["你好。", "我们看房子"]);
+        let parts = parted("嗯你好呀好。我嗯们看房子吧", &["你好。", "我们看到房子。"], Language::CHINESE);
+        assert_eq!(parts, ["嗯你好呀好。", "我嗯们看房子吧"]);
+    }
+
+    #[test]
+    fn nothing_against_something() {
+        assert_eq!(parted("", &["Das.", "Ja."], Language::GERMAN), ["", ""]);
+        assert_eq!(parted("Ja gut", &["", ""], Language::GERMAN).concat(), "Ja gut");
+        assert_eq!(resegment(&[], &[], Language::GERMAN), Vec::<Range<usize>>::new());
+    }
+
+    proptest! {
+        #[test]
+        fn every_unit_is_in_one_segment_and_in_order(
+            words in prop::collection::vec("[a-cA-C.,!-]{1,3}|[你好。]{1,2}", 0..30),
+            references in prop::collection::vec("([a-cA-C.,!]{1,3} ?){0,6}|[你好。]{0,4}", 1..6),
+            chinese: bool,
+        ) {
+            let language = if chinese { Language::CHINESE } else { Language::GERMAN };
+            let references: Vec<Vec<String>> = references.iter().map(|text| written_units(text, language)).collect();
+            let ranges = resegment(&words, &references, language);
+            prop_assert_eq!(ranges.len(), references.len());
+            let mut at = 0;
+            for range in ranges {
+                prop_assert_eq!(range.start, at);
+                prop_assert!(range.end >= at);
+                at = range.end;
+            }
+            prop_assert_eq!(at, words.len());
+        }
+    }
+}

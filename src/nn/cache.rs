@@ -1,0 +1,66 @@
+//! The keys and values of one sequence: a [`LayerCache`] for every layer that owns any.
+
+use burn::tensor::Device;
+
+use super::kv_cache::{CachePlan, LayerCache};
+
+/// Rows taken through the layers at once: a long prompt becomes many short submissions, because
+/// drivers kill long ones.
+pub const PIECE: usize = 256;
+/// Positions that can always be taken back, whatever sliding layers have dropped: a draft, the end of
+/// the turn and an accepted prefix.
+pub const MARGIN: usize = 256;
+
+/// The keys and values of one layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KvShape {
+    pub heads: usize,
+    pub dim: usize,
+    /// Keys that a row sees, itself included; None for a full layer.
+    pub window: Option<usize>,
+}
+
+#[derive(Debug)]
+pub struct Cache {
+    /// One a layer that owns keys and values, in the layers' order.
+    pub(crate) owners: Vec<LayerCache>,
+    capacity: usize,
+}
+
+impl Cache {
+    /// `shapes`: of the layers that own keys and values, in order. `margin`: positions that sliding
+    /// layers can take back.
+    pub(crate) fn new(
+        capacity: usize,
+        margin: usize,
+        shapes: impl IntoIterator<Item = KvShape>,
+        device: &Device,
+    ) -> Self {
+        let plan = CachePlan { capacity, piece: PIECE, margin };
+        let layer = |KvShape { heads, dim, window }| LayerCache::new(plan, heads, dim, window, device);
+        Self { owners: shapes.into_iter().map(layer).collect(), capacity }
+    }
+
+    /// Positions of the longest sequence.
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Positions held.
+    pub fn end(&self) -> usize {
+        self.owners.first().map_or(0, LayerCache::end)
+    }
+
+    /// Forgets every position from `end` on. Where a sliding layer has dropped keys that are needed
+    /// again, everything is forgotten. → the positions that are left.
+    pub fn roll_back(&mut self, end: usize) -> usize {
+        if self.owners.iter().all(|owner| owner.can_roll_back(end)) {
+            for owner in &mut self.owners {
+                owner.roll_back(end).expect("every owner said that it can");
+            }
+            return end;
+        }
+        self.owners.iter_mut().for_each(LayerCache::clear);
+        0
+    }
+}

@@ -1,0 +1,167 @@
+//! One test for each published defect whose mend lies in this room. Source: specs/alignatt4llm.md 10.
+
+use std::ops::Range;
+
+use super::Committed;
+use super::frontier::{Frontier, Source};
+use super::gate::{DraftView, Policy, gate, readings};
+use super::heads::HeadSet;
+use super::listening::Attention;
+use super::schedule::Turn;
+use super::tracker::Tracker;
+use crate::policy::target_policy::{SourceWord, joined};
+use crate::text::units::{join_words, source_words};
+use crate::text::{Language, Millis};
+
+const DE: Language = Language::GERMAN;
+/// Shows a draft that ended to its end.
+const TO_THE_END: Policy = Policy { hold_last: 0, margin: 0, ..Policy::for_tests() };
+
+/// Words that end 300 ms after one another.
+fn words(text: &str, start: u64) -> Vec<SourceWord> {
+    let texts = source_words(text).into_iter().zip(1..);
+    texts.map(|(text, at)| SourceWord { text, end: Some(Millis(start + at * 300)), committed: false }).collect()
+}
+
+/// Each word a column, and each mark.
+fn columns(text: &str) -> Vec<Range<usize>> {
+    let mut starts: Vec<usize> = text.match_indices([' ', ',', '.']).map(|(at, _)| at).collect();
+    starts.insert(0, 0);
+    starts.push(text.len());
+    starts.windows(2).map(|pair| pair[0]..pair[1]).collect()
+}
+
+/// One head whose rows point at `peaks`.
+fn listening(columns: &[Range<usize>], peaks: &[usize]) -> Attention {
+    let mut attention = Attention::new(columns.to_vec(), 1);
+    for &peak in peaks {
+        let row: Vec<f32> = (0..columns.len()).map(|at| if at == peak { 0.9 } else { 0.01 }).collect();
+        attention.append(&row, &[[0.0; 2]]).expect("sizes fit");
+    }
+    attention
+}
+
+/// What the gate shows, and on how many words it rests.
+fn shown(texts: &[&str], attention: &Attention, frontier: &Frontier, policy: &Policy) -> (String, usize) {
+    let mut tracker = Tracker::new(1);
+    let readings = readings(attention, tracker.follow(attention), frontier);
+    let draft = DraftView { texts, readings: &readings, finished: true, agreed: 0, target: DE };
+    let decision = gate(&draft, frontier, policy);
+    (texts.concat()[..decision.show_len].to_owned(), decision.rests_on)
+}
+
+#[test]
+fn bug_1_the_frontier_is_the_same_after_the_first_sentence() {
+    for start in [0, 10_000, 7_200_000] {
+        let words = words("hello world", start);
+        let source = Source { words: &words, columns: &[], heard: Millis(start + 650), is_final: false };
+        assert_eq!(Frontier::new(&source, &Policy::for_tests(), false).words, 1, "from {start} ms");
+    }
+}
+
+#[test]
+fn bug_2_commas_do_not_move_the_frontier() {
+    let text = "Well, the cat, you know, sat down";
+    let words = words(text, 0);
+    let columns = columns(&joined(&words));
+    assert_eq!((columns.len(), words.len()), (10, 7));
+    let frontier = |heard, policy: &Policy| {
+        let source = Source { words: &words, columns: &columns, heard: Millis(heard), is_final: false };
+        Frontier::new(&source, policy, false).columns
+    };
+    let right = Policy { holdback: Millis::ZERO, ..Policy::for_tests() };
+    assert_eq!(frontier(9000, &right), 10);
+    assert_eq!(frontier(9000, &Policy::published()), 7, "as published");
+    // "Well, the cat," ends at 900 ms: its five tokens are accessible, the comma behind it included.
+    assert_eq!(frontier(900, &right), 5);
+    assert_eq!(frontier(900, &Policy::published()), 3);
+}
+
+#[test]
+fn bug_3_a_head_set_says_what_it_was_measured_on() {
+    let set = HeadSet::shipped("gemma-4-E4B-it", Language::ENGLISH, DE).expect("shipped");
+    assert!(set.measured.how.contains("2606.03967") && set.measured.how.contains("development set"));
+    assert_eq!((set.measured.pairs, set.measured.tokens), (903, 11_209));
+}
+
+#[test]
+fn bug_4_heads_of_layers_that_share_their_keys_are_taken() {
+    let czech: Language = "cs".parse().expect("known");
+    let set = HeadSet::shipped("gemma-4-E4B-it", Language::ENGLISH, czech).expect("shipped");
+    assert!(set.top(4).iter().any(|head| (head.layer, head.head) == (29, 2)));
+}
+
+#[test]
+fn bug_6_a_kept_draft_is_shown_further_behind_shown_text() {
+    let mut committed = Committed::default();
+    committed.extend("Der");
+    let words = words("The cat sat", 0);
+    let columns = columns("The cat sat");
+    let frontier = |heard| {
+        let source = Source { words: &words, columns: &columns, heard: Millis(heard), is_final: false };
+        Frontier::new(&source, &TO_THE_END, false)
+    };
+    let draft = [" Kater", " saß"];
+    let attention = listening(&columns, &[1, 2]);
+    committed.extend(&shown(&draft, &attention, &frontier(850), &TO_THE_END).0);
+    assert_eq!(committed.as_str(), "Der Kater");
+    // The source's text is the same, and only the frontier has moved: the rest of the draft is judged again.
+    assert_eq!(Turn::new(("The cat sat", 2), ("The cat sat", 3)), Turn::FrontierAdvanced);
+    let mut rest = attention;
+    rest.skip_rows(1);
+    committed.extend(&shown(&draft[1..], &rest, &frontier(1200), &TO_THE_END).0);
+    assert_eq!(committed.as_str(), "Der Kater saß");
+}
+
+#[test]
+fn bug_7_a_head_that_was_not_captured_is_an_error() {
+    let mut attention = Attention::new(vec![0..1, 1..2], 4);
+    assert!(attention.append(&[0.5; 3 * 2], &[[0.0; 2]]).is_err());
+    assert!(attention.append(&[0.5; 4 * 2], &[[0.0; 2]]).is_ok());
+}
+
+#[test]
+fn a_segment_cannot_close_before_the_words_that_its_shown_text_rests_on() {
+    // Two sentences are in the tail; the text shown has gone into the second.
+    let text = "It works. That holds";
+    let words = words(text, 0);
+    let columns = columns(text);
+    let source = Source { words: &words, columns: &columns, heard: Millis(9000), is_final: false };
+    let frontier = Frontier::new(&source, &TO_THE_END, false);
+    let draft = [" Es", " geht", ".", " Das", " hält"];
+    assert_eq!(shown(&draft[..3], &listening(&columns, &[0, 1, 2]), &frontier, &TO_THE_END).1, 2);
+    let (text, rests_on) = shown(&draft, &listening(&columns, &[0, 1, 2, 3, 4]), &frontier, &TO_THE_END);
+    assert_eq!((text.as_str(), rests_on), (" Es geht. Das hält", 4));
+}
+
+#[test]
+fn a_stray_look_at_an_unheard_word_does_not_tie_the_text_to_it() {
+    let words = words("a b c d", 0);
+    let columns = columns("a b c d");
+    let source = Source { words: &words, columns: &columns, heard: Millis(850), is_final: false };
+    let frontier = Frontier::new(&source, &TO_THE_END, false);
+    let mut attention = Attention::new(columns, 1);
+    attention.append(&[0.001, 0.001, 0.001, 0.01], &[[0.9, 0.0]]).expect("sizes fit");
+    assert_eq!(shown(&[" x"], &attention, &frontier, &TO_THE_END), (" x".to_owned(), 0));
+}
+
+#[test]
+fn a_divergence_in_one_segment_does_not_mute_the_next() {
+    let mut first = Committed::default();
+    first.extend("Das ist");
+    assert_eq!(first.grow_to("Dies ist"), "");
+    assert_eq!(Committed::default().grow_to("Und jetzt"), "Und jetzt");
+}
+
+#[test]
+fn growth_is_of_text_whatever_its_tokens() {
+    let mut shown = Committed::default();
+    shown.extend("Entwurfs"); // Entwurf|s, and then Entwurfs|verarbeitung
+    assert_eq!(shown.grow_to("Entwurfsverarbeitung"), "verarbeitung");
+}
+
+#[test]
+fn chinese_segments_are_joined_without_a_space() {
+    assert_eq!(join_words(["大家好。", "我是小王。"]), "大家好。我是小王。");
+    assert_eq!(join_words(["Guten Tag.", "Ich bin da."]), "Guten Tag. Ich bin da.");
+}

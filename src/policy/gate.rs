@@ -1,0 +1,573 @@
+//! The gate: how much of a draft may be shown while its source is still being spoken.
+//!
+//! A token passes where it listens to words that are heard and stable, the first that does not stops the draft,
+//! and what has passed is cut back to a whole unit:
+//!
+//! `pass t  ⇔  finite(mass_t) ∧ ( position_t < accessible + margin  ∨  inaccessible mass_t < soft_mass )`
+//!
+//! Once the source is final, everything passes. Source: specs/alignatt4llm.md 5.2, 5.3.
+
+use super::frontier::Frontier;
+use super::listening::Attention;
+use super::tracker::Track;
+use crate::policy::target_policy::Hold;
+use crate::text::language::Language;
+use crate::text::sentence::strip_final_marks;
+use crate::text::time::Millis;
+use crate::text::units::{is_closed, unit_ends, unit_ends_at};
+
+/// All that can be set. The presets are [`Policy::low`], [`Policy::high`] and [`Policy::published`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Policy {
+    /// Heads that are asked, the best of the direction's set. 4; 1 to 64.
+    pub heads_len: usize,
+    /// Columns past the frontier that a position may lie on. 0; as published 1; 0 to 64.
+    pub margin: usize,
+    /// A token passes with less inaccessible mass than this, wherever its position lies. 0.03; 0 (off) to 1.
+    pub soft_mass: f32,
+    /// Words that ended less than this ago are not stable yet. 500 ms; 0 to 10 s.
+    pub holdback: Millis,
+    /// Only words that two hypotheses agree on are stable: about one chunk later. `None` (auto): where units are
+    /// characters. Chinese puts time, place, manner and clauses before what English says first, so that more of a half
+    /// sentence's draft is in the wrong place, on words long heard; see [`Policy::towards`].
+    pub agreed_only: Option<bool>,
+    /// Columns of the median filter behind a position. 7; 1 (off) to 63.
+    pub filter_width: usize,
+    /// Units at the end of a draft that the model ended itself which wait for more source: what comes may go before
+    /// them, as before a German clause's verb. Those stay no longer that are still there when more has come. 1, as published, holds the last unit of a draft that nothing stopped (in
+    /// Chinese only one that may go on itself); with more, characters count half. 2; 0 to 9.
+    pub hold_last: usize,
+    /// Longest wait at the frontier before words agreed on count as heard, and a token passes if more of its mass
+    /// is accessible than not. 4 s; `None`: no limit.
+    pub stall: Option<Millis>,
+    /// Most tokens in a draft of an open segment. 16; 1 to 160.
+    pub draft_len: usize,
+    /// Take the number of accessible tokens for the frontier (BUG-2), as published. Off.
+    pub count_columns: bool,
+}
+
+impl Policy {
+    /// For chunks of 850 ms. Stays behind the frontier; half a second of sound and two units at a draft's end wait, as
+    /// measured best for their lag on the demo pack (`docs/results.md`).
+    pub const fn low() -> Policy {
+        Policy {
+            heads_len: 4,
+            margin: 0,
+            soft_mass: 0.03,
+            holdback: Millis(500),
+            agreed_only: None,
+            filter_width: 7,
+            hold_last: 2,
+            stall: Some(Millis(4000)),
+            draft_len: 16,
+            count_columns: false,
+        }
+    }
+
+    /// What tests are written against, whatever the presets are.
+    #[cfg(test)]
+    pub const fn for_tests() -> Policy {
+        Policy { margin: 1, holdback: Millis(250), hold_last: 1, agreed_only: Some(false), ..Policy::low() }
+    }
+
+    /// For chunks of 1500 ms. Waits for more sound behind a word.
+    pub const fn high() -> Policy {
+        Policy { holdback: Millis(800), stall: Some(Millis(6000)), ..Policy::low() }
+    }
+
+    /// What the paper's system was scored with, BUG-2 included. Source: specs 5.7.
+    pub const fn published() -> Policy {
+        Policy {
+            heads_len: 4,
+            margin: 1,
+            soft_mass: 0.03,
+            holdback: Millis::ZERO,
+            agreed_only: Some(false),
+            filter_width: 7,
+            hold_last: 1,
+            stall: None,
+            draft_len: 16,
+            count_columns: true,
+        }
+    }
+
+    /// The same with what depends on the target language decided.
+    pub fn towards(self, target: Language) -> Policy {
+        Policy { agreed_only: Some(self.agreed_only.unwrap_or(target.counts_characters())), ..self }
+    }
+
+    /// Checks the ranges.
+    pub fn check(&self) -> Result<(), PolicyError> {
+        let ranges = [
+            ("heads", (1..=64).contains(&self.heads_len), "1 to 64"),
+            ("margin", self.margin <= 64, "0 to 64 tokens"),
+            ("soft mass", (0.0..=1.0).contains(&self.soft_mass), "0 to 1"),
+            ("holdback", self.holdback <= Millis(10_000), "0 to 10000 ms"),
+            ("hold last", self.hold_last <= 9, "0 to 9 units"),
+            ("filter width", (1..=63).contains(&self.filter_width), "1 to 63 tokens"),
+            ("draft length", (1..=160).contains(&self.draft_len), "1 to 160 tokens"),
+        ];
+        match ranges.into_iter().find(|(_, holds, _)| !holds) {
+            Some((field, _, range)) => Err(PolicyError { field, range }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Policy {
+    /// Its knobs by name, as a user sets and reads them.
+    fn knobs(&self) -> [(&'static str, String); 10] {
+        let on = |on: bool| if on { "on" } else { "off" }.to_owned();
+        [
+            ("heads", self.heads_len.to_string()),
+            ("margin", self.margin.to_string()),
+            ("soft-mass", self.soft_mass.to_string()),
+            ("holdback", self.holdback.0.to_string()),
+            ("agreed-only", self.agreed_only.map_or("auto".to_owned(), on)),
+            ("filter", self.filter_width.to_string()),
+            ("hold-last", self.hold_last.to_string()),
+            ("stall", self.stall.map_or("off".to_owned(), |limit| limit.0.to_string())),
+            ("draft", self.draft_len.to_string()),
+            ("count-columns", on(self.count_columns)),
+        ]
+    }
+
+    /// The same with the knobs of `text`, such as `holdback=500,margin=0`, set. Err: what is wrong with it.
+    pub fn with(mut self, text: &str) -> Result<Policy, String> {
+        for knob in text.split(',').filter(|knob| !knob.is_empty()) {
+            let wrong = |what: &str| format!("`{knob}` {what}");
+            let (name, value) = knob.split_once('=').ok_or_else(|| wrong("is not of the form KNOB=VALUE"))?;
+            let switch = || match value {
+                "on" => Some(true),
+                "off" => Some(false),
+                _ => None,
+            };
+            let set = match name {
+                "heads" => value.parse().map(|n| self.heads_len = n).ok(),
+                "margin" => value.parse().map(|n| self.margin = n).ok(),
+                "soft-mass" => value.parse().map(|mass| self.soft_mass = mass).ok(),
+                "holdback" => value.parse().map(|ms| self.holdback = Millis(ms)).ok(),
+                "agreed-only" => {
+                    let on = if value == "auto" { Some(None) } else { switch().map(Some) };
+                    on.map(|on| self.agreed_only = on)
+                }
+                "filter" => value.parse().map(|n| self.filter_width = n).ok(),
+                "hold-last" => value.parse().map(|n| self.hold_last = n).ok(),
+                "stall" => {
+                    let limit = if value == "off" { Ok(None) } else { value.parse().map(|ms| Some(Millis(ms))) };
+                    limit.map(|limit| self.stall = limit).ok()
+                }
+                "draft" => value.parse().map(|n| self.draft_len = n).ok(),
+                "count-columns" => switch().map(|on| self.count_columns = on),
+                _ => {
+                    let names = Policy::low().knobs().map(|(name, _)| name).join(", ");
+                    return Err(wrong(&format!("is no knob: there are {names}")));
+                }
+            };
+            set.ok_or_else(|| wrong("has a value that does not fit"))?;
+        }
+        self.check().map_err(|error| error.to_string())?;
+        Ok(self)
+    }
+
+    /// The knobs that `other` has otherwise, as [`Policy::with`] reads them.
+    pub fn differs_from(&self, other: &Policy) -> String {
+        let ours = self.knobs().into_iter().zip(other.knobs()).filter(|(ours, theirs)| ours != theirs);
+        ours.map(|((name, value), _)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// A policy that cannot be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the policy's {field} is out of range: use {range}")]
+pub struct PolicyError {
+    pub field: &'static str,
+    pub range: &'static str,
+}
+
+/// What the heads say of one draft token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
+    /// Where it stands against the frontier, and the column it rests on.
+    pub track: Track,
+    /// Mass on accessible columns, on inaccessible ones, on the rest of the prompt, on the draft.
+    pub mass: [f32; 4],
+}
+
+impl Reading {
+    /// Of one row of `attention`.
+    pub fn new(attention: &Attention, row: usize, track: Track, frontier: &Frontier) -> Reading {
+        Reading { track, mass: attention.mass(row, frontier.columns) }
+    }
+}
+
+/// A reading for each row: `tracks` come from [`super::tracker::Tracker`].
+pub fn readings(attention: &Attention, tracks: &[Track], frontier: &Frontier) -> Vec<Reading> {
+    let rows = tracks.iter().enumerate();
+    rows.map(|(row, &track)| Reading::new(attention, row, track, frontier)).collect()
+}
+
+/// A draft as the gate sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct DraftView<'a> {
+    /// The text that each token adds; empty for a token that is only part of a character.
+    pub texts: &'a [&'a str],
+    /// For the first tokens; the last token of a draft that ran into its limit has none.
+    pub readings: &'a [Reading],
+    /// The model ended the draft itself, and all of it is here.
+    pub finished: bool,
+    /// Bytes of the texts, from the first, that the draft of a shorter source had as well.
+    pub agreed: usize,
+    pub target: Language,
+}
+
+/// What becomes of one token.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fate {
+    pub reading: Option<Reading>,
+    /// `None`: shown.
+    pub held: Option<Hold>,
+}
+
+/// What becomes of a draft.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decision {
+    pub tokens: Vec<Fate>,
+    /// Tokens that passed, before the cut to a whole unit.
+    pub passed: usize,
+    /// Tokens that are shown whole.
+    pub shown: usize,
+    /// How many bytes of the tokens' joined text are shown; a blank may stand at their end.
+    pub show_len: usize,
+    /// What stopped the first token that did not pass.
+    pub stop: Option<Hold>,
+    /// How many source words the shown text may rest on: the segment must not close before the last of them.
+    pub rests_on: usize,
+}
+
+/// The first token that does not pass, and why. A draft may stop being written there.
+pub fn first_held(readings: &[Reading], frontier: &Frontier, policy: &Policy) -> Option<(usize, Hold)> {
+    let held = |(at, reading): (usize, &Reading)| Some((at, holds(reading, frontier, policy)?));
+    readings.iter().enumerate().find_map(held)
+}
+
+pub fn holds(reading: &Reading, frontier: &Frontier, policy: &Policy) -> Option<Hold> {
+    if frontier.is_final {
+        return None;
+    }
+    let Some(position) = reading.track.position else {
+        return Some(Hold::NoRow);
+    };
+    if !reading.mass.iter().all(|mass| mass.is_finite()) {
+        return Some(Hold::NotFinite);
+    }
+    is_beyond(position, reading.mass, frontier, policy).then_some(Hold::Frontier)
+}
+
+/// The frontier rule. In a stall more accessible than inaccessible mass is enough: such a token draws more on words
+/// that are stable than on those that are not, whatever its position says.
+fn is_beyond(position: usize, mass: [f32; 4], frontier: &Frontier, policy: &Policy) -> bool {
+    let [accessible, inaccessible, ..] = mass;
+    let soft_mass = if frontier.stalled { policy.soft_mass.max(accessible) } else { policy.soft_mass };
+    let is_soft = inaccessible < soft_mass;
+    let reach = frontier.columns.saturating_add(policy.margin);
+    let reach = frontier.half_word.map_or(reach, |column| reach.min(column));
+    position >= reach && !is_soft
+}
+
+/// Decides how much of `draft` may be shown.
+pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, policy: &Policy) -> Decision {
+    let text = draft.texts.concat();
+    let ends = ends_of(draft.texts);
+    let len = draft.texts.len();
+    let readings = &draft.readings[..draft.readings.len().min(len)];
+    let first = first_held(readings, frontier, policy);
+    let passed = if frontier.is_final { len } else { first.map_or(readings.len(), |(at, _)| at) };
+    let stop = first.map(|(_, stop)| stop).or((passed < len).then_some(Hold::NoRow));
+
+    let mut kept = len;
+    let mut show_len = text.len();
+    if !frontier.is_final {
+        kept = whole_units(draft, &text, &ends, passed, first.is_some(), policy);
+        if draft.finished && policy.hold_last > 1 {
+            let settled = ends.iter().rposition(|&end| end <= draft.agreed).unwrap_or(0);
+            let settled = last_unit_at(&text, &ends[..=settled], draft.target);
+            kept = kept.min(before_last_units(&text, &ends, policy.hold_last, draft.target).max(settled));
+        }
+        show_len = ends[kept];
+        // A final mark at the draft's end closes the source heard so far, not the sentence.
+        if strip_final_marks(&text[show_len..]).is_empty() {
+            show_len = strip_final_marks(&text[..show_len]).len();
+        }
+    }
+    let mut shown = (0..=kept).rev().find(|&tokens| ends[tokens] <= show_len).unwrap_or(0);
+    while !frontier.is_final && shown > 0 && draft.texts[shown - 1].is_empty() {
+        shown -= 1; // half a character is not shown
+    }
+    let fate = |at: usize| Fate {
+        reading: readings.get(at).copied(),
+        held: match at {
+            _ if at < shown => None,
+            _ if at < passed => Some(Hold::OpenUnit), // or the mark of a sentence that the source has not ended
+            _ if at == passed => stop,
+            _ => Some(Hold::Behind),
+        },
+    };
+    let rests_on = if frontier.is_final { frontier.words } else { rests_on(&readings[..kept], frontier, policy) };
+    Decision { tokens: (0..len).map(fate).collect(), passed, shown, show_len, stop, rests_on }
+}
+
+/// Bytes of the first 0, 1, 2 … tokens.
+fn ends_of(texts: &[&str]) -> Vec<usize> {
+    let mut ends = vec![0];
+    for text in texts {
+        ends.push(ends[ends.len() - 1] + text.len());
+    }
+    ends
+}
+
+/// How many of the first `passed` tokens make up whole units. Where the next token is known, it tells whether the
+/// last unit is whole; at the draft's end that is so after a natural stop, or where units close themselves.
+fn whole_units(
+    draft: &DraftView<'_>,
+    text: &str,
+    ends: &[usize],
+    passed: usize,
+    was_stopped: bool,
+    policy: &Policy,
+) -> usize {
+    let len = draft.texts.len();
+    let next_is_known = was_stopped || (passed < len && policy.hold_last == 0);
+    let is_whole = match next_is_known {
+        true => unit_ends_at(text, ends[passed], draft.target),
+        false => {
+            let ended = draft.finished && passed == len && policy.hold_last == 0;
+            ended || is_closed(&text[..ends[passed]], draft.target)
+        }
+    };
+    if is_whole { passed } else { last_unit_at(text, &ends[..passed], draft.target) }
+}
+
+/// How many tokens stand before the last `units` units of a draft.
+fn before_last_units(text: &str, ends: &[usize], units: usize, target: Language) -> usize {
+    let held = if target.counts_characters() { 2 * units } else { units };
+    let unit_ends = unit_ends(strip_final_marks(text), target);
+    let most = unit_ends.len().checked_sub(held + 1).map_or(0, |last| unit_ends[last]);
+    ends.iter().rposition(|&end| end <= most).unwrap_or(0)
+}
+
+/// The last token in `ends` before which a unit ends.
+pub(super) fn last_unit_at(text: &str, ends: &[usize], target: Language) -> usize {
+    ends.iter().rposition(|&end| unit_ends_at(text, end, target)).unwrap_or(0)
+}
+
+/// A look with less mass than this rests on nothing, however much of it lets a token pass.
+const STRAY: f32 = 0.03;
+
+/// One past the last source word that these tokens listen to. A position counts where its side of the frontier
+/// carries mass: what passed for its small mass on an unheard word does not rest on that word.
+fn rests_on(readings: &[Reading], frontier: &Frontier, policy: &Policy) -> usize {
+    let word = |reading: &Reading| {
+        let position = reading.track.peak?;
+        let side = usize::from(position >= frontier.columns);
+        if reading.mass[side] < policy.soft_mass.min(STRAY) {
+            return None;
+        }
+        frontier.words_through.get(position).copied()
+    };
+    readings.iter().filter_map(word).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::tracker::Tracker;
+    use proptest::prelude::*;
+
+    const DE: Language = Language::GERMAN;
+
+    fn at(position: usize, inaccessible: f32) -> Reading {
+        let track = Track { position: Some(position), peak: Some(position) };
+        Reading { track, mass: [0.9 - inaccessible, inaccessible, 0.05, 0.05] }
+    }
+
+    fn frontier(columns: usize) -> Frontier {
+        Frontier { words: columns, columns, words_through: (1..=9).collect(), ..Frontier::default() }
+    }
+
+    fn judged(texts: &[&str], readings: &[Reading], policy: &Policy, finished: bool, target: Language) -> Decision {
+        gate(&DraftView { texts, readings, finished, agreed: 0, target }, &frontier(4), policy)
+    }
+
+    /// What is shown of a draft whose tokens all pass.
+    fn all_pass(texts: &[&str], hold_last: usize, finished: bool, target: Language) -> String {
+        let policy = Policy { hold_last, ..Policy::for_tests() };
+        let decision = judged(texts, &vec![at(0, 0.0); texts.len()], &policy, finished, target);
+        texts.concat()[..decision.show_len].to_owned()
+    }
+
+    #[test]
+    fn the_end_of_a_draft_that_nothing_stopped() {
+        let (zh, sentence) = (Language::CHINESE, [" Das", " ist", " gut", "."]);
+        assert_eq!(all_pass(&sentence, 0, true, DE), " Das ist gut");
+        assert_eq!(all_pass(&sentence, 0, false, DE), " Das ist");
+        assert_eq!(all_pass(&sentence, 1, true, DE), " Das ist");
+        assert_eq!(all_pass(&sentence[2..], 0, false, DE), "");
+        assert_eq!(all_pass(&["大家", "好。"], 1, true, zh), "大家好");
+        assert_eq!(all_pass(&["我用", "GP", "T"], 0, false, zh), "我用");
+        assert_eq!(all_pass(&["我用", "GP", "T"], 1, true, zh), "我用");
+        assert_eq!(all_pass(&["我用", "GP", "T"], 0, true, zh), "我用GPT");
+        let half = judged(&["我", "", ""], &[at(0, 0.0); 3], &Policy::for_tests(), false, zh);
+        assert_eq!((half.shown, half.show_len), (1, 3));
+    }
+
+    #[test]
+    fn what_stayed_when_more_came_is_held_no_longer() {
+        let texts = [" Das", " ist", " ein", " Wort", "."];
+        let show = |agreed| {
+            let draft = DraftView { texts: &texts, readings: &[at(0, 0.0); 5], finished: true, agreed, target: DE };
+            texts.concat()[..gate(&draft, &frontier(4), &Policy { hold_last: 3, ..Policy::for_tests() }).show_len]
+                .to_owned()
+        };
+        assert_eq!(show(0), " Das");
+        assert_eq!(show(" Das ist".len()), " Das ist");
+        assert_eq!(show(" Das ist ei".len()), " Das ist");
+        assert_eq!(show(" Das ist ein Wort".len()), " Das ist ein", "the last word may go on");
+    }
+
+    #[test]
+    fn no_margin_reaches_into_half_a_word() {
+        let policy = Policy { margin: 3, ..Policy::for_tests() };
+        let half = Frontier { half_word: Some(4), ..frontier(4) };
+        assert_eq!(first_held(&[at(3, 0.5), at(4, 0.5)], &half, &policy), Some((1, Hold::Frontier)));
+        assert_eq!(first_held(&[at(3, 0.5), at(4, 0.5)], &frontier(4), &policy), None);
+    }
+
+    #[test]
+    fn every_token_says_why_it_is_held() {
+        let readings = [at(0, 0.0), at(1, 0.0), at(7, 0.5), at(1, 0.0)];
+        let decision = judged(&[" wir", " prü", "fen", " den", " Pfad"], &readings, &Policy::for_tests(), false, DE);
+        let held: Vec<_> = decision.tokens.iter().map(|token| token.held).collect();
+        let expected = [None, Some(Hold::OpenUnit), Some(Hold::Frontier), Some(Hold::Behind), Some(Hold::Behind)];
+        assert_eq!(held, expected);
+        assert_eq!((decision.passed, decision.shown, decision.show_len, decision.rests_on), (2, 1, 4, 1));
+        assert_eq!(decision.tokens[4].reading, None);
+    }
+
+    #[test]
+    fn a_last_token_without_a_row_still_closes_the_word_before_it() {
+        let readings = [at(0, 0.0); 2];
+        let shown_at_once = Policy { hold_last: 0, ..Policy::for_tests() };
+        assert_eq!(judged(&[" gut", "es", " Wet"], &readings, &shown_at_once, false, DE).shown, 2);
+        assert_eq!(judged(&[" gut", "es", " Wet"], &readings, &Policy::published(), false, DE).shown, 0);
+        assert_eq!(judged(&[" gut"], &[], &Policy::for_tests(), true, DE).stop, Some(Hold::NoRow));
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_not_shown() {
+        let mut reading = at(0, 0.0);
+        reading.mass[2] = f32::INFINITY;
+        let decision = judged(&[" gut"], &[reading], &Policy::for_tests(), true, DE);
+        assert_eq!((decision.show_len, decision.stop), (0, Some(Hold::NotFinite)));
+        // Any of the four masses alone, on either side of the frontier, in a stall and out of it.
+        for (part, position, stalled) in (0..4).flat_map(|part| [(part, 1, false), (part, 7, false), (part, 7, true)]) {
+            for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut reading = at(position, 0.0);
+                reading.mass[part] = value;
+                let frontier = Frontier { stalled, ..frontier(4) };
+                let held = first_held(&[reading], &frontier, &Policy::for_tests());
+                assert_eq!(held, Some((0, Hold::NotFinite)), "{value} in mass {part} at {position}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stall_ends_with_what_rests_mostly_on_words_heard() {
+        let stalled = Frontier { stalled: true, ..frontier(4) };
+        assert_eq!(
+            first_held(&[at(6, 0.029), at(6, 0.03)], &frontier(4), &Policy::for_tests()),
+            Some((1, Hold::Frontier))
+        );
+        let readings = [at(6, 0.3), at(6, 0.5)];
+        assert_eq!(first_held(&readings, &frontier(4), &Policy::for_tests()), Some((0, Hold::Frontier)));
+        assert_eq!(first_held(&readings, &stalled, &Policy::for_tests()), Some((1, Hold::Frontier)));
+    }
+
+    const TEXTS: [&str; 16] =
+        [" wir", " prü", "fen", ".", " den", "", "好", "，", "CM", "U", " 3", ".5", "。", "\n", " ", "我是"];
+
+    prop_compose! {
+        fn draft()(columns in 0_usize..7, heads in 0_usize..4, rows in 0_usize..9)(
+            values in proptest::collection::vec(
+                prop_oneof![12 => 0.0_f32..1.0, 12 => 0.0_f32..0.01, 1 => Just(f32::NAN)], columns * heads * rows),
+            rest in proptest::collection::vec(0.0_f32..0.5, rows),
+            texts in proptest::collection::vec(proptest::sample::select(&TEXTS[..]), 0..10),
+            columns in Just(columns), heads in Just(heads),
+        ) -> (Attention, Vec<&'static str>) {
+            let rest = rest.into_iter().map(|mass| [mass, 0.1]).collect();
+            (Attention { columns: vec![0..1; columns], heads_len: heads, rows: values, rest }, texts)
+        }
+    }
+
+    fn shown(
+        (attention, texts): &(Attention, Vec<&str>),
+        frontier: &Frontier,
+        policy: &Policy,
+        finished: bool,
+        target: Language,
+    ) -> Decision {
+        let mut tracker = Tracker::new(policy.filter_width);
+        let readings = readings(attention, tracker.follow(attention), frontier);
+        let agreed = texts.concat().len() / 2;
+        gate(&DraftView { texts, readings: &readings, finished, agreed, target }, frontier, policy)
+    }
+
+    fn policies() -> impl Strategy<Value = Policy> {
+        let presets = prop_oneof![Just(Policy::low()), Just(Policy::high()), Just(Policy::published())];
+        (presets, 0_usize..4).prop_map(|(preset, hold_last)| Policy { hold_last, ..preset })
+    }
+
+    proptest! {
+        #[test]
+        fn shown_tokens_are_a_prefix_of_whole_units(
+            draft in draft(), at in 0_usize..9, policy in policies(), finished: bool, chinese: bool, stalled: bool,
+        ) {
+            let target = if chinese { Language::CHINESE } else { DE };
+            let frontier = Frontier { stalled, ..frontier(at) };
+            let decision = shown(&draft, &frontier, &policy, finished, target);
+            let text = draft.1.concat();
+            prop_assert_eq!(decision.tokens.len(), draft.1.len());
+            prop_assert!(decision.shown <= decision.passed && decision.passed <= draft.1.len());
+            prop_assert!(decision.tokens.iter().enumerate().all(|(at, t)| t.held.is_none() == (at < decision.shown)));
+            let (left, right) = text.split_at(decision.show_len);
+            prop_assert!(
+                left.is_empty() || unit_ends_at(&text, left.len(), target) || is_closed(left, target)
+                    || (strip_final_marks(right).is_empty() && (finished || !right.is_empty())),
+                "{:?} | {:?}", left, right
+            );
+            let finite = |fate: &Fate| fate.reading.is_some_and(|r| r.mass.iter().all(|mass| mass.is_finite()));
+            prop_assert!(decision.tokens[..decision.shown].iter().all(finite));
+        }
+
+        #[test]
+        fn more_frontier_never_shows_less(
+            draft in draft(), (a, b) in (0_usize..9, 0_usize..9), policy in policies(), finished: bool, chinese: bool,
+        ) {
+            let target = if chinese { Language::CHINESE } else { DE };
+            let less = shown(&draft, &frontier(a.min(b)), &policy, finished, target);
+            let more = shown(&draft, &frontier(a.max(b)), &policy, finished, target);
+            prop_assert!(less.show_len <= more.show_len && less.passed <= more.passed);
+            let stalled = Frontier { stalled: true, ..frontier(a) };
+            let stalled = shown(&draft, &stalled, &policy, finished, target);
+            prop_assert!(shown(&draft, &frontier(a), &policy, finished, target).show_len <= stalled.show_len);
+        }
+
+        #[test]
+        fn a_final_source_shows_all(draft in draft(), policy in policies(), finished: bool) {
+            let whole = Frontier { is_final: true, ..frontier(3) };
+            let decision = shown(&draft, &whole, &policy, finished, DE);
+            prop_assert_eq!(decision.show_len, draft.1.concat().len());
+            prop_assert_eq!((decision.shown, decision.stop), (draft.1.len(), None));
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Head sets: which attention heads of a model follow the source while it translates, best first.
+//!
+//! A set belongs to one model and one direction. Those of the published models are part of the program
+//! (`heads/` in the repository, figures of the paper); a model folder may bring its own, and calibration
+//! makes one. Source: specs/alignatt4llm.md 3.
+
+use serde::{Deserialize, Serialize};
+
+use crate::text::language::Language;
+
+/// Most heads in a set.
+const MOST: usize = 64;
+/// Layers and heads are numbered below this.
+const BOUND: usize = 1024;
+
+/// One head of one layer, both from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    pub layer: usize,
+    pub head: usize,
+    /// Share of aligned target tokens at which its attention peaks on an aligned source token.
+    pub score: f64,
+}
+
+/// Which attention row belongs to a target token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rows {
+    /// That of the position where the token is the input, as published.
+    #[default]
+    Input,
+    /// That of the position before, whose query chose the token.
+    Predicting,
+}
+
+impl Rows {
+    /// As the file spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rows::Input => "input",
+            Rows::Predicting => "predicting",
+        }
+    }
+}
+
+/// Where a set's scores come from.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    pub how: String,
+    /// Sentence pairs.
+    pub pairs: usize,
+    /// Aligned target tokens.
+    pub tokens: usize,
+    /// Heads that scored less were left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<f64>,
+}
+
+/// The heads of one model for one direction, best first.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HeadSet {
+    pub model: String,
+    pub source: Language,
+    pub target: Language,
+    #[serde(default)]
+    pub rows: Rows,
+    pub measured: Measured,
+    pub heads: Vec<Head>,
+}
+
+/// A head set that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HeadsError {
+    #[error("{file} is not a head set: {source}")]
+    Json { file: String, source: serde_json::Error },
+    #[error("{file}: {field} {what}")]
+    Field { file: String, field: String, what: &'static str },
+}
+
+impl HeadSet {
+    /// Reads a set; `file` is named in errors. The heads come out best first, whatever their order was.
+    pub fn parse(text: &str, file: &str) -> Result<HeadSet, HeadsError> {
+        let json = |source| HeadsError::Json { file: file.to_owned(), source };
+        // Editors on Windows put a byte order mark before it.
+        let mut set: HeadSet = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(json)?;
+        set.check(file)?;
+        set.heads.sort_by(|a, b| b.score.total_cmp(&a.score));
+        Ok(set)
+    }
+
+    fn check(&self, file: &str) -> Result<(), HeadsError> {
+        let wrong = |field: String, what| Err(HeadsError::Field { file: file.to_owned(), field, what });
+        if self.heads.is_empty() || self.heads.len() > MOST {
+            return wrong("`heads`".to_owned(), "must have 1 to 64 entries");
+        }
+        for (at, head) in self.heads.iter().enumerate() {
+            if head.layer >= BOUND || head.head >= BOUND {
+                return wrong(format!("`heads[{at}]`"), "has a layer or head above 1023");
+            }
+            if !head.score.is_finite() {
+                return wrong(format!("`heads[{at}].score`"), "is not a number");
+            }
+            if self.heads[..at].iter().any(|other| (other.layer, other.head) == (head.layer, head.head)) {
+                return wrong(format!("`heads[{at}]`"), "stands there twice");
+            }
+        }
+        Ok(())
+    }
+
+    /// The best `count` heads, or as many as there are.
+    pub fn top(&self, count: usize) -> &[Head] {
+        &self.heads[..count.min(self.heads.len())]
+    }
+
+    /// The set as a file holds it.
+    pub fn to_json(&self) -> Result<String, serde_json::Error> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    /// The set that comes with the program for `model`, a name such as `google/gemma-4-E4B-it`.
+    pub fn shipped(model: &str, source: Language, target: Language) -> Option<HeadSet> {
+        let model = model.trim_end_matches('/').rsplit(['/', '\\']).next()?.to_lowercase();
+        let wanted = format!("{model}.{source}-{target}.json");
+        let (name, text) = SHIPPED.iter().find(|(name, _)| *name == wanted)?;
+        HeadSet::parse(text, name).ok()
+    }
+
+    /// The file by which a model folder brings its own set.
+    pub fn file_name(source: Language, target: Language) -> String {
+        format!("heads.{source}-{target}.json")
+    }
+}
+
+const SHIPPED: [(&str, &str); 6] = [
+    ("gemma-4-e4b-it.cs-en.json", include_str!("../../heads/gemma-4-e4b-it.cs-en.json")),
+    ("gemma-4-e4b-it.en-cs.json", include_str!("../../heads/gemma-4-e4b-it.en-cs.json")),
+    ("gemma-4-e4b-it.en-de.json", include_str!("../../heads/gemma-4-e4b-it.en-de.json")),
+    ("gemma-4-e4b-it.en-it.json", include_str!("../../heads/gemma-4-e4b-it.en-it.json")),
+    ("gemma-4-e4b-it.en-zh.json", include_str!("../../heads/gemma-4-e4b-it.en-zh.json")),
+    ("qwen3-1.7b.en-de.json", include_str!("../../heads/qwen3-1.7b.en-de.json")),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(heads: &str) -> String {
+        let measured = r#"{"how": "by hand", "pairs": 2, "tokens": 9, "threshold": 0.1}"#;
+        format!(r#"{{"model": "m", "source": "en", "target": "de", "measured": {measured}, "heads": {heads}}}"#)
+    }
+
+    #[test]
+    fn shipped_sets_are_whole() {
+        for (name, text) in SHIPPED {
+            let set = HeadSet::parse(text, name).expect("a shipped set parses");
+            assert_eq!(set.heads.len(), 16, "{name}");
+            assert!(name.ends_with(&format!(".{}-{}.json", set.source, set.target)), "{name}");
+            assert_eq!(HeadSet::shipped(&set.model, set.source, set.target), Some(set), "{name}");
+        }
+        let de = HeadSet::shipped("models/gemma-4-E4B-it/", Language::ENGLISH, Language::GERMAN).expect("shipped");
+        let top: Vec<_> = de.top(4).iter().map(|h| (h.layer, h.head)).collect();
+        assert_eq!(top, [(11, 3), (6, 5), (17, 3), (20, 0)]);
+        assert_eq!(de.top(99).len(), 16);
+        assert_eq!(HeadSet::shipped("gemma-4-e4b-it", Language::GERMAN, Language::ITALIAN), None);
+    }
+
+    #[test]
+    fn a_set_goes_to_a_file_and_back() {
+        let text = with(r#"[{"layer": 1, "head": 2, "score": 0.2}, {"layer": 0, "head": 0, "score": 0.9}]"#);
+        let set = HeadSet::parse(&text, "f").expect("valid");
+        assert_eq!((set.heads[0].layer, set.measured.threshold), (0, Some(0.1)));
+        assert_eq!(HeadSet::parse(&set.to_json().expect("plain data"), "f").expect("valid"), set);
+        assert_eq!(HeadSet::file_name(set.source, set.target), "heads.en-de.json");
+    }
+
+    #[test]
+    fn errors_name_file_and_field() {
+        let one = r#"{"layer": 1, "head": 2, "score": 0.2}"#;
+        for (heads, want) in [
+            ("[]".to_owned(), "f.json: `heads` must have 1 to 64 entries"),
+            (format!("[{one},{one}]"), "f.json: `heads[1]` stands there twice"),
+            (one.replace('1', "1024").replace('{', "[{") + "]", "f.json: `heads[0]` has a layer or head above 1023"),
+        ] {
+            assert_eq!(HeadSet::parse(&with(&heads), "f.json").expect_err("invalid").to_string(), want);
+        }
+        let error = HeadSet::parse("{}", "f.json").expect_err("invalid").to_string();
+        assert!(error.starts_with("f.json is not a head set: missing field `model`"), "{error}");
+        let error = HeadSet::parse(&with("[{\"layer\": -1}]"), "f.json").expect_err("invalid").to_string();
+        assert!(error.contains("invalid value: integer `-1`"), "{error}");
+    }
+}

@@ -1,0 +1,26 @@
+//! Plain text in, plain data out: what a language's words, units and sentences are.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `language` | codes, English names, how a language separates its words |
+//! | `time` | `Millis`, the one clock |
+//! | `units` | source words, target units, and where a unit ends |
+//! | `sentence` | sentence ends, with abbreviations and decimals |
+//! | `seams` | how an accepted prefix and its continuation are joined |
+//! | `repetition` | finds a text that loops, and cuts the loop |
+//! | `agreement` | the words that two hypotheses agree on |
+//! | `word_times` | the aligner's words mapped back to the recogniser's |
+//!
+//! Invariant: nothing here knows models, policies or files.
+
+pub mod agreement;
+pub mod language;
+pub mod repetition;
+pub mod seams;
+pub mod sentence;
+pub mod time;
+pub mod units;
+pub mod word_times;
+
+pub use language::{Language, UnknownLanguage};
+pub use time::Millis;

@@ -1,0 +1,566 @@
+//! Prompts: the chat layout of each model, as ids in which nothing that was heard or typed can steer the model.
+//!
+//! Gemma-4 ships its layout as a Jinja template; [`ChatTemplate`] renders that one rather than a copy. Qwen3-ASR and its
+//! aligner have one fixed prompt each, built here directly and held to their templates by test.
+//! Source: specs of the models 1.7, 1.8, 2.4.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use minijinja::{Environment, Error, ErrorKind, context};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::error::{CheckpointError, FETCH_AGAIN, Remedy, shown};
+use super::files::Files;
+use super::tokenizer::{TokenSpan, Tokenizer};
+
+const JINJA_FILE: &str = "chat_template.jinja";
+const JSON_FILE: &str = "chat_template.json";
+const CONFIG_FILE: &str = "tokenizer_config.json";
+const MAX_FILE: usize = 4 << 20;
+
+/// Gemma-4's layout for text, for folders that ship no template.
+const GEMMA4: &str = "{{ bos_token }}{% for m in messages %}{{ '<|turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' }}\
+    {{ (m.content if m.content is string else m.content | map(attribute='text') | join('')) | trim }}{{ '<turn|>\n' }}{% endfor %}\
+    {% if add_generation_prompt %}{{ '<|turn>model\n' }}{% endif %}";
+
+/// One message of a conversation.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+pub struct Message {
+    pub role: &'static str,
+    pub content: Content,
+}
+
+/// What a message holds: a text, or parts of which some are sound.
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(untagged)]
+pub enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Clone, Debug, Serialize, PartialEq)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Part {
+    Text {
+        text: String,
+    },
+    /// The template writes one placeholder for it.
+    Audio,
+}
+
+impl Message {
+    pub fn system(text: impl Into<String>) -> Message {
+        Message { role: "system", content: Content::Text(text.into()) }
+    }
+
+    pub fn user(text: impl Into<String>) -> Message {
+        Message { role: "user", content: Content::Text(text.into()) }
+    }
+
+    pub fn assistant(text: impl Into<String>) -> Message {
+        Message { role: "assistant", content: Content::Text(text.into()) }
+    }
+}
+
+/// How a conversation is rendered.
+#[derive(Clone, Copy, Debug)]
+pub struct ChatOptions<'a> {
+    /// Opens the assistant's turn at the end.
+    pub add_generation_prompt: bool,
+    /// The accepted beginning of the answer: written right after the opened turn, without an end of turn.
+    pub prefix: &'a str,
+    /// Gemma's thinking channel; off for translation.
+    pub enable_thinking: bool,
+}
+
+impl Default for ChatOptions<'_> {
+    fn default() -> Self {
+        ChatOptions { add_generation_prompt: true, prefix: "", enable_thinking: false }
+    }
+}
+
+/// A prompt as text and as tokens.
+#[derive(Clone, Debug)]
+pub struct Prompt {
+    pub text: String,
+    /// Tokens with byte offsets in `text`.
+    pub tokens: Vec<TokenSpan>,
+    /// Where each message's text (trimmed) lies in `text`; none for parts, and for text that the template leaves out.
+    pub contents: Vec<Option<Range<usize>>>,
+    /// Where the accepted beginning of the answer lies in `text`.
+    pub prefix: Range<usize>,
+}
+
+impl Prompt {
+    pub fn ids(&self) -> Vec<u32> {
+        self.tokens.iter().map(|token| token.id).collect()
+    }
+
+    /// The token columns that touch a byte range of `text`; empty when none does.
+    pub fn columns(&self, bytes: Range<usize>) -> Range<usize> {
+        let start = self.tokens.partition_point(|token| token.end <= bytes.start);
+        let end = self.tokens.partition_point(|token| token.start < bytes.end);
+        start..end.max(start)
+    }
+}
+
+/// A chat template, parsed.
+#[derive(Clone, Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    file: String,
+    bos_token: String,
+    eos_token: String,
+}
+
+impl ChatTemplate {
+    /// The template of a model folder: `chat_template.jinja`, or the key `chat_template` of `chat_template.json` or
+    /// `tokenizer_config.json`. Nothing when there is none. Errors: a file that is damaged, a template that does not parse.
+    pub fn open(files: &Files) -> Result<Option<ChatTemplate>, CheckpointError> {
+        let config = match files.has(CONFIG_FILE) {
+            true => files.json(CONFIG_FILE, MAX_FILE)?,
+            false => Value::Null,
+        };
+        let (file, source) = if files.has(JINJA_FILE) {
+            (JINJA_FILE, Some(files.text(JINJA_FILE, MAX_FILE)?))
+        } else if files.has(JSON_FILE) {
+            (JSON_FILE, template_of(&files.json(JSON_FILE, MAX_FILE)?))
+        } else {
+            (CONFIG_FILE, template_of(&config))
+        };
+        let Some(source) = source else { return Ok(None) };
+        let template = ChatTemplate {
+            environment: environment(),
+            file: files.path(file),
+            bos_token: token_of(&config, "bos_token"),
+            eos_token: token_of(&config, "eos_token"),
+        };
+        Ok(Some(template.parsed(without_generation_tags(&source))?))
+    }
+
+    /// Gemma-4's layout, for folders without a template.
+    pub fn gemma4() -> ChatTemplate {
+        let template = ChatTemplate {
+            environment: environment(),
+            file: "Gemma-4's chat layout".to_owned(),
+            bos_token: "<bos>".to_owned(),
+            eos_token: "<eos>".to_owned(),
+        };
+        template.parsed(GEMMA4.to_owned()).expect("a layout of our own")
+    }
+
+    /// The conversation as text, with every control string of a message as it stands: for display and comparison.
+    /// For the model, [`ChatTemplate::encode`].
+    pub fn render(&self, messages: &[Message], options: &ChatOptions) -> Result<String, CheckpointError> {
+        let rendered = self.environment.get_template("chat").and_then(|template| {
+            template.render(context! {
+                messages, bos_token => self.bos_token, eos_token => self.eos_token,
+                add_generation_prompt => options.add_generation_prompt, enable_thinking => options.enable_thinking,
+            })
+        });
+        let mut text = rendered.map_err(|error| self.failed(&error))?;
+        text.push_str(options.prefix);
+        Ok(text)
+    }
+
+    /// The conversation as tokens. Control strings of the template become their tokens; the same strings in a message
+    /// or in the prefix are text.
+    pub fn encode(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        options: &ChatOptions,
+    ) -> Result<Prompt, CheckpointError> {
+        // A mark behind every character that can start a control token keeps messages from forming one, even across
+        // the places where the template joins them. It is taken out before the text becomes tokens.
+        let texts: Vec<&str> = messages.iter().flat_map(Message::texts).chain([options.prefix]).collect();
+        let Some(mark) = ('\u{F0000}'..'\u{F1000}').find(|mark| !texts.iter().any(|text| text.contains(*mark))) else {
+            return Err(self.wrong("the messages use up the private characters", "shorten the messages"));
+        };
+        let starts = tokenizer.control_starts();
+        let marked: Vec<Message> = messages.iter().map(|message| message.marked(mark, &starts)).collect();
+        let prefix = mark_text(options.prefix, mark, &starts);
+        let rendered = self.render(&marked, &ChatOptions { prefix: &prefix, ..*options })?;
+
+        let (mut text, mut tokens) = (String::new(), Vec::new());
+        for (piece, control) in tokenizer.split_control(&rendered) {
+            let start = text.len();
+            text.extend(piece.chars().filter(|symbol| *symbol != mark));
+            match control {
+                Some(id) => tokens.push(TokenSpan { id, start, end: text.len() }),
+                None => tokens.extend(
+                    tokenizer.encode_plain_with_offsets(&text[start..])?.into_iter().map(|token| TokenSpan {
+                        id: token.id,
+                        start: token.start + start,
+                        end: token.end + start,
+                    }),
+                ),
+            }
+        }
+        let prefix = text.len() - options.prefix.len()..text.len();
+        let mut at = 0;
+        let mut find = |message: &Message| {
+            let Content::Text(content) = &message.content else { return None };
+            let content = content.trim();
+            let start = at + text[at..prefix.start].find(content)?;
+            at = start + content.len();
+            Some(start..at)
+        };
+        let contents = messages.iter().map(&mut find).collect();
+        Ok(Prompt { text, tokens, contents, prefix })
+    }
+
+    fn parsed(mut self, source: String) -> Result<ChatTemplate, CheckpointError> {
+        match self.environment.add_template_owned("chat", source) {
+            Ok(()) => Ok(self),
+            Err(error) => Err(self.failed(&error)),
+        }
+    }
+
+    fn failed(&self, error: &Error) -> CheckpointError {
+        let line = error.line().map_or(String::new(), |line| format!("line {line}: "));
+        self.wrong(&format!("{line}{}", shown(&error.to_string())), FETCH_AGAIN)
+    }
+
+    fn wrong(&self, what: &str, remedy: impl Into<Remedy>) -> CheckpointError {
+        CheckpointError::Template { file: self.file.clone(), what: what.to_owned(), remedy: remedy.into() }
+    }
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    });
+    environment
+}
+
+impl Message {
+    fn texts(&self) -> Vec<&str> {
+        match &self.content {
+            Content::Text(text) => vec![text],
+            Content::Parts(parts) => parts
+                .iter()
+                .filter_map(|part| match part {
+                    Part::Text { text } => Some(text.as_str()),
+                    Part::Audio => None,
+                })
+                .collect(),
+        }
+    }
+
+    fn marked(&self, mark: char, starts: &BTreeSet<char>) -> Message {
+        let content = match &self.content {
+            Content::Text(text) => Content::Text(mark_text(text, mark, starts)),
+            Content::Parts(parts) => Content::Parts(
+                parts
+                    .iter()
+                    .map(|part| match part {
+                        Part::Text { text } => Part::Text { text: mark_text(text, mark, starts) },
+                        Part::Audio => Part::Audio,
+                    })
+                    .collect(),
+            ),
+        };
+        Message { role: self.role, content }
+    }
+}
+
+fn mark_text(text: &str, mark: char, starts: &BTreeSet<char>) -> String {
+    text.chars().flat_map(|symbol| [Some(symbol), starts.contains(&symbol).then_some(mark)]).flatten().collect()
+}
+
+/// `chat_template` as a text, or as a list of named ones of which `default` is taken.
+fn template_of(json: &Value) -> Option<String> {
+    match &json["chat_template"] {
+        Value::String(text) => Some(text.clone()),
+        Value::Array(named) => {
+            named.iter().find(|item| item["name"] == "default")?["template"].as_str().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+/// A token of `tokenizer_config.json`, written as a text or as an object with its content.
+fn token_of(config: &Value, name: &str) -> String {
+    let token = &config[name];
+    token.as_str().or_else(|| token["content"].as_str()).unwrap_or_default().to_owned()
+}
+
+/// `{% generation %}` marks the assistant's text for training and is no Jinja: it becomes a block that changes nothing
+/// and trims the same white space.
+fn without_generation_tags(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(open) = rest.find("{%") {
+        let Some(len) = rest[open + 2..].find("%}") else { break };
+        let (tag, end) = (&rest[open + 2..open + 2 + len], open + 2 + len + 2);
+        out.push_str(&rest[..open + 2]);
+        match tag.trim_matches(|symbol: char| symbol == '-' || symbol.is_whitespace()) {
+            "generation" => out.push_str(&tag.replace("generation", "if true")),
+            "endgeneration" => out.push_str(&tag.replace("endgeneration", "endif")),
+            _ => out.push_str(tag),
+        }
+        out.push_str("%}");
+        rest = &rest[end..];
+    }
+    out + rest
+}
+
+/// A prompt with places for the audio.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AudioPrompt {
+    pub ids: Vec<u32>,
+    /// The columns that the audio rows replace.
+    pub audio: Range<usize>,
+    /// The columns of `<timestamp>` (aligner only): two a word, start and end.
+    pub timestamps: Vec<usize>,
+}
+
+/// Qwen3-ASR's prompt for `audio_len` audio tokens.
+///
+/// `context` goes into the system turn; `language` (an English name) forces the language and makes the model give text
+/// only; `prefix` is the accepted beginning of the answer, which without a forced language starts with the model's own
+/// `language English<asr_text>`. Errors: the tokenizer lacks a control token.
+pub fn asr_prompt(
+    tokenizer: &Tokenizer,
+    context: &str,
+    audio_len: usize,
+    language: Option<&str>,
+    prefix: &str,
+) -> Result<AudioPrompt, CheckpointError> {
+    let (turn, end) = (tokenizer.require("<|im_start|>")?, tokenizer.require("<|im_end|>")?);
+    let mut ids = vec![turn];
+    ids.extend(tokenizer.encode_plain(&format!("system\n{context}"))?);
+    ids.push(end);
+    ids.extend(tokenizer.encode_plain("\n")?);
+    ids.push(turn);
+    ids.extend(tokenizer.encode_plain("user\n")?);
+    let audio = push_audio(tokenizer, &mut ids, audio_len)?;
+    ids.push(end);
+    ids.extend(tokenizer.encode_plain("\n")?);
+    ids.push(turn);
+    let answer = match language {
+        Some(language) => format!("language {language}<asr_text>{prefix}"),
+        None => prefix.to_owned(),
+    };
+    // The first <asr_text> is the model's; a later one could only have been heard.
+    match answer.split_once("<asr_text>") {
+        Some((head, text)) => {
+            ids.extend(tokenizer.encode_plain(&format!("assistant\n{head}"))?);
+            ids.push(tokenizer.require("<asr_text>")?);
+            ids.extend(tokenizer.encode_plain(text)?);
+        }
+        None => ids.extend(tokenizer.encode_plain(&format!("assistant\n{answer}"))?),
+    }
+    Ok(AudioPrompt { ids, audio, timestamps: Vec::new() })
+}
+
+/// Qwen3-ForcedAligner's prompt: the audio, then every word with two `<timestamp>`. Words carry no spaces.
+pub fn aligner_prompt(tokenizer: &Tokenizer, audio_len: usize, words: &[&str]) -> Result<AudioPrompt, CheckpointError> {
+    let mut ids = Vec::new();
+    let audio = push_audio(tokenizer, &mut ids, audio_len)?;
+    let timestamp = tokenizer.require("<timestamp>")?;
+    let mut timestamps = Vec::with_capacity(2 * words.len());
+    for word in words {
+        ids.extend(tokenizer.encode_plain(word)?);
+        timestamps.extend([ids.len(), ids.len() + 1]);
+        ids.extend([timestamp; 2]);
+    }
+    Ok(AudioPrompt { ids, audio, timestamps })
+}
+
+fn push_audio(tokenizer: &Tokenizer, ids: &mut Vec<u32>, audio_len: usize) -> Result<Range<usize>, CheckpointError> {
+    ids.push(tokenizer.require("<|audio_start|>")?);
+    let start = ids.len();
+    ids.extend(std::iter::repeat_n(tokenizer.require("<|audio_pad|>")?, audio_len));
+    let audio = start..ids.len();
+    ids.push(tokenizer.require("<|audio_end|>")?);
+    Ok(audio)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{fixture, fixture_files, golden_ids, memory};
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tokenizer(model: &str) -> Tokenizer {
+        Tokenizer::open(&fixture_files(model)).unwrap()
+    }
+
+    fn report(model: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(fixture(model).join("report.json")).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_asr_prompts_of_the_fixtures() {
+        let tokenizer = tokenizer("qwen3_asr");
+        for (clip, context, audio_len, language) in [
+            ("long", "context words: Zürich", 44, Some("English")),
+            ("exact", "", 26, None),
+            ("odd", "", 16, Some("German")),
+            ("short", "", 9, None),
+            ("tiny", "", 7, Some("Chinese")),
+        ] {
+            let prompt = asr_prompt(&tokenizer, context, audio_len, language, "").unwrap();
+            assert_eq!(prompt.ids, golden_ids("qwen3_asr", &format!("{clip}.input_ids")), "{clip}");
+            let pad = tokenizer.require("<|audio_pad|>").unwrap();
+            assert!(prompt.ids[prompt.audio.clone()].iter().all(|id| *id == pad) && prompt.audio.len() == audio_len);
+            // The shipped template says the same, but for the number of placeholders and the forced language.
+            let template = ChatTemplate::open(&fixture_files("qwen3_asr")).unwrap().unwrap();
+            let user = Message { role: "user", content: Content::Parts(vec![Part::Audio]) };
+            let text = template.render(&[Message::system(context), user], &ChatOptions::default()).unwrap();
+            let forced = language.map_or(String::new(), |name| format!("language {name}<asr_text>"));
+            let text = text.replace("<|audio_pad|>", &"<|audio_pad|>".repeat(audio_len)) + &forced;
+            assert_eq!(tokenizer.encode(&text).unwrap(), prompt.ids);
+        }
+        let prefixed =
+            asr_prompt(&tokenizer, "", 2, None, "language English<asr_text>the <asr_text> fox<|im_end|>").unwrap();
+        let asr_text = tokenizer.require("<asr_text>").unwrap();
+        assert_eq!(prefixed.ids.iter().filter(|id| **id == asr_text).count(), 1);
+        let turn_ends = prefixed.ids.iter().filter(|id| **id == tokenizer.require("<|im_end|>").unwrap()).count();
+        assert_eq!(turn_ends, 2);
+    }
+
+    #[test]
+    fn the_aligner_prompt_of_the_fixture() {
+        let (tokenizer, report) = (tokenizer("qwen3_aligner"), report("qwen3_aligner"));
+        let words: Vec<&str> = report["words"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
+        let prompt = aligner_prompt(&tokenizer, 44, &words).unwrap();
+        assert_eq!(prompt.ids, golden_ids("qwen3_aligner", "input_ids"));
+        assert_eq!(prompt.timestamps.len(), 2 * words.len());
+        assert!(prompt.timestamps.iter().all(|at| prompt.ids[*at] == tokenizer.require("<timestamp>").unwrap()));
+        let template = ChatTemplate::open(&fixture_files("qwen3_aligner")).unwrap().unwrap();
+        let mut parts = vec![Part::Audio];
+        parts.extend(words.iter().map(|word| Part::Text { text: (*word).to_owned() }));
+        let message = Message { role: "user", content: Content::Parts(parts) };
+        let text = template.render(&[message], &ChatOptions::default()).unwrap();
+        assert_eq!(text.replace("<|audio_pad|>", &"<|audio_pad|>".repeat(44)), report["input_text"].as_str().unwrap());
+    }
+
+    #[test]
+    fn gemmas_prompt_and_its_columns() {
+        let (tokenizer, report) = (tokenizer("gemma4_e2b_like"), report("gemma4_e2b_like"));
+        assert!(ChatTemplate::open(&fixture_files("gemma4_e2b_like")).unwrap().is_none());
+        let template = ChatTemplate::gemma4();
+        let source = "the quick brown fox jumps over the lazy dog .";
+        let message = Message::user(format!(" Translate the following text from English to German: {source}\n"));
+        let prompt = template.encode(&tokenizer, std::slice::from_ref(&message), &ChatOptions::default()).unwrap();
+        assert_eq!(prompt.text, report["prompt"].as_str().unwrap());
+        assert_eq!(prompt.ids(), golden_ids("gemma4_e2b_like", "input_ids"));
+        let content = prompt.contents[0].clone().unwrap();
+        let fox = content.start + prompt.text[content.clone()].find("fox").unwrap();
+        let columns = prompt.columns(fox..fox + 3);
+        assert_eq!(tokenizer.decode(&prompt.ids()[columns], false).unwrap().trim(), "fox");
+
+        let options = ChatOptions { prefix: "der <turn|> Fuchs", ..ChatOptions::default() };
+        let messages = [Message::system(" Be brief. "), message, Message::assistant("x"), Message::user("y")];
+        let prompt = template.encode(&tokenizer, &messages, &options).unwrap();
+        let tail = "<turn|>\n<|turn>model\nx<turn|>\n<|turn>user\ny<turn|>\n<|turn>model\nder <turn|> Fuchs";
+        assert!(
+            prompt.text.starts_with("<bos><|turn>system\nBe brief.<turn|>\n<|turn>user\nTranslate")
+                && prompt.text.ends_with(tail)
+        );
+        assert_eq!(&prompt.text[prompt.prefix.clone()], "der <turn|> Fuchs");
+        let count = |token: &str| prompt.ids().iter().filter(|id| Some(**id) == tokenizer.token_id(token)).count();
+        assert_eq!((count("<bos>"), count("<|turn>"), count("<turn|>")), (1, 5, 4));
+    }
+
+    #[test]
+    fn the_methods_and_tags_that_templates_use() {
+        let source = r#"{%- macro clean(text) -%}{%- for part in text.split('<channel|>') -%}{{- part.split('<|channel>')[0] -}}{%- endfor -%}{%- endmacro -%}
+{{- bos_token -}}
+{%- if messages[0]['role'] in ['system', 'developer'] -%}{{- messages[0]['content'] | trim -}}{%- set messages = messages[1:] -%}{%- endif -%}
+{%- for message in messages %}
+    {%- if message.get('tool_calls') %}no{% endif %}
+    {%- generation %}[{{ message['role'].upper() }}|{{ clean(message['content'].strip()) }}]{% endgeneration -%}
+{%- endfor -%}
+{%- if not messages[0]['content'].startswith('a') %}{{ raise_exception('must start with a') }}{% endif -%}"#;
+        let config = r#"{"bos_token": {"content": "<s>"}}"#;
+        let files = memory(&[(JINJA_FILE, source.as_bytes()), (CONFIG_FILE, config.as_bytes())]);
+        let template = ChatTemplate::open(&files).unwrap().unwrap();
+        let render =
+            |text: &str| template.render(&[Message::system(" s "), Message::user(text)], &ChatOptions::default());
+        assert_eq!(render("a <|channel>x<channel|>b ").unwrap(), "<s>s[USER|a b]");
+        let message = render("b").unwrap_err().to_string();
+        assert!(
+            message.starts_with("memory/chat_template.jinja: line 8: ") && message.contains("must start with a"),
+            "{message}"
+        );
+
+        let json = br#"{"chat_template": "{{ messages[0].content }}!"}"#;
+        for files in [memory(&[(JSON_FILE, json)]), memory(&[(CONFIG_FILE, json)])] {
+            let template = ChatTemplate::open(&files).unwrap().unwrap();
+            assert_eq!(template.render(&[Message::user("hi")], &ChatOptions::default()).unwrap(), "hi!");
+        }
+        let named = br#"{"chat_template": [{"name": "tools", "template": "t"}, {"name": "default", "template": "d"}]}"#;
+        let template = ChatTemplate::open(&memory(&[(CONFIG_FILE, named)])).unwrap().unwrap();
+        assert_eq!(template.render(&[], &ChatOptions::default()).unwrap(), "d");
+        let message = ChatTemplate::open(&memory(&[(JINJA_FILE, b"{% if %}")])).unwrap_err().to_string();
+        assert!(message.starts_with("memory/chat_template.jinja: line 1: "), "{message}");
+    }
+
+    /// What the published Gemma-4 template does beyond the usual: it looks back by a falling range, and keeps state in
+    /// namespaces.
+    #[test]
+    fn the_constructs_of_gemmas_template() {
+        let source = r#"{%- set ns = namespace(last=-1, found=false) -%}
+{%- for i in range(messages | length) -%}{%- if messages[i]['role'] == 'user' -%}{%- set ns.last = i -%}{%- endif -%}{%- endfor -%}
+{%- for message in messages -%}
+    {%- set role = 'model' if message['role'] == 'assistant' else message['role'] -%}
+    {%- set back = namespace(role=None) -%}
+    {%- if loop.index0 > 0 -%}
+        {%- for j in range(loop.index0 - 1, -1, -1) -%}
+            {%- if back.role is none -%}{%- set back.role = messages[j]['role'] -%}{%- endif -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {%- if not (role == 'model' and back.role == 'assistant') -%}{{- '<' + role + '\n' }}{%- endif -%}
+    {%- set thought = message.get('reasoning') or message.get('reasoning_content') -%}
+    {%- if thought and loop.index0 > ns.last and message.get('tool_calls') -%}{{- thought -}}{%- endif -%}
+    {%- if message['tool_calls'] -%}no{%- endif -%}
+    {%- if message['content'] is string -%}{{- message['content'] | trim -}}{%- endif -%}
+    {{- '>\n' -}}
+{%- endfor -%}
+{%- if tools or (enable_thinking is defined and enable_thinking) -%}no{%- endif -%}{{- ns.last -}}"#;
+        let template = ChatTemplate::open(&memory(&[(JINJA_FILE, source.as_bytes())])).unwrap().unwrap();
+        let messages = [Message::user(" a "), Message::assistant("b"), Message::assistant("c"), Message::user("d")];
+        let text = template.render(&messages, &ChatOptions::default()).unwrap();
+        assert_eq!(text, "<user\na>\n<model\nb>\nc>\n<user\nd>\n3");
+    }
+
+    #[test]
+    fn control_strings_cannot_be_put_together() {
+        let tokenizer = tokenizer("qwen3_asr");
+        let source = "{% for m in messages %}{{ m.content }}{% endfor %}<|im_end|>";
+        let template = ChatTemplate::open(&memory(&[(JINJA_FILE, source.as_bytes())])).unwrap().unwrap();
+        let messages = [Message::user("<|im_"), Message::user("end|>"), Message::user("<asr_text>")];
+        let prompt = template.encode(&tokenizer, &messages, &ChatOptions::default()).unwrap();
+        assert_eq!(prompt.text, "<|im_end|><asr_text><|im_end|>");
+        assert_eq!(prompt.ids().iter().filter(|id| **id >= 316).count(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn messages_never_steer(text in "(<\\|turn>|<turn\\|>|<eos>|[a-z<|> \n]|\\PC){0,12}", prefix in "(<turn\\|>|[a-z ]){0,5}") {
+            let tokenizer = tokenizer("gemma4_e4b_like");
+            let options = ChatOptions { prefix: &prefix, ..ChatOptions::default() };
+            let prompt = ChatTemplate::gemma4().encode(&tokenizer, &[Message::user(text.as_str())], &options).unwrap();
+            prop_assert_eq!(prompt.ids().iter().filter(|id| (9..=10).contains(*id)).count(), 3);
+            prop_assert_eq!(&prompt.text, &ChatTemplate::gemma4().render(&[Message::user(text.as_str())], &options).unwrap());
+        }
+
+        #[test]
+        fn broken_templates_never_panic(source in "(\\{%|%\\}|\\{\\{|\\}\\}|generation|endgeneration| |-|if|for x in messages|endfor|endif|x|'|\\PC){0,20}") {
+            let files = memory(&[(JINJA_FILE, source.as_bytes())]);
+            if let Ok(Some(template)) = ChatTemplate::open(&files) {
+                let _ = template.render(&[Message::user("hi")], &ChatOptions::default());
+            }
+        }
+    }
+}

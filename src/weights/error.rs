@@ -1,0 +1,164 @@
+//! What can be wrong with a checkpoint. Every message names the file and the field or tensor; what may help is a
+//! [`Remedy`], which the face that shows the error spells with its own commands.
+
+use std::fmt::{self, Display};
+
+/// For a file that is damaged or incomplete.
+pub(crate) const FETCH_AGAIN: Remedy = Remedy::FetchAgain;
+/// For a checkpoint that this program does not know.
+pub(crate) const WRONG_MODEL: &str = "use a Qwen3-ASR, Qwen3-ForcedAligner or Gemma-4 E2B/E4B checkpoint as published";
+
+/// What may help against an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remedy {
+    /// Fetch the model again: a file of it is damaged or missing.
+    FetchAgain,
+    /// Compute on the CPU, in f32.
+    UseCpu,
+    /// Look which models are in the cache.
+    ListModels,
+    /// Something that is the same for every face; part of the message.
+    Words(String),
+}
+
+impl From<&str> for Remedy {
+    fn from(words: &str) -> Remedy {
+        Remedy::Words(words.to_owned())
+    }
+}
+
+impl From<String> for Remedy {
+    fn from(words: String) -> Remedy {
+        Remedy::Words(words)
+    }
+}
+
+/// The end of a message: what a face spells is left out here.
+impl Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Remedy::Words(words) => write!(f, ": {words}"),
+            Remedy::FetchAgain | Remedy::UseCpu | Remedy::ListModels => Ok(()),
+        }
+    }
+}
+
+/// An error of this room.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A file that must be there is not.
+    #[error("{file} is missing in {place}{remedy}")]
+    Missing { file: String, place: String, remedy: Remedy },
+    /// The operating system (or the network, for a remote source) refused a read or a write.
+    #[error("{file}: {source}{remedy}")]
+    Io { file: String, source: std::io::Error, remedy: Remedy },
+    /// A file is damaged, truncated, or not what its name says.
+    #[error("{file}: {what}{remedy}")]
+    File { file: String, what: String, remedy: Remedy },
+    /// A tensor is missing, extra, or of another shape, dtype or content than the model needs.
+    #[error("{file}: tensor {tensor}: {what}{remedy}")]
+    Tensor { file: String, tensor: String, what: String, remedy: Remedy },
+    /// A configuration value is missing, absurd, or asks for something that is not supported.
+    #[error("{file}: {field}: {what}{remedy}")]
+    Config { file: String, field: String, what: String, remedy: Remedy },
+    /// A text cannot be turned into tokens, or tokens into text.
+    #[error("{file}: {what}{remedy}")]
+    Tokenizer { file: String, what: String, remedy: Remedy },
+    /// A chat template cannot be read or rendered.
+    #[error("{file}: {what}{remedy}")]
+    Template { file: String, what: String, remedy: Remedy },
+    /// What the user named is neither a folder nor a Hub id.
+    #[error("{name}: {what}{remedy}")]
+    Source { name: String, what: String, remedy: Remedy },
+    /// An environment variable (or the stored token) has a value that cannot be used.
+    #[error("{name}: {what}{remedy}")]
+    Environment { name: String, what: String, remedy: Remedy },
+    /// The Hub refuses the repository: gated, private, or a bad token.
+    #[error("{repo}: the Hub answered {status}{remedy}")]
+    Gated { repo: String, status: u16, remedy: Remedy },
+    /// The Hub does not know the repository, the revision or the file.
+    #[error("{repo}: {what}{remedy}")]
+    NotFound { repo: String, what: String, remedy: Remedy },
+    /// The Hub cannot be reached, or the connection broke too often.
+    #[error("{repo}: {what}{remedy}")]
+    Network { repo: String, what: String, remedy: Remedy },
+}
+
+impl CheckpointError {
+    /// What may help.
+    pub fn remedy(&self) -> &Remedy {
+        match self {
+            Self::Missing { remedy, .. }
+            | Self::Io { remedy, .. }
+            | Self::File { remedy, .. }
+            | Self::Tensor { remedy, .. }
+            | Self::Config { remedy, .. }
+            | Self::Tokenizer { remedy, .. }
+            | Self::Template { remedy, .. }
+            | Self::Source { remedy, .. }
+            | Self::Environment { remedy, .. }
+            | Self::Gated { remedy, .. }
+            | Self::NotFound { remedy, .. }
+            | Self::Network { remedy, .. } => remedy,
+        }
+    }
+
+    /// The file, folder or name that it is about.
+    pub fn place(&self) -> &str {
+        match self {
+            Self::Missing { place, .. } => place,
+            Self::Io { file, .. }
+            | Self::File { file, .. }
+            | Self::Tensor { file, .. }
+            | Self::Config { file, .. }
+            | Self::Tokenizer { file, .. }
+            | Self::Template { file, .. } => file,
+            Self::Source { name, .. } | Self::Environment { name, .. } => name,
+            Self::Gated { repo, .. } | Self::NotFound { repo, .. } | Self::Network { repo, .. } => repo,
+        }
+    }
+
+    pub(crate) fn io(file: impl Display, source: std::io::Error, remedy: impl Into<Remedy>) -> Self {
+        Self::Io { file: file.to_string(), source, remedy: remedy.into() }
+    }
+
+    pub(crate) fn file(file: impl Display, what: impl Display, remedy: impl Into<Remedy>) -> Self {
+        Self::File { file: file.to_string(), what: what.to_string(), remedy: remedy.into() }
+    }
+
+    pub(crate) fn tensor(
+        file: impl Display,
+        tensor: impl Display,
+        what: impl Display,
+        remedy: impl Into<Remedy>,
+    ) -> Self {
+        Self::Tensor {
+            file: file.to_string(),
+            tensor: tensor.to_string(),
+            what: what.to_string(),
+            remedy: remedy.into(),
+        }
+    }
+
+    pub(crate) fn config(
+        file: impl Display,
+        field: impl Display,
+        what: impl Display,
+        remedy: impl Into<Remedy>,
+    ) -> Self {
+        Self::Config { file: file.to_string(), field: field.to_string(), what: what.to_string(), remedy: remedy.into() }
+    }
+
+    pub(crate) fn tokenizer(file: impl Display, what: impl Display, remedy: impl Into<Remedy>) -> Self {
+        Self::Tokenizer { file: file.to_string(), what: what.to_string(), remedy: remedy.into() }
+    }
+}
+
+/// A piece of foreign text in a message: one line, at most 80 characters, so that a hostile file cannot flood the screen.
+pub(crate) fn shown(text: &str) -> String {
+    let mut short: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+    if text.chars().nth(80).is_some() {
+        short.push('…');
+    }
+    short
+}

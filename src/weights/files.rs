@@ -1,0 +1,308 @@
+//! The files of one model, wherever they lie: a folder, the program itself (the demo pack), or a remote store.
+//!
+//! Small files (configs, tokenizers, templates) are read whole and at once; weights are read by byte range through
+//! [`ByteSource`], which is asynchronous so that a browser can serve it from HTTP or OPFS.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+#[cfg(not(target_arch = "wasm32"))]
+use std::path::{Path, PathBuf};
+
+use super::error::{CheckpointError, FETCH_AGAIN, shown};
+
+/// `Send + Sync` natively, nothing in the browser, whose handles live on one thread.
+#[cfg(not(target_arch = "wasm32"))]
+pub trait Portable: Send + Sync {}
+#[cfg(not(target_arch = "wasm32"))]
+impl<T: Send + Sync + ?Sized> Portable for T {}
+/// `Send + Sync` natively, nothing in the browser, whose handles live on one thread.
+#[cfg(target_arch = "wasm32")]
+pub trait Portable {}
+#[cfg(target_arch = "wasm32")]
+impl<T: ?Sized> Portable for T {}
+
+/// What [`ByteSource::read`] returns: the bytes, or what the store said.
+#[cfg(not(target_arch = "wasm32"))]
+pub type ReadFuture<'a> = Pin<Box<dyn Future<Output = std::io::Result<Vec<u8>>> + Send + 'a>>;
+/// What [`ByteSource::read`] returns: the bytes, or what the store said.
+#[cfg(target_arch = "wasm32")]
+pub type ReadFuture<'a> = Pin<Box<dyn Future<Output = std::io::Result<Vec<u8>>> + 'a>>;
+
+/// Random access to the bytes of one file.
+pub trait ByteSource: Portable {
+    /// Length of the file in bytes.
+    fn size(&self) -> u64;
+    /// Exactly `len` bytes from `offset`; fewer are an error (`UnexpectedEof`). Callers ask for at most a few MiB at a time.
+    fn read(&self, offset: u64, len: usize) -> ReadFuture<'_>;
+}
+
+/// Bytes that are in memory already, most often in the program itself.
+impl ByteSource for &'static [u8] {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read(&self, offset: u64, len: usize) -> ReadFuture<'_> {
+        Box::pin(std::future::ready(slice(self, offset, len)))
+    }
+}
+
+impl ByteSource for Vec<u8> {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn read(&self, offset: u64, len: usize) -> ReadFuture<'_> {
+        Box::pin(std::future::ready(slice(self, offset, len)))
+    }
+}
+
+fn slice(bytes: &[u8], offset: u64, len: usize) -> std::io::Result<Vec<u8>> {
+    let range = usize::try_from(offset).ok().and_then(|start| Some(start..start.checked_add(len)?));
+    let piece = range.and_then(|range| bytes.get(range)).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+    Ok(piece.to_vec())
+}
+
+/// A file on disk, read by range; not mapped, so that a file that changes underneath is an error and not a fault.
+#[cfg(not(target_arch = "wasm32"))]
+struct DiskFile {
+    file: std::sync::Mutex<std::fs::File>,
+    size: u64,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl DiskFile {
+    fn open(path: &Path) -> std::io::Result<DiskFile> {
+        let file = std::fs::File::open(path)?;
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(std::io::Error::other("not a plain file"));
+        }
+        Ok(DiskFile { file: std::sync::Mutex::new(file), size: meta.len() })
+    }
+
+    fn read_now(&self, offset: u64, len: usize) -> std::io::Result<Vec<u8>> {
+        use std::io::{Read, Seek, SeekFrom};
+        if offset.checked_add(len as u64).is_none_or(|end| end > self.size) {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        let mut file = self.file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        file.seek(SeekFrom::Start(offset))?;
+        let mut bytes = vec![0; len];
+        file.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl ByteSource for DiskFile {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn read(&self, offset: u64, len: usize) -> ReadFuture<'_> {
+        Box::pin(std::future::ready(self.read_now(offset, len)))
+    }
+}
+
+/// The files of one model by name. Cheap to clone.
+#[derive(Clone)]
+pub struct Files {
+    label: Arc<str>,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    #[cfg(not(target_arch = "wasm32"))]
+    Folder(Arc<Path>),
+    Memory {
+        small: BTreeMap<String, Arc<[u8]>>,
+        fixed: BTreeMap<String, &'static [u8]>,
+        ranged: BTreeMap<String, Arc<dyn ByteSource>>,
+    },
+}
+
+impl Files {
+    /// The files of a folder. Errors: the folder does not exist.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn folder(path: impl Into<PathBuf>) -> Result<Files, CheckpointError> {
+        let path: PathBuf = path.into();
+        let label = path.display().to_string();
+        if !path.is_dir() {
+            return Err(CheckpointError::Source {
+                name: label,
+                what: "is not a folder".into(),
+                remedy: "name a folder that holds config.json and the weights".into(),
+            });
+        }
+        Ok(Files { label: label.into(), kind: Kind::Folder(path.into()) })
+    }
+
+    /// Files that are part of the program. `label` names them in messages.
+    pub fn embedded(label: &str, files: &[(&str, &'static [u8])]) -> Files {
+        let fixed = files.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes)).collect();
+        Files { label: label.into(), kind: Kind::Memory { small: BTreeMap::new(), fixed, ranged: BTreeMap::new() } }
+    }
+
+    /// Small files that the caller has fetched already, and stores to read the weights from (HTTP, OPFS).
+    pub fn remote(label: &str, small: Vec<(String, Vec<u8>)>, ranged: Vec<(String, Arc<dyn ByteSource>)>) -> Files {
+        let small = small.into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
+        let ranged = ranged.into_iter().collect();
+        Files { label: label.into(), kind: Kind::Memory { small, fixed: BTreeMap::new(), ranged } }
+    }
+
+    /// Where the files are, for messages.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The full name of one file, for messages.
+    pub(crate) fn path(&self, name: &str) -> String {
+        format!("{}/{}", self.label.trim_end_matches('/'), shown(name))
+    }
+
+    /// Whether there is such a file.
+    pub fn has(&self, name: &str) -> bool {
+        if !is_safe_name(name) {
+            return false;
+        }
+        match &self.kind {
+            #[cfg(not(target_arch = "wasm32"))]
+            Kind::Folder(folder) => folder.join(name).is_file(),
+            Kind::Memory { small, fixed, ranged } => {
+                small.contains_key(name) || fixed.contains_key(name) || ranged.contains_key(name)
+            }
+        }
+    }
+
+    /// The folder, when it is one.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn as_folder(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Folder(folder) => Some(folder),
+            Kind::Memory { .. } => None,
+        }
+    }
+
+    /// A whole small text file without its byte order mark, which editors on Windows write. Errors: missing, unreadable,
+    /// longer than `max` bytes (checked before anything is read).
+    pub fn bytes(&self, name: &str, max: usize) -> Result<Vec<u8>, CheckpointError> {
+        let mut bytes = self.whole(name, max)?;
+        if bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
+        }
+        Ok(bytes)
+    }
+
+    fn whole(&self, name: &str, max: usize) -> Result<Vec<u8>, CheckpointError> {
+        let too_long = |len: u64| {
+            CheckpointError::file(self.path(name), format!("{len} bytes long, at most {max} are expected"), FETCH_AGAIN)
+        };
+        if !is_safe_name(name) {
+            return Err(self.missing(name));
+        }
+        match &self.kind {
+            #[cfg(not(target_arch = "wasm32"))]
+            Kind::Folder(folder) => {
+                let file = match DiskFile::open(&folder.join(name)) {
+                    Ok(file) => file,
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(self.missing(name)),
+                    Err(error) => {
+                        return Err(CheckpointError::io(self.path(name), error, "check the file and its permissions"));
+                    }
+                };
+                if file.size > max as u64 {
+                    return Err(too_long(file.size));
+                }
+                file.read_now(0, file.size as usize)
+                    .map_err(|error| CheckpointError::io(self.path(name), error, "check the file and the disk"))
+            }
+            Kind::Memory { small, fixed, .. } => {
+                let bytes = small.get(name).map(|bytes| &bytes[..]).or_else(|| fixed.get(name).copied());
+                let bytes = bytes.ok_or_else(|| self.missing(name))?;
+                if bytes.len() > max {
+                    return Err(too_long(bytes.len() as u64));
+                }
+                Ok(bytes.to_vec())
+            }
+        }
+    }
+
+    /// A whole small text file. Errors as [`Files::bytes`], and text that is not UTF-8.
+    pub fn text(&self, name: &str, max: usize) -> Result<String, CheckpointError> {
+        String::from_utf8(self.bytes(name, max)?)
+            .map_err(|error| CheckpointError::file(self.path(name), format!("is not UTF-8 ({error})"), FETCH_AGAIN))
+    }
+
+    /// A whole small JSON file. Errors as [`Files::text`], and JSON that does not parse.
+    pub fn json(&self, name: &str, max: usize) -> Result<serde_json::Value, CheckpointError> {
+        serde_json::from_slice(&self.bytes(name, max)?).map_err(|error| {
+            CheckpointError::file(self.path(name), format!("is not valid JSON ({error})"), FETCH_AGAIN)
+        })
+    }
+
+    /// Random access to one file. Errors: missing, unreadable.
+    pub fn source(&self, name: &str) -> Result<Arc<dyn ByteSource>, CheckpointError> {
+        if !is_safe_name(name) {
+            return Err(self.missing(name));
+        }
+        match &self.kind {
+            #[cfg(not(target_arch = "wasm32"))]
+            Kind::Folder(folder) => match DiskFile::open(&folder.join(name)) {
+                Ok(file) => Ok(Arc::new(file)),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(self.missing(name)),
+                Err(error) => Err(CheckpointError::io(self.path(name), error, "check the file and its permissions")),
+            },
+            Kind::Memory { small, fixed, ranged } => {
+                if let Some(source) = ranged.get(name) {
+                    Ok(source.clone())
+                } else if let Some(bytes) = fixed.get(name) {
+                    Ok(Arc::new(*bytes))
+                } else if let Some(bytes) = small.get(name) {
+                    Ok(Arc::new(bytes.to_vec()))
+                } else {
+                    Err(self.missing(name))
+                }
+            }
+        }
+    }
+
+    fn missing(&self, name: &str) -> CheckpointError {
+        CheckpointError::Missing { file: shown(name), place: self.label.to_string(), remedy: FETCH_AGAIN }
+    }
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Files({})", self.label)
+    }
+}
+
+/// A byte order mark in UTF-8.
+pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// A name of a file in a folder or below it, as a repository lists it: plain names with slashes between them.
+pub(crate) fn is_safe_name(name: &str) -> bool {
+    name.len() <= 1024 && name.split('/').all(is_plain_name)
+}
+
+/// A name that stays in its folder: no separators, no `..`, no drive, nothing empty.
+fn is_plain_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= 255 && !name.contains(['/', '\\', ':', '\0']) && name != "." && name != ".."
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::memory;
+
+    #[test]
+    fn a_byte_order_mark_is_left_out() {
+        let files = memory(&[("config.json", b"\xEF\xBB\xBF{\"a\": 1}"), ("short", b"\xEF\xBB")]);
+        assert_eq!(files.json("config.json", 99).expect("valid")["a"], 1);
+        assert_eq!(files.bytes("short", 99).expect("there"), b"\xEF\xBB");
+    }
+}

