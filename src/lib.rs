@@ -2,6 +2,9 @@
 //!
 //! `ARCHITECTURE.md` names the rooms and which may call which.
 
+// `eprintln!` and `println!` panic where standard error or output can't be written: results would be lost.
+#![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
+
 pub mod audio;
 pub mod calibrate;
 pub mod cascade;

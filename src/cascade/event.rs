@@ -83,6 +83,25 @@ pub struct Start {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub policy: Option<String>,
     pub chunk_ms: Millis,
+    /// Closed segments that a prompt brings along; absent for none.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub history: usize,
+    /// SHA-256 of the context that the translator was given; absent for none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub context_sha256: Option<String>,
+    /// SHA-256 of the head set that the policy asks; absent where it asks none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub heads_sha256: Option<String>,
+    /// The sound, as it was named; absent where it has no name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub file: Option<String>,
+    /// SHA-256 of the sound's file, in a run of `alignatt eval`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub file_sha256: Option<String>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// The source of a segment changed.

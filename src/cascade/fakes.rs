@@ -350,6 +350,11 @@ pub fn start_of(settings: &Settings) -> Start {
         device: "none".to_owned(),
         policy: None,
         chunk_ms: settings.chunk,
+        history: settings.history,
+        context_sha256: None,
+        heads_sha256: None,
+        file: None,
+        file_sha256: None,
     }
 }
 

@@ -146,6 +146,11 @@ pub fn start(settings: &Settings, names: &Names) -> Start {
         device: names.device.clone(),
         policy: settings.target.map(|_| settings.policy.to_string()),
         chunk_ms: settings.chunk,
+        history: settings.history,
+        context_sha256: None,
+        heads_sha256: None,
+        file: None,
+        file_sha256: None,
     }
 }
 
@@ -323,7 +328,7 @@ impl ModelFiles {
     }
 
     /// The heads of this model for a direction: those of its folder, else the program's own.
-    fn heads(&self, from: Language, to: Language) -> Result<HeadSet, BoxError> {
+    pub fn heads(&self, from: Language, to: Language) -> Result<HeadSet, BoxError> {
         let name = HeadSet::file_name(from, to);
         if self.files.has(&name) {
             return Ok(HeadSet::parse(&self.files.text(&name, HEADS_BYTES)?, &self.files.path(&name))?);

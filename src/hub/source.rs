@@ -1,6 +1,7 @@
 //! Where a model comes from: a folder, or a repository of the Hub.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use crate::hub::cache::{Hub, Progress};
 use crate::weights::error::{CheckpointError, shown};
@@ -23,11 +24,14 @@ impl ModelSource {
     /// A folder that exists, or `owner/name[@revision]`. Errors: neither.
     ///
     /// A folder wins: `./Qwen/Qwen3-ASR-0.6B` and `Qwen/Qwen3-ASR-0.6B` are the same while that folder exists.
-    pub fn parse(text: &str) -> Result<ModelSource, CheckpointError> {
-        let path = PathBuf::from(text);
-        if !text.is_empty() && path.is_dir() {
-            return Ok(ModelSource::Folder(path));
+    pub fn parse(name: impl AsRef<OsStr>) -> Result<ModelSource, CheckpointError> {
+        let name = name.as_ref();
+        let path = Path::new(name);
+        if !name.is_empty() && path.is_dir() {
+            return Ok(ModelSource::Folder(path.to_owned()));
         }
+        // A name that is not UTF-8 can only be a folder's.
+        let text: &str = &name.to_string_lossy();
         let wrong = |what: &str| CheckpointError::Source {
             name: shown(text),
             what: what.to_owned(),

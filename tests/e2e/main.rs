@@ -7,6 +7,7 @@ mod cuts;
 #[path = "../common/dice.rs"]
 mod dice;
 mod score;
+mod surroundings;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

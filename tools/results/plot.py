@@ -106,12 +106,11 @@ def plot(reports, lag, quality):
 def table(reports):
     def number(value, digits=0):
         return "-" if value is None else f"{value:.{digits}f}"
-    out = ["| to | policy | chunk, ms | BLEU | chrF | LongYAAL, ms | with computing | LAAL, ms | with computing | RTF | drafted a unit | taken back |",
-           "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
+    out = ["| to | policy | chunk, ms | BLEU | chrF | LongYAAL, ms | with computing | LAAL, ms | with computing | RTF | drafted a unit |",
+           "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
     for r in reports:
         cells = [r["target_language"], r["policy"], str(r["chunk_ms"]), number(r.get("bleu"), 1), number(r.get("chrf"), 1), number(r["long_yaal_ms"]),
-                 number(r["long_yaal_ca_ms"]), number(r["laal_ms"]), number(r["laal_ca_ms"]), number(r["rtf"], 2), number(r["drafted_per_unit"], 2),
-                 str(r["retractions"])]
+                 number(r["long_yaal_ca_ms"]), number(r["laal_ms"]), number(r["laal_ca_ms"]), number(r["rtf"], 2), number(r["drafted_per_unit"], 2)]
         out.append("| " + " | ".join(cells) + " |")
     return "\n".join(out)
 

@@ -22,6 +22,8 @@ export interface StartEvent extends Times {
   device: string;
   policy?: string;
   chunk_ms: number;
+  /** Closed segments that a prompt brings along; absent for none. */
+  history?: number;
 }
 
 /** A committed source word with its punctuation. Times are absolute. */

@@ -1,10 +1,13 @@
 //! Every flag of every subcommand.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::Resettable;
+use clap::{Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use super::engines::check_device;
+use super::terminal;
 use crate::policy::PolicyKind;
 use crate::text::Language;
 
@@ -14,6 +17,23 @@ use crate::text::Language;
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// The process's own arguments.
+    pub fn from_process() -> Result<Cli, clap::Error> {
+        let mut matches = without_blank_variables(Cli::command()).try_get_matches()?;
+        Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Cli::command()))
+    }
+}
+
+/// `command` with blank environment variables taken as unset. clap would take one as an empty value.
+fn without_blank_variables(command: ClapCommand) -> ClapCommand {
+    let command = command.mut_args(|arg| match arg.get_env().is_some_and(terminal::is_blank) {
+        true => arg.env(Resettable::Reset),
+        false => arg,
+    });
+    command.mut_subcommands(without_blank_variables)
 }
 
 #[derive(Debug, Subcommand)]
@@ -59,7 +79,7 @@ pub struct TranslateArgs {
 pub struct TextArgs {
     /// The translation model: a folder or a Hub id such as google/gemma-4-E4B-it [default: the demo pack]
     #[arg(long, value_name = "MODEL")]
-    pub mt: Option<String>,
+    pub mt: Option<OsString>,
     /// The model's attention heads for this direction, as `alignatt calibrate` writes them [default: those of the
     /// model's folder, or those that come with the program]
     #[arg(long, value_name = "FILE")]
@@ -83,14 +103,14 @@ pub struct TranscribeArgs {
 pub struct StreamArgs {
     /// Sound files, one after another; `-` is standard input (a WAV stream, or raw with --raw)
     #[arg(required = true, value_name = "FILE")]
-    pub files: Vec<String>,
+    pub files: Vec<PathBuf>,
     /// The language that is spoken
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
     pub from: Language,
     /// What is written: text, JSON lines with every event, or subtitles
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
-    /// Write to a file instead of standard output
+    /// Write to a file instead of standard output, which is `-`
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Take the sound in at the pace at which it would play
@@ -122,7 +142,7 @@ pub struct AlignArgs {
     pub format: AlignFormat,
     /// The alignment model: a folder or a Hub id [default: the demo pack]
     #[arg(long, value_name = "MODEL")]
-    pub aligner: Option<String>,
+    pub aligner: Option<OsString>,
     #[command(flatten)]
     pub device: DeviceArgs,
 }
@@ -131,7 +151,7 @@ pub struct AlignArgs {
 pub struct CalibrateArgs {
     /// The translation model: a folder or a Hub id [default: the demo pack]
     #[arg(long, value_name = "MODEL")]
-    pub mt: Option<String>,
+    pub mt: Option<OsString>,
     /// The language of the source
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
     pub from: Language,
@@ -155,7 +175,7 @@ pub struct CalibrateArgs {
 pub struct ExplainArgs {
     /// The events of a run, as `translate --format jsonl` writes them; `-` is standard input
     #[arg(value_name = "FILE")]
-    pub file: String,
+    pub file: PathBuf,
     /// The page to write; `-` is standard output [default: FILE with .html]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -195,10 +215,10 @@ pub struct EvalArgs {
 pub struct SpeechArgs {
     /// The speech model: a folder or a Hub id such as Qwen/Qwen3-ASR-0.6B [default: the demo pack]
     #[arg(long, value_name = "MODEL")]
-    pub asr: Option<String>,
+    pub asr: Option<OsString>,
     /// The alignment model: a folder or a Hub id such as Qwen/Qwen3-ForcedAligner-0.6B [default: the demo pack]
     #[arg(long, value_name = "MODEL")]
-    pub aligner: Option<String>,
+    pub aligner: Option<OsString>,
     #[command(flatten)]
     pub device: DeviceArgs,
 }

@@ -5,16 +5,19 @@
 //! from 0; they may also come from a file with a line of `word-unit` a pair, or be left to the statistical aligner.
 //! Use sentences that no evaluation uses.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::args::CalibrateArgs;
 use super::engines;
 use super::error::CliError;
+use super::faces::Output;
+use super::inputs::Inputs;
 use super::progress::Loading;
+use super::terminal::tell;
+use super::text_file::TextLines;
 use crate::calibrate::scores::{Calibration, HeadScores, LEAST_TS, PairMap, PairScore};
 use crate::calibrate::word_aligner;
 use crate::faces::cli::heat_map::{HeatMap, svg};
@@ -27,7 +30,7 @@ use crate::text::Language;
 use crate::text::units::{join_words, source_words, unit_ends};
 
 /// No pair is longer.
-const LINE_BYTES: u64 = 64 * 1024;
+const LINE_BYTES: usize = 64 * 1024;
 /// Most heads in a file.
 const MOST_HEADS: usize = 16;
 /// Heads that the heat map outlines: those that the policy asks.
@@ -41,6 +44,9 @@ struct Pair {
 }
 
 pub async fn calibrate(args: CalibrateArgs) -> Result<(), CliError> {
+    let path = args.output.clone().unwrap_or_else(|| HeadSet::file_name(args.from, args.to).into());
+    let picture_path = path.with_extension("svg");
+    let [output, picture] = outputs(&args, [&path, &picture_path])?;
     let mut pairs = read_pairs(&args.pairs)?;
     if let Some(path) = &args.alignments {
         read_alignments(path, &mut pairs)?;
@@ -57,18 +63,32 @@ pub async fn calibrate(args: CalibrateArgs) -> Result<(), CliError> {
         false => (Rows::Predicting, &predicting),
     };
     let set = head_set(&name, &args, rows, scores, &how);
-    let output = args.output.clone().unwrap_or_else(|| HeadSet::file_name(args.from, args.to).into());
-    write(&output, &set.to_json().map_err(CliError::of)?)?;
+    output.write(&set.to_json().map_err(CliError::of)?)?;
     let chosen: Vec<(usize, usize)> = set.top(ASKED).iter().map(|head| (head.layer, head.head)).collect();
     let title = format!("{name}, {} to {}", args.from.english_name(), args.to.english_name());
     let note = format!("{} rows, {} pairs, {}", rows.name(), scores.pairs, how);
     let map = HeatMap { title: &title, note: &note, scores: &scores.ts_matrix, chosen: &chosen };
-    let picture = output.with_extension("svg");
-    write(&picture, &svg(&map))?;
-    print(&set, [&input, &predicting]);
+    picture.write(&svg(&map))?;
     warn(&set, scores);
-    eprintln!("{} and {} are written", output.display(), picture.display());
-    Ok(())
+    tell(format_args!("{} and {} are written", path.display(), picture_path.display()));
+    print(&set, [&input, &predicting], &mut io::stdout().lock()).map_err(CliError::print)
+}
+
+/// The two files to be written, neither of them one that is read or the other.
+fn outputs(args: &CalibrateArgs, paths: [&PathBuf; 2]) -> Result<[Output; 2], CliError> {
+    let [path, picture] = paths;
+    if path.to_string_lossy().eq_ignore_ascii_case(&picture.to_string_lossy()) {
+        let message = format!("the heat map is to be written to {}; give another --output", picture.display());
+        return Err(CliError::Usage(message));
+    }
+    let mut inputs = Inputs::default();
+    inputs.add(&args.pairs, "--pairs");
+    args.alignments.iter().for_each(|path| inputs.add(path, "--alignments"));
+    // Heads are not read here: those of the model's folder may be measured again.
+    let is_heads = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("heads."));
+    let files = engines::model_files(args.mt.as_deref());
+    files.iter().filter(|path| !is_heads(path)).for_each(|path| inputs.add(path, "--mt"));
+    Ok([Output::new(path, &inputs)?, Output::new(picture, &inputs)?])
 }
 
 fn best(scores: &HeadScores) -> f64 {
@@ -112,21 +132,10 @@ fn read_alignments(path: &Path, pairs: &mut [Pair]) -> Result<(), CliError> {
 }
 
 fn for_each_line(path: &Path, take: &mut dyn FnMut(usize, &str) -> Result<(), String>) -> Result<(), CliError> {
-    let mut file = BufReader::new(File::open(path).map_err(|error| failed(path, &error.to_string()))?);
-    let mut line = String::new();
+    let mut lines = TextLines::open(path, LINE_BYTES).map_err(CliError::of)?;
     for at in 1.. {
-        line.clear();
-        let read = (&mut file).take(LINE_BYTES).read_line(&mut line);
-        let read = read.map_err(|error| failed(path, &format!("line {at}: {error}")))?;
-        if read == 0 {
-            break;
-        }
-        if read as u64 == LINE_BYTES {
-            return Err(failed(path, &format!("line {at} is longer than {LINE_BYTES} bytes")));
-        }
-        // Editors on Windows put a byte order mark before a text.
-        take(at, line.trim_start_matches('\u{feff}').trim_end_matches(['\r', '\n']))
-            .map_err(|what| failed(path, &what))?;
+        let Some(line) = lines.next_text().map_err(CliError::of)? else { break };
+        take(at, line).map_err(|what| failed(path, &what))?;
     }
     Ok(())
 }
@@ -260,20 +269,17 @@ fn round(score: f64) -> f64 {
     (score * 1e4).round() / 1e4
 }
 
-fn write(path: &Path, text: &str) -> Result<(), CliError> {
-    std::fs::write(path, text).map_err(|error| CliError::write(&path.display().to_string(), error))
-}
-
 /// The heads chosen, with what they would score by the other rows and within the source alone.
-fn print(set: &HeadSet, found: [&HeadScores; 2]) {
-    println!("layer  head   input  predicting  within the source");
+fn print(set: &HeadSet, found: [&HeadScores; 2], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "layer  head   input  predicting  within the source")?;
     for head in set.top(ASKED * 2) {
         let ts = |scores: &HeadScores| scores.ts_matrix[head.layer][head.head];
         let of = found[usize::from(set.rows == Rows::Predicting)];
         let within =
             of.heads.iter().find(|h| (h.layer, h.head) == (head.layer, head.head)).map_or(0.0, |h| h.source_ts);
-        println!("{:5} {:5} {:7.4} {:11.4} {within:18.4}", head.layer, head.head, ts(found[0]), ts(found[1]));
+        writeln!(out, "{:5} {:5} {:7.4} {:11.4} {within:18.4}", head.layer, head.head, ts(found[0]), ts(found[1]))?;
     }
+    out.flush()
 }
 
 fn warn(set: &HeadSet, scores: &HeadScores) {

@@ -1,12 +1,15 @@
 //! How models and devices are had: the one file of the command line that knows them.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::args::{DeviceArgs, TextArgs};
-use super::demo;
+use super::inputs::Inputs;
 use super::progress::Fetching;
-use crate::cascade::BoxError;
+use super::{demo, sha256, text_file};
+use crate::cascade::event::Start;
+use crate::cascade::{BoxError, Settings};
 use crate::engines::load::{self, ContextTooLong, Direction, ModelEngines, ModelFiles, Models, Names, Report};
 use crate::engines::on_models::Alignment;
 use crate::gpu::{Compute, DeviceChoice, adapters};
@@ -19,14 +22,14 @@ use crate::selftest::open;
 use crate::text::Language;
 use crate::weights::{CheckpointError, Files};
 
-/// Editors on Windows write it before a text.
-const BYTE_ORDER_MARK: char = '\u{feff}';
+/// The longest context and the longest file of heads.
+const GIVEN_BYTES: usize = 1 << 20;
 
 /// What is to be loaded. A model is a folder or a Hub id; `None` is the demo pack.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
-    pub asr: Option<&'a str>,
-    pub aligner: Option<&'a str>,
+    pub asr: Option<&'a OsStr>,
+    pub aligner: Option<&'a OsStr>,
     /// `Some` where there is something to translate.
     pub mt: Option<Translation<'a>>,
     pub from: Language,
@@ -45,16 +48,79 @@ pub struct Translation<'a> {
 pub struct Loaded {
     pub engines: ModelEngines,
     pub names: Names,
+    pub given: Given,
+}
+
+/// What the translator is given besides the sound, by its hash.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    context: Option<String>,
+    /// `None` also where it can't be known yet: the model has not been fetched.
+    heads: Option<String>,
+}
+
+impl Given {
+    fn of(direction: &Direction, model: Option<&ModelFiles>) -> Given {
+        // A set that can't be had is an error when the model loads.
+        let own = || model.and_then(|model| model.heads(direction.from, direction.to).ok());
+        let heads = direction.heads.clone().or_else(own).and_then(|set| set.to_json().ok());
+        let context = Some(&direction.context).filter(|text| !text.is_empty());
+        Given { context: context.map(|text| sha256::of_text(text)), heads: heads.map(|text| sha256::of_text(&text)) }
+    }
+
+    /// The first event of a run.
+    pub fn start(&self, settings: &Settings, names: &Names) -> Start {
+        let translates = settings.target.is_some();
+        Start {
+            context_sha256: self.context.clone().filter(|_| translates),
+            heads_sha256: self.heads.clone().filter(|_| translates && settings.policy.heads_len() > 0),
+            ..load::start(settings, names)
+        }
+    }
+}
+
+impl Wanted<'_> {
+    /// Adds every file that loading reads.
+    pub fn add_files(&self, inputs: &mut Inputs) {
+        let mut models = vec![(self.asr, "--asr"), (self.aligner, "--aligner")];
+        if let Some(mt) = self.mt {
+            models.push((mt.text.mt.as_deref(), "--mt"));
+            let files = [(&mt.text.heads, "--heads"), (&mt.text.context, "--context")];
+            files
+                .iter()
+                .filter_map(|(path, flag)| path.as_deref().zip(Some(flag)))
+                .for_each(|(p, flag)| inputs.add(p, flag));
+        }
+        for (model, flag) in models {
+            model_files(model).iter().for_each(|path| inputs.add(path, flag));
+        }
+    }
+}
+
+/// The files of a model that are on this machine.
+pub fn model_files(model: Option<&OsStr>) -> Vec<PathBuf> {
+    let entries = model.and_then(folder_of).and_then(|folder| folder.read_dir().ok());
+    entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
+}
+
+/// The folder of a model that is on this machine.
+fn folder_of(model: &OsStr) -> Option<PathBuf> {
+    match ModelSource::parse(model).ok()? {
+        ModelSource::Folder(folder) => Some(folder),
+        ModelSource::Hub { repo, revision } => Hub::from_env().location(&repo, &revision).ok().flatten(),
+    }
 }
 
 /// Loads the models of `wanted` on its device, which has passed its self-test. An error names the model or the
 /// device, and says what may help.
 pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, BoxError> {
+    let direction = wanted.mt.map(|mt| direction(wanted.from, mt)).transpose()?;
     let compute = device(wanted.device).await?;
-    let mt = match wanted.mt {
-        Some(mt) => Some((chosen(mt.text.mt.as_deref(), demo::mt)?, direction(wanted.from, mt)?)),
+    let mt = match wanted.mt.zip(direction) {
+        Some((mt, direction)) => Some((chosen(mt.text.mt.as_deref(), demo::mt)?, direction)),
         None => None,
     };
+    let given = mt.as_ref().map(|(model, direction)| Given::of(direction, Some(model))).unwrap_or_default();
     let models = Models { asr: chosen(wanted.asr, demo::asr)?, aligner: chosen(wanted.aligner, demo::aligner)?, mt };
     let context = wanted.mt.and_then(|mt| mt.text.context.as_deref());
     let engines = load::engines(&models, &compute, report).await.map_err(|error| match context {
@@ -63,27 +129,40 @@ pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, Box
         }
         _ => error,
     })?;
-    Ok(Loaded { engines, names: Names::of(&models, &compute.name) })
+    Ok(Loaded { engines, names: Names::of(&models, &compute.name), given })
 }
 
-/// What the models of `wanted` are called, before any is fetched or loaded; the device has no name yet.
-pub fn names(wanted: &Wanted<'_>) -> Names {
-    let name = |model: Option<&str>, demo: fn() -> Files| match model {
-        Some(model) => model.to_owned(),
+/// What is known of `wanted` before any model is fetched or loaded; the device has no name yet.
+pub fn known(wanted: &Wanted<'_>) -> Result<(Names, Given), BoxError> {
+    let name = |model: Option<&OsStr>, demo: fn() -> Files| match model {
+        Some(model) => model.to_string_lossy().into_owned(),
         None => demo().label().to_owned(),
     };
-    Names {
+    let names = Names {
         asr: name(wanted.asr, demo::asr),
         aligner: name(wanted.aligner, demo::aligner),
         mt: wanted.mt.map(|mt| name(mt.text.mt.as_deref(), demo::mt)),
         device: String::new(),
         note: None,
+    };
+    let given = match wanted.mt {
+        Some(mt) => Given::of(&direction(wanted.from, mt)?, present(mt.text.mt.as_deref(), demo::mt).as_ref()),
+        None => Given::default(),
+    };
+    Ok((names, given))
+}
+
+/// A model that is on this machine.
+fn present(model: Option<&OsStr>, demo: fn() -> Files) -> Option<ModelFiles> {
+    match model {
+        Some(model) if folder_of(model).is_none() => None,
+        model => chosen(model, demo).ok(),
     }
 }
 
 /// Loads the aligner alone.
 pub async fn load_aligner(
-    model: Option<&str>,
+    model: Option<&OsStr>,
     device_args: &DeviceArgs,
     report: Report<'_>,
 ) -> Result<Alignment, BoxError> {
@@ -93,7 +172,7 @@ pub async fn load_aligner(
 
 /// A translation model with every head armed, for calibration, and what it is called.
 pub async fn load_forced(
-    model: Option<&str>,
+    model: Option<&OsStr>,
     (from, to): (Language, Language),
     device_args: &DeviceArgs,
     report: Report<'_>,
@@ -106,24 +185,24 @@ pub async fn load_forced(
 }
 
 /// The files of a model, fetched from the Hub where they are not here yet.
-fn chosen(model: Option<&str>, demo: fn() -> Files) -> Result<ModelFiles, CheckpointError> {
+fn chosen(model: Option<&OsStr>, demo: fn() -> Files) -> Result<ModelFiles, CheckpointError> {
     let Some(model) = model else {
         let files = demo();
         return Ok(ModelFiles { name: files.label().to_owned(), files, demo: true });
     };
-    let folder = ModelSource::parse(model)?.resolve(&Hub::from_env(), &mut Fetching::new(model))?;
-    Ok(ModelFiles { name: model.to_owned(), files: Files::folder(folder)?, demo: false })
+    let name = model.to_string_lossy().into_owned();
+    let folder = ModelSource::parse(model)?.resolve(&Hub::from_env(), &mut Fetching::new(&name))?;
+    Ok(ModelFiles { name, files: Files::folder(folder)?, demo: false })
 }
 
 /// What the user said of the translation; the files named are read here.
 fn direction(from: Language, wanted: Translation<'_>) -> Result<Direction, BoxError> {
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()));
+    let read = |path: &Path| text_file::read(path, GIVEN_BYTES);
     let heads = match &wanted.text.heads {
         Some(path) if wanted.heads_len > 0 => Some(HeadSet::parse(&read(path)?, &path.display().to_string())?),
         _ => None,
     };
     let context = wanted.text.context.as_deref().map(read).transpose()?.unwrap_or_default();
-    let context = context.trim_start_matches(BYTE_ORDER_MARK).to_owned();
     Ok(Direction { from, to: wanted.to, heads_len: wanted.heads_len, heads, context })
 }
 

@@ -5,10 +5,11 @@ use std::io;
 use std::process::ExitCode;
 
 use super::remedy::remedy;
+use super::terminal::tell;
 
 /// Exit code of wrong usage.
 pub const USAGE: u8 = 2;
-/// Exit code after Ctrl-C.
+/// Exit code after Ctrl-C, SIGTERM or SIGHUP.
 pub const INTERRUPTED: u8 = 130;
 
 /// How a subcommand can end other than well.
@@ -20,7 +21,7 @@ pub enum CliError {
     /// Something failed; its sources are told with it.
     #[error(transparent)]
     Failed(#[from] Box<dyn Error>),
-    /// Ctrl-C; all files are complete.
+    /// Somebody asked to stop; all files are complete.
     #[error("interrupted")]
     Interrupted,
     /// Nobody reads our output any more (`| head`).
@@ -34,16 +35,20 @@ impl CliError {
         CliError::Failed(Box::new(error))
     }
 
-    /// A failed write to `place`.
+    /// A failed write to the file at `place`, which `--output` named.
     pub fn write(place: &str, error: io::Error) -> CliError {
+        CliError::unwritable(place, error, "; check its folder and the space left, or give another --output")
+    }
+
+    /// A failed write to standard output.
+    pub fn print(error: io::Error) -> CliError {
+        CliError::unwritable("standard output", error, "")
+    }
+
+    fn unwritable(place: &str, error: io::Error, remedy: &str) -> CliError {
         match error.kind() {
             io::ErrorKind::BrokenPipe => CliError::BrokenPipe,
-            _ => CliError::Failed(
-                format!(
-                    "cannot write to {place}: {error}; check its folder and the space left, or give another --output"
-                )
-                .into(),
-            ),
+            _ => CliError::Failed(format!("cannot write to {place}: {error}{remedy}").into()),
         }
     }
 }
@@ -54,11 +59,11 @@ pub fn report(outcome: Result<(), CliError>) -> ExitCode {
         Ok(()) | Err(CliError::BrokenPipe) => ExitCode::SUCCESS,
         Err(CliError::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(CliError::Usage(message)) => {
-            eprintln!("alignatt: {message}");
+            tell(format_args!("alignatt: {message}"));
             ExitCode::from(USAGE)
         }
         Err(CliError::Failed(error)) => {
-            eprintln!("alignatt: {}", one_line(error.as_ref()));
+            tell(format_args!("alignatt: {}", one_line(error.as_ref())));
             ExitCode::FAILURE
         }
     }

@@ -13,11 +13,13 @@ mod page;
 mod run;
 mod timeline;
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, Write};
 use std::path::{Path, PathBuf};
 
 use super::error::CliError;
+use super::inputs::Inputs;
+use super::sound::is_stdin;
+use super::text_file::{LINE_BYTES, TextError, TextLines};
 use crate::cascade::rules::Rules;
 use crate::cascade::{Event, EventKind};
 use run::Run;
@@ -25,12 +27,8 @@ use run::Run;
 /// Events that can't be explained.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
-    #[error("cannot read {file}")]
-    Read {
-        file: String,
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Text(#[from] TextError),
     #[error("{file} is empty: give the events of a run, as `--format jsonl` writes them")]
     Empty { file: String },
     #[error("{file}, line {line}: not an event")]
@@ -46,56 +44,53 @@ pub enum ExplainError {
 
 /// Reads `file` (`-`: standard input) and writes its page to `output`, or beside it as `.html`; standard input's to
 /// standard output. Returns where the page is, if it is a file.
-pub fn explain(file: &str, output: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
-    let page = if file == "-" {
-        page_of("standard input", io::stdin().lock())
-    } else {
-        let open = File::open(file).map_err(|source| ExplainError::Read { file: file.to_owned(), source });
-        let name = Path::new(file).file_name().map_or(file.into(), |name| name.to_string_lossy());
-        open.and_then(|open| page_of(&name, BufReader::new(open)))
-    };
-    let page = page.map_err(CliError::of)?;
+pub fn explain(file: &Path, output: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
     let target = match output {
         Some(path) if path == Path::new("-") => None,
         Some(path) => Some(path.to_owned()),
-        None if file == "-" => None,
-        None => Some(Path::new(file).with_extension("html")),
+        None if is_stdin(file) => None,
+        None => Some(file.with_extension("html")),
     };
+    let mut inputs = Inputs::default();
+    match is_stdin(file) {
+        true => inputs.add_stdin(),
+        false => inputs.add(file, "FILE"),
+    }
+    target.iter().try_for_each(|path| inputs.protect(path, "--output"))?;
+    let page = if is_stdin(file) {
+        let name = "standard input";
+        page_of(name, TextLines::new(io::stdin().lock(), name, LINE_BYTES))
+    } else {
+        let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
+        TextLines::open(file, LINE_BYTES).map_err(ExplainError::from).and_then(|lines| page_of(&name, lines))
+    };
+    let page = page.map_err(CliError::of)?;
     match &target {
-        Some(path) => {
-            let itself = path.canonicalize().ok();
-            if itself.is_some() && Path::new(file).canonicalize().ok() == itself {
-                let message = format!("{} is the FILE to be read; give another --output", path.display());
-                return Err(CliError::Usage(message));
-            }
-            std::fs::write(path, page).map_err(|e| CliError::write(&path.display().to_string(), e))?;
-        }
+        Some(path) => std::fs::write(path, page).map_err(|e| CliError::write(&path.display().to_string(), e))?,
         None => {
-            io::stdout().lock().write_all(page.as_bytes()).map_err(|e| CliError::write("standard output", e))?;
+            let mut out = io::stdout().lock();
+            out.write_all(page.as_bytes()).and_then(|()| out.flush()).map_err(CliError::print)?;
         }
     }
     Ok(target)
 }
 
-/// The page of the events in `input`, which is called `name`. A run without an end, or broken off inside its last
+/// The page of the events in `lines`, which are called `name`. A run without an end, or broken off inside its last
 /// line, is shown as far as it goes.
-fn page_of(name: &str, input: impl BufRead) -> Result<String, ExplainError> {
+fn page_of<R: BufRead>(name: &str, mut lines: TextLines<R>) -> Result<String, ExplainError> {
     let file = || name.to_owned();
     let mut runs: Vec<Run> = Vec::new();
     let mut rules = Rules::default();
-    let mut lines = input.split(b'\n').enumerate().peekable();
     let mut number = 0;
-    while let Some((at, line)) = lines.next() {
-        number = at + 1;
-        let line = line.map_err(|source| ExplainError::Read { file: file(), source })?;
-        // Editors on Windows put a byte order mark before a text.
-        let line = line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line);
+    while let Some(line) = lines.next_line()? {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let event: Event = match serde_json::from_slice(line) {
+        let event = serde_json::from_slice::<Event>(line);
+        number = lines.number();
+        let event = match event {
             Ok(event) => event,
-            Err(error) if error.is_eof() && lines.peek().is_none() && !runs.is_empty() => break,
+            Err(error) if error.is_eof() && lines.at_end()? && !runs.is_empty() => break,
             Err(source) => return Err(ExplainError::NotAnEvent { file: file(), line: number, source }),
         };
         let broken = |what| ExplainError::BrokenRule { file: file(), line: number, what };
@@ -166,7 +161,16 @@ mod tests {
             device: "cpu".to_owned(),
             policy: target.map(|_| "low".to_owned()),
             chunk_ms: Millis(850),
+            history: 0,
+            context_sha256: None,
+            heads_sha256: None,
+            file: None,
+            file_sha256: None,
         })
+    }
+
+    fn page_of_text(name: &str, events: &str) -> Result<String, ExplainError> {
+        page_of(name, TextLines::new(events.as_bytes(), name, LINE_BYTES))
     }
 
     fn source(words: &[&str], closed: bool) -> EventKind {
@@ -241,14 +245,14 @@ mod tests {
     }
 
     fn page(events: &str) -> String {
-        let page = page_of("run.jsonl", events.as_bytes());
+        let page = page_of_text("run.jsonl", events);
         let page = page.unwrap_or_else(|e| panic!("{}", super::super::error::one_line(&e)));
         check_tags(&page);
         page
     }
 
     fn refusal(events: &str) -> String {
-        page_of("run.jsonl", events.as_bytes()).err().map_or(String::new(), |e| super::super::error::one_line(&e))
+        page_of_text("run.jsonl", events).err().map_or(String::new(), |e| super::super::error::one_line(&e))
     }
 
     /// The data of all segments, as the page's script reads it.
@@ -286,7 +290,7 @@ mod tests {
         assert_eq!(page.matches("<script").count(), 2);
         assert!(!page.contains("<i>") && !page.contains("<b>mt") && !page.contains("<!--"));
         assert!(page.contains("&lt;script&gt;alert(&#39;1&#39;)") && page.contains("&lt;b&gt;mt"));
-        let name = page_of("<x>{{script}}", a_run().as_bytes()).unwrap_or_default();
+        let name = page_of_text("<x>{{script}}", &a_run()).unwrap_or_default();
         assert!(name.contains("&lt;x&gt;{{script}}</title>"));
     }
 
@@ -336,6 +340,12 @@ mod tests {
     }
 
     #[test]
+    fn a_byte_order_mark_is_no_event() {
+        page(&format!("\u{feff}{}", a_run()));
+        page(&a_run().replace('\n', "\r\n"));
+    }
+
+    #[test]
     fn several_runs_follow_each_other() {
         let page = page(&[a_run(), "\n".to_owned(), a_run()].concat());
         assert!(page.contains("run 1 of 2") && page.contains("id=\"s1-0\""));
@@ -353,7 +363,7 @@ mod tests {
         );
         let back = a_run().replace("\"audio_ms\":1700", "\"audio_ms\":1");
         assert_eq!(refusal(&back), "run.jsonl, line 5: audio time went back");
-        let missing = explain("/nowhere/run.jsonl", None).err().map(|e| e.to_string());
+        let missing = explain(Path::new("/nowhere/run.jsonl"), None).err().map(|e| e.to_string());
         assert_eq!(missing.as_deref(), Some("cannot read /nowhere/run.jsonl"));
     }
 
@@ -362,11 +372,13 @@ mod tests {
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("run.jsonl");
         std::fs::write(&file, a_run())?;
-        let name = file.to_string_lossy().into_owned();
         let page = folder.path().join("run.html");
-        assert_eq!(explain(&name, None)?, Some(page.clone()));
+        assert_eq!(explain(&file, None)?, Some(page.clone()));
         check_tags(&std::fs::read_to_string(&page)?);
-        assert!(explain(&name, Some(&file)).is_err());
+        assert!(explain(&file, Some(&file)).is_err());
+        std::fs::remove_file(&page)?;
+        std::fs::hard_link(&file, &page)?;
+        assert!(explain(&file, None).is_err());
         assert_eq!(std::fs::read_to_string(&file)?, a_run());
         Ok(())
     }

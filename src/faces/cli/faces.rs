@@ -1,48 +1,66 @@
 //! Where events are shown: text or JSON lines or subtitles to a file or standard output, the live view on a
 //! terminal, a progress bar otherwise.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::args::Format;
 use super::error::CliError;
+use super::inputs::Inputs;
 use super::live::LiveView;
-use super::progress::{Hearing, hold_log};
-use super::trace;
+use super::progress::{Hearing, hold_log, release_log};
+use super::{terminal, trace};
 use crate::cascade::{Event, EventKind};
 use crate::faces::subtitles::{Kind, Side, Subtitles};
 use crate::text::Millis;
 use crate::text::units::join_words;
 
-/// A file for results, opened before models load and emptied only once there is something to write.
+/// A file for results. Before models load it is known to be writable; it is created or emptied only once there is
+/// something to write.
 #[derive(Debug)]
 pub struct Output {
-    file: File,
-    place: String,
+    path: PathBuf,
+    /// A pipe or a device: opened once, as its reader would take a second opening for another writer.
+    open: Option<File>,
 }
 
 impl Output {
-    /// Opens or creates `path`, which may not be one of `inputs`.
-    pub fn open(path: &Path, inputs: &[String]) -> Result<Output, CliError> {
-        let place = path.display().to_string();
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-        let file = file.map_err(|e| CliError::write(&place, e))?;
-        let itself = path.canonicalize().ok();
-        if inputs.iter().any(|input| itself.is_some() && Path::new(input).canonicalize().ok() == itself) {
-            return Err(CliError::Usage(format!("--output {place} is also a FILE to be read; give another name")));
-        }
-        Ok(Output { file, place })
+    /// Checks that `path` can be written and is none of `inputs`.
+    pub fn new(path: &Path, inputs: &Inputs) -> Result<Output, CliError> {
+        inputs.protect(path, "--output")?;
+        let open = Output::try_writing(path).map_err(|e| CliError::write(&path.display().to_string(), e))?;
+        Ok(Output { path: path.to_owned(), open })
     }
 
-    fn emptied(&self) -> Result<File, CliError> {
-        let empty = || {
-            if self.file.metadata()?.is_file() {
-                self.file.set_len(0)?;
+    fn try_writing(path: &Path) -> io::Result<Option<File>> {
+        match OpenOptions::new().write(true).open(path) {
+            Ok(file) => Ok((!file.metadata()?.is_file()).then_some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match File::create_new(path) {
+                    Ok(_) => fs::remove_file(path)?,
+                    // A link to a file that is not there yet.
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    Err(error) => return Err(error),
+                }
+                Ok(None)
             }
-            self.file.try_clone()
-        };
-        empty().map_err(|e| CliError::write(&self.place, e))
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The empty file.
+    pub fn begin(self) -> Result<File, CliError> {
+        match self.open {
+            Some(open) => Ok(open),
+            None => File::create(&self.path).map_err(|e| CliError::write(&self.path.display().to_string(), e)),
+        }
+    }
+
+    /// Writes `text` and nothing else.
+    pub fn write(self, text: &str) -> Result<(), CliError> {
+        let place = self.path.display().to_string();
+        self.begin()?.write_all(text.as_bytes()).map_err(|e| CliError::write(&place, e))
     }
 }
 
@@ -58,7 +76,8 @@ trait Face {
 /// All faces of a run. The first write that fails is kept until [`Faces::check`].
 pub struct Faces {
     out: Box<dyn Write>,
-    place: String,
+    /// The file that `out` writes; `None`: standard output.
+    place: Option<String>,
     face: Option<Box<dyn Face>>,
     live: Option<LiveView>,
     hearing: Hearing,
@@ -77,32 +96,34 @@ impl Faces {
         length: Option<Millis>,
         trace: bool,
     ) -> Result<Faces, CliError> {
-        let terminal = io::stdout().is_terminal();
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let at_terminal = io::stdout().is_terminal();
         let to_file = output.is_some();
-        let (out, place): (Box<dyn Write>, String) = match output {
-            Some(output) => (Box::new(BufWriter::new(output.emptied()?)), output.place),
-            None => (Box::new(io::stdout()), "standard output".to_owned()),
+        let place = output.as_ref().map(|output| output.path.display().to_string());
+        let out: Box<dyn Write> = match output {
+            Some(output) => Box::new(BufWriter::new(output.begin()?)),
+            None => Box::new(io::stdout()),
         };
-        let watched = terminal && !trace && !dumb && (to_file || format == Format::Text);
-        let live = match watched {
-            true => Some(LiveView::open(side).map_err(|e| CliError::write("the terminal", e))?),
-            false => None,
-        };
-        if watched {
-            hold_log();
-        }
+        let watched = at_terminal && !trace && !terminal::is_dumb() && (to_file || format == Format::Text);
         // With the live view on standard output, text waits until it has left the terminal.
         let face = (!watched || to_file).then(|| face_for(format, side));
         // A bar would tear the lines that go to the same terminal.
-        let hearing = Hearing::new(length, !terminal);
-        Ok(Faces { out, place, face, live, hearing, trace, failed: None })
+        let hearing = Hearing::new(length, !at_terminal);
+        let mut faces = Faces { out, place, face, live: None, hearing, trace, failed: None };
+        if watched {
+            hold_log();
+            match LiveView::open(side) {
+                Ok(live) => faces.live = Some(live),
+                Err(error) => faces.lose_live(error),
+            }
+        }
+        faces.check().map(|()| faces)
     }
 
     /// Faces that write to `out` and nothing to the terminal.
     pub fn quiet(out: Box<dyn Write>, place: String, format: Format, side: Side) -> Faces {
         let hearing = Hearing::new(None, false);
-        Faces { out, place, face: Some(face_for(format, side)), live: None, hearing, trace: false, failed: None }
+        let face = Some(face_for(format, side));
+        Faces { out, place: Some(place), face, live: None, hearing, trace: false, failed: None }
     }
 
     pub fn show(&mut self, event: &Event) {
@@ -111,11 +132,10 @@ impl Faces {
         }
         if let Some(face) = &mut self.face {
             let written = face.show(event, &mut self.out).and_then(|()| self.out.flush());
-            self.failed = written.err().map(|e| CliError::write(&self.place, e));
+            self.failed = written.err().map(|e| self.unwritten(e));
         }
-        if let Some(live) = &mut self.live {
-            let drawn = live.show(event);
-            self.failed = self.failed.take().or(drawn.err().map(|e| CliError::write("the terminal", e)));
+        if let Some(Err(error)) = self.live.as_mut().map(|live| live.show(event)) {
+            self.lose_live(error);
         }
         match &event.kind {
             EventKind::Progress(progress) => self.hearing.report(event.audio_ms, progress.rtf),
@@ -127,9 +147,26 @@ impl Faces {
 
     /// Draws the live view anew: the terminal may have another size.
     pub fn tick(&mut self) {
-        if let Some(live) = &mut self.live {
-            let drawn = live.draw();
-            self.failed = self.failed.take().or(drawn.err().map(|e| CliError::write("the terminal", e)));
+        if let Some(Err(error)) = self.live.as_ref().map(LiveView::draw) {
+            self.lose_live(error);
+        }
+    }
+
+    /// The live view can't be drawn: its terminal has gone. A file goes on without it.
+    fn lose_live(&mut self, error: io::Error) {
+        self.live = None;
+        if self.face.is_some() {
+            release_log();
+            tracing::warn!("the live view has ended: {error}");
+        } else {
+            self.failed.get_or_insert(CliError::print(error));
+        }
+    }
+
+    fn unwritten(&self, error: io::Error) -> CliError {
+        match &self.place {
+            Some(place) => CliError::write(place, error),
+            None => CliError::print(error),
         }
     }
 
@@ -143,12 +180,12 @@ impl Faces {
         self.check()?;
         if let Some(face) = &mut self.face {
             let written = face.finish(&mut self.out).and_then(|()| self.out.flush());
-            written.map_err(|e| CliError::write(&self.place, e))?;
+            written.map_err(|e| self.unwritten(e))?;
         }
-        if let Some(live) = self.live.take() {
-            live.close().map_err(|e| CliError::write("the terminal", e))?;
+        if let Some(Err(error)) = self.live.take().map(LiveView::close) {
+            self.lose_live(error);
         }
-        Ok(())
+        self.check()
     }
 }
 

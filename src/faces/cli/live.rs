@@ -58,8 +58,11 @@ struct Caption {
 /// The live view's state.
 pub struct LiveView {
     side: Side,
-    first: SegmentId,
     rows: VecDeque<Row>,
+    /// Rows that were dropped at the front.
+    dropped: usize,
+    /// Rows before the first one of the present stream, the dropped ones with them.
+    before: usize,
     heard: Millis,
     progress: Progress,
     device: String,
@@ -85,8 +88,9 @@ impl LiveView {
     fn new(side: Side) -> LiveView {
         LiveView {
             side,
-            first: SegmentId(0),
             rows: VecDeque::new(),
+            dropped: 0,
+            before: 0,
             heard: Millis::ZERO,
             progress: Progress::default(),
             device: String::new(),
@@ -105,8 +109,7 @@ impl LiveView {
         match &event.kind {
             EventKind::Start(start) => {
                 self.device.clone_from(&start.device);
-                self.first = SegmentId(0);
-                self.rows.clear();
+                self.before = self.dropped + self.rows.len();
             }
             EventKind::Source(source) => {
                 let committed = join_words(source.committed.iter().map(|w| w.text.as_str()));
@@ -132,16 +135,15 @@ impl LiveView {
     }
 
     fn row(&mut self, segment: SegmentId) -> Option<&mut Row> {
-        let at = segment.0.checked_sub(self.first.0)? as usize;
-        while self.rows.len() <= at {
+        let row = self.before + segment.0 as usize;
+        while self.dropped + self.rows.len() <= row {
             self.rows.push_back(Row::default());
         }
         while self.rows.len() > KEPT {
             self.rows.pop_front();
-            self.first = self.first.next();
+            self.dropped += 1;
         }
-        let at = segment.0.checked_sub(self.first.0)? as usize;
-        self.rows.get_mut(at)
+        self.rows.get_mut(row.checked_sub(self.dropped)?)
     }
 
     /// Draws the whole screen.
@@ -225,7 +227,7 @@ impl LiveView {
     pub fn close(self) -> io::Result<()> {
         restore_terminal();
         let mut out = io::stdout().lock();
-        if self.first.0 > 0 {
+        if self.dropped > 0 {
             writeln!(out, "… the last {KEPT} lines; --output FILE keeps all")?;
         }
         for row in &self.rows {
@@ -383,6 +385,25 @@ mod tests {
         let mut drawn = Vec::new();
         assert!(view.draw_on(&mut drawn, 30, 6).is_ok());
         assert!(String::from_utf8_lossy(&drawn).contains("Hallo"));
+    }
+
+    #[test]
+    fn the_captions_of_several_sounds_stay() {
+        let mut view = LiveView::new(Side::Target);
+        let start = EventKind::Start(crate::cascade::fakes::start_of(&crate::cascade::Settings::new(
+            crate::alignatt::Language::ENGLISH,
+            None,
+        )));
+        for _ in 0..2 {
+            view.take(&Event { audio_ms: Millis(0), wall_ms: Millis(0), kind: start.clone() });
+            assert!(view.row(SegmentId(1)).is_some());
+        }
+        assert_eq!((view.rows.len(), view.before, view.dropped), (4, 2, 0));
+        for segment in 0..KEPT as u32 {
+            assert!(view.row(SegmentId(segment)).is_some());
+        }
+        assert_eq!((view.rows.len(), view.dropped), (KEPT, 2));
+        assert!(view.row(SegmentId(0)).is_some());
     }
 
     proptest! {

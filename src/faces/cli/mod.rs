@@ -7,13 +7,16 @@
 //! | `translate` | `translate` and `transcribe` |
 //! | `eval` | policies at several chunks over a manifest: lag, quality, the files of OmniSTEval |
 //! | `align`, `calibrate`, `devices`, `models` | the other subcommands |
+//! | `inputs`, `text_file` | files that a run reads and may not overwrite; text files, with their bounds |
 //! | `sound` | a file or standard input, read on a thread of its own, in pace if asked |
 //! | `session` | sound into the cascade, events into the faces |
 //! | `faces`, `live` | text, JSON lines, subtitles; the terminal's live view |
 //! | `trace`, `explain` | where the model listened: lines, and a page |
 //! | `heat_map` | the scores of all heads as a picture |
-//! | `interrupt` | Ctrl-C, once to finish cleanly, twice to leave at once |
+//! | `interrupt` | Ctrl-C and its like: once to finish cleanly, twice to leave at once |
 //! | `progress` | bars for what takes over a second |
+//! | `sha256` | what a run was given, by its hash |
+//! | `terminal` | lines on standard error, and what the terminal can show |
 //! | `error`, `remedy` | one line and an exit code; what may help |
 //!
 //! Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted.
@@ -29,13 +32,17 @@ mod eval;
 mod explain;
 mod faces;
 mod heat_map;
+mod inputs;
 mod interrupt;
 mod live;
 mod models;
 mod progress;
 mod remedy;
 mod session;
+mod sha256;
 mod sound;
+mod terminal;
+mod text_file;
 mod trace;
 mod translate;
 
@@ -44,7 +51,6 @@ mod tests;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::error::ErrorKind;
 
 use args::{Cli, Command};
@@ -52,14 +58,9 @@ use error::CliError;
 
 /// Runs the program with the process's own arguments.
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::from_process() {
         Ok(cli) => cli,
-        Err(error) => {
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // Where even that can't be printed there is nobody to tell.
-            let _ = error.print();
-            return ExitCode::from(if asked { 0 } else { error::USAGE });
-        }
+        Err(error) => return print_usage(&error),
     };
     progress::start_log();
     if let Err(error) = interrupt::watch() {
@@ -71,6 +72,16 @@ pub fn main() -> ExitCode {
     error::report(outcome)
 }
 
+/// Prints the help that was asked for, or what is wrong with the arguments.
+fn print_usage(error: &clap::Error) -> ExitCode {
+    let printed = error.print();
+    match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error::report(printed.map_err(CliError::print)),
+        // Where even that can't be printed there is nobody to tell.
+        _ => ExitCode::from(error::USAGE),
+    }
+}
+
 async fn run(cli: Cli) -> Result<(), CliError> {
     match cli.command {
         Command::Translate(args) => translate::translate(args).await,
@@ -80,7 +91,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Eval(args) => eval::eval(args).await,
         Command::Explain(args) => {
             let written = explain::explain(&args.file, args.output.as_deref())?;
-            written.iter().for_each(|path| eprintln!("{} is written", path.display()));
+            written.iter().for_each(|path| terminal::tell(format_args!("{} is written", path.display())));
             Ok(())
         }
         Command::Devices => devices::devices().await,

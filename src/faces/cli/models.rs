@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::args::{ModelsAction, ModelsArgs};
 use super::engines;
 use super::error::CliError;
+use super::terminal::tell;
 use crate::hub::cache::CachedModel;
 use crate::hub::source::MAIN;
 
@@ -14,7 +15,7 @@ pub async fn models(args: ModelsArgs) -> Result<(), CliError> {
         ModelsAction::List => {
             let stored = engines::stored_models();
             if stored.is_empty() {
-                eprintln!("no model has been fetched; `alignatt models fetch Qwen/Qwen3-ASR-0.6B` would");
+                tell("no model has been fetched; `alignatt models fetch Qwen/Qwen3-ASR-0.6B` would");
             }
             lines.extend(stored.iter().map(listed));
         }
@@ -28,7 +29,7 @@ pub async fn models(args: ModelsArgs) -> Result<(), CliError> {
                 return Err(CliError::Usage(what));
             }
             let freed = engines::remove_model(&id).map_err(CliError::of)?;
-            eprintln!("{id} removed, {} freed", bytes(freed));
+            tell(format_args!("{id} removed, {} freed", bytes(freed)));
         }
         ModelsAction::Where { id: None } => lines.push(engines::models_folder().display().to_string()),
         ModelsAction::Where { id: Some(id) } => match engines::model_folder(&id).map_err(CliError::of)? {
@@ -38,7 +39,7 @@ pub async fn models(args: ModelsArgs) -> Result<(), CliError> {
     }
     let mut out = io::stdout().lock();
     let written = lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
-    written.map_err(|e| CliError::write("standard output", e))
+    written.map_err(CliError::print)
 }
 
 fn not_here(id: &str) -> CliError {

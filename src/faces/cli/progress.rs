@@ -1,12 +1,14 @@
 //! Bars for what takes over a second, and the log: both on standard error.
 
-use std::io::{self, IsTerminal, Write};
+use std::env;
+use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 
+use super::terminal::{self, tell};
 use crate::hub::cache as hub;
 use crate::text::Millis;
 
@@ -18,16 +20,31 @@ const KEPT_LOG: usize = 64 * 1024;
 /// Log lines kept back; `None`: they go to standard error at once.
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
-/// Logs warnings, or what `RUST_LOG` asks for. Symphonia's own are said again by our errors.
+/// What is logged where `RUST_LOG` does not say. Symphonia's own warnings are said again by our errors. Vulkan's loader
+/// reports as an error that a machine has no driver, which is no fault where another device computes.
+const LOGGED: &str = "warn,symphonia=off,wgpu_hal::vulkan::instance=off";
+
+/// Logs warnings, or what `RUST_LOG` asks for.
 pub fn start_log() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,symphonia=off"));
+    let asked = match terminal::is_blank("RUST_LOG".as_ref()) {
+        true => None,
+        false => env::var("RUST_LOG").ok(),
+    };
+    let (filter, wrong) = match asked.map(EnvFilter::try_new) {
+        None => (EnvFilter::new(LOGGED), None),
+        Some(Ok(filter)) => (filter, None),
+        Some(Err(error)) => (EnvFilter::new(LOGGED), Some(error)),
+    };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(terminal::stderr_takes_colour())
         .without_time()
         .with_target(false);
     // Fails only where a log is running already, which is then the right one.
     let _ = log.with_writer(|| LogWriter).try_init();
+    if let Some(error) = wrong {
+        tracing::warn!("RUST_LOG is ignored: {error}");
+    }
 }
 
 /// Keeps the log back while the live view has the terminal.
@@ -45,6 +62,7 @@ pub fn release_log() {
     }
 }
 
+/// Never fails: tracing would report that by `eprintln!`, which panics.
 struct LogWriter;
 
 impl Write for LogWriter {
@@ -52,13 +70,13 @@ impl Write for LogWriter {
         match &mut *HELD.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(held) if held.len() < KEPT_LOG => held.extend_from_slice(line),
             Some(_) => {}
-            None => io::stderr().write_all(line)?,
+            None => drop(io::stderr().write_all(line)),
         }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 
@@ -208,7 +226,7 @@ pub struct Hearing {
 impl Hearing {
     /// `total`: the length of the sound, where it is known. `shown`: false for no bar at all.
     pub fn new(total: Option<Millis>, shown: bool) -> Hearing {
-        let bar = (shown && io::stderr().is_terminal()).then(ProgressBar::hidden);
+        let bar = (shown && terminal::stderr_takes_bars()).then(ProgressBar::hidden);
         Hearing { bar, total, began: Instant::now() }
     }
 
@@ -232,8 +250,7 @@ impl Hearing {
 impl Hearing {
     /// Prints lines on standard error, above the bar.
     pub fn lines(&self, lines: &[String]) {
-        // Lines that can't be written are no reason to fail.
-        let print = || lines.iter().for_each(|line| drop(writeln!(io::stderr(), "{line}")));
+        let print = || lines.iter().for_each(tell);
         match &self.bar {
             Some(bar) => bar.suspend(print),
             None => print(),
@@ -279,7 +296,11 @@ impl Drop for Counting {
 }
 
 fn styled(template: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let target = match terminal::stderr_takes_bars() {
+        true => ProgressDrawTarget::stderr(),
+        false => ProgressDrawTarget::hidden(),
+    };
+    let bar = ProgressBar::with_draw_target(None, target);
     match ProgressStyle::with_template(template) {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,

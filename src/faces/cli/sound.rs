@@ -4,6 +4,7 @@
 //! costs the models nothing. The channel is bounded: a reader that runs ahead waits, and memory stays flat.
 
 use std::io::{self, Read};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -56,10 +57,10 @@ pub enum Next {
 impl Origin {
     /// Opens `name`; `-` is standard input. A file's header is read here, so that a wrong one is found
     /// before any model loads.
-    pub fn open(name: &str, raw: bool) -> Result<Origin, AudioError> {
-        match name {
-            "-" => Ok(Origin::Stdin { raw }),
-            path => Ok(Origin::File(Box::new(AudioFile::open(path)?))),
+    pub fn open(name: &Path, raw: bool) -> Result<Origin, AudioError> {
+        match is_stdin(name) {
+            true => Ok(Origin::Stdin { raw }),
+            false => Ok(Origin::File(Box::new(AudioFile::open(name)?))),
         }
     }
 
@@ -133,6 +134,11 @@ impl Sound {
         }
         Sound { pieces: receiver, live: false, length: None }
     }
+}
+
+/// Whether a FILE is standard input.
+pub fn is_stdin(name: &Path) -> bool {
+    name == Path::new("-")
 }
 
 /// An error of the sound, with the flag that may mend it.

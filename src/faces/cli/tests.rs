@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser};
 use super::args::{Cli, Command, Format};
 use super::error::{CliError, one_line};
 use super::faces::{Faces, Output};
+use super::inputs::Inputs;
 use super::session::{self, Opening};
 use super::sound::{self, Heard, Sound};
 use crate::audio::error::AudioError;
@@ -144,18 +145,21 @@ fn nothing_at_all_is_a_valid_file() {
 fn an_output_file_is_kept_until_there_is_something_to_write() {
     let folder = tempfile::tempdir().map(|folder| folder.path().join("x.srt"));
     let Ok(path) = folder else { panic!("no temporary folder") };
-    let missing = Output::open(&path, &[]).err().map(|e| one_line(&e));
+    let missing = Output::new(&path, &Inputs::default()).err().map(|e| one_line(&e));
     assert!(missing.is_some_and(|line| line.contains("x.srt")), "its folder is gone");
     let Ok(folder) = tempfile::tempdir() else { panic!("no temporary folder") };
     let path = folder.path().join("x.srt");
+    assert!(Output::new(&path, &Inputs::default()).is_ok());
+    assert!(!path.exists(), "it was tried and nothing of it stayed");
     assert!(std::fs::write(&path, "former").is_ok());
-    let output = Output::open(&path, &["other.wav".to_owned()]);
+    let output = Output::new(&path, &Inputs::default());
     assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some("former"));
     let faces = output.and_then(|output| Faces::open(Format::Srt, Some(output), Side::Target, None, false));
     assert!(faces.and_then(Faces::finish).is_ok());
     assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some(""));
-    let itself = Output::open(&path, &[path.display().to_string()]);
-    assert!(matches!(itself, Err(CliError::Usage(_))));
+    let mut inputs = Inputs::default();
+    inputs.add(&path, "FILE");
+    assert!(matches!(Output::new(&path, &inputs), Err(CliError::Usage(_))));
 }
 
 #[test]

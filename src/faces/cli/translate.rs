@@ -1,15 +1,18 @@
 //! `alignatt translate` and `alignatt transcribe`.
 
+use std::path::Path;
+
 use super::args::{Format, StreamArgs, TranscribeArgs, TranslateArgs};
 use super::engines::{self, Loaded, Translation, Wanted};
 use super::error::CliError;
 use super::faces::{Faces, Output};
+use super::inputs::Inputs;
 use super::progress::Loading;
 use super::session::Opening;
-use super::sound::Origin;
+use super::sound::{Origin, is_stdin};
 use super::{interrupt, session};
 use crate::cascade::Settings;
-use crate::engines::load::start;
+use crate::cascade::event::Start;
 use crate::faces::subtitles::Side;
 use crate::policy::PolicyKind;
 use crate::text::Millis;
@@ -32,7 +35,6 @@ async fn run(
     // Every file is opened before any model loads: a wrong name shall not cost a minute.
     let origins = args.files.iter().map(|name| Origin::open(name, args.raw));
     let origins = origins.collect::<Result<Vec<_>, _>>().map_err(CliError::of)?;
-    let output = args.output.as_deref().map(|path| Output::open(path, &args.files)).transpose()?;
     let wanted = Wanted {
         asr: args.speech.asr.as_deref(),
         aligner: args.speech.aligner.as_deref(),
@@ -40,7 +42,9 @@ async fn run(
         from: args.from,
         device: &args.speech.device,
     };
-    let Loaded { mut engines, names } = {
+    let output = args.output.as_deref().filter(|path| *path != Path::new("-"));
+    let output = output.map(|path| Output::new(path, &inputs(args, &wanted))).transpose()?;
+    let Loaded { mut engines, names, given } = {
         let mut loading = Loading::new();
         engines::load(&wanted, &mut |what, done, total| loading.report(what, done, total)).await?
     };
@@ -51,8 +55,9 @@ async fn run(
     let mut faces = Faces::open(args.format, output, side, length, trace)?;
     interrupt::streaming(true);
     let mut outcome = Ok(());
-    for sound in sounds {
-        let opening = Opening { start: start(&settings, &names), note: names.note };
+    for (sound, name) in sounds.zip(&args.files) {
+        let start = Start { file: Some(name.display().to_string()), ..given.start(&settings, &names) };
+        let opening = Opening { start, note: names.note };
         outcome = session::play(engines.lent(), settings, opening, sound, &mut faces).await;
         if outcome.is_err() {
             break;
@@ -63,15 +68,28 @@ async fn run(
     outcome.and(finished)
 }
 
+/// Every file that the run reads.
+fn inputs(args: &StreamArgs, wanted: &Wanted<'_>) -> Inputs {
+    let mut inputs = Inputs::default();
+    for name in &args.files {
+        match is_stdin(name) {
+            true => inputs.add_stdin(),
+            false => inputs.add(name, "FILE"),
+        }
+    }
+    wanted.add_files(&mut inputs);
+    inputs
+}
+
 fn check(args: &StreamArgs) -> Result<(), CliError> {
     let several = args.files.len() > 1;
     if several && matches!(args.format, Format::Srt | Format::Vtt) {
         return Err(CliError::Usage("subtitles are made of one FILE at a time; run once for each".to_owned()));
     }
-    if args.files.iter().filter(|name| *name == "-").count() > 1 {
+    if args.files.iter().filter(|name| is_stdin(name)).count() > 1 {
         return Err(CliError::Usage("standard input (`-`) can be read once only".to_owned()));
     }
-    if args.raw && !args.files.iter().any(|name| name == "-") {
+    if args.raw && !args.files.iter().any(|name| is_stdin(name)) {
         return Err(CliError::Usage("--raw is for standard input: give `-` as FILE".to_owned()));
     }
     Ok(())

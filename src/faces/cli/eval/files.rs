@@ -14,6 +14,14 @@ use super::report::Report;
 use crate::text::units::unit_seam;
 use crate::text::{Language, Millis};
 
+const HYPOTHESIS: &str = "hypothesis.jsonl";
+const SEGMENTS: &str = "segments.yaml";
+const REFERENCES: &str = "references.txt";
+const REPORT: &str = "report.json";
+
+/// What is written into a point's folder, besides the events.
+pub const WRITTEN: [&str; 4] = [HYPOTHESIS, SEGMENTS, REFERENCES, REPORT];
+
 /// A line of SimulEval's log.
 #[derive(Serialize)]
 struct Hypothesis<'a> {
@@ -27,7 +35,7 @@ struct Hypothesis<'a> {
 }
 
 /// Writes the three files of OmniSTEval into `folder`.
-pub fn write_judged(folder: &Path, talks: &[(&Talk, Played)], language: Language) -> Result<(), CliError> {
+pub fn write_judged(folder: &Path, talks: &[(Talk, Played)], language: Language) -> Result<(), CliError> {
     let seam = unit_seam(language);
     let (mut hypotheses, mut segments, mut references) = (String::new(), String::new(), String::new());
     for (index, (talk, played)) in talks.iter().enumerate() {
@@ -51,14 +59,14 @@ pub fn write_judged(folder: &Path, talks: &[(&Talk, Played)], language: Language
             let _ = writeln!(references, "{}", segment.units.join(seam));
         }
     }
-    write(&folder.join("hypothesis.jsonl"), &hypotheses)?;
-    write(&folder.join("segments.yaml"), &segments)?;
-    write(&folder.join("references.txt"), &references)
+    write(&folder.join(HYPOTHESIS), &hypotheses)?;
+    write(&folder.join(SEGMENTS), &segments)?;
+    write(&folder.join(REFERENCES), &references)
 }
 
 pub fn write_report(folder: &Path, report: &Report) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(report).map_err(CliError::of)?;
-    write(&folder.join("report.json"), &(text + "\n"))
+    write(&folder.join(REPORT), &(text + "\n"))
 }
 
 pub fn make_folder(folder: &Path) -> Result<(), CliError> {

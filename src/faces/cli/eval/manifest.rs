@@ -10,13 +10,14 @@
 //! passed over.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::error::{CliError, one_line};
+use super::super::sha256;
+use super::super::text_file::{LINE_BYTES, TextLines};
 use crate::audio::decode::AudioFile;
 use crate::text::units::written_units;
 use crate::text::{Language, Millis};
@@ -65,17 +66,18 @@ struct Sentence {
 /// The first `limit` talks of the manifest at `path`, with their references in `language`.
 pub fn read(path: &Path, language: Language, limit: Option<usize>) -> Result<Vec<Talk>, CliError> {
     let shown = path.display();
-    let text = fs::read_to_string(path)
-        .map_err(|e| CliError::Failed(format!("cannot read the manifest {shown}: {e}").into()))?;
+    let mut lines = TextLines::open(path, LINE_BYTES).map_err(CliError::of)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut talks: Vec<Talk> = Vec::new();
-    // Editors on Windows put a byte order mark before a text; files that are joined have it before any line.
-    let lines = text.lines().map(|line| line.trim_start_matches('\u{feff}'));
-    for (at, line) in lines.enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for number in 1.. {
+        let Some(line) = lines.next_text().map_err(CliError::of)? else { break };
         if limit.is_some_and(|limit| talks.len() >= limit) {
             break;
         }
-        let place = format!("{shown}:{}", at + 1);
+        if line.trim().is_empty() {
+            continue;
+        }
+        let place = format!("{shown}:{number}");
         let talk = talk(line, &place, folder, language)
             .and_then(|talk| match talks.iter().any(|other| other.name == talk.name) {
                 true => Err(format!("another sound is called {} too: give it another name", talk.name)),
@@ -129,7 +131,45 @@ fn reference(texts: &BTreeMap<String, Value>, language: Language) -> Result<Vec<
     }
 }
 
+/// A segment may end this much behind the sound without a word: its times are rounded.
+const ROUNDED: Millis = Millis(100);
+
 impl Talk {
+    /// The talk with segments that lie within its sound of `length`, and what was changed for that. A segment that begins
+    /// behind the sound is an error.
+    pub fn within(&self, length: Millis) -> Result<(Talk, Vec<String>), CliError> {
+        let (mut talk, mut cut) = (self.clone(), Vec::new());
+        for (at, segment) in talk.segments.iter_mut().enumerate() {
+            let sentence = at + 1;
+            // The one segment of a whole sound has no times of its own.
+            let Some(end) = segment.end else { continue };
+            if segment.start >= length {
+                let message =
+                    format!("sentence {sentence} starts at {}, but the sound ends at {length}", segment.start);
+                return Err(self.failed(&CliError::Failed(message.into())));
+            }
+            if end > length + ROUNDED {
+                cut.push(format!(
+                    "{}: sentence {sentence} ends at {end}, but the sound ends at {length}: it is cut there",
+                    self.place
+                ));
+            }
+            segment.end = Some(end.min(length));
+        }
+        Ok((talk, cut))
+    }
+
+    /// The hash of the sound's file. `None`: it is not here.
+    pub fn sound_sha256(&self) -> Result<Option<String>, CliError> {
+        if !self.sound.is_file() {
+            return Ok(None);
+        }
+        sha256::of_file(&self.sound).map(Some).map_err(|error| {
+            let message = format!("cannot read {}: {error}", self.sound.display());
+            self.failed(&CliError::Failed(message.into()))
+        })
+    }
+
     /// Checks that the sound can be read, before any model loads.
     pub fn check(&self) -> Result<(), CliError> {
         AudioFile::open(&self.sound).map(drop).map_err(|error| self.failed(&CliError::of(error)))
@@ -148,7 +188,7 @@ mod tests {
     fn told(lines: &str) -> Result<Vec<Talk>, String> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let path = folder.path().join("m.jsonl");
-        fs::write(&path, lines).map_err(|e| e.to_string())?;
+        std::fs::write(&path, lines).map_err(|e| e.to_string())?;
         read(&path, Language::GERMAN, None).map_err(|e| one_line(&e))
     }
 
@@ -174,6 +214,30 @@ mod tests {
         let talks =
             told("\u{feff}{\"sound\":\"a.wav\",\"de\":\"Ja.\"}\n\u{feff}{\"sound\":\"b.wav\",\"de\":\"Ja.\"}\n");
         assert_eq!(talks.map(|talks| talks.len()), Ok(2));
+    }
+
+    #[test]
+    fn segments_lie_within_the_sound() {
+        let line = concat!(
+            r#"{"sound":"x.flac","sentences":[{"start_ms":1,"end_ms":900,"de":"Ja."},"#,
+            r#"{"start_ms":950,"end_ms":18446744073709551615,"de":"Nein."}]}"#
+        );
+        let talks = told(line).unwrap_or_default();
+        let within = |length: u64| talks[0].within(Millis(length)).map_err(|error| one_line(&error));
+        let ends = |talk: &Talk| talk.segments.iter().map(|segment| segment.end).collect::<Vec<_>>();
+        let (cut, notes) = within(1000).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(ends(&cut), [Some(Millis(900)), Some(Millis(1000))]);
+        let note =
+            "m.jsonl:1: sentence 2 ends at 18446744073709551615 ms, but the sound ends at 1000 ms: it is cut there";
+        assert!(notes.len() == 1 && notes[0].ends_with(note), "{notes:?}");
+        let error = within(950).err().unwrap_or_default();
+        assert!(error.ends_with("m.jsonl:1: sentence 2 starts at 950 ms, but the sound ends at 950 ms"), "{error}");
+
+        let rounded = told(r#"{"sound":"x.flac","sentences":[{"start_ms":1,"end_ms":1100,"de":"Ja."}]}"#);
+        let rounded = rounded.unwrap_or_default()[0].within(Millis(1000));
+        assert!(rounded.is_ok_and(|(talk, notes)| ends(&talk) == [Some(Millis(1000))] && notes.is_empty()));
+        let whole = told(r#"{"sound":"x.flac","de":"Ja."}"#).unwrap_or_default();
+        assert!(whole[0].within(Millis(10)).is_ok_and(|(talk, notes)| ends(&talk) == [None] && notes.is_empty()));
     }
 
     #[test]

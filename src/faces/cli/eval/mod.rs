@@ -1,8 +1,8 @@
 //! `alignatt eval`: policies at several chunks over a manifest of talks.
 //!
 //! Each point (a policy at a chunk) has a folder `OUT/LANGUAGE/POLICY-CHUNK`: `events/TALK.jsonl` of each talk, the
-//! files that OmniSTEval reads, and `report.json`. A talk whose events are there is not played again, so that a run
-//! that was broken off goes on and a report needs no model.
+//! files that OmniSTEval reads, and `report.json`. A talk whose events are there, played with the same settings, is not
+//! played again, so that a run that was broken off goes on and a report needs no model.
 //!
 //! | file | what it holds |
 //! |---|---|
@@ -18,6 +18,7 @@ mod played;
 mod quality;
 mod report;
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -26,19 +27,22 @@ use super::args::{EvalArgs, Format};
 use super::engines::{self, Loaded, Translation, Wanted};
 use super::error::CliError;
 use super::faces::Faces;
+use super::inputs::Inputs;
 use super::interrupt;
 use super::progress::{Counting, Loading};
 use super::session::{self, Opening};
 use super::sound::Origin;
 use crate::cascade::event::Start;
 use crate::cascade::{Align, Engines, Recognize, Settings, Translate};
-use crate::engines::load::{Names, start};
 use crate::faces::subtitles::Side;
 use crate::policy::PolicyKind;
 use crate::text::Millis;
 use manifest::Talk;
 use played::Played;
 use report::{HEAD, Report};
+
+/// Of this program.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A policy at a chunk, and where its files are.
 struct Point {
@@ -56,8 +60,23 @@ pub async fn eval(args: EvalArgs) -> Result<(), CliError> {
         from: args.from,
         device: &args.speech.device,
     };
+    protect_inputs(&args, &points, &talks, &wanted)?;
     play_missing(&points, &talks, &wanted).await?;
     tell(&points, &talks)
+}
+
+/// Refuses to write a point's files over what is read.
+fn protect_inputs(args: &EvalArgs, points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> Result<(), CliError> {
+    let mut inputs = Inputs::default();
+    inputs.add(&args.manifest, "MANIFEST");
+    talks.iter().for_each(|talk| inputs.add(&talk.sound, &talk.place));
+    wanted.add_files(&mut inputs);
+    for point in points {
+        let of_talk = |talk: &Talk| [point.events(talk), partial(&point.events(talk))];
+        let written = files::WRITTEN.iter().map(|name| point.folder.join(name));
+        written.chain(talks.iter().flat_map(of_talk)).try_for_each(|path| inputs.protect(&path, "--out"))?;
+    }
+    Ok(())
 }
 
 fn points(args: &EvalArgs) -> Vec<Point> {
@@ -88,14 +107,16 @@ fn named(policy: PolicyKind, chunk: u64) -> String {
 
 /// Plays every talk at every point where that hasn't been done. Models load only if there is one.
 async fn play_missing(points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> Result<(), CliError> {
-    let names = engines::names(wanted);
-    let mut missing: Vec<(&Point, &Talk)> = Vec::new();
+    let (names, given) = engines::known(wanted)?;
+    let sounds = talks.iter().map(Talk::sound_sha256).collect::<Result<Vec<_>, _>>()?;
+    let mut missing: Vec<(&Point, &Talk, &Option<String>)> = Vec::new();
     for point in points {
-        for talk in talks {
+        for (talk, sound) in talks.iter().zip(&sounds) {
+            let asked = Start { file_sha256: sound.clone(), ..given.start(&point.settings, &names) };
             let played = Played::read(&point.events(talk))?;
-            if !played.is_some_and(|played| same(&played.start, &start(&point.settings, &names))) {
+            if !played.is_some_and(|played| same(&played.start, &asked)) {
                 talk.check()?;
-                missing.push((point, talk));
+                missing.push((point, talk, sound));
             }
         }
     }
@@ -112,9 +133,9 @@ async fn play_missing(points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> 
     interrupt::streaming(true);
     let mut counting = Counting::new(missing.len() as u64);
     let mut outcome = Ok(());
-    for (point, talk) in missing {
+    for (point, talk, sound) in missing {
         counting.report(&format!("{} at {}: {}", point.settings.policy, point.settings.chunk, talk.name));
-        outcome = play(&mut loaded, point, talk).await;
+        outcome = play(&mut loaded, point, talk, sound).await;
         if outcome.is_err() {
             break;
         }
@@ -124,40 +145,67 @@ async fn play_missing(points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> 
     outcome
 }
 
-/// The same models at the same point; device and version may be others.
-fn same(a: &Start, b: &Start) -> bool {
-    let known = |start: &Start| Start { version: String::new(), device: String::new(), ..start.clone() };
-    known(a) == known(b)
+/// Whether a talk was played as it is asked for: the sound, the models by their names, and all settings. The device and
+/// the version may be others, and so may what cannot be known here: the sound is gone, the model has not been fetched.
+fn same(played: &Start, asked: &Start) -> bool {
+    let settings = |start: &Start| Start {
+        version: String::new(),
+        device: String::new(),
+        file: None,
+        heads_sha256: start.heads_sha256.clone().filter(|_| asked.heads_sha256.is_some()),
+        file_sha256: start.file_sha256.clone().filter(|_| asked.file_sha256.is_some()),
+        ..start.clone()
+    };
+    settings(played) == settings(asked)
+}
+
+/// Where events are until the run is whole.
+fn partial(events: &Path) -> PathBuf {
+    events.with_extension("part")
 }
 
 /// Plays one talk as fast as it computes. Its events get their name once they are whole.
-async fn play(Loaded { engines, names }: &mut Loaded, point: &Point, talk: &Talk) -> Result<(), CliError> {
+async fn play(
+    Loaded { engines, names, given }: &mut Loaded,
+    point: &Point,
+    talk: &Talk,
+    sound_sha256: &Option<String>,
+) -> Result<(), CliError> {
     let path = point.events(talk);
-    let partial = path.with_extension("part");
-    let outcome = play_to(&partial, engines.lent(), names, point, talk).await;
+    let partial = partial(&path);
+    let start = Start {
+        file: Some(talk.file.clone()),
+        file_sha256: sound_sha256.clone(),
+        ..given.start(&point.settings, names)
+    };
+    let outcome = play_to(&partial, engines.lent(), start, point, talk).await;
     let renamed = match &outcome {
         Ok(()) => fs::rename(&partial, &path),
         Err(_) => fs::remove_file(&partial).or(Ok(())),
     };
-    match outcome {
+    let kept = match outcome {
         Err(CliError::Interrupted) => Err(CliError::Interrupted),
         Err(error) => Err(talk.failed(&error)),
         Ok(()) => renamed.map_err(|e| files::failed(&path, e)),
-    }
+    };
+    kept?;
+    // A manifest that does not fit its sound shall be known before the next talk is played.
+    let played = Played::read(&path)?;
+    played.map_or(Ok(()), |played| talk.within(played.length).map(drop))
 }
 
 async fn play_to<R: Recognize, A: Align, T: Translate>(
     path: &Path,
     engines: Engines<R, A, T>,
-    names: &Names,
+    start: Start,
     point: &Point,
     talk: &Talk,
 ) -> Result<(), CliError> {
-    let sound = Origin::open(&talk.sound.to_string_lossy(), false).map_err(CliError::of)?.start(false);
+    let sound = Origin::open(&talk.sound, false).map_err(CliError::of)?.start(false);
     let file = File::create(path).map_err(|e| files::failed(path, e))?;
     let out = Box::new(BufWriter::new(file));
     let mut faces = Faces::quiet(out, path.display().to_string(), Format::Jsonl, Side::Target);
-    let opening = Opening { start: start(&point.settings, names), note: None };
+    let opening = Opening { start, note: None };
     let outcome = session::play(engines, point.settings, opening, sound, &mut faces).await;
     outcome.and(faces.finish())
 }
@@ -165,16 +213,14 @@ async fn play_to<R: Recognize, A: Align, T: Translate>(
 /// Writes each point's files and prints its line of the table.
 fn tell(points: &[Point], talks: &[Talk]) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
-    let mut told = |line: &str| writeln!(out, "{line}").map_err(|e| CliError::write("standard output", e));
+    let mut told = |line: &str| writeln!(out, "{line}").map_err(CliError::print);
     told(HEAD)?;
-    let mut unscored = None;
+    let mut notes = BTreeSet::new();
     for point in points {
-        let report = point.report(talks, &mut unscored)?;
+        let report = point.report(talks, &mut notes)?;
         told(&report.row())?;
     }
-    if let Some(why) = unscored {
-        tracing::warn!("no BLEU and chrF: {why}");
-    }
+    notes.iter().for_each(|note| tracing::warn!("{note}"));
     Ok(())
 }
 
@@ -183,8 +229,8 @@ impl Point {
         self.folder.join("events").join(format!("{}.jsonl", talk.name))
     }
 
-    /// The point's figures from its events, written beside them. `unscored`: why there is no quality, if so.
-    fn report(&self, talks: &[Talk], unscored: &mut Option<String>) -> Result<Report, CliError> {
+    /// The point's figures from its events, written beside them. `notes`: what their reader should know.
+    fn report(&self, talks: &[Talk], notes: &mut BTreeSet<String>) -> Result<Report, CliError> {
         let language = self.settings.target.unwrap_or(self.settings.source);
         let mut played = Vec::new();
         for talk in talks {
@@ -192,12 +238,22 @@ impl Point {
             let Some(of_talk) = Played::read(&path)? else {
                 return Err(CliError::Failed(format!("{} has gone", path.display()).into()));
             };
+            let (talk, cut) = talk.within(of_talk.length)?;
+            notes.extend(cut);
             played.push((talk, of_talk));
         }
         let pairs = report::pairs(&played, language);
-        let quality = quality::score(&pairs, language).map_err(|why| *unscored = Some(why)).ok();
+        let quality = quality::score(&pairs, language);
+        let quality = quality.map_err(|why| notes.insert(format!("no BLEU and chrF: {why}"))).ok();
         let report = Report::of(&played, &pairs, quality);
         let report = report.ok_or_else(|| CliError::Failed("no talk was translated".into()))?;
+        if report.version != VERSION {
+            let (events, by) = (self.folder.join("events"), &report.version);
+            notes.insert(format!(
+                "{}: played by version {by}, and this is {VERSION}: delete them to have the talks played again",
+                events.display()
+            ));
+        }
         files::write_judged(&self.folder, &played, language)?;
         files::write_report(&self.folder, &report)?;
         Ok(report)

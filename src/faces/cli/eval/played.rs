@@ -1,9 +1,10 @@
 //! One talk as it was played: its events, and when each unit of its translation was shown.
 
-use std::fs;
+use std::io;
 use std::path::Path;
 
-use super::super::error::CliError;
+use super::super::error::{CliError, one_line};
+use super::super::text_file::{LINE_BYTES, TextError, TextLines};
 use crate::cascade::event::{End, Start};
 use crate::cascade::rules::Rules;
 use crate::cascade::{Event, EventKind};
@@ -31,6 +32,8 @@ pub struct Played {
 /// Events of a talk that are not those of one whole run.
 #[derive(Debug, thiserror::Error)]
 pub enum PlayedError {
+    #[error(transparent)]
+    Text(#[from] TextError),
     #[error("line {0} is no event: {1}")]
     NoEvent(usize, serde_json::Error),
     #[error(transparent)]
@@ -44,17 +47,11 @@ pub enum PlayedError {
 impl Played {
     /// The events in the file at `path`; `None` where there is no file.
     pub fn read(path: &Path) -> Result<Option<Played>, CliError> {
-        let text = match fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(unreadable(path, &error)),
+        let played = match TextLines::open(path, LINE_BYTES) {
+            Err(TextError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            lines => lines.map_err(PlayedError::from).and_then(events).and_then(|events| Played::of(&events)),
         };
-        let events =
-            text.lines().enumerate().map(|(at, line)| (at, line.trim_start_matches('\u{feff}'))).map(|(at, line)| {
-                serde_json::from_str::<Event>(line).map_err(|error| PlayedError::NoEvent(at + 1, error))
-            });
-        let played = events.collect::<Result<Vec<_>, _>>().and_then(|events| Played::of(&events));
-        played.map(Some).map_err(|error| unreadable(path, &error))
+        played.map(Some).map_err(|error| unreadable(path, error))
     }
 
     /// What was shown in `events`, which must be those of one whole run: nothing was taken back.
@@ -104,8 +101,18 @@ impl Played {
     }
 }
 
-fn unreadable(path: &Path, error: &dyn std::error::Error) -> CliError {
-    CliError::Failed(format!("{}: {error}; delete it to have the talk played again", path.display()).into())
+fn events<R: io::BufRead>(mut lines: TextLines<R>) -> Result<Vec<Event>, PlayedError> {
+    let mut events = Vec::new();
+    for number in 1.. {
+        let Some(line) = lines.next_line()? else { break };
+        events.push(serde_json::from_slice(line).map_err(|error| PlayedError::NoEvent(number, error))?);
+    }
+    Ok(events)
+}
+
+fn unreadable(path: &Path, error: PlayedError) -> CliError {
+    let message = format!("{}: {}; delete it to have the talk played again", path.display(), one_line(&error));
+    CliError::Failed(message.into())
 }
 
 #[cfg(test)]

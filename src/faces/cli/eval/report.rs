@@ -1,10 +1,13 @@
 //! The figures of one point: a policy at a chunk, over all talks.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::manifest::Talk;
 use super::played::Played;
 use super::quality::Quality;
+use crate::cascade::event::Start;
 use crate::measure::lag::{Shown, mean};
 use crate::measure::resegment::resegment;
 use crate::text::units::unit_seam;
@@ -20,7 +23,13 @@ pub struct Report {
     pub asr: String,
     pub aligner: String,
     pub mt: Option<String>,
+    /// Closed segments that a prompt brings along.
+    pub history: usize,
+    pub context_sha256: Option<String>,
+    pub heads_sha256: Option<String>,
+    /// What played the talks: one device and one version of the program, or all of them where they differ.
     pub device: String,
+    pub version: String,
     pub talks: usize,
     pub segments: usize,
     pub sound_seconds: f64,
@@ -38,8 +47,6 @@ pub struct Report {
     pub target_units: u64,
     /// Tokens drafted for each unit shown.
     pub drafted_per_unit: f64,
-    /// Shown units that changed or went: the events were checked for it, so it is 0.
-    pub retractions: u64,
 }
 
 /// A reference segment and what falls to it.
@@ -51,7 +58,7 @@ pub struct Pair {
 }
 
 /// Parts the translation of each talk at its reference's segments.
-pub fn pairs(talks: &[(&Talk, Played)], language: Language) -> Vec<Pair> {
+pub fn pairs(talks: &[(Talk, Played)], language: Language) -> Vec<Pair> {
     talks.iter().flat_map(|(talk, played)| parted(talk, played, language)).collect()
 }
 
@@ -84,7 +91,7 @@ fn parted(talk: &Talk, played: &Played, language: Language) -> Vec<Pair> {
 
 impl Report {
     /// The figures of `talks`, whose parts are `pairs`. `None` without any talk.
-    pub fn of(talks: &[(&Talk, Played)], pairs: &[Pair], quality: Option<Quality>) -> Option<Report> {
+    pub fn of(talks: &[(Talk, Played)], pairs: &[Pair], quality: Option<Quality>) -> Option<Report> {
         let start = &talks.first()?.1.start;
         let sum = |value: fn(&Played) -> f64| talks.iter().map(|(_, played)| value(played)).sum::<f64>();
         let sound_seconds = sum(|played| played.length.seconds());
@@ -99,7 +106,11 @@ impl Report {
             asr: start.asr.clone(),
             aligner: start.aligner.clone(),
             mt: start.mt.clone(),
-            device: start.device.clone(),
+            history: start.history,
+            context_sha256: start.context_sha256.clone(),
+            heads_sha256: start.heads_sha256.clone(),
+            device: distinct(talks, |start| &start.device),
+            version: distinct(talks, |start| &start.version),
             talks: talks.len(),
             segments: pairs.len(),
             sound_seconds: rounded(sound_seconds),
@@ -112,7 +123,6 @@ impl Report {
             drafted_tokens,
             target_units,
             drafted_per_unit: rounded(drafted_tokens as f64 / (target_units as f64).max(1.0)),
-            retractions: 0,
         })
     }
 
@@ -121,7 +131,7 @@ impl Report {
         let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
         let (bleu, chrf) = (self.quality.as_ref().map(|q| q.bleu), self.quality.as_ref().map(|q| q.chrf));
         format!(
-            "{:<24} {:>6} {:>6} {:>6} {:>9} {:>9} {:>7} {:>7} {:>6.2} {:>8.2} {:>7}",
+            "{:<24} {:>6} {:>6} {:>6} {:>9} {:>9} {:>7} {:>7} {:>6.2} {:>8.2}",
             self.policy,
             self.chunk_ms,
             number(bleu, 1),
@@ -132,14 +142,19 @@ impl Report {
             number(self.laal_ca_ms, 0),
             self.rtf,
             self.drafted_per_unit,
-            self.retractions,
         )
     }
 }
 
+/// The values that the talks have, each once.
+fn distinct(talks: &[(Talk, Played)], value: fn(&Start) -> &str) -> String {
+    let values: BTreeSet<&str> = talks.iter().map(|(_, played)| value(&played.start)).collect();
+    values.into_iter().collect::<Vec<_>>().join(", ")
+}
+
 /// The table's head. Lags in milliseconds, `CA` with computing time; `drafted`: tokens for each unit shown.
 pub const HEAD: &str =
-    "policy                    chunk   BLEU   chrF  LongYAAL        CA    LAAL      CA    RTF  drafted  taken back";
+    "policy                    chunk   BLEU   chrF  LongYAAL        CA    LAAL      CA    RTF  drafted";
 
 fn rounded(value: f64) -> f64 {
     (value * 1000.0).round() / 1000.0

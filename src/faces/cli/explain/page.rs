@@ -86,6 +86,7 @@ fn setup(run: &Run) -> String {
     let chunk = format!("{} ms", start.chunk_ms.0);
     let mut rows = vec![("Recognizer", start.asr.as_str()), ("Aligner", start.aligner.as_str())];
     rows.extend(start.mt.as_deref().map(|mt| ("Translator", mt)));
+    rows.extend(start.file.as_deref().map(|file| ("Sound", file)));
     rows.extend(start.policy.as_deref().map(|policy| ("Policy", policy)));
     rows.extend([("Chunk", chunk.as_str()), ("Device", start.device.as_str())]);
     let rows: Vec<String> =

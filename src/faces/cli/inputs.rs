@@ -1,0 +1,117 @@
+//! The files that a run reads, so that none of them is overwritten with its results: neither by its own name nor by a
+//! link to it.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::error::CliError;
+
+/// Files that are read, by what they are and not by their names.
+#[derive(Default)]
+pub struct Inputs {
+    known: HashMap<FileId, String>,
+}
+
+impl Inputs {
+    /// Adds the file at `path`; `what` says what it is read as, such as `--context`. What is no file (a pipe, a device,
+    /// nothing at all) can't be overwritten and is passed over.
+    pub fn add(&mut self, path: &Path, what: &str) {
+        self.insert(file_id(path), what);
+    }
+
+    /// Adds the file that standard input is read from, if it is one.
+    pub fn add_stdin(&mut self) {
+        self.insert(stdin_id(), "standard input");
+    }
+
+    fn insert(&mut self, id: Option<FileId>, what: &str) {
+        if let Some(id) = id {
+            self.known.entry(id).or_insert_with(|| what.to_owned());
+        }
+    }
+
+    /// Refuses `output` where it is one of them. `flag` is the one to change.
+    pub fn protect(&self, output: &Path, flag: &str) -> Result<(), CliError> {
+        match file_id(output).and_then(|id| self.known.get(&id)) {
+            None => Ok(()),
+            Some(what) => {
+                let place = output.display();
+                let message = format!("{place} is read ({what}) and would be overwritten; give another {flag}");
+                Err(CliError::Usage(message))
+            }
+        }
+    }
+}
+
+/// Device and inode: the same for all names of a file.
+#[cfg(unix)]
+type FileId = (u64, u64);
+
+#[cfg(unix)]
+fn file_id(path: &Path) -> Option<FileId> {
+    of_metadata(&std::fs::metadata(path).ok()?)
+}
+
+#[cfg(unix)]
+fn stdin_id() -> Option<FileId> {
+    use std::os::fd::AsFd;
+    let stdin = std::io::stdin().as_fd().try_clone_to_owned().ok()?;
+    of_metadata(&std::fs::File::from(stdin).metadata().ok()?)
+}
+
+#[cfg(unix)]
+fn of_metadata(found: &std::fs::Metadata) -> Option<FileId> {
+    use std::os::unix::fs::MetadataExt;
+    found.is_file().then(|| (found.dev(), found.ino()))
+}
+
+/// Volume and index: the same for all names of a file.
+#[cfg(windows)]
+type FileId = same_file::Handle;
+
+#[cfg(windows)]
+fn file_id(path: &Path) -> Option<FileId> {
+    path.is_file().then(|| same_file::Handle::from_path(path).ok()).flatten()
+}
+
+#[cfg(windows)]
+fn stdin_id() -> Option<FileId> {
+    same_file::Handle::stdin().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::error::one_line;
+    use super::*;
+
+    #[test]
+    fn a_file_is_known_by_all_its_names() -> std::io::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let at = |name: &str| folder.path().join(name);
+        std::fs::write(at("context.txt"), "Wien")?;
+        std::fs::write(at("other.txt"), "Wien")?;
+        std::fs::create_dir(at("sub"))?;
+        std::fs::hard_link(at("context.txt"), at("hard.txt"))?;
+        let mut inputs = Inputs::default();
+        inputs.add(&at("context.txt"), "--context");
+        inputs.add(&at("nothing.txt"), "FILE");
+        inputs.add(&at("sub"), "FILE");
+        let mut same = vec!["context.txt", "sub/../context.txt", "hard.txt"];
+        if cfg!(unix) {
+            #[cfg(unix)]
+            std::os::unix::fs::symlink(at("hard.txt"), at("soft.txt"))?;
+            same.push("soft.txt");
+        }
+        for name in same {
+            let refused = inputs.protect(&at(name), "--output").err();
+            assert!(matches!(refused, Some(CliError::Usage(_))), "{name}");
+            let line = refused.map(|error| one_line(&error)).unwrap_or_default();
+            let told = format!("{name} is read (--context) and would be overwritten; give another --output");
+            assert!(line.ends_with(&told), "{line}");
+        }
+        for name in ["other.txt", "nothing.txt", "sub", "new.txt"] {
+            assert!(inputs.protect(&at(name), "--output").is_ok(), "{name}");
+        }
+        Ok(())
+    }
+}
