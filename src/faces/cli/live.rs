@@ -391,7 +391,7 @@ mod tests {
     fn the_captions_of_several_sounds_stay() {
         let mut view = LiveView::new(Side::Target);
         let start = EventKind::Start(crate::cascade::fakes::start_of(&crate::cascade::Settings::new(
-            crate::alignatt::Language::ENGLISH,
+            crate::text::Language::ENGLISH,
             None,
         )));
         for _ in 0..2 {
