@@ -96,7 +96,7 @@ fn in_three_languages(name: &str, most_wer: f64, most_edits: f64) {
     let talk_at = name.bytes().last().unwrap() as usize;
     for (language_at, language) in ["de", "it", "zh"].into_iter().enumerate() {
         for (policy_at, policy) in ["alignatt", "local-agreement", "hold-n:3"].into_iter().enumerate() {
-            if !common::long() && (talk_at + language_at + policy_at) % 3 != 0 {
+            if !common::long() && !(talk_at + language_at + policy_at).is_multiple_of(3) {
                 continue;
             }
             let arguments = [
@@ -530,7 +530,8 @@ fn no_markup_and_no_loop_comes_of_noise() {
     let folder = tempfile::tempdir().unwrap();
     let mut dice = Dice(17);
     let mut rumble = 0.0;
-    let mut sounds: Vec<(&str, Box<dyn FnMut(f32) -> f32>)> = vec![
+    type Sound = Box<dyn FnMut(f32) -> f32>;
+    let mut sounds: Vec<(&str, Sound)> = vec![
         ("hum", Box::new(|t| 0.3 * (314.16 * t).sin() + 0.1 * (942.5 * t).sin())),
         ("clicks", Box::new(|t| if t.fract() * 7.0 % 1.0 < 0.004 { 0.8 } else { 0.0 })),
         (

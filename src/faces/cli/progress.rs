@@ -141,7 +141,7 @@ pub struct Fetching {
 
 impl Fetching {
     pub fn new(label: &str) -> Fetching {
-        let bar = io::stderr().is_terminal().then(|| {
+        let bar = terminal::stderr_takes_bars().then(|| {
             let bar = styled("{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}");
             bar.set_prefix(label.to_owned());
             bar
@@ -157,8 +157,7 @@ impl Fetching {
     }
 
     fn say(&self, text: &str) {
-        // A line that can't be written is no reason to stop the fetch.
-        let _ = writeln!(io::stderr(), "{}: {text}", self.label);
+        tell(format_args!("{}: {text}", self.label));
     }
 }
 
