@@ -25,7 +25,6 @@ use crate::alignatt::{Language, Millis, PolicyKind};
 use crate::audio::decode::AudioFile;
 use crate::audio::error::AudioError;
 use crate::audio::pieces::{Piece, Pieces};
-use crate::audio::sought;
 use crate::cascade::on_models::{Alignment, Recognition, Translation};
 use crate::cascade::{Activity, BoxError, Cascade, Event, Settings};
 use crate::checkpoint::files::ReadFuture;
@@ -605,4 +604,14 @@ fn checkpoint_code(failed: &CheckpointError) -> String {
         _ => None,
     };
     refused.and_then(|thrown| thrown.code.clone()).unwrap_or_else(|| "bad-model".to_owned())
+}
+
+/// Where `to` leads in something of `len` bytes that stands at `at`. Err: before its beginning.
+fn sought(to: SeekFrom, at: u64, len: u64) -> io::Result<u64> {
+    let target = match to {
+        SeekFrom::Start(at) => Some(at),
+        SeekFrom::End(by) => len.checked_add_signed(by),
+        SeekFrom::Current(by) => at.checked_add_signed(by),
+    };
+    target.ok_or(io::ErrorKind::InvalidInput.into())
 }

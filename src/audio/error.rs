@@ -52,6 +52,16 @@ pub enum AudioError {
         /// The coding.
         codec: String,
     },
+    /// A sound track that the file does not have.
+    #[error("{name}: there is no sound track {track}; it has {tracks}")]
+    NoTrack {
+        /// The file.
+        name: String,
+        /// The track that was asked for, from 1.
+        track: u16,
+        /// How many it has.
+        tracks: usize,
+    },
     /// Sound that the file promises cannot be got at.
     #[error("{name}: {what}; try to repair it: ffmpeg -i INPUT repaired.wav, or get the file again")]
     Broken {
