@@ -191,6 +191,19 @@ pub(super) fn children(bytes: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
     })
 }
 
+/// Whether atoms fill `bytes` to the end, as they do where no length is damaged.
+pub(super) fn is_tiled(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let (Some(len), Some(kind)) = (be_u32(rest, 0), kind_at(rest, 4)) {
+        let len = len as usize;
+        if len < 8 || len > rest.len() || !is_named(&kind) {
+            return false;
+        }
+        rest = &rest[len..];
+    }
+    rest.is_empty()
+}
+
 /// The content of the first child of a kind.
 pub(super) fn child<'a>(bytes: &'a [u8], kind: &Kind) -> Option<&'a [u8]> {
     children(bytes).find(|(k, _)| k == kind).map(|(_, content)| content)

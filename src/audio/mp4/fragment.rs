@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 
-use super::atoms::{Bytes, be_u32, be_u64, child, children};
+use super::atoms::{Bytes, be_u32, be_u64, child, children, is_tiled};
 use super::track::{Sample, Track};
 
 /// More samples than a fragment has.
@@ -66,10 +66,13 @@ impl Fragments {
             if !self.begun {
                 self.ahead = self.read(bytes, track, ids, defaults)?;
             }
-            let Some(present) = self.ahead.take() else {
+            let Some(mut present) = self.ahead.take() else {
                 return Ok(None);
             };
             self.ahead = self.read(bytes, track, ids, defaults)?;
+            if let Some((told, next)) = present.begin.zip(self.ahead.as_ref().and_then(|next| next.begin)) {
+                present.fit(told, next);
+            }
             let begin = self.begin(&present, u64::from(track.timescale));
             self.begun = true;
             self.damaged |= present.damaged;
@@ -173,6 +176,24 @@ pub(super) struct Fragment {
     behind_damage: bool,
 }
 
+impl Fragment {
+    /// Shortens the times of its samples where the fragment that begins at `next` contradicts them.
+    fn fit(&mut self, begin: u64, next: u64) {
+        let Some(room) = next.checked_sub(begin) else {
+            return;
+        };
+        let each = room / (self.samples.len() as u64).max(1);
+        if each == 0 || self.ticks <= room + 2 * each {
+            return;
+        }
+        self.damaged = true;
+        self.ticks = room;
+        for (sample, i) in self.samples.iter_mut().zip(0..) {
+            (sample.begin, sample.ticks) = (i * each, each);
+        }
+    }
+}
+
 /// The samples of track `id` in the fragment whose `moof` lies at `at`. `data`: where its sound may lie.
 /// `ids`: all tracks of the file; the only stranger among them is taken for `id`.
 pub(super) fn fragment(moof: &[u8], at: u64, id: u32, ids: &[u32], defaults: Defaults, data: Range<u64>) -> Fragment {
@@ -180,7 +201,7 @@ pub(super) fn fragment(moof: &[u8], at: u64, id: u32, ids: &[u32], defaults: Def
     let trafs: Vec<&[u8]> = children(moof).filter(|(kind, _)| kind == b"traf").map(|(_, traf)| traf).collect();
     let id_of = |traf: &[u8]| child(traf, b"tfhd").and_then(|tfhd| be_u32(tfhd, 4));
     let present = trafs.iter().any(|traf| id_of(traf) == Some(id));
-    found.damaged = trafs.is_empty();
+    found.damaged = trafs.is_empty() || !is_tiled(moof) || !trafs.iter().all(|traf| is_tiled(traf));
     // Where the data of the traf before ended.
     let mut data_end = at;
     for traf in trafs {

@@ -173,7 +173,7 @@ impl Mp4 {
         if self.fragments.is_none() {
             let ticks = track.samples.ticks();
             let wanted = edits.iter().map(|edit| edit.to).max().unwrap_or(0).min(track.media_len);
-            self.lost.index = !track.samples.agree();
+            self.lost.index = track.damaged || !track.samples.agree();
             self.short = wanted.saturating_sub(ticks);
         }
         (self.edits, self.cursor) = (edits, Cursor::default());

@@ -21,6 +21,8 @@ pub(in crate::audio) struct Track {
     pub(super) samples: Samples,
     /// The length of its own time as its header tells it.
     pub(super) media_len: u64,
+    /// The edit list cannot be right, or the lengths do not agree.
+    pub(super) damaged: bool,
     /// The last tick that the file speaks of, with some room.
     pub(super) latest: u64,
 }
@@ -98,9 +100,14 @@ pub(super) fn track(trak: &[u8], movie_scale: u32, movie_len: u64) -> Option<Tra
     let media_len = if media_len >= u64::from(u32::MAX) { 0 } else { media_len };
     let told = media_len.max(scaled(shown_len)).max(scaled(movie_len));
     let latest = told.saturating_add(UNTOLD_SILENCE * u64::from(timescale));
-    let elst = child(trak, b"edts").and_then(|edts| child(edts, b"elst"));
-    let edits = elst.map(|elst| edits(elst, movie_scale, timescale, latest)).unwrap_or_default();
-    Some(Track { id, enabled: tkhd.get(3)? & 1 != 0, coding, timescale, edits, samples, media_len, latest })
+    let edits = match child(trak, b"edts") {
+        Some(edts) => child(edts, b"elst").and_then(|elst| edits(elst, movie_scale, timescale, latest)),
+        None => Some(Vec::new()),
+    };
+    let differ = media_len > 0 && samples.ticks() > media_len.saturating_add(u64::from(timescale) / 2);
+    let damaged = edits.is_none() || differ;
+    let edits = edits.unwrap_or_default();
+    Some(Track { id, enabled: tkhd.get(3)? & 1 != 0, coding, timescale, edits, samples, media_len, damaged, latest })
 }
 
 /// `ticks` of one scale in another.
@@ -109,8 +116,8 @@ fn rescale(ticks: u64, from: u32, to: u32) -> u64 {
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
-/// The edit list as spans. Empty: the track is heard from its beginning to its end.
-fn edits(elst: &[u8], movie_scale: u32, timescale: u32, latest: u64) -> Vec<Edit> {
+/// The edit list as spans; empty: the track is heard from its beginning to its end. None: it cannot be right.
+fn edits(elst: &[u8], movie_scale: u32, timescale: u32, latest: u64) -> Option<Vec<Edit>> {
     let long = elst.first() == Some(&1);
     let entry_len = if long { 20 } else { 12 };
     let count = be_u32(elst, 4).unwrap_or(0).min(MOST_EDITS);
@@ -130,7 +137,7 @@ fn edits(elst: &[u8], movie_scale: u32, timescale: u32, latest: u64) -> Vec<Edit
         let end = heard_at.saturating_add(ticks);
         if end > latest {
             // The list contradicts every length of the file.
-            return Vec::new();
+            return None;
         }
         // An edit of no media, or one that stands still, is silence.
         if let Ok(from) = u64::try_from(from)
@@ -142,7 +149,7 @@ fn edits(elst: &[u8], movie_scale: u32, timescale: u32, latest: u64) -> Vec<Edit
         }
         heard_at = end;
     }
-    all
+    Some(all)
 }
 
 fn samples(stbl: &[u8], frame_len: Option<u32>) -> Samples {
