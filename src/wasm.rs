@@ -362,10 +362,13 @@ impl Sound {
         self.0.duration().map(|seconds| seconds * 1000.0)
     }
 
-    /// What was damaged, when all has been read.
+    /// What was damaged, when all has been read, and which of several sound tracks was heard.
     #[wasm_bindgen(getter)]
     pub fn warning(&self) -> Option<String> {
-        self.0.warning()
+        let several = self.0.tracks() > 1;
+        let track = several.then(|| format!("sound track {} of {} was heard", self.0.track(), self.0.tracks()));
+        let all: Vec<String> = self.0.warning().into_iter().chain(track).collect();
+        Some(all.join("; ")).filter(|all| !all.is_empty())
     }
 }
 

@@ -19,12 +19,13 @@ use std::num::NonZero;
 use std::ops::Range;
 use std::path::Path;
 
+use symphonia::core::audio::Channels;
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::well_known::{
-    CODEC_ID_AC3, CODEC_ID_DCA, CODEC_ID_EAC3, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_OPUS, CODEC_ID_SPEEX,
-    CODEC_ID_WMA,
+    CODEC_ID_AAC, CODEC_ID_AC3, CODEC_ID_DCA, CODEC_ID_EAC3, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_OPUS,
+    CODEC_ID_SPEEX, CODEC_ID_WMA,
 };
-use symphonia::core::codecs::audio::{AudioCodecId, AudioDecoder, AudioDecoderOptions};
+use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track};
@@ -575,7 +576,7 @@ fn mp4_decoder(mp4: &Mp4, index: usize, name: &str) -> Result<Box<dyn AudioDecod
     // An MP4's trims are taken off here, for every coding alike.
     let options = AudioDecoderOptions::default().gapless(false);
     let decoder = symphonia::default::get_codecs().make_audio_decoder(params, &options);
-    decoder.map_err(|e| refused(codec_name(params.codec).map_or_else(|| format!("its audio coding ({e})"), Into::into)))
+    decoder.map_err(|e| refused(coding_name(params, &e)))
 }
 
 fn mp4_error(e: OpenError, name: &str) -> AudioError {
@@ -605,17 +606,24 @@ fn pick_track(format: &dyn FormatReader, name: &str) -> Result<(Track, Box<dyn A
         let options = AudioDecoderOptions::default().gapless(params.codec != CODEC_ID_MP3);
         match symphonia::default::get_codecs().make_audio_decoder(params, &options) {
             Ok(decoder) => return Ok((track.clone(), decoder)),
-            Err(e) => refused = refused.or(Some((params.codec, e))),
+            Err(e) => refused = refused.or(Some((params, e))),
         }
     }
     let name = name.to_string();
     Err(match refused {
-        Some((codec, e)) => match codec_name(codec) {
-            Some(known) => AudioError::UnknownCodec { name, codec: known.into() },
-            None => AudioError::UnknownCodec { name, codec: format!("its audio coding ({e})") },
-        },
+        Some((params, e)) => AudioError::UnknownCodec { name, codec: coding_name(params, &e) },
         None => AudioError::Empty { name, what: NO_TRACK },
     })
+}
+
+/// What to call a coding that is not decoded.
+fn coding_name(params: &AudioCodecParameters, why: &SymphoniaError) -> String {
+    let channels = params.channels.as_ref().map_or(0, Channels::count);
+    match codec_name(params.codec) {
+        Some(known) => known.into(),
+        None if params.codec == CODEC_ID_AAC && channels > 2 => format!("AAC with {channels} channels"),
+        None => format!("its audio coding ({why})"),
+    }
 }
 
 fn codec_name(codec: AudioCodecId) -> Option<&'static str> {

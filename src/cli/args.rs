@@ -1,5 +1,6 @@
 //! Every flag of every subcommand.
 
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -92,6 +93,9 @@ pub struct StreamArgs {
     /// Write to a file instead of standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// The sound track of FILE that is heard, from 1 [default: the first that is enabled]
+    #[arg(long, value_name = "N")]
+    pub track: Option<NonZero<u16>>,
     /// Take the sound in at the pace at which it would play
     #[arg(long)]
     pub realtime: bool,
@@ -113,6 +117,9 @@ pub struct AlignArgs {
     /// What is said in it
     #[arg(long)]
     pub text: String,
+    /// The sound track of FILE that is heard, from 1 [default: the first that is enabled]
+    #[arg(long, value_name = "N")]
+    pub track: Option<NonZero<u16>>,
     /// The language that is spoken
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
     pub from: Language,

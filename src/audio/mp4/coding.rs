@@ -253,6 +253,9 @@ fn aac(own: &[u8], params: &mut AudioCodecParameters) -> Option<AudioCodecId> {
     }
     // The rest says the length of a frame (960 or 1024) and what a scalable core needs: as it stands.
     let short = bits.take(1)?;
+    if let Some(&count) = [1, 2, 3, 4, 5, 6, 8].get((channels as usize).wrapping_sub(1)) {
+        params.with_channels(Channels::Discrete(count));
+    }
     if object != 2 || short != 0 || !(1..=7).contains(&channels) {
         params.with_extra_data(own.into());
         return Some(CODEC_ID_AAC);

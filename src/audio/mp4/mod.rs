@@ -13,6 +13,8 @@
 mod atoms;
 mod coding;
 mod fragment;
+#[cfg(test)]
+mod tests;
 mod track;
 
 use std::collections::VecDeque;
