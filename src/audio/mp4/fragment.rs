@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
 
-use super::atoms::{Bytes, be_u32, be_u64, child, children, is_tiled};
+use super::atoms::{Bytes, Kind, be_u32, be_u64, child, children, is_tiled};
 use super::track::{Sample, Track};
 
 /// More samples than a fragment has.
@@ -17,6 +17,10 @@ const LATEST_BEGIN: u64 = 3_600;
 const LONGEST_HOLE: u64 = 24 * 3_600;
 /// A hole before the last fragment, which no other confirms, is believed up to this (in seconds).
 const LONGEST_LAST_HOLE: u64 = 60;
+
+/// What a traf has in it; anything else is a damaged name.
+const IN_TRAF: [&Kind; 12] =
+    [b"tfhd", b"tfdt", b"trun", b"sdtp", b"subs", b"saiz", b"saio", b"senc", b"sbgp", b"sgpd", b"uuid", b"free"];
 
 /// The fragments of a file, read as they are needed.
 #[derive(Default)]
@@ -212,6 +216,7 @@ pub(super) fn fragment(moof: &[u8], at: u64, id: u32, ids: &[u32], defaults: Def
         };
         found.damaged |= mine && !present;
         let mut other = Fragment::default();
+        found.damaged |= mine && !children(traf).all(|(kind, _)| IN_TRAF.contains(&&kind));
         let into = if mine { &mut found } else { &mut other };
         data_end = runs(traf, at, data_end, defaults, &data, into);
     }

@@ -238,10 +238,8 @@ impl Mp4 {
             }
             self.bytes_left -= sample.len;
             self.lost.within += std::mem::take(&mut self.lost.at_end);
-            let heard_at = edit
-                .heard_at
-                .saturating_add(sample.begin.saturating_sub(edit.from))
-                .min(self.tracks[self.track].latest);
+            let latest = if self.fragments.is_some() { u64::MAX } else { self.tracks[self.track].latest };
+            let heard_at = edit.heard_at.saturating_add(sample.begin.saturating_sub(edit.from)).min(latest);
             let pts = Timestamp::new(i64::try_from(heard_at).unwrap_or(i64::MAX));
             let mut packet = Packet::new(self.tracks[self.track].id, pts, Duration::new(heard), data);
             (packet.trim_start, packet.trim_end) = (Duration::new(before), Duration::new(behind));

@@ -5,6 +5,8 @@ use super::coding::{Coding, coding};
 
 /// Silence that time stamps may ask for beyond every length that the file tells, in seconds.
 const UNTOLD_SILENCE: u64 = 60;
+/// The same where the file tells no length, as one that was written while it was recorded.
+const LATEST_UNTOLD: u64 = 3_600;
 /// More edits than an editor makes.
 const MOST_EDITS: u32 = 10_000;
 /// Frames of uncompressed sound in one packet.
@@ -98,13 +100,16 @@ pub(super) fn track(trak: &[u8], movie_scale: u32, movie_len: u64) -> Option<Tra
         len => rescale(len, movie_scale, timescale),
     };
     let media_len = if media_len >= u64::from(u32::MAX) { 0 } else { media_len };
-    let told = media_len.max(scaled(shown_len)).max(scaled(movie_len));
-    let latest = told.saturating_add(UNTOLD_SILENCE * u64::from(timescale));
+    // The second longest: one length alone may be damaged.
+    let mut told = [media_len, scaled(shown_len), scaled(movie_len)];
+    told.sort_unstable();
+    let untold = if told[2] == 0 { LATEST_UNTOLD } else { UNTOLD_SILENCE };
+    let latest = told[1].saturating_add(untold * u64::from(timescale));
     let edits = match child(trak, b"edts") {
         Some(edts) => child(edts, b"elst").and_then(|elst| edits(elst, movie_scale, timescale, latest)),
         None => Some(Vec::new()),
     };
-    let differ = media_len > 0 && samples.ticks() > media_len.saturating_add(u64::from(timescale) / 2);
+    let differ = media_len > 0 && samples.ticks() > media_len.saturating_add(u64::from(timescale) / 10);
     let damaged = edits.is_none() || differ;
     let edits = edits.unwrap_or_default();
     Some(Track { id, enabled: tkhd.get(3)? & 1 != 0, coding, timescale, edits, samples, media_len, damaged, latest })
