@@ -235,6 +235,9 @@ struct Coded {
     /// Where the next packet should begin, in the track's time base.
     next_ts: Option<i64>,
     frames: u64,
+    /// Frames of silence that are counted and still to be given, and the packet behind them.
+    silent: u64,
+    held: Option<Packet>,
     /// How long the packets and holes are together that were taken as silence.
     damaged_seconds: f64,
     /// Packets that could not be decoded, and whether one could.
@@ -308,6 +311,8 @@ impl Coded {
             mono: Vec::new(),
             next_ts: None,
             frames: 0,
+            silent: 0,
+            held: None,
             damaged_seconds: 0.0,
             undecoded: 0,
             decoded: false,
@@ -320,19 +325,27 @@ impl Coded {
 
     fn next_block(&mut self, name: &str) -> Result<Option<Vec<f32>>, AudioError> {
         let mut out = Vec::new();
-        while out.len() < BLOCK && !self.ended {
+        while out.len() < BLOCK && (!self.ended || self.silent > 0) {
+            if self.silent > 0 {
+                self.give_silence(name, &mut out)?;
+                continue;
+            }
+            if let Some(packet) = self.held.take() {
+                self.decode(&packet, name, &mut out)?;
+                continue;
+            }
             let packet = match &mut self.packets {
                 Packets::Mp4(mp4) => mp4.next_packet().map_err(SymphoniaError::IoError),
                 Packets::Other(format) => format.next_packet(),
             };
             match packet {
                 Ok(Some(packet)) if matches!(self.packets, Packets::Mp4(_)) => {
-                    self.wait_for(&packet, name, &mut out)?;
-                    self.decode(&packet, name, &mut out)?;
+                    self.wait_for(&packet);
+                    self.held = Some(packet);
                 }
                 Ok(Some(packet)) if packet.track_id == self.track_id => {
-                    self.fill_hole(&packet, name, &mut out)?;
-                    self.decode(&packet, name, &mut out)?;
+                    self.fill_hole(&packet);
+                    self.held = Some(packet);
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => self.ended = true,
@@ -392,7 +405,7 @@ impl Coded {
                 self.decoded = true;
                 (rate, channels)
             }
-            Err(e) => return self.replace(packet, e, name, out),
+            Err(e) => return self.replace(packet, e, name),
         };
         if channels == 0 || self.interleaved.is_empty() {
             return Ok(());
@@ -428,13 +441,7 @@ impl Coded {
     }
 
     /// Silence of a packet's length where it cannot be decoded.
-    fn replace(
-        &mut self,
-        packet: &Packet,
-        why: SymphoniaError,
-        name: &str,
-        out: &mut Vec<f32>,
-    ) -> Result<(), AudioError> {
+    fn replace(&mut self, packet: &Packet, why: SymphoniaError, name: &str) -> Result<(), AudioError> {
         if matches!(why, SymphoniaError::ResetRequired) {
             self.decoder.reset();
         }
@@ -446,7 +453,7 @@ impl Coded {
         let seconds = self.seconds(packet.dur.get()).min(LONGEST_PACKET);
         if seconds > 0.0 {
             self.damaged_seconds += seconds;
-            self.silence((seconds * f64::from(self.rate)).round() as u64, name, out)?;
+            self.silence((seconds * f64::from(self.rate)).round() as u64);
         }
         Ok(())
     }
@@ -466,7 +473,7 @@ impl Coded {
     }
 
     /// Silence where the time stamps jump ahead (packets too damaged to be found), never beyond the declared length.
-    fn fill_hole(&mut self, packet: &Packet, name: &str, out: &mut Vec<f32>) -> Result<(), AudioError> {
+    fn fill_hole(&mut self, packet: &Packet) {
         let begin = packet.pts.get();
         let expected = self.next_ts.unwrap_or(begin);
         let end = begin.saturating_add(i64::try_from(packet.dur.get()).unwrap_or(0));
@@ -474,42 +481,37 @@ impl Coded {
         let hole = u64::try_from(begin.saturating_sub(expected)).unwrap_or(0);
         let seconds = self.seconds(hole);
         if seconds < LEAST_HOLE {
-            return Ok(());
+            return;
         }
         let room = self.declared.map_or(0, |n| n.saturating_sub(self.frames));
         let frames = ((seconds * f64::from(self.rate)).round() as u64).min(room);
-        if frames > 0 {
-            self.damaged_seconds += frames as f64 / f64::from(self.rate.max(1));
-            self.silence(frames, name, out)?;
-        }
-        Ok(())
+        self.damaged_seconds += frames as f64 / f64::from(self.rate.max(1));
+        self.silence(frames);
     }
 
     /// Silence up to the time at which the packet of an MP4 is heard.
-    fn wait_for(&mut self, packet: &Packet, name: &str, out: &mut Vec<f32>) -> Result<(), AudioError> {
+    fn wait_for(&mut self, packet: &Packet) {
         let begin = self.seconds(u64::try_from(packet.pts.get()).unwrap_or(0));
         let hole = begin - self.frames as f64 / f64::from(self.rate.max(1));
-        if hole < LEAST_HOLE {
-            return Ok(());
+        if hole >= LEAST_HOLE {
+            self.silence((hole * f64::from(self.rate)).round() as u64);
         }
-        self.silence((hole * f64::from(self.rate)).round() as u64, name, out)
     }
 
-    fn silence(&mut self, frames: u64, name: &str, out: &mut Vec<f32>) -> Result<(), AudioError> {
-        if self.rate == 0 {
-            return Ok(());
-        }
+    /// Silence of so many frames, which is given by blocks before the next packet.
+    fn silence(&mut self, frames: u64) {
+        self.silent = self.silent.saturating_add(frames);
+        self.frames = self.frames.saturating_add(frames);
+    }
+
+    fn give_silence(&mut self, name: &str, out: &mut Vec<f32>) -> Result<(), AudioError> {
         self.at_rate(self.rate, name, out)?;
-        self.frames += frames;
-        let mut left = frames;
-        while left > 0 {
-            let len = left.min(BLOCK as u64);
-            self.mono.clear();
-            self.mono.resize(len as usize, 0.0);
-            if let Some(resampler) = &mut self.resampler {
-                resampler.push(&self.mono, out);
-            }
-            left -= len;
+        let len = self.silent.min(u64::from(self.rate));
+        self.silent -= len;
+        self.mono.clear();
+        self.mono.resize(len as usize, 0.0);
+        if let Some(resampler) = &mut self.resampler {
+            resampler.push(&self.mono, out);
         }
         Ok(())
     }

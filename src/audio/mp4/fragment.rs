@@ -77,6 +77,9 @@ impl Fragments {
             if let Some((told, next)) = present.begin.zip(self.ahead.as_ref().and_then(|next| next.begin)) {
                 present.fit(told, next);
             }
+            if self.ahead.is_none() {
+                present.limit(LONGEST_LAST_HOLE * u64::from(track.timescale));
+            }
             let begin = self.begin(&present, u64::from(track.timescale));
             self.begun = true;
             self.damaged |= present.damaged;
@@ -181,6 +184,18 @@ pub(super) struct Fragment {
 }
 
 impl Fragment {
+    /// Takes no time from samples that would take longer than `longest`, in a fragment that no other confirms.
+    fn limit(&mut self, longest: u64) {
+        self.ticks = 0;
+        for sample in &mut self.samples {
+            if sample.ticks > longest {
+                (sample.ticks, self.damaged) = (0, true);
+            }
+            sample.begin = self.ticks;
+            self.ticks = self.ticks.saturating_add(sample.ticks);
+        }
+    }
+
     /// Shortens the times of its samples where the fragment that begins at `next` contradicts them.
     fn fit(&mut self, begin: u64, next: u64) {
         let Some(room) = next.checked_sub(begin) else {

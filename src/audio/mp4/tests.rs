@@ -527,8 +527,9 @@ proptest! {
         if let Ok(mut file) = open(bytes) {
             let mut len = 0;
             while let Ok(Some(block)) = file.next_block() {
+                prop_assert!(block.len() < 16_000 * 12, "a block of {} samples", block.len());
                 len += block.len();
-                prop_assert!(len < 16_000 * 400, "{len} samples");
+                prop_assert!(len < 16_000 * 4_000, "{len} samples");
             }
         }
     }

@@ -3,6 +3,8 @@
 use super::atoms::{be_u16, be_u32, be_u64, child, children, u32_table};
 use super::coding::{Coding, coding};
 
+/// Fewer ticks of a second are too few for sound: the header is damaged.
+const LEAST_TIMESCALE: u32 = 50;
 /// Silence that time stamps may ask for beyond every length that the file tells, in seconds.
 const UNTOLD_SILENCE: u64 = 60;
 /// The same where the file tells no length, as one that was written while it was recorded.
@@ -84,7 +86,7 @@ pub(super) fn track(trak: &[u8], movie_scale: u32, movie_len: u64) -> Option<Tra
         1 => (be_u32(mdhd, 20)?, be_u64(mdhd, 24)?),
         _ => (be_u32(mdhd, 12)?, u64::from(be_u32(mdhd, 16)?)),
     };
-    if timescale == 0 {
+    if timescale < LEAST_TIMESCALE {
         return None;
     }
     let (id, shown_len) = match tkhd.first()? {
