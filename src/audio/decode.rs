@@ -2,38 +2,41 @@
 //!
 //! ```text
 //! WAV, RF64 (PCM, float, A-law, µ-law)         pcm_stream: one reader for files and pipes
-//! FLAC, MP3, AAC (ADTS), Ogg Vorbis,
-//! M4A/MP4/MOV (AAC-LC, ALAC)                   symphonia
+//! FLAC, MP3, AAC (ADTS), Ogg Vorbis            symphonia
+//! M4A/MP4/MOV                                  mp4 for the packets, symphonia for the sound
 //! → channel mean → resample → next_block()
 //! ```
 //!
 //! What is damaged or missing is told, not fatal: [`AudioFile::warning`]. Damaged packets and holes become silence of the
-//! same length, so that later times stay right. AAC carries an encoder delay of 20 to 50 ms that is not taken off.
+//! same length, so that later times stay right. AAC carries an encoder delay of 20 to 50 ms that is taken off where
+//! an MP4's edit list tells it.
 //! Opus is not decoded (symphonia has no decoder for it), nor ADPCM in WAV (symphonia 0.6.1 gets IMA wrong and overflows
 //! in MS): the error says how to pipe them through ffmpeg.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::num::NonZero;
+use std::ops::Range;
 use std::path::Path;
 
+use symphonia::core::audio::Channels;
 use symphonia::core::codecs::CodecParameters;
 use symphonia::core::codecs::audio::well_known::{
-    CODEC_ID_AC3, CODEC_ID_DCA, CODEC_ID_EAC3, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_OPUS, CODEC_ID_SPEEX,
-    CODEC_ID_WMA,
+    CODEC_ID_AAC, CODEC_ID_AC3, CODEC_ID_DCA, CODEC_ID_EAC3, CODEC_ID_MP1, CODEC_ID_MP2, CODEC_ID_MP3, CODEC_ID_OPUS,
+    CODEC_ID_SPEEX, CODEC_ID_WMA,
 };
-use symphonia::core::codecs::audio::{AudioCodecId, AudioDecoder, AudioDecoderOptions};
+use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error as SymphoniaError;
 use symphonia::core::formats::probe::Hint;
 use symphonia::core::formats::{FormatOptions, FormatReader, Track};
-use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions, ReadBytes};
+use symphonia::core::io::{MediaSource, MediaSourceStream, MediaSourceStreamOptions};
 use symphonia::core::meta::MetadataOptions;
 use symphonia::core::packet::Packet;
 use symphonia::core::units::TimeBase;
-use symphonia::default::formats::IsoMp4Reader;
 
-use super::cut_mp4::CutMp4;
 use super::error::AudioError;
 use super::mel::SAMPLE_RATE;
+use super::mp4::{self, Mp4, OpenError};
 use super::pcm_stream::{PcmReader, another_format};
 use super::resample::{Resampler, is_sound};
 
@@ -43,9 +46,12 @@ const BLOCK: usize = SAMPLE_RATE as usize;
 const LEAST_HOLE: f64 = 0.02;
 /// The longest silence that stands in for one damaged packet, in seconds.
 const LONGEST_PACKET: f64 = 10.0;
+/// A file is given up when this many packets come before the first that can be decoded.
+const MOST_UNDECODED: u64 = 200;
 /// A file whose end is missing by less than this (in seconds) is complete.
 const END_SLACK: f64 = 0.05;
 
+const NO_TRACK: &str = "there is no audio track";
 const CUT_INDEX: &str = "its index is missing, as when a recording or a download is cut off before it is finished";
 
 type Source = Box<dyn MediaSource>;
@@ -92,6 +98,15 @@ impl AudioFile {
         if head.is_empty() {
             return Err(AudioError::Empty { name, what: "the file has no bytes" });
         }
+        if another_format(&head).is_none_or(|found| found == "MP4") && mp4::is_mp4(&mut source).map_err(read_error)? {
+            let coded = Coded::open_mp4(source, &name)?;
+            return Ok(AudioFile {
+                duration: coded.declared_seconds,
+                name,
+                given: 0,
+                from: From::Coded(Box::new(coded)),
+            });
+        }
         let riff = matches!(head.get(..4), Some(b"RIFF" | b"RF64" | b"BW64"));
         if !riff || head.get(8..12) != Some(b"WAVE") {
             return Self::from_coded(source, name, &head);
@@ -115,6 +130,39 @@ impl AudioFile {
     fn from_coded(source: Source, name: String, head: &[u8]) -> Result<Self, AudioError> {
         let coded = Coded::open(source, &name, head)?;
         Ok(AudioFile { duration: coded.declared_seconds, name, given: 0, from: From::Coded(Box::new(coded)) })
+    }
+
+    /// How many sound tracks the file has.
+    pub fn tracks(&self) -> usize {
+        match &self.from {
+            From::Coded(coded) if let Packets::Mp4(mp4) = &coded.packets => mp4.tracks().len(),
+            _ => 1,
+        }
+    }
+
+    /// The sound track that is heard, from 1: the first that is enabled and can be decoded.
+    pub fn track(&self) -> usize {
+        match &self.from {
+            From::Coded(coded) if let Packets::Mp4(mp4) = &coded.packets => mp4.chosen() + 1,
+            _ => 1,
+        }
+    }
+
+    /// Hears sound track `track` (from 1) instead, from its beginning.
+    pub fn choose_track(&mut self, track: NonZero<u16>) -> Result<(), AudioError> {
+        let index = usize::from(track.get()) - 1;
+        if index >= self.tracks() {
+            return Err(AudioError::NoTrack { name: self.name.clone(), track: track.get(), tracks: self.tracks() });
+        }
+        if let From::Coded(coded) = &mut self.from
+            && let Packets::Mp4(mp4) = &mut coded.packets
+        {
+            let decoder = mp4_decoder(mp4, index, &self.name)?;
+            mp4.choose(index);
+            coded.decoder = decoder;
+            self.duration = mp4.seconds();
+        }
+        Ok(())
     }
 
     /// The next samples, 16 kHz mono, at most a few seconds of them; None at the end.
@@ -163,9 +211,15 @@ impl AudioFile {
     }
 }
 
-/// A file that symphonia decodes.
+/// Where packets come from.
+enum Packets {
+    Mp4(Box<Mp4>),
+    Other(Box<dyn FormatReader>),
+}
+
+/// A file whose sound symphonia decodes.
 struct Coded {
-    format: Box<dyn FormatReader>,
+    packets: Packets,
     decoder: Box<dyn AudioDecoder>,
     track_id: u32,
     time_base: Option<TimeBase>,
@@ -181,7 +235,16 @@ struct Coded {
     /// Where the next packet should begin, in the track's time base.
     next_ts: Option<i64>,
     frames: u64,
-    damaged: u64,
+    /// Frames of silence that are counted and still to be given, and the packet behind them.
+    silent: u64,
+    held: Option<Packet>,
+    /// How long the packets and holes are together that were taken as silence.
+    damaged_seconds: f64,
+    /// Packets that could not be decoded, and whether one could.
+    undecoded: u64,
+    decoded: bool,
+    /// Why the first of them could not be decoded.
+    failure: Option<String>,
     broken: u64,
     ended: bool,
     /// Why reading stopped before the file's end.
@@ -190,7 +253,7 @@ struct Coded {
 
 impl Coded {
     fn open(source: Source, name: &str, head: &[u8]) -> Result<Self, AudioError> {
-        let format = open_format(source, head).map_err(|e| probe_error(e, name, head))?;
+        let format = open_format(source).map_err(|e| probe_error(e, name, head))?;
         let (track, decoder) = pick_track(format.as_ref(), name)?;
         let params = decoder.codec_params();
         let mp3 = params.codec == CODEC_ID_MP3;
@@ -212,28 +275,77 @@ impl Coded {
             declared: track.num_frames.filter(|&n| sure && n > 0),
             declared_seconds,
             skip: if mp3 { track.delay.unwrap_or(0) as usize } else { 0 },
-            format,
+            ..Coded::new(Packets::Other(format), decoder)
+        })
+    }
+
+    fn open_mp4(source: Source, name: &str) -> Result<Self, AudioError> {
+        let mut mp4 = Mp4::open(source).map_err(|e| mp4_error(e, name))?;
+        // The first track that can be decoded, enabled ones before others.
+        let mut order: Vec<usize> = (0..mp4.tracks().len()).collect();
+        order.sort_by_key(|&index| !mp4.tracks()[index].enabled);
+        let mut decoders = order.into_iter().map(|index| mp4_decoder(&mp4, index, name).map(|d| (index, d)));
+        let first = decoders.next().unwrap_or(Err(AudioError::Empty { name: name.into(), what: NO_TRACK }));
+        let (index, decoder) = match first {
+            Ok(found) => found,
+            Err(refused) => decoders.find_map(Result::ok).ok_or(refused)?,
+        };
+        drop(decoders);
+        mp4.choose(index);
+        let declared_seconds = mp4.seconds();
+        Ok(Coded { declared_seconds, ..Coded::new(Packets::Mp4(Box::new(mp4)), decoder) })
+    }
+
+    fn new(packets: Packets, decoder: Box<dyn AudioDecoder>) -> Self {
+        Coded {
+            packets,
+            track_id: 0,
+            time_base: None,
+            declared: None,
+            declared_seconds: None,
+            skip: 0,
+            rate: decoder.codec_params().sample_rate.unwrap_or(0),
             decoder,
-            rate: 0,
             resampler: None,
             interleaved: Vec::new(),
             mono: Vec::new(),
             next_ts: None,
             frames: 0,
-            damaged: 0,
+            silent: 0,
+            held: None,
+            damaged_seconds: 0.0,
+            undecoded: 0,
+            decoded: false,
+            failure: None,
             broken: 0,
             ended: false,
             stopped: None,
-        })
+        }
     }
 
     fn next_block(&mut self, name: &str) -> Result<Option<Vec<f32>>, AudioError> {
         let mut out = Vec::new();
-        while out.len() < BLOCK && !self.ended {
-            match self.format.next_packet() {
+        while out.len() < BLOCK && (!self.ended || self.silent > 0) {
+            if self.silent > 0 {
+                self.give_silence(name, &mut out)?;
+                continue;
+            }
+            if let Some(packet) = self.held.take() {
+                self.decode(&packet, name, &mut out)?;
+                continue;
+            }
+            let packet = match &mut self.packets {
+                Packets::Mp4(mp4) => mp4.next_packet().map_err(SymphoniaError::IoError),
+                Packets::Other(format) => format.next_packet(),
+            };
+            match packet {
+                Ok(Some(packet)) if matches!(self.packets, Packets::Mp4(_)) => {
+                    self.wait_for(&packet);
+                    self.held = Some(packet);
+                }
                 Ok(Some(packet)) if packet.track_id == self.track_id => {
-                    self.fill_hole(&packet, &mut out);
-                    self.decode(&packet, name, &mut out)?;
+                    self.fill_hole(&packet);
+                    self.held = Some(packet);
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => self.ended = true,
@@ -245,6 +357,9 @@ impl Coded {
                 Err(e) => self.stop(e.to_string()),
             }
         }
+        if self.ended && !self.decoded && self.undecoded > 0 {
+            return Err(self.undecodable(name));
+        }
         if self.ended
             && let Some(mut resampler) = self.resampler.take()
         {
@@ -255,7 +370,10 @@ impl Coded {
 
     /// A chained stream begins anew: its track and decoder are chosen again.
     fn reset(&mut self, name: &str) {
-        match pick_track(self.format.as_ref(), name) {
+        let Packets::Other(format) = &self.packets else {
+            return;
+        };
+        match pick_track(format.as_ref(), name) {
             Ok((track, decoder)) => {
                 (self.track_id, self.time_base) = (track.id, track.time_base);
                 self.decoder = decoder;
@@ -270,29 +388,24 @@ impl Coded {
         self.ended = true;
     }
 
+    fn undecodable(&self, name: &str) -> AudioError {
+        let what = match &self.failure {
+            Some(why) => format!("none of its sound can be decoded ({why})"),
+            None => "none of its sound can be decoded".into(),
+        };
+        AudioError::Broken { name: name.into(), what }
+    }
+
     fn decode(&mut self, packet: &Packet, name: &str, out: &mut Vec<f32>) -> Result<(), AudioError> {
         let (rate, channels) = match self.decoder.decode(packet) {
             Ok(buffer) => {
                 let spec = buffer.spec();
                 let (rate, channels) = (spec.rate(), spec.channels().count());
                 buffer.copy_to_vec_interleaved(&mut self.interleaved);
+                self.decoded = true;
                 (rate, channels)
             }
-            Err(SymphoniaError::DecodeError(_) | SymphoniaError::IoError(_)) => {
-                self.damaged += 1;
-                let seconds = self.seconds(packet.dur.get()).min(LONGEST_PACKET);
-                self.silence((seconds * f64::from(self.rate)).round() as u64, out);
-                return Ok(());
-            }
-            Err(SymphoniaError::ResetRequired) => {
-                self.decoder.reset();
-                self.damaged += 1;
-                return Ok(());
-            }
-            Err(e) => {
-                self.stop(e.to_string());
-                return Ok(());
-            }
+            Err(e) => return self.replace(packet, e, name),
         };
         if channels == 0 || self.interleaved.is_empty() {
             return Ok(());
@@ -306,9 +419,41 @@ impl Coded {
         }
         let skipped = self.skip.min(self.mono.len());
         self.skip -= skipped;
-        self.frames += (self.mono.len() - skipped) as u64;
+        let heard = match &self.packets {
+            Packets::Mp4(_) => self.heard(packet, self.mono.len()),
+            Packets::Other(_) => skipped..self.mono.len(),
+        };
+        self.frames += heard.len() as u64;
         if let Some(resampler) = &mut self.resampler {
-            resampler.push(&self.mono[skipped..], out);
+            resampler.push(&self.mono[heard], out);
+        }
+        Ok(())
+    }
+
+    /// The frames of a decoded packet that are to be heard, as its trims say.
+    fn heard(&self, packet: &Packet, len: usize) -> Range<usize> {
+        let frames = |ticks: u64| (self.seconds(ticks) * f64::from(self.rate)).round() as usize;
+        let begin = frames(packet.trim_start.get()).min(len);
+        match packet.trim_end.get() {
+            0 => begin..len,
+            _ => begin..begin.saturating_add(frames(packet.dur.get())).min(len),
+        }
+    }
+
+    /// Silence of a packet's length where it cannot be decoded.
+    fn replace(&mut self, packet: &Packet, why: SymphoniaError, name: &str) -> Result<(), AudioError> {
+        if matches!(why, SymphoniaError::ResetRequired) {
+            self.decoder.reset();
+        }
+        self.undecoded += 1;
+        self.failure.get_or_insert_with(|| why.to_string());
+        if !self.decoded && self.undecoded >= MOST_UNDECODED {
+            return Err(self.undecodable(name));
+        }
+        let seconds = self.seconds(packet.dur.get()).min(LONGEST_PACKET);
+        if seconds > 0.0 {
+            self.damaged_seconds += seconds;
+            self.silence((seconds * f64::from(self.rate)).round() as u64);
         }
         Ok(())
     }
@@ -328,7 +473,7 @@ impl Coded {
     }
 
     /// Silence where the time stamps jump ahead (packets too damaged to be found), never beyond the declared length.
-    fn fill_hole(&mut self, packet: &Packet, out: &mut Vec<f32>) {
+    fn fill_hole(&mut self, packet: &Packet) {
         let begin = packet.pts.get();
         let expected = self.next_ts.unwrap_or(begin);
         let end = begin.saturating_add(i64::try_from(packet.dur.get()).unwrap_or(0));
@@ -340,29 +485,42 @@ impl Coded {
         }
         let room = self.declared.map_or(0, |n| n.saturating_sub(self.frames));
         let frames = ((seconds * f64::from(self.rate)).round() as u64).min(room);
-        if frames > 0 {
-            self.damaged += 1;
-            self.silence(frames, out);
+        self.damaged_seconds += frames as f64 / f64::from(self.rate.max(1));
+        self.silence(frames);
+    }
+
+    /// Silence up to the time at which the packet of an MP4 is heard.
+    fn wait_for(&mut self, packet: &Packet) {
+        let begin = self.seconds(u64::try_from(packet.pts.get()).unwrap_or(0));
+        let hole = begin - self.frames as f64 / f64::from(self.rate.max(1));
+        if hole >= LEAST_HOLE {
+            self.silence((hole * f64::from(self.rate)).round() as u64);
         }
     }
 
-    fn silence(&mut self, frames: u64, out: &mut Vec<f32>) {
-        let Some(resampler) = &mut self.resampler else {
-            return;
-        };
-        self.frames += frames;
-        let mut left = frames;
-        while left > 0 {
-            let len = left.min(BLOCK as u64);
-            self.mono.clear();
-            self.mono.resize(len as usize, 0.0);
+    /// Silence of so many frames, which is given by blocks before the next packet.
+    fn silence(&mut self, frames: u64) {
+        self.silent = self.silent.saturating_add(frames);
+        self.frames = self.frames.saturating_add(frames);
+    }
+
+    fn give_silence(&mut self, name: &str, out: &mut Vec<f32>) -> Result<(), AudioError> {
+        self.at_rate(self.rate, name, out)?;
+        let len = self.silent.min(u64::from(self.rate));
+        self.silent -= len;
+        self.mono.clear();
+        self.mono.resize(len as usize, 0.0);
+        if let Some(resampler) = &mut self.resampler {
             resampler.push(&self.mono, out);
-            left -= len;
         }
+        Ok(())
     }
 
     /// Ticks of the track's time base in seconds.
     fn seconds(&self, ticks: u64) -> f64 {
+        if let Packets::Mp4(mp4) = &self.packets {
+            return ticks as f64 / f64::from(mp4.timescale());
+        }
         self.time_base.map_or(0.0, |b| ticks as f64 * f64::from(b.numer.get()) / f64::from(b.denom.get()))
     }
 
@@ -377,8 +535,26 @@ impl Coded {
         if let Some(why) = &self.stopped {
             all.push(format!("it could be read for {there:.2} seconds only ({why})"));
         }
-        if self.damaged > 0 {
-            all.push(format!("{} damaged parts were taken as silence", self.damaged));
+        let mut damaged_seconds = self.damaged_seconds;
+        if let Packets::Mp4(mp4) = &self.packets {
+            let lost = mp4.lost();
+            let missing = self.seconds(lost.at_end);
+            if self.ended && missing > END_SLACK {
+                all.push(format!("it ends early: {there:.2} of {:.2} seconds are there", there + missing));
+            } else if self.ended && lost.cut {
+                all.push(format!("it ends early: {there:.2} seconds are there"));
+            }
+            if lost.clock > 0 {
+                let begin = self.seconds(lost.clock);
+                all.push(format!("its clock begins at {begin:.0} seconds; times count from its first sound"));
+            }
+            if lost.index {
+                all.push("its index is damaged".into());
+            }
+            damaged_seconds += self.seconds(lost.within);
+        }
+        if damaged_seconds > 0.0 {
+            all.push(format!("{damaged_seconds:.2} seconds of it are damaged and were taken as silence"));
         }
         if self.broken > 0 {
             all.push(format!("{} samples were not numbers and were taken as silence", self.broken));
@@ -387,18 +563,32 @@ impl Coded {
     }
 }
 
-/// Finds the container; an MP4 is opened by name, so that it may be cut off.
-fn open_format(source: Source, head: &[u8]) -> Result<Box<dyn FormatReader>, SymphoniaError> {
-    let options = MediaSourceStreamOptions::default();
-    if another_format(head) == Some("MP4") {
-        let mut stream = MediaSourceStream::new(Box::new(CutMp4::new(source)?), options);
-        // The reader expects to stand behind the length of the first atom.
-        stream.ignore_bytes(4)?;
-        return Ok(Box::new(IsoMp4Reader::try_new(stream, FormatOptions::default())?));
-    }
-    let stream = MediaSourceStream::new(source, options);
+/// Finds the container.
+fn open_format(source: Source) -> Result<Box<dyn FormatReader>, SymphoniaError> {
+    let stream = MediaSourceStream::new(source, MediaSourceStreamOptions::default());
     let probe = symphonia::default::get_probe();
     probe.probe(&Hint::new(), stream, FormatOptions::default(), MetadataOptions::default())
+}
+
+/// What decodes sound track `index` of an MP4.
+fn mp4_decoder(mp4: &Mp4, index: usize, name: &str) -> Result<Box<dyn AudioDecoder>, AudioError> {
+    let coding = &mp4.tracks()[index].coding;
+    let refused = |codec| AudioError::UnknownCodec { name: name.into(), codec };
+    let params = coding.params.as_ref().ok_or_else(|| refused(coding.name()))?;
+    // An MP4's trims are taken off here, for every coding alike.
+    let options = AudioDecoderOptions::default().gapless(false);
+    let decoder = symphonia::default::get_codecs().make_audio_decoder(params, &options);
+    decoder.map_err(|e| refused(coding_name(params, &e)))
+}
+
+fn mp4_error(e: OpenError, name: &str) -> AudioError {
+    let name = name.to_string();
+    match e {
+        OpenError::Io(source) if is_trouble(&source) => AudioError::Read { name, source },
+        OpenError::Io(e) => AudioError::Broken { name, what: format!("its MP4 header is damaged ({e})") },
+        OpenError::NoIndex => AudioError::Broken { name, what: CUT_INDEX.into() },
+        OpenError::NoTrack => AudioError::Empty { name, what: NO_TRACK },
+    }
 }
 
 /// The end of a file (or of what its header promises) is not trouble; a disk that fails is.
@@ -418,17 +608,24 @@ fn pick_track(format: &dyn FormatReader, name: &str) -> Result<(Track, Box<dyn A
         let options = AudioDecoderOptions::default().gapless(params.codec != CODEC_ID_MP3);
         match symphonia::default::get_codecs().make_audio_decoder(params, &options) {
             Ok(decoder) => return Ok((track.clone(), decoder)),
-            Err(e) => refused = refused.or(Some((params.codec, e))),
+            Err(e) => refused = refused.or(Some((params, e))),
         }
     }
     let name = name.to_string();
     Err(match refused {
-        Some((codec, e)) => match codec_name(codec) {
-            Some(known) => AudioError::UnknownCodec { name, codec: known.into() },
-            None => AudioError::UnknownCodec { name, codec: format!("its audio coding ({e})") },
-        },
-        None => AudioError::Empty { name, what: "there is no audio track" },
+        Some((params, e)) => AudioError::UnknownCodec { name, codec: coding_name(params, &e) },
+        None => AudioError::Empty { name, what: NO_TRACK },
     })
+}
+
+/// What to call a coding that is not decoded.
+fn coding_name(params: &AudioCodecParameters, why: &SymphoniaError) -> String {
+    let channels = params.channels.as_ref().map_or(0, Channels::count);
+    match codec_name(params.codec) {
+        Some(known) => known.into(),
+        None if params.codec == CODEC_ID_AAC && channels > 2 => format!("AAC with {channels} channels"),
+        None => format!("its audio coding ({why})"),
+    }
 }
 
 fn codec_name(codec: AudioCodecId) -> Option<&'static str> {
@@ -447,17 +644,13 @@ fn codec_name(codec: AudioCodecId) -> Option<&'static str> {
 fn probe_error(e: SymphoniaError, name: &str, head: &[u8]) -> AudioError {
     let name = name.to_string();
     let container = another_format(head);
-    let readable = matches!(container, Some("FLAC" | "Ogg" | "MP3" | "MP4"));
+    let readable = matches!(container, Some("FLAC" | "Ogg" | "MP3"));
     if readable {
         let container = container.unwrap_or_default();
         if head.windows(8).any(|w| w == b"OpusHead") {
             return AudioError::UnknownCodec { name, codec: "Opus audio".into() };
         }
-        let what = match (container, &e) {
-            ("MP4", SymphoniaError::Unsupported(why)) if why.contains("moov") => CUT_INDEX.into(),
-            ("MP4", SymphoniaError::IoError(_)) => CUT_INDEX.into(),
-            _ => format!("its {container} header is damaged ({e})"),
-        };
+        let what = format!("its {container} header is damaged ({e})");
         return AudioError::Broken { name, what };
     }
     let found = match container {

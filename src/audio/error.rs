@@ -32,7 +32,7 @@ pub enum AudioError {
     },
     /// Not a sound file, or not of a kind that is read here.
     #[error(
-        "{name}: {found}; known are WAV, FLAC, MP3, Ogg Vorbis and M4A/MP4 (AAC-LC, ALAC); \
+        "{name}: {found}; known are WAV, FLAC, MP3, Ogg Vorbis and M4A/MP4/MOV (AAC, ALAC, PCM); \
          convert anything else first: ffmpeg -i INPUT -ar 16000 -ac 1 output.wav"
     )]
     UnknownFormat {
@@ -51,6 +51,16 @@ pub enum AudioError {
         name: String,
         /// The coding.
         codec: String,
+    },
+    /// A sound track that the file does not have.
+    #[error("{name}: there is no sound track {track}; it has {tracks}")]
+    NoTrack {
+        /// The file.
+        name: String,
+        /// The track that was asked for, from 1.
+        track: u16,
+        /// How many it has.
+        tracks: usize,
     },
     /// Sound that the file promises cannot be got at.
     #[error("{name}: {what}; try to repair it: ffmpeg -i INPUT repaired.wav, or get the file again")]

@@ -3,6 +3,7 @@
 //! | file | what for |
 //! |---|---|
 //! | `decode` | any audio file, in blocks of 16 kHz mono |
+//! | `mp4` | packets and times of MP4 and QuickTime files |
 //! | `pcm_stream` | WAV or raw samples as they arrive on a pipe |
 //! | `resample` | any rate to 16 kHz, delay compensated |
 //! | `mel` | log-mel features, of a clip or of a growing stream |
@@ -12,10 +13,10 @@
 //!
 //! Everything here is plain data on the CPU: no threads, no clocks, and no files outside `decode`.
 
-mod cut_mp4;
 pub mod decode;
 pub mod error;
 pub mod mel;
+mod mp4;
 pub mod pcm_stream;
 pub mod pieces;
 pub mod resample;
@@ -23,15 +24,3 @@ pub mod split;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod vad;
-
-use std::io::{self, SeekFrom};
-
-/// Where `to` leads in something of `len` bytes that stands at `at`. Err: before its beginning.
-pub(crate) fn sought(to: SeekFrom, at: u64, len: u64) -> io::Result<u64> {
-    let target = match to {
-        SeekFrom::Start(at) => Some(at),
-        SeekFrom::End(by) => len.checked_add_signed(by),
-        SeekFrom::Current(by) => at.checked_add_signed(by),
-    };
-    target.ok_or(io::ErrorKind::InvalidInput.into())
-}

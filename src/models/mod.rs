@@ -40,7 +40,7 @@ pub trait TextModel: std::fmt::Debug {
         tap: &mut Tap,
     ) -> Result<Tensor<2>, RunError>;
 
-    /// Normed rows [T, H] → the most likely id after each, [T], on the device.
+    /// Normed rows [T, H] → the most likely id after each, `[T]`, on the device.
     fn choose(&self, rows: Tensor<2>) -> Tensor<1, Int>;
 
     /// A capture of `heads`, with room for `rows` rows: a draft, with all that is queued past its end.

@@ -6,6 +6,7 @@ use super::args::{AlignArgs, AlignFormat};
 use super::engines;
 use super::error::CliError;
 use super::progress::Loading;
+use super::sound::open_file;
 use crate::audio::decode::AudioFile;
 use crate::audio::mel::prepare_clip;
 use crate::cascade::event::Word;
@@ -22,7 +23,7 @@ pub async fn align(args: AlignArgs) -> Result<(), CliError> {
     if !args.text.chars().any(char::is_alphanumeric) {
         return Err(CliError::Usage("--text has no word in it: give what is said in the file".to_owned()));
     }
-    let samples = read(AudioFile::open(&args.file).map_err(CliError::of)?)?;
+    let samples = read(open_file(&args.file, args.track).map_err(CliError::of)?)?;
     let mut aligner = {
         let mut loading = Loading::new();
         let mut report = |what: &str, done, total| loading.report(what, done, total);

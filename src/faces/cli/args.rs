@@ -1,6 +1,7 @@
 //! Every flag of every subcommand.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::builder::Resettable;
@@ -113,6 +114,9 @@ pub struct StreamArgs {
     /// Write to a file instead of standard output, which is `-`
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// The sound track of FILE that is heard, from 1 [default: the first that is enabled]
+    #[arg(long, value_name = "N")]
+    pub track: Option<NonZero<u16>>,
     /// Take the sound in at the pace at which it would play
     #[arg(long)]
     pub realtime: bool,
@@ -134,6 +138,9 @@ pub struct AlignArgs {
     /// What is said in it
     #[arg(long)]
     pub text: String,
+    /// The sound track of FILE that is heard, from 1 [default: the first that is enabled]
+    #[arg(long, value_name = "N")]
+    pub track: Option<NonZero<u16>>,
     /// The language that is spoken
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
     pub from: Language,

@@ -4,6 +4,7 @@
 //! costs the models nothing. The channel is bounded: a reader that runs ahead waits, and memory stays flat.
 
 use std::io::{self, Read};
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread;
@@ -21,6 +22,22 @@ const WAITING: usize = 6_000;
 
 /// How errors call standard input.
 const STDIN: &str = "standard input";
+
+/// Opens a file's sound track `track`, or the one that it would play, and says which that is of several.
+pub fn open_file(path: impl AsRef<Path>, track: Option<NonZero<u16>>) -> Result<AudioFile, AudioError> {
+    let mut file = AudioFile::open(path.as_ref())?;
+    match track {
+        Some(track) => file.choose_track(track)?,
+        None if file.tracks() > 1 => tracing::warn!(
+            "{}: sound track {} of {} is heard; --track N hears another",
+            path.as_ref().display(),
+            file.track(),
+            file.tracks()
+        ),
+        None => {}
+    }
+    Ok(file)
+}
 
 /// What the reader has to say.
 pub enum Heard {
@@ -57,10 +74,10 @@ pub enum Next {
 impl Origin {
     /// Opens `name`; `-` is standard input. A file's header is read here, so that a wrong one is found
     /// before any model loads.
-    pub fn open(name: &Path, raw: bool) -> Result<Origin, AudioError> {
+    pub fn open(name: &Path, raw: bool, track: Option<NonZero<u16>>) -> Result<Origin, AudioError> {
         match is_stdin(name) {
             true => Ok(Origin::Stdin { raw }),
-            false => Ok(Origin::File(Box::new(AudioFile::open(name)?))),
+            false => Ok(Origin::File(Box::new(open_file(name, track)?))),
         }
     }
 

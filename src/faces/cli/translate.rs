@@ -33,7 +33,7 @@ async fn run(
 ) -> Result<(), CliError> {
     check(args)?;
     // Every file is opened before any model loads: a wrong name shall not cost a minute.
-    let origins = args.files.iter().map(|name| Origin::open(name, args.raw));
+    let origins = args.files.iter().map(|name| Origin::open(name, args.raw, args.track));
     let origins = origins.collect::<Result<Vec<_>, _>>().map_err(CliError::of)?;
     let wanted = Wanted {
         asr: args.speech.asr.as_deref(),
@@ -88,6 +88,9 @@ fn check(args: &StreamArgs) -> Result<(), CliError> {
     }
     if args.files.iter().filter(|name| is_stdin(name)).count() > 1 {
         return Err(CliError::Usage("standard input (`-`) can be read once only".to_owned()));
+    }
+    if args.track.is_some() && args.files.iter().all(|name| is_stdin(name)) {
+        return Err(CliError::Usage("--track is for files: standard input has one sound track".to_owned()));
     }
     if args.raw && !args.files.iter().any(|name| is_stdin(name)) {
         return Err(CliError::Usage("--raw is for standard input: give `-` as FILE".to_owned()));

@@ -23,7 +23,6 @@ use web_time::Instant;
 use crate::audio::decode::AudioFile;
 use crate::audio::error::AudioError;
 use crate::audio::pieces::{Piece, Pieces};
-use crate::audio::sought;
 use crate::cascade::{Activity, BoxError, Cascade, Event, Settings};
 use crate::engines::load::{self, ContextTooLong, Direction, ModelEngines, ModelError, ModelFiles, Models, Names};
 use crate::engines::on_models::{Alignment, Recognition, Translation};
@@ -382,10 +381,13 @@ impl Sound {
         self.0.duration().map(|seconds| seconds * 1000.0)
     }
 
-    /// What was damaged, when all has been read.
+    /// What was damaged, when all has been read, and which of several sound tracks was heard.
     #[wasm_bindgen(getter)]
     pub fn warning(&self) -> Option<String> {
-        self.0.warning()
+        let several = self.0.tracks() > 1;
+        let track = several.then(|| format!("sound track {} of {} was heard", self.0.track(), self.0.tracks()));
+        let all: Vec<String> = self.0.warning().into_iter().chain(track).collect();
+        Some(all.join("; ")).filter(|all| !all.is_empty())
     }
 }
 
@@ -674,4 +676,14 @@ fn checkpoint_remedy(failed: &CheckpointError) -> Option<&'static str> {
         // The message has it, and a browser has no cache of the Hub.
         Remedy::Words(_) | Remedy::ListModels => None,
     }
+}
+
+/// Where `to` leads in something of `len` bytes, from position `at`. Err: before its beginning.
+fn sought(to: SeekFrom, at: u64, len: u64) -> io::Result<u64> {
+    let target = match to {
+        SeekFrom::Start(at) => Some(at),
+        SeekFrom::End(by) => len.checked_add_signed(by),
+        SeekFrom::Current(by) => at.checked_add_signed(by),
+    };
+    target.ok_or(io::ErrorKind::InvalidInput.into())
 }

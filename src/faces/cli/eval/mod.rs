@@ -201,7 +201,7 @@ async fn play_to<R: Recognize, A: Align, T: Translate>(
     point: &Point,
     talk: &Talk,
 ) -> Result<(), CliError> {
-    let sound = Origin::open(&talk.sound, false).map_err(CliError::of)?.start(false);
+    let sound = Origin::open(&talk.sound, false, None).map_err(CliError::of)?.start(false);
     let file = File::create(path).map_err(|e| files::failed(path, e))?;
     let out = Box::new(BufWriter::new(file));
     let mut faces = Faces::quiet(out, path.display().to_string(), Format::Jsonl, Side::Target);

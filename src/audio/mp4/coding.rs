@@ -1,0 +1,300 @@
+//! What a track's sound is coded in: the sample description (`stsd`).
+
+use symphonia::core::audio::Channels;
+use symphonia::core::codecs::audio::well_known::{
+    CODEC_ID_AAC, CODEC_ID_AC3, CODEC_ID_ALAC, CODEC_ID_DCA, CODEC_ID_EAC3, CODEC_ID_FLAC, CODEC_ID_MP3, CODEC_ID_OPUS,
+    CODEC_ID_PCM_ALAW, CODEC_ID_PCM_F32BE, CODEC_ID_PCM_F32LE, CODEC_ID_PCM_F64BE, CODEC_ID_PCM_F64LE,
+    CODEC_ID_PCM_MULAW, CODEC_ID_PCM_S8, CODEC_ID_PCM_S16BE, CODEC_ID_PCM_S16LE, CODEC_ID_PCM_S24BE,
+    CODEC_ID_PCM_S24LE, CODEC_ID_PCM_S32BE, CODEC_ID_PCM_S32LE, CODEC_ID_PCM_U8, CODEC_ID_PCM_U16BE,
+    CODEC_ID_PCM_U16LE, CODEC_ID_PCM_U24BE, CODEC_ID_PCM_U24LE, CODEC_ID_PCM_U32BE, CODEC_ID_PCM_U32LE, CODEC_ID_SPEEX,
+    CODEC_ID_VORBIS,
+};
+use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
+
+use super::atoms::{Kind, be_u16, be_u32, be_u64, child, children};
+
+/// More channels than any recording has: the header is wrong.
+const MOST_CHANNELS: u32 = 64;
+/// The rates of AAC by their index.
+const AAC_RATES: [u32; 13] =
+    [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
+
+/// How a track's sound is coded.
+#[derive(Clone, Debug)]
+pub(in crate::audio) struct Coding {
+    pub(super) kind: Kind,
+    /// None: nothing here decodes it.
+    pub(in crate::audio) params: Option<AudioCodecParameters>,
+    /// Bytes of a frame of uncompressed sound.
+    pub(super) frame_len: Option<u32>,
+}
+
+impl Coding {
+    /// What to call it in a message.
+    pub(in crate::audio) fn name(&self) -> String {
+        match &self.kind {
+            b"mp4a" => "this coding of MPEG-4 audio".into(),
+            b"samr" | b"sawb" | b"sawp" => "AMR audio".into(),
+            b"dtsc" | b"dtse" | b"dtsh" | b"dtsl" => "DTS audio".into(),
+            b"ac-4" => "Dolby AC-4 audio".into(),
+            b"mlpa" => "Dolby TrueHD audio".into(),
+            b"mha1" | b"mhm1" => "MPEG-H audio".into(),
+            b"ima4" => "IMA ADPCM audio".into(),
+            b"QDM2" | b"QDMC" => "QDesign audio".into(),
+            b"MAC3" | b"MAC6" => "MACE audio".into(),
+            b"enca" => "encrypted audio".into(),
+            b"lpcm" | b"ipcm" | b"fpcm" | b"in24" | b"in32" | b"fl32" | b"fl64" | b"twos" | b"sowt" => {
+                "uncompressed audio of this kind".into()
+            }
+            kind => format!("audio of the kind {:?}", String::from_utf8_lossy(kind)),
+        }
+    }
+}
+
+/// Reads the first description of sound. A rate that does not fit into it is the track's time scale.
+pub(super) fn coding(stsd: &[u8], timescale: u32) -> Option<Coding> {
+    let iso = stsd.first()? == &1;
+    let (kind, entry) = children(stsd.get(8..)?).next()?;
+    let version = be_u16(entry, 8)?;
+    let (mut channels, mut bits) = (u32::from(be_u16(entry, 16)?), u32::from(be_u16(entry, 18)?));
+    let mut rate = match be_u32(entry, 24)? >> 16 {
+        0 => timescale,
+        rate => rate,
+    };
+    let mut flags = None;
+    let extra = match version {
+        1 if !iso => 44,
+        2 => {
+            let exact = f64::from_bits(be_u64(entry, 32)?);
+            rate = if (1.0..1e9).contains(&exact) { exact.round() as u32 } else { 0 };
+            (channels, bits) = (be_u32(entry, 40)?, be_u32(entry, 48)?);
+            flags = Some(be_u32(entry, 52)?);
+            64
+        }
+        _ => 28,
+    };
+    let inner = entry.get(extra..).unwrap_or_default();
+    let mut coding = Coding { kind, params: None, frame_len: None };
+    // QuickTime puts the decoder's own description into another atom.
+    let wave = child(inner, b"wave").unwrap_or_default();
+    let find = |kind: &Kind| child(inner, kind).or_else(|| child(wave, kind));
+    let mut params = AudioCodecParameters::new();
+    params.with_sample_rate(rate);
+    if (1..=MOST_CHANNELS).contains(&channels) {
+        params.with_channels(Channels::Discrete(channels as u16));
+    }
+    let known = match &kind {
+        b"mp4a" => match find(b"esds") {
+            Some(esds) => mpeg4(esds, &mut params),
+            None => None,
+        },
+        b"alac" => {
+            let cookie = find(b"alac").and_then(|atom| atom.get(4..));
+            cookie.map(|cookie| with_extra(&mut params, CODEC_ID_ALAC, cookie))
+        }
+        b"fLaC" => {
+            let info = find(b"dfLa").and_then(|atom| atom.get(8..42));
+            info.map(|info| with_extra(&mut params, CODEC_ID_FLAC, info))
+        }
+        b".mp3" | b"mp3 " | b"ms\x00\x55" => Some(CODEC_ID_MP3),
+        b"Opus" => Some(CODEC_ID_OPUS),
+        b"ac-3" | b"sac3" => Some(CODEC_ID_AC3),
+        b"ec-3" => Some(CODEC_ID_EAC3),
+        b"dtsc" | b"dtse" | b"dtsh" | b"dtsl" => Some(CODEC_ID_DCA),
+        b"spex" => Some(CODEC_ID_SPEEX),
+        _ => {
+            let little = match find(b"enda") {
+                Some(enda) => be_u16(enda, 0).map(|flag| flag != 0),
+                None => None,
+            };
+            let pcm = pcm(&kind, bits, flags, little, find(b"pcmC"));
+            if let Some((_, bytes)) = pcm {
+                coding.frame_len = Some(bytes * channels.min(MOST_CHANNELS)).filter(|&len| len > 0);
+            }
+            pcm.map(|(codec, _)| codec)
+        }
+    };
+    if let Some(codec) = known.filter(|_| rate > 0) {
+        params.for_codec(codec);
+        coding.params = Some(params);
+    }
+    Some(coding)
+}
+
+fn with_extra(params: &mut AudioCodecParameters, codec: AudioCodecId, extra: &[u8]) -> AudioCodecId {
+    params.with_extra_data(extra.into());
+    codec
+}
+
+/// The codec of uncompressed sound and the bytes of a sample. `little`: what `enda` says; QuickTime's
+/// own order is big-endian.
+fn pcm(
+    kind: &Kind,
+    bits: u32,
+    flags: Option<u32>,
+    little: Option<bool>,
+    pcmc: Option<&[u8]>,
+) -> Option<(AudioCodecId, u32)> {
+    let le = little.unwrap_or(false);
+    let integer = |signed: bool, bits: u32, le: bool| {
+        let codec = match (bits, signed, le) {
+            (8, true, _) => CODEC_ID_PCM_S8,
+            (8, false, _) => CODEC_ID_PCM_U8,
+            (16, true, false) => CODEC_ID_PCM_S16BE,
+            (16, true, true) => CODEC_ID_PCM_S16LE,
+            (16, false, false) => CODEC_ID_PCM_U16BE,
+            (16, false, true) => CODEC_ID_PCM_U16LE,
+            (24, true, false) => CODEC_ID_PCM_S24BE,
+            (24, true, true) => CODEC_ID_PCM_S24LE,
+            (24, false, false) => CODEC_ID_PCM_U24BE,
+            (24, false, true) => CODEC_ID_PCM_U24LE,
+            (32, true, false) => CODEC_ID_PCM_S32BE,
+            (32, true, true) => CODEC_ID_PCM_S32LE,
+            (32, false, false) => CODEC_ID_PCM_U32BE,
+            (32, false, true) => CODEC_ID_PCM_U32LE,
+            _ => return None,
+        };
+        Some((codec, bits / 8))
+    };
+    let float = |bits: u32, le: bool| match (bits, le) {
+        (32, false) => Some((CODEC_ID_PCM_F32BE, 4)),
+        (32, true) => Some((CODEC_ID_PCM_F32LE, 4)),
+        (64, false) => Some((CODEC_ID_PCM_F64BE, 8)),
+        (64, true) => Some((CODEC_ID_PCM_F64LE, 8)),
+        _ => None,
+    };
+    match kind {
+        b"twos" => integer(true, bits, false),
+        b"sowt" => integer(true, bits, true),
+        b"raw " | b"NONE" | b"\0\0\0\0" if bits == 16 => integer(true, 16, le),
+        b"raw " | b"NONE" | b"\0\0\0\0" => integer(false, 8, le),
+        b"in24" => integer(true, 24, le),
+        b"in32" => integer(true, 32, le),
+        b"42ni" => integer(true, 24, true),
+        b"23ni" => integer(true, 32, true),
+        b"fl32" => float(32, le),
+        b"fl64" => float(64, le),
+        b"23lf" => float(32, true),
+        b"46lf" => float(64, true),
+        b"alaw" => Some((CODEC_ID_PCM_ALAW, 1)),
+        b"ulaw" => Some((CODEC_ID_PCM_MULAW, 1)),
+        b"lpcm" => match flags {
+            Some(flags) if flags & 1 != 0 => float(bits, flags & 2 == 0),
+            Some(flags) => integer(flags & 4 != 0, bits, flags & 2 == 0),
+            // Before version 2 there are no flags.
+            None => integer(bits > 8, bits, le),
+        },
+        b"ipcm" | b"fpcm" => {
+            let (&[little, bits], _) = pcmc?.get(4..)?.split_first_chunk()?;
+            let (bits, le) = (u32::from(bits), little & 1 != 0);
+            if kind == b"fpcm" { float(bits, le) } else { integer(true, bits, le) }
+        }
+        _ => None,
+    }
+}
+
+/// The coding that an `esds` atom names, with the decoder's own description.
+fn mpeg4(esds: &[u8], params: &mut AudioCodecParameters) -> Option<AudioCodecId> {
+    // ES descriptor: its id and flags say what comes before the decoder's description.
+    let (3, es) = descriptor(esds.get(4..)?)? else {
+        return None;
+    };
+    let flags = *es.get(2)?;
+    let mut at = 3;
+    at += if flags & 0x80 != 0 { 2 } else { 0 };
+    at += if flags & 0x40 != 0 { 1 + usize::from(*es.get(at)?) } else { 0 };
+    at += if flags & 0x20 != 0 { 2 } else { 0 };
+    let (4, config) = descriptor(es.get(at..)?)? else {
+        return None;
+    };
+    match config.first()? {
+        0x40 | 0x66..=0x68 => {
+            let (5, own) = descriptor(config.get(13..)?)? else {
+                return None;
+            };
+            aac(own, params)
+        }
+        0x69 | 0x6B => Some(CODEC_ID_MP3),
+        0xA5 => Some(CODEC_ID_AC3),
+        0xA6 => Some(CODEC_ID_EAC3),
+        0xA9..=0xAC => Some(CODEC_ID_DCA),
+        0xAD => Some(CODEC_ID_OPUS),
+        0xDD => Some(CODEC_ID_VORBIS),
+        _ => None,
+    }
+}
+
+/// A descriptor's tag and content, which ends with the bytes at the latest.
+fn descriptor(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let (&tag, rest) = bytes.split_first()?;
+    let mut len = 0;
+    for (i, &byte) in rest.iter().take(4).enumerate() {
+        len = len << 7 | usize::from(byte & 0x7F);
+        if byte & 0x80 == 0 {
+            let content = &rest[i + 1..];
+            return Some((tag, &content[..len.min(content.len())]));
+        }
+    }
+    None
+}
+
+/// Reads AAC's own description and gives the decoder that of its core.
+///
+/// HE-AAC is AAC of half the rate and a description of the upper half of its band. The core alone is all that
+/// is left at 16 kHz from most files, and it is what can be decoded.
+fn aac(own: &[u8], params: &mut AudioCodecParameters) -> Option<AudioCodecId> {
+    let mut bits = Bits { bytes: own, at: 0 };
+    let mut object = bits.object()?;
+    let rate = bits.rate()?;
+    let channels = bits.take(4)?;
+    if object == 5 || object == 29 {
+        bits.rate()?;
+        object = bits.object()?;
+    }
+    // The rest says the length of a frame (960 or 1024) and what a scalable core needs: as it stands.
+    let short = bits.take(1)?;
+    if let Some(&count) = [1, 2, 3, 4, 5, 6, 8].get((channels as usize).wrapping_sub(1)) {
+        params.with_channels(Channels::Discrete(count));
+    }
+    if object != 2 || short != 0 || !(1..=7).contains(&channels) {
+        params.with_extra_data(own.into());
+        return Some(CODEC_ID_AAC);
+    }
+    let mut core = 2u64 << 59;
+    match AAC_RATES.iter().position(|&r| r == rate) {
+        Some(index) => core |= (index as u64) << 55 | u64::from(channels) << 51,
+        None => core |= 15 << 55 | u64::from(rate) << 31 | u64::from(channels) << 27,
+    }
+    params.with_sample_rate(rate).with_extra_data(core.to_be_bytes().into());
+    Some(CODEC_ID_AAC)
+}
+
+struct Bits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Bits<'_> {
+    fn take(&mut self, n: usize) -> Option<u32> {
+        (0..n).try_fold(0, |value, _| {
+            let byte = *self.bytes.get(self.at / 8)?;
+            let bit = byte >> (7 - self.at % 8) & 1;
+            self.at += 1;
+            Some(value << 1 | u32::from(bit))
+        })
+    }
+
+    fn object(&mut self) -> Option<u32> {
+        match self.take(5)? {
+            31 => Some(32 + self.take(6)?),
+            object => Some(object),
+        }
+    }
+
+    fn rate(&mut self) -> Option<u32> {
+        match self.take(4)? {
+            15 => self.take(24),
+            index => AAC_RATES.get(index as usize).copied(),
+        }
+    }
+}
