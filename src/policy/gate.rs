@@ -5,6 +5,9 @@
 //!
 //! `pass t  ⇔  finite(mass_t) ∧ ( position_t < accessible + margin  ∨  inaccessible mass_t < soft_mass )`
 //!
+//! Where the sound ends within a word, a token that looks at that word passes by its mass alone. In a
+//! stall `soft_mass` is at least the accessible mass.
+//!
 //! Once the source is final, everything passes. Source: specs/alignatt4llm.md 5.2, 5.3.
 
 use super::frontier::Frontier;
@@ -261,18 +264,21 @@ pub fn holds(reading: &Reading, frontier: &Frontier, policy: &Policy) -> Option<
     if !reading.mass.iter().all(|mass| mass.is_finite()) {
         return Some(Hold::NotFinite);
     }
-    is_beyond(position, reading.mass, frontier, policy).then_some(Hold::Frontier)
+    is_beyond(position, reading, frontier, policy).then_some(Hold::Frontier)
 }
 
-/// The frontier rule. In a stall more accessible than inaccessible mass is enough: such a token draws more on words
-/// that are stable than on those that are not, whatever its position says.
-fn is_beyond(position: usize, mass: [f32; 4], frontier: &Frontier, policy: &Policy) -> bool {
-    let [accessible, inaccessible, ..] = mass;
+/// The frontier rule. In a stall more accessible than inaccessible mass is enough: such a token draws
+/// more on words that are stable than on those that are not, whatever its position says. A token that
+/// looks at half a word at the end of the sound is beyond, too, wherever smoothing puts it: text that
+/// rests on half a word would close its segment within the word.
+fn is_beyond(position: usize, reading: &Reading, frontier: &Frontier, policy: &Policy) -> bool {
+    let [accessible, inaccessible, ..] = reading.mass;
     let soft_mass = if frontier.stalled { policy.soft_mass.max(accessible) } else { policy.soft_mass };
     let is_soft = inaccessible < soft_mass;
     let reach = frontier.columns.saturating_add(policy.margin);
-    let reach = frontier.half_word.map_or(reach, |column| reach.min(column));
-    position >= reach && !is_soft
+    let furthest = position.max(reading.track.peak.unwrap_or(0));
+    let on_half_word = frontier.half_word.is_some_and(|column| furthest >= column);
+    (position >= reach || on_half_word) && !is_soft
 }
 
 /// Decides how much of `draft` may be shown.
@@ -441,6 +447,19 @@ mod tests {
         let half = Frontier { half_word: Some(4), ..frontier(4) };
         assert_eq!(first_held(&[at(3, 0.5), at(4, 0.5)], &half, &policy), Some((1, Hold::Frontier)));
         assert_eq!(first_held(&[at(3, 0.5), at(4, 0.5)], &frontier(4), &policy), None);
+    }
+
+    #[test]
+    fn a_look_at_half_a_word_is_held_wherever_smoothing_puts_it() {
+        let smoothed = |inaccessible| {
+            let track = Track { position: Some(2), peak: Some(4) };
+            Reading { track, ..at(2, inaccessible) }
+        };
+        let half = Frontier { half_word: Some(4), ..frontier(4) };
+        let policy = Policy { soft_mass: 0.03, ..Policy::for_tests() };
+        assert_eq!(first_held(&[smoothed(0.5)], &half, &policy), Some((0, Hold::Frontier)));
+        assert_eq!(first_held(&[smoothed(0.01)], &half, &policy), None, "next to nothing of it is there");
+        assert_eq!(first_held(&[smoothed(0.5)], &frontier(4), &policy), None);
     }
 
     #[test]
