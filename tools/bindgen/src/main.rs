@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         .input_path(module)
         .out_name("alignatt")
         .typescript(true)
+        .omit_default_module_path(false)
         .remove_name_section(true)
         .remove_producers_section(true);
     match bindgen.web(true).and_then(|bindgen| bindgen.generate(folder)) {
