@@ -1,23 +1,24 @@
-//! How many tokens a draft may have. Source: specs/alignatt4llm.md 2.3.
+//! How many tokens a draft may have. Source: docs/method.md, section 2.3.
 
-/// Most tokens in one draft of an open segment: what is drafted further is seldom shown.
+/// The most tokens in one draft of an open segment. Text that is drafted beyond them is seldom
+/// shown.
 pub const PARTIAL_MOST: usize = 16;
-/// Most tokens in one draft of a closed segment.
+/// The most tokens in one draft of a closed segment.
 pub const FINAL_MOST: usize = 160;
 
-/// Tokens for the final draft of `source_tokens` source tokens, before the context's own limit, which only the model
-/// knows.
+/// The most tokens in the final draft of a source with `source_tokens` tokens. The context may have
+/// room for fewer, which only the model knows.
 pub fn final_budget(source_tokens: usize) -> usize {
     (3 * source_tokens + 24).clamp(32, FINAL_MOST)
 }
 
-/// Tokens for a draft of an open segment, of which a policy allows `most`.
+/// The most tokens in a draft of an open segment. The policy allows at most `most` of them.
 pub fn partial_budget(source_tokens: usize, most: usize) -> usize {
     (source_tokens + 8).min(most)
 }
 
-/// A budget within a context of `context` tokens that holds a prompt of `prompt_tokens`, with a
-/// margin of 8. Zero: the prompt leaves no room.
+/// Reduces `budget` to what a context of `context` tokens has room for after a prompt of
+/// `prompt_tokens`, less a margin of 8 tokens. Zero means that the prompt leaves no room.
 pub fn within_context(budget: usize, prompt_tokens: usize, context: usize) -> usize {
     budget.min(context.saturating_sub(prompt_tokens + 8))
 }

@@ -1,8 +1,8 @@
-//! Text that only grows.
+//! Shown text, which only grows.
 
 use serde::{Deserialize, Serialize};
 
-/// What has been shown of a segment. It can be read and extended; there is no way to take back.
+/// The shown translation of a segment. It can be read and extended; nothing can be taken back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Committed(String);
@@ -21,8 +21,8 @@ impl Committed {
         self.0.push_str(delta);
     }
 
-    /// Grows to `candidate` and returns what was added. A candidate that does not start with what is shown
-    /// changes nothing: the added part is empty.
+    /// Grows to `candidate` and returns the text that was added. If `candidate` does not start with
+    /// the shown text, nothing changes and the added text is empty.
     pub fn grow_to(&mut self, candidate: &str) -> String {
         let delta = candidate.strip_prefix(self.as_str()).unwrap_or_default().to_owned();
         self.extend(&delta);

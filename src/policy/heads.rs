@@ -1,24 +1,25 @@
 //! Head sets: which attention heads of a model follow the source while it translates, best first.
 //!
-//! A set belongs to one model and one direction. Those of the published models are part of the program
-//! (`heads/` in the repository, figures of the paper); a model folder may bring its own, and calibration
-//! makes one. Source: specs/alignatt4llm.md 3.
+//! A set belongs to one model and one direction. The sets of the published models are part of the
+//! program (`heads/` in the repository, with the paper's figures). A model folder may have a set of
+//! its own, and calibration makes one. Source: docs/method.md, section 3.
 
 use serde::{Deserialize, Serialize};
 
 use crate::text::language::Language;
 
-/// Most heads in a set.
+/// The most heads in a set.
 const MOST: usize = 64;
-/// Layers and heads are numbered below this.
+/// The numbers of layers and heads are below this.
 const BOUND: usize = 1024;
 
-/// One head of one layer, both from 0.
+/// One head of one layer. Both are counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     pub layer: usize,
     pub head: usize,
-    /// Share of aligned target tokens at which its attention peaks on an aligned source token.
+    /// The share of aligned target tokens for which the head's attention peaks on an aligned source
+    /// token.
     pub score: f64,
 }
 
@@ -26,15 +27,15 @@ pub struct Head {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rows {
-    /// That of the position where the token is the input, as published.
+    /// The row of the position where the token is the input, as published.
     #[default]
     Input,
-    /// That of the position before, whose query chose the token.
+    /// The row of the position before it, whose query chose the token.
     Predicting,
 }
 
 impl Rows {
-    /// As the file spells it.
+    /// The name in the file.
     pub fn name(self) -> &'static str {
         match self {
             Rows::Input => "input",
@@ -43,15 +44,16 @@ impl Rows {
     }
 }
 
-/// Where a set's scores come from.
+/// How the scores of a set were measured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
+    /// The method and the data, in words.
     pub how: String,
-    /// Sentence pairs.
+    /// Number of sentence pairs.
     pub pairs: usize,
-    /// Aligned target tokens.
+    /// Number of aligned target tokens.
     pub tokens: usize,
-    /// Heads that scored less were left out.
+    /// Heads with a lower score were left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
 }
@@ -78,10 +80,11 @@ pub enum HeadsError {
 }
 
 impl HeadSet {
-    /// Reads a set; `file` is named in errors. The heads come out best first, whatever their order was.
+    /// Reads a set from JSON and sorts its heads by falling score. Errors name `file` and the field
+    /// that is wrong.
     pub fn parse(text: &str, file: &str) -> Result<HeadSet, HeadsError> {
         let json = |source| HeadsError::Json { file: file.to_owned(), source };
-        // Editors on Windows put a byte order mark before it.
+        // Editors on Windows may put a byte order mark before the text.
         let mut set: HeadSet = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(json)?;
         set.check(file)?;
         set.heads.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -107,17 +110,18 @@ impl HeadSet {
         Ok(())
     }
 
-    /// The best `count` heads, or as many as there are.
+    /// The best `count` heads, or all of them if there are fewer.
     pub fn top(&self, count: usize) -> &[Head] {
         &self.heads[..count.min(self.heads.len())]
     }
 
-    /// The set as a file holds it.
+    /// The set as JSON, as its file stores it.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// The set that comes with the program for `model`, a name such as `google/gemma-4-E4B-it`.
+    /// The program's own set for `model`, a name or path such as `google/gemma-4-E4B-it`, in any
+    /// case. `None` if there is no set for the model and direction.
     pub fn shipped(model: &str, source: Language, target: Language) -> Option<HeadSet> {
         let model = model.trim_end_matches('/').rsplit(['/', '\\']).next()?.to_lowercase();
         let wanted = format!("{model}.{source}-{target}.json");
@@ -125,7 +129,7 @@ impl HeadSet {
         HeadSet::parse(text, name).ok()
     }
 
-    /// The file by which a model folder brings its own set.
+    /// The name of the file in which a model folder keeps a set of its own.
     pub fn file_name(source: Language, target: Language) -> String {
         format!("heads.{source}-{target}.json")
     }

@@ -1,4 +1,4 @@
-//! The presets by name: a chunk of sound and the policy that goes with it.
+//! Presets: a chunk length and the policy that goes with it, by name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,15 +6,15 @@ use std::str::FromStr;
 use super::gate::Policy;
 use crate::text::time::Millis;
 
-/// How fast against how well.
+/// The choice between a short lag and a good translation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preset {
     /// About two seconds behind the speaker.
     #[default]
     Low,
-    /// About three and a half seconds behind, and better.
+    /// About three and a half seconds behind the speaker, with a better translation.
     High,
-    /// The published system's decisions, for comparison.
+    /// The decisions of the published system, for comparison.
     Published,
 }
 
@@ -29,7 +29,7 @@ impl Preset {
         }
     }
 
-    /// Sound of one step.
+    /// The length of the sound of one step.
     pub fn chunk(self) -> Millis {
         match self {
             Preset::Low | Preset::Published => Millis(850),
@@ -46,7 +46,7 @@ impl Preset {
     }
 }
 
-/// A preset name that is none.
+/// The error for a name that no preset has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown preset `{name}`: use low, high or ref")]
 pub struct UnknownPreset {

@@ -1,25 +1,25 @@
-//! Whether the open segment needs a draft now. Source: specs/alignatt4llm.md 1.6.
+//! Whether the open segment needs a draft now. Source: docs/method.md, section 1.6.
 
-/// What a new look at the source brings.
+/// What has changed in the source since the last draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
-    /// There is no source.
+    /// There is no source text.
     Empty,
-    /// There was none before.
+    /// There was no source text before.
     Initial,
-    /// It does not start with what was drafted last.
+    /// The source text does not start with that of the last draft.
     Rebased,
-    /// More words are accessible. Where the text is the same, the kept draft can be judged again: no model is
-    /// asked, and the result is that of a new draft, which would be written from the same prompt.
+    /// More words are accessible. If the text is the same, the held draft can be judged again
+    /// without the model: a new draft from the same prompt would be the same draft.
     FrontierAdvanced,
-    /// Nothing is new.
+    /// Nothing has changed.
     Unchanged,
-    /// The same source goes on.
+    /// The source text has become longer, but no more words are accessible.
     Extended,
 }
 
 impl Turn {
-    /// Compares source text and accessible words with those of the last draft.
+    /// Compares source text and number of accessible words with those of the last draft.
     pub fn new(previous: (&str, usize), now: (&str, usize)) -> Turn {
         if now.0.trim().is_empty() {
             Turn::Empty
