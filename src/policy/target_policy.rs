@@ -1,13 +1,14 @@
 //! Target policies: how much of a draft may be shown while its segment is still open.
 //!
-//! Every policy stands behind [`TargetPolicy`]: it sees a [`Proposal`] (what is shown, what was drafted,
-//! the source as it is known) and answers with a [`Verdict`]. Once the segment is closed its final translation
-//! is shown whole, and a policy is asked only what the model listened to. [`super::align_att`] is ours; the standard baselines live here:
+//! Every policy implements [`TargetPolicy`]: it gets a [`Proposal`] (the shown text, the draft, and
+//! the source as it is known) and returns a [`Verdict`]. Once the segment is closed, its final
+//! translation is shown whole, and the policy only reports what the model looked at.
+//! [`super::align_att`] is the policy of this program. The standard baselines are in this file:
 //!
-//! * `local-agreement`: what two drafts in a row begin with alike, in whole units (Liu et al. 2020);
-//! * `hold-n`: the draft without its last n units (Ma et al. 2019's wait-k seen from the target).
-//!
-//! * `offline`: nothing before the segment has closed.
+//! * `local-agreement`: the common beginning of two drafts in a row, in whole units (Liu et al.
+//!   2020);
+//! * `hold-n`: the draft without its last n units (wait-k of Ma et al. 2019, seen from the target);
+//! * `offline`: nothing before the segment is closed.
 
 use std::fmt;
 use std::ops::Range;
@@ -28,28 +29,31 @@ use crate::text::units::{is_unit_boundary, join_words, push_joined, unit_ends};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceWord {
     pub text: String,
-    /// When its sound ends, absolute; unknown where no alignment was asked for.
+    /// When the sound of the word ends, in absolute stream time. `None` if no alignment was
+    /// requested.
     pub end: Option<Millis>,
-    /// Two hypotheses agreed on it.
+    /// Whether two hypotheses agree on the word.
     pub committed: bool,
 }
 
-/// What a policy is asked to judge.
+/// What a policy has to judge.
 #[derive(Clone, Copy, Debug)]
 pub struct Proposal<'a> {
-    /// Shown when the draft was written; normalised.
+    /// The text that was shown when the draft was written, normalised.
     pub accepted: &'a str,
     /// `accepted` and the draft as one normalised text.
     pub candidate: &'a str,
-    /// Where each of the draft's tokens ends in `candidate`, without blanks behind it.
+    /// The byte offset in `candidate` where each token of the draft ends, without the blanks after
+    /// it.
     pub ends: &'a [usize],
-    /// The model ended the draft by itself (not the budget).
+    /// Whether the model ended the draft itself. Otherwise the budget did.
     pub finished: bool,
-    /// What the model looked at while it wrote, where that was captured.
+    /// The attention of the draft's tokens, if it was captured.
     pub attention: Option<&'a Attention>,
-    /// The source words that were in the prompt.
+    /// The source words that the prompt contained.
     pub source: &'a [SourceWord],
-    /// The segment is closed: everything may be shown, and the policy only tells what was listened to.
+    /// Whether the segment is closed: then everything may be shown, and the policy only reports
+    /// what the model looked at.
     pub source_is_final: bool,
     /// How far the stream has been heard.
     pub heard: Millis,
@@ -57,7 +61,7 @@ pub struct Proposal<'a> {
 }
 
 impl<'a> Proposal<'a> {
-    /// The text that each of the draft's tokens adds to what is shown.
+    /// The text that each token of the draft adds to the shown text.
     pub fn token_texts(&self) -> Vec<&'a str> {
         let mut from = self.accepted.len();
         let text = |&end: &usize| {
@@ -68,7 +72,8 @@ impl<'a> Proposal<'a> {
         self.ends.iter().map(text).collect()
     }
 
-    /// Attention of a row on single source words, mean over heads, where it is 0.01 at least.
+    /// The attention of a row on single source words, as (word, mean over heads). Words with less
+    /// than 0.01 are left out.
     pub fn words_listened_to(&self, attention: &Attention, row: usize) -> Vec<(usize, f32)> {
         let places = word_places(self.source);
         let mut masses = vec![0.0; places.len()];
@@ -83,12 +88,12 @@ impl<'a> Proposal<'a> {
     }
 }
 
-/// The source words as one text.
+/// The source words, joined into one text.
 pub fn joined(words: &[SourceWord]) -> String {
     join_words(words.iter().map(|word| word.text.as_str()))
 }
 
-/// Where each word lies in [`joined`].
+/// The byte range of each word in the text of [`joined`].
 pub fn word_places(words: &[SourceWord]) -> Vec<Range<usize>> {
     let mut text = String::new();
     let place = |word: &SourceWord| {
@@ -98,48 +103,50 @@ pub fn word_places(words: &[SourceWord]) -> Vec<Range<usize>> {
     words.iter().map(place).collect()
 }
 
-/// A policy's answer.
+/// What a policy decides about a draft.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
-    /// How many bytes of the candidate may be shown; clamped to at least what is shown and to a character.
+    /// How many bytes of the candidate may be shown. The caller shows at least what is already
+    /// shown, and whole characters.
     pub show_len: usize,
-    /// How many source words that text may rest on: the segment does not close before the last of them,
-    /// so that no word is translated in two segments.
+    /// How many source words the shown text may rest on. The segment does not close before the last
+    /// of them, so that no word is translated in two segments.
     pub rests_on: usize,
-    /// How many source words, from the first, counted as heard.
+    /// How many source words, from the first, were accessible.
     pub heard: usize,
-    /// The draft's tokens one by one, where attention was captured.
+    /// What was decided about each token of the draft, if attention was captured.
     pub tokens: Vec<Judged>,
 }
 
-/// What was found of one token.
+/// What was decided about one token.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Judged {
-    /// Why it is not shown; `None`: it is.
+    /// Why the token is held; `None` if it is shown.
     pub held: Option<Hold>,
-    /// The source word it rests on.
+    /// The index of the source word that the token rests on.
     pub word: Option<usize>,
-    /// Attention on source words heard, on the others, on the rest of the prompt, on the draft.
+    /// Mass on accessible source words, on the other source words, on the rest of the prompt, on
+    /// the draft.
     pub mass: [f32; 4],
 }
 
 /// Why a token is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// It rests on what has not been heard.
+    /// The token rests on source that is not accessible.
     Frontier,
-    /// Its attention is not a number.
+    /// The token's attention is not finite.
     NotFinite,
-    /// Nothing was captured for it.
+    /// No attention was captured for the token.
     NoRow,
-    /// Its unit is not whole.
+    /// The token passed, but its unit is not complete or is held at the draft's end.
     OpenUnit,
-    /// A token before it is held.
+    /// An earlier token of the draft is held.
     Behind,
 }
 
 impl Hold {
-    /// As events and traces spell it.
+    /// The name in events and traces.
     pub fn name(self) -> &'static str {
         match self {
             Hold::Frontier => "frontier",
@@ -151,32 +158,36 @@ impl Hold {
     }
 }
 
-/// Decides, draft by draft, within one segment.
+/// Decides how much of each draft is shown, within one segment at a time.
 pub trait TargetPolicy {
     /// How much of this draft may be shown.
     fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict;
-    /// How many of the source words count as heard, when the stream has been heard up to `heard`. While they, this
-    /// number and [`TargetPolicy::is_stalled`] do not change, the policy is not asked again.
+    /// How many of the source words are accessible when the stream has been heard up to `heard`.
+    /// The policy is not asked again while the source words, this number and
+    /// [`TargetPolicy::is_stalled`] stay the same.
     fn heard_words(&self, source: &[SourceWord], _heard: Millis) -> usize {
         source.len()
     }
-    /// Whether the wait at the frontier has been too long, so that a held draft is to be judged once more.
+    /// Whether the wait at the frontier has been too long, so that a held draft must be judged
+    /// again.
     fn is_stalled(&self, _heard: Millis) -> bool {
         false
     }
-    /// Another draft will be written: what [`TargetPolicy::enough`] sees next is its beginning.
+    /// A new draft begins. The next call of [`TargetPolicy::enough`] gets the beginning of that
+    /// draft.
     fn draft_begins(&mut self) {}
-    /// Whether a draft under way has all that can be used now, so that writing on would only cost.
+    /// Whether the draft so far has all that can be used now, so that more tokens would only cost
+    /// time.
     fn enough(&mut self, _so_far: &Proposal<'_>) -> bool {
         false
     }
-    /// Most tokens in a draft of an open segment.
+    /// The most tokens in a draft of an open segment.
     fn draft_len(&self) -> usize {
         PARTIAL_MOST
     }
-    /// The segment is closed: forget it.
+    /// The segment is closed: the policy drops what it knows about it.
     fn segment_closed(&mut self);
-    /// Whether it needs the times of all source words.
+    /// Whether the policy needs the times of all source words.
     fn wants_times(&self) -> bool {
         false
     }
@@ -185,20 +196,21 @@ pub trait TargetPolicy {
 /// A policy by name, as a user gives it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PolicyKind {
-    /// `alignatt`, `alignatt:high`, and `ref`: the published decisions; with knobs that are set otherwise.
+    /// `alignatt`, `alignatt:high`, or `ref` (the published decisions), with all knobs. Knobs may
+    /// differ from those of the preset.
     AlignAtt(Preset, Policy),
     LocalAgreement,
     /// The number of units that are held.
     HoldN(usize),
-    /// Shows nothing before a segment closes: what translation can be at best.
+    /// Shows nothing before a segment closes: the best translation that waiting can give.
     Offline,
 }
 
 impl PolicyKind {
-    /// Units held by `hold-n` where no number is given.
+    /// How many units `hold-n` holds if no number is given.
     pub const HOLD: usize = 3;
 
-    /// For translation into `target`.
+    /// The policy for translation into `target`.
     pub fn build(self, target: Language) -> Box<dyn TargetPolicy> {
         match self {
             PolicyKind::AlignAtt(_, policy) => Box::new(AlignAtt::new(policy.towards(target))),
@@ -208,7 +220,7 @@ impl PolicyKind {
         }
     }
 
-    /// Sound of one step where no other is asked for.
+    /// The length of the sound of one step, if no other length is set.
     pub fn chunk(self) -> Millis {
         match self {
             PolicyKind::AlignAtt(preset, _) => preset.chunk(),
@@ -216,7 +228,7 @@ impl PolicyKind {
         }
     }
 
-    /// How many attention heads it asks; 0 where it needs none.
+    /// How many attention heads the policy reads; 0 if it needs none.
     pub fn heads_len(self) -> usize {
         match self {
             PolicyKind::AlignAtt(_, policy) => policy.heads_len,
@@ -231,7 +243,7 @@ impl Default for PolicyKind {
     }
 }
 
-/// A policy name that is none.
+/// The error for a text that names no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown policy `{name}`: {why}")]
 pub struct UnknownPolicy {
@@ -289,7 +301,7 @@ impl fmt::Display for PolicyKind {
     }
 }
 
-/// Shows what two successive drafts begin with alike.
+/// Shows the common beginning of two drafts in a row.
 #[derive(Debug, Default)]
 pub struct LocalAgreement {
     previous: Option<Previous>,
@@ -310,7 +322,8 @@ impl TargetPolicy for LocalAgreement {
             source_words: proposal.source.len(),
         };
         let verdict = match &self.previous {
-            // Both drafts begin with the shown text, so it rests on no more than the shorter source.
+            // Both drafts begin with the shown text, so it rests on no more words than the shorter
+            // source has.
             Some(before) => Verdict {
                 show_len: shown_len(proposal, agreed_len(before, &now)),
                 rests_on: before.source_words.min(now.source_words),
@@ -327,7 +340,7 @@ impl TargetPolicy for LocalAgreement {
     }
 }
 
-/// The longest common prefix of two drafts that cuts no unit of either.
+/// The length of the longest common prefix of two drafts that splits no unit of either, in bytes.
 fn agreed_len(a: &Previous, b: &Previous) -> usize {
     let whole = |draft: &Previous, at: usize| {
         if at == draft.candidate.len() { draft.finished } else { is_unit_boundary(&draft.candidate, at) }
@@ -346,7 +359,7 @@ pub struct HoldN {
 impl TargetPolicy for HoldN {
     fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict {
         let ends = unit_ends(proposal.candidate, proposal.target);
-        // A draft that ran out of budget may end inside a unit: that one is held in any case.
+        // A draft that reached its budget may end inside a unit, so at least that unit is held.
         let held = if proposal.finished { self.units } else { self.units.max(1) };
         let shown = match ends.len().checked_sub(held + 1) {
             Some(last) => ends[last],
@@ -374,13 +387,14 @@ impl TargetPolicy for Offline {
     fn segment_closed(&mut self) {}
 }
 
-/// About how many source words `units` target units stand for.
+/// About how many source words correspond to `units` target units.
 fn held_words(units: usize, target: Language) -> usize {
     if target.counts_characters() { units / 2 } else { units }
 }
 
-/// `len` bytes of the candidate without blanks and sentence-final marks at its end: a mark there closes
-/// the source heard so far, not the sentence. Never less than what is shown.
+/// The length of the first `len` bytes of the candidate without the blanks and sentence-final marks
+/// at their end: a mark there closes the source heard so far, not the sentence. Never less than the
+/// length of the shown text.
 fn shown_len(proposal: &Proposal<'_>, len: usize) -> usize {
     let text = proposal.candidate.get(..len).unwrap_or_default();
     strip_final_marks(text).len().max(proposal.accepted.len())
@@ -417,7 +431,7 @@ mod tests {
         candidate[..verdict.show_len].to_owned()
     }
 
-    /// As the frontier counts it.
+    /// The frontier counts such a column in the same way.
     #[test]
     fn a_column_that_two_words_share_counts_for_the_later_one() {
         let word = |text: &str| SourceWord { text: text.to_owned(), end: None, committed: false };
