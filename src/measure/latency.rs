@@ -1,21 +1,22 @@
-//! When each unit of a translation was shown: how much sound had been heard, and how long it took.
-//! Source: specs/alignatt4llm.md 6.3, 6.4.
+//! When each unit of a translation was shown: how much sound had been heard, and the wall clock.
+//! Source: docs/method.md, sections 6.3 and 6.4.
 
 use crate::text::language::Language;
 use crate::text::time::Millis;
 use crate::text::units::latency_units;
 
-/// A unit of the translation with its two times.
+/// A unit of the translation with the two times at which it was shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamped {
     pub unit: String,
-    /// Sound heard when it was shown.
+    /// How much sound had been heard when the unit was shown.
     pub delay: Millis,
-    /// Wall clock when it was shown.
+    /// The wall clock when the unit was shown.
     pub elapsed: Millis,
 }
 
-/// The units of a text that is updated again and again, each with the times of the update that brought it.
+/// The units of a text that is updated again and again. Each has the times of the update that
+/// brought it.
 #[derive(Clone, Debug)]
 pub struct Stamps {
     language: Language,
@@ -27,8 +28,8 @@ impl Stamps {
         Stamps { language, units: Vec::new() }
     }
 
-    /// Takes the whole text as it is shown now. Units that stood there before keep their times, up to the first
-    /// that differs; the units behind it are new, and are returned.
+    /// Takes the whole text as it is shown now. Units keep their times up to the first unit that
+    /// differs from the text before. The units from there on are new, and are returned.
     pub fn update(&mut self, text: &str, audio: Millis, wall: Millis) -> &[Stamped] {
         let units = latency_units(text, self.language);
         let kept = self.units.iter().zip(&units).take_while(|(old, new)| old.unit == **new).count();
@@ -37,14 +38,15 @@ impl Stamps {
         &self.units[kept..]
     }
 
-    /// Every unit of the newest text.
+    /// All units of the newest text.
     pub fn units(&self) -> &[Stamped] {
         &self.units
     }
 }
 
-/// Computation-aware times: what a listener waits for each unit when computing keeps the next sound from being
-/// heard. `elapsed` is the wall clock of each unit, `delays` the sound heard; the shorter list counts.
+/// Computation-aware times: how long a listener waits for each unit if the next sound cannot be
+/// heard while the program computes. `elapsed` is the wall clock of each unit and `delays` the
+/// sound heard. The result is as long as the shorter of the two.
 pub fn computation_aware(delays: &[Millis], elapsed: &[Millis]) -> Vec<Millis> {
     let mut aware: Vec<Millis> = Vec::with_capacity(delays.len().min(elapsed.len()));
     for (at, &wall) in elapsed.iter().enumerate().take(delays.len()) {

@@ -212,7 +212,7 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
     let source = normalize(text(input, "text"));
     let stamps = list(&input["word_timestamps_ms"], |pair| pair[1].as_f64().map(|_| millis(&pair[1])));
     if !stamps.is_empty() && stamps.iter().all(Option::is_none) {
-        return Ok(Differs); // ours then takes no word to have a time
+        return Ok(Differs); // if no word has an end, ours treats all words as untimed
     }
     let cap = params["max_accessible_chars"].as_u64().map(|n| n as usize);
     let mut words: Vec<SourceWord> =
