@@ -1,12 +1,12 @@
 //! Which heads follow the source: the translation score (TS) of every head, from teacher-forced
 //! replays.
 //!
-//! In one sentence pair, the score of a head is a share of the target tokens whose word is aligned:
-//! of those whose attention row peaks on a token of an aligned source word. TS is the mean over
-//! sentence pairs. The row of a token is that of the query where the token is the *input*, and the
-//! peak is taken over all columns that are given. Memory: one layer of one pair, and a few numbers
-//! for each head. The pairs are also split into random halves: a head that only one half prefers
-//! should not be trusted. Source: docs/method.md, section 3.1.
+//! In one sentence pair, only target tokens whose word is aligned count. The score of a head is the
+//! share of them whose attention row peaks on a token of an aligned source word. TS is the mean
+//! over sentence pairs. The row of a token is that of the query where the token is the *input*, and
+//! the peak is taken over all columns that are given. Memory: one layer of one pair, and a few
+//! numbers for each head. The pairs are also split into random halves: a head that only one half
+//! prefers should not be trusted. Source: docs/method.md, section 3.1.
 
 use std::ops::Range;
 
@@ -81,7 +81,8 @@ pub struct PairScore {
 }
 
 impl PairScore {
-    /// A pair without any layer yet. The error says that the source columns of `map` do not fit.
+    /// A pair whose layers [`PairScore::layer`] will add. Errors if the source columns of `map` do
+    /// not fit its rows.
     pub fn new(layers: usize, heads: usize, map: &PairMap) -> Result<PairScore, CalibrationError> {
         let Range { start, end } = map.source;
         let words = map.column_words.len();
@@ -159,7 +160,7 @@ struct Sums {
 /// The running scores of every head.
 pub struct Calibration {
     shape: [usize; 2],
-    /// [layers · heads]
+    /// `[layers · heads]`
     sums: Vec<Sums>,
     pairs: usize,
     first: [usize; SPLITS],

@@ -49,7 +49,7 @@ impl Shown<'_> {
         mean(self.lateness()?.take(in_time + 1).map(|(_, late)| late))
     }
 
-    /// For each unit, its delay since the segment's start, and how much later that is than with
+    /// For each unit, its delay since the segment's start, and how much later that is than at an
     /// even pace.
     fn lateness(&self) -> Option<impl Iterator<Item = (f64, f64)>> {
         if self.delays.is_empty() || self.length == Millis::ZERO {
@@ -88,7 +88,8 @@ mod tests {
 
     #[test]
     fn in_step_is_the_first_delay() {
-        // Four units over 4 s, each 1 s later than with even pace: both measures give a lag of 1 s.
+        // Four units over 4 s, each 1 s later than at an even pace: both measures give a lag of 1
+        // s.
         let delays = ms(&[1000, 2000, 3000, 4000]);
         let segment = shown(&delays, 0, 4000, 60_000, 4);
         assert_eq!((segment.long_yaal(), segment.laal()), (Some(1000.0), Some(1000.0)));

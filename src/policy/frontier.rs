@@ -68,8 +68,8 @@ impl Frontier {
 /// The number of words that have been heard and are stable. For a final source these are all words.
 /// Otherwise they are the longest prefix of words that ended at least `holdback` ago and, if the
 /// policy requires it, that two hypotheses agree on. If no word has a time, the last word is left
-/// out. A last word that may be half heard has not been heard. In a stall, an agreed word counts in
-/// any case.
+/// out. A last word that may be half heard does not count as heard. In a stall, an agreed word
+/// counts in any case.
 fn accessible_words(source: &Source<'_>, policy: &Policy, stalled: bool) -> usize {
     if source.is_final {
         return source.words.len();
@@ -88,8 +88,8 @@ fn accessible_words(source: &Source<'_>, policy: &Policy, stalled: bool) -> usiz
     source.words.iter().enumerate().take_while(is_accessible).count()
 }
 
-/// Whether the last word may be only the beginning of one. The published policy knows no such
-/// words.
+/// Whether the last word may be only the beginning of one. Under the published policy
+/// (`count_columns`) it never is.
 fn last_is_half(source: &Source<'_>, policy: &Policy) -> bool {
     let end = source.words.last().and_then(|word| word.end);
     !source.is_final && !policy.count_columns && end.is_some_and(|end| end + EDGE > source.heard)

@@ -332,7 +332,7 @@ pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, policy: &Policy) -> Deci
         reading: readings.get(at).copied(),
         held: match at {
             _ if at < shown => None,
-            _ if at < passed => Some(Hold::OpenUnit), // or the mark of a sentence that the source has not ended
+            _ if at < passed => Some(Hold::OpenUnit), // or a final mark that waits for the source's own
             _ if at == passed => stop,
             _ => Some(Hold::Behind),
         },
@@ -388,8 +388,7 @@ pub(super) fn last_unit_at(text: &str, ends: &[usize], target: Language) -> usiz
     ends.iter().rposition(|&end| unit_ends_at(text, end, target)).unwrap_or(0)
 }
 
-/// Mass below this is no attention when the question is which word a token rests on, even if a
-/// larger `soft_mass` lets the token pass.
+/// A token whose mass is below this rests on no word, even if a larger `soft_mass` lets it pass.
 const STRAY: f32 = 0.03;
 
 /// One past the last source word that these tokens rest on. The peak of a token counts only if the

@@ -120,8 +120,8 @@ impl HeadSet {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// The program's own set for `model`, a name or path such as `google/gemma-4-E4B-it`, in any
-    /// case. `None` if there is no set for the model and direction.
+    /// The program's own set for `model`, a name or path such as `google/gemma-4-E4B-it`. Upper and
+    /// lower case are the same. `None` if there is no set for the model and direction.
     pub fn shipped(model: &str, source: Language, target: Language) -> Option<HeadSet> {
         let model = model.trim_end_matches('/').rsplit(['/', '\\']).next()?.to_lowercase();
         let wanted = format!("{model}.{source}-{target}.json");

@@ -106,8 +106,8 @@ pub fn word_places(words: &[SourceWord]) -> Vec<Range<usize>> {
 /// What a policy decides about a draft.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
-    /// How many bytes of the candidate may be shown. The caller shows at least what is already
-    /// shown, and whole characters.
+    /// How many bytes of the candidate may be shown. The caller raises it to the text that is
+    /// already shown, and cuts it to whole characters.
     pub show_len: usize,
     /// How many source words the shown text may rest on. The segment does not close before the last
     /// of them, so that no word is translated in two segments.
@@ -202,7 +202,7 @@ pub enum PolicyKind {
     LocalAgreement,
     /// The number of units that are held.
     HoldN(usize),
-    /// Shows nothing before a segment closes: the best translation that waiting can give.
+    /// Shows nothing before a segment closes: the upper bound of translation quality.
     Offline,
 }
 

@@ -8,8 +8,8 @@
 use super::language::Language;
 use super::units::{folded, is_cjk, unit_ends};
 
-/// The longest block, in units, that may be repeated on purpose; twice as many where units are
-/// characters.
+/// The longest block, in units, that may be repeated on purpose; twice as many in a translation
+/// whose units are characters.
 const LONGEST_BLOCK: usize = 12;
 /// The longest pattern that is searched for within words, in characters.
 const LONGEST_PATTERN: usize = 20;

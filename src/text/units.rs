@@ -68,7 +68,7 @@ pub fn source_words(text: &str) -> Vec<String> {
     words
 }
 
-/// Joins words, with a space between two of them unless one touches the other with a CJK character.
+/// Joins words, with the separator of [`seam_between`] between two of them.
 pub fn join_words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let mut text = String::new();
     for word in words {
@@ -151,8 +151,8 @@ pub fn is_closed(text: &str, language: Language) -> bool {
 }
 
 /// The byte offsets at which the target units of `text` end. Where spaces separate words, a unit is
-/// a word with its punctuation. In Chinese and Japanese every character and every mark is a unit,
-/// and so is a run of letters or digits.
+/// a word with its punctuation, or a CJK character among them. In Chinese and Japanese every
+/// character and every mark is a unit, and so is a run of letters or digits.
 pub fn unit_ends(text: &str, language: Language) -> Vec<usize> {
     let mut ends = Vec::new();
     for (at, c) in text.char_indices() {
@@ -188,7 +188,7 @@ pub fn latency_units(text: &str, language: Language) -> Vec<String> {
 }
 
 /// The units of [`latency_units`] as they are written, with their punctuation. [`unit_seam`] joins
-/// them to the text again.
+/// them to the text again, without bare marks at its beginning.
 pub fn written_units(text: &str, language: Language) -> Vec<String> {
     if language.counts_characters() {
         return latency_units(text, language);
