@@ -332,7 +332,7 @@ pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, policy: &Policy) -> Deci
         reading: readings.get(at).copied(),
         held: match at {
             _ if at < shown => None,
-            _ if at < passed => Some(Hold::OpenUnit), // or a final mark that waits for the source's own
+            _ if at < passed => Some(Hold::OpenUnit), // or a final mark, which waits
             _ if at == passed => stop,
             _ => Some(Hold::Behind),
         },
