@@ -14,7 +14,7 @@ use super::language::Language;
 pub fn is_cjk(c: char) -> bool {
     let in_blocks = matches!(u32::from(c),
         0x3005..=0x3007                         // 々 〆 〇
-        | 0x3021..=0x3029 | 0x3031..=0x3035 | 0x3038..=0x303C // Hangzhou numerals, kana repeat marks
+        | 0x3021..=0x3029 | 0x3031..=0x3035 | 0x3038..=0x303C // Hangzhou numerals, repeat marks
         | 0x3041..=0x30FF | 0x31F0..=0x31FF     // kana
         | 0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF
         | 0xFF66..=0xFF9F                       // half-width kana
