@@ -1,8 +1,8 @@
-//! The `alignatt` policy: shows the words that rest on source words that have been heard.
+//! The `alignatt` policy: shows the draft tokens that rest on accessible source words.
 //!
-//! The policy ties its parts together. The frontier says how far the source is accessible, the
-//! tracker which source column each token looks at, and the gate which tokens may be shown. The
-//! stall makes sure that nothing is held for ever.
+//! It combines the parts of this room: the frontier says how much of the source is accessible, the
+//! tracker which column each token looks at, and the gate what may be shown. The stall limits how
+//! long a draft can be held.
 
 use super::frontier::{Frontier, Source};
 use super::gate::{DraftView, Policy, Reading, gate, holds, readings};
@@ -13,12 +13,12 @@ use crate::policy::target_policy::{Judged, Proposal, SourceWord, TargetPolicy, V
 use crate::text::sentence::strip_final_marks;
 use crate::text::time::Millis;
 
-/// How many tokens are drafted after the first held one. They are seldom shown as they are, but
-/// they are fed as a guess once more has been heard, and they show the reader where the sentence
-/// goes.
+/// Drafting goes on for this many tokens after the first held one. They are seldom shown as they
+/// are, but they lengthen the guess that the next draft starts from, and they show the reader where
+/// the sentence goes.
 const LOOK_AHEAD: usize = 4;
 
-/// The policy and its state; it serves one segment after another.
+/// The policy with its state. It judges one segment after another.
 #[derive(Clone, Debug)]
 pub struct AlignAtt {
     policy: Policy,
@@ -33,13 +33,13 @@ struct Drafts {
     source: String,
     words: usize,
     text: String,
-    /// The newest candidate that was drafted for a source with fewer words.
+    /// The newest candidate text that was drafted from a source with fewer words.
     before: String,
 }
 
 impl Drafts {
-    /// Records the candidate (the shown text and the draft). Returns how many of its first bytes
-    /// the newest candidate for a shorter source has as well.
+    /// Records the proposal's candidate text. Returns how many bytes of it, from the first, the
+    /// newest draft of a shorter source has as well; this is a character boundary.
     fn agreed(&mut self, proposal: &Proposal<'_>) -> usize {
         let source = joined(proposal.source);
         let source = strip_final_marks(&source);
@@ -54,7 +54,7 @@ impl Drafts {
     }
 }
 
-/// A draft that is being written. Each of its rows is read once.
+/// The draft that is being written. Each of its rows is read once.
 #[derive(Clone, Debug)]
 struct UnderWay {
     tracker: Tracker,
@@ -69,6 +69,7 @@ impl UnderWay {
 }
 
 impl AlignAtt {
+    /// The policy at the start of a segment. `policy` should have passed [`Policy::check`].
     pub fn new(policy: Policy) -> AlignAtt {
         AlignAtt { policy, stall: Stall::default(), drafts: Drafts::default(), under_way: UnderWay::new(&policy) }
     }

@@ -1,24 +1,24 @@
 //! How many tokens a draft may have. Source: docs/method.md, section 2.3.
 
-/// The most tokens in one draft of an open segment. Text that is drafted beyond them is seldom
-/// shown.
+/// Most tokens in one draft of an open segment. Tokens beyond this would seldom be shown.
 pub const PARTIAL_MOST: usize = 16;
-/// The most tokens in one draft of a closed segment.
+/// Most tokens in the final translation of a segment.
 pub const FINAL_MOST: usize = 160;
 
-/// The most tokens in the final draft of a source with `source_tokens` tokens. The context may have
-/// room for fewer, which only the model knows.
+/// Token budget of the final translation of `source_tokens` source tokens. The model may reduce it
+/// to what its context has room for ([`within_context`]).
 pub fn final_budget(source_tokens: usize) -> usize {
     (3 * source_tokens + 24).clamp(32, FINAL_MOST)
 }
 
-/// The most tokens in a draft of an open segment. The policy allows at most `most` of them.
+/// Token budget of a draft of an open segment with `source_tokens` source tokens. `most` is the
+/// policy's limit.
 pub fn partial_budget(source_tokens: usize, most: usize) -> usize {
     (source_tokens + 8).min(most)
 }
 
-/// Reduces `budget` to what a context of `context` tokens has room for after a prompt of
-/// `prompt_tokens`, less a margin of 8 tokens. Zero means that the prompt leaves no room.
+/// `budget`, reduced to what is left of a context of `context` tokens after a prompt of
+/// `prompt_tokens` tokens and a margin of 8. Zero if the prompt leaves no room.
 pub fn within_context(budget: usize, prompt_tokens: usize, context: usize) -> usize {
     budget.min(context.saturating_sub(prompt_tokens + 8))
 }

@@ -1,28 +1,27 @@
-//! The published policy's conformance cases that concern this folder. They come from
-//! `tests/conformance/alignatt_cases.json`, or from the file that `ALIGNATT_CONFORMANCE` names.
-//! `cargo test published_gate -- --nocapture` prints the counts. REF is the published
-//! implementation (docs/method.md, section 9).
+//! The conformance cases of the published policy (REF) that concern this room. They are in
+//! `tests/conformance/alignatt_cases.json`, or in the file that `ALIGNATT_CONFORMANCE` names.
+//! `cargo test published_gate -- --nocapture` prints the counts.
 //!
-//! Where ours differs from REF on purpose:
-//! * `regression_trim`, `unit_conf`, and in `token_policy`, `mass_gate` and `cut_last_units` the
-//!   options that every published preset leaves off: they are not built, because one policy with
-//!   ten numbers is enough (docs/method.md, section 10). Cases in which they change nothing still
-//!   count.
-//! * `source_bounded_split`: shown text is never split. Instead, the gate says how many source
-//!   words the text rests on, and the segment does not close before the last of them. The test
-//!   checks that this number exceeds the limit exactly where REF has to split.
-//! * `source_frontier`: hypotheses agree in whole words, so REF's limit in characters is tested as
+//! Ours differs on purpose in these cases:
+//! * `regression_trim`, `unit_conf`, and the options of `token_policy`, `mass_gate` and
+//!   `cut_last_units` that every published preset turns off: they are not built, because ten
+//!   settings are enough (docs/method.md, sections 5.2 and 5.4). Cases in which they change nothing
+//!   still count.
+//! * `source_bounded_split`: ours never splits shown text. The gate says how many source words the
+//!   text rests on, and the segment does not close before them. The judge checks that this number
+//!   exceeds the limit exactly where REF has to split.
+//! * `source_frontier`: hypotheses agree in whole words, so REF's limit in characters is judged as
 //!   the words that end within it.
-//! * `frontier_gate`, `token_policy`: a mass that is not finite is found before the frontier rule
-//!   applies.
-//! * `frontier_gate`: nothing is known about a token without a position, so it is held; REF lets it
-//!   pass.
-//! * `token_policy`: a sentence-final mark at the end of a draft waits for the source's own mark;
-//!   REF holds it only in languages with spaces, as part of the last unit.
-//! * `unit_ends`, `closes_unit`: a number such as 3.5 is not split in Chinese either.
+//! * `frontier_gate`, `token_policy`: ours checks that a mass is finite before it applies the
+//!   frontier rule.
+//! * `frontier_gate`: ours holds a token without a position, because nothing is known about it. REF
+//!   lets it pass.
+//! * `token_policy`: a sentence-final mark at the end of a draft waits for the mark of the source.
+//!   REF holds it in spacing languages only, as part of the last unit.
+//! * `unit_ends`, `closes_unit`: ours does not split a number such as 3.5 in Chinese either.
 //!
 //! [`NOT_BUILT`] lists what is not built. `cascade/conformance.rs` checks that every kind of case
-//! is either judged in one of the two folders or listed.
+//! is either judged in one room or listed.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -41,7 +40,7 @@ use crate::text::sentence::strip_final_marks;
 use crate::text::units::{core, is_closed, source_words, unit_ends, unit_ends_at};
 use crate::text::{Language, Millis};
 
-/// Kinds that `cascade/conformance.rs` judges.
+/// The kinds that `cascade/conformance.rs` judges.
 pub(crate) const OF_THE_CASCADE: &[&str] = &[
     "append_only",
     "asr_commit",
@@ -55,7 +54,7 @@ pub(crate) const OF_THE_CASCADE: &[&str] = &[
     "token_budget",
 ];
 
-/// Kinds that are not judged, and why.
+/// The kinds that are not judged, and why.
 pub(crate) const NOT_BUILT: &[(&str, &str)] = &[
     ("audio_frontier_flush", "of the route by which Gemma hears for itself; here words come from the recognizer"),
     ("mailbox", "of the text server, which drops partials when it is late; the cascade hears more in one step"),
@@ -96,7 +95,7 @@ fn list<T>(value: &Value, each: impl Fn(&Value) -> T) -> Vec<T> {
     value.as_array().map(|all| all.iter().map(each).collect()).unwrap_or_default()
 }
 
-/// A number, which may be a string such as `"nan"`; `None` for null.
+/// A number, or a string such as `"nan"` as a number; `None` for null.
 fn float(value: &Value) -> Option<f32> {
     value.as_f64().map(|n| n as f32).or_else(|| value.as_str()?.parse().ok())
 }
@@ -113,7 +112,8 @@ fn language(params: &Value) -> Result<Language, String> {
     params["target_lang"].as_str().unwrap_or("de").parse().map_err(|e| format!("{e}"))
 }
 
-/// The text that each SentencePiece-style token adds.
+/// The text that each SentencePiece-style token adds. Byte tokens add nothing until they complete a
+/// character.
 fn pieces(tokens: &Value) -> Vec<String> {
     let mut bytes: Vec<u8> = Vec::new();
     list(tokens, |token| token.as_str().unwrap_or_default().to_owned())
@@ -135,7 +135,7 @@ fn pieces(tokens: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The text of `pieces`, and the byte offsets of its beginning and of the end of each piece.
+/// The joined text of `pieces`, and the byte offsets of their boundaries: 0 and the end of each.
 fn joined(pieces: &[String]) -> (String, Vec<usize>) {
     let mut ends = vec![0];
     let mut text = String::new();
@@ -212,7 +212,7 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
     let source = normalize(text(input, "text"));
     let stamps = list(&input["word_timestamps_ms"], |pair| pair[1].as_f64().map(|_| millis(&pair[1])));
     if !stamps.is_empty() && stamps.iter().all(Option::is_none) {
-        return Ok(Differs); // if no word has an end, ours treats all words as untimed
+        return Ok(Differs); // ours treats words without any end as untimed
     }
     let cap = params["max_accessible_chars"].as_u64().map(|n| n as usize);
     let mut words: Vec<SourceWord> =
@@ -248,7 +248,7 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
     same(count, whole(&expected["accessible_unit_count"]))
 }
 
-/// A frontier with only its accessible columns given. Each column is a word.
+/// A frontier that is given by its accessible columns alone; each column is one word.
 fn bare_frontier(params: &Value) -> Frontier {
     let columns = whole(&params["accessible_tokens"]);
     let is_final = params["is_final"] == true;
@@ -265,8 +265,8 @@ fn at(position: Option<usize>) -> Track {
     Track { position, peak: position }
 }
 
-/// The reading of one token. An unknown mass does not let a token pass: all of it counts as
-/// inaccessible.
+/// A reading at `position`. An unknown inaccessible mass counts as 1, so that it does not let the
+/// token pass.
 fn reading(position: &Value, inaccessible: Option<&Value>) -> Reading {
     let inaccessible = inaccessible.and_then(float).unwrap_or(1.0);
     let position = position.as_u64().map(|p| p as usize);
@@ -279,14 +279,15 @@ fn judge_frontier_gate(input: &Value, params: &Value, expected: &Value) -> Judge
     let stop = first_held(&[reading], &frontier, &margins(params)).map(|(_, hold)| hold);
     match (stop, expected["stop"].as_str()) {
         (None, None) | (Some(Hold::Frontier), Some("source_frontier")) => Ok(Holds),
-        // REF reads a token's position before it checks whether the masses are finite.
+        // REF lets a token without a position pass, and it compares the position with the frontier
+        // before it checks that the masses are finite.
         (Some(Hold::NoRow), None) | (Some(Hold::NotFinite), Some("source_frontier")) => Ok(Differs),
         (ours, expected) => Err(format!("ours {ours:?}, expected {expected:?}")),
     }
 }
 
 fn judge_mass_gate(input: &Value, expected: &Value) -> Judged {
-    // JSON has no NaN, so a mass that is null becomes NaN. The third mass is not always measured.
+    // JSON has no NaN, so null means NaN here. The third mass is not always measured; it is 0 then.
     let mass = |key: &str| float(&input[key]).unwrap_or(f32::NAN);
     let mass = [mass("accessible"), mass("inaccessible"), float(&input["non_source"]).unwrap_or_default(), 0.0];
     let frontier = Frontier { columns: 1, ..Frontier::default() };
@@ -347,7 +348,8 @@ fn text_of_stop(expected: &Value) -> Option<&str> {
     expected["stop_reason"].as_str()?.strip_prefix("alignatt:")
 }
 
-/// The tracker's positions over the heads `heads`, row by row; `rows` is `[token][head][source]`.
+/// The tracker's position for each row of `rows_token_head_source`, from the heads `heads` alone.
+/// `raw`: without normalisation.
 fn track(rows: &[Vec<Vec<f32>>], heads: Range<usize>, width: usize, raw: bool) -> Vec<Option<usize>> {
     let mut tracker = Tracker::new(width);
     let mut positions = Vec::new();
@@ -355,7 +357,8 @@ fn track(rows: &[Vec<Vec<f32>>], heads: Range<usize>, width: usize, raw: bool) -
     for row in rows {
         attention.columns = vec![0..1; row.first().map_or(0, Vec::len)];
         if raw {
-            // The first row of a draft is never normalised, so each row becomes a draft of its own.
+            // The first row of a draft is never normalised, so each row is the first one of a
+            // draft.
             tracker = Tracker::new(width);
             attention.skip_rows(1);
         }
@@ -389,8 +392,8 @@ fn kv_head(head: usize, heads: usize, kv_heads: usize) -> usize {
     (head / (heads / kv_heads.max(1)).max(1)).min(kv_heads.saturating_sub(1))
 }
 
-/// The replay of one head in plain arithmetic: the softmax runs over prompt and draft, and row i
-/// sees the draft's keys 0..=i.
+/// Replays one head in plain numbers: the softmax is over prompt and draft, and row i sees the
+/// draft keys 0..=i.
 fn judge_replay(input: &Value, params: &Value, expected: &Value) -> Judged {
     if whole(&params["heads"]) != 1 {
         return Err("more heads than one".to_owned());
@@ -433,7 +436,8 @@ fn judge_schedule(input: &Value, expected: &Value) -> Judged {
     same(reason, text(expected, "reason"))
 }
 
-/// The ends of the complete units. In Chinese a run of letters at the end is not complete.
+/// The byte offsets at which the complete units of `text` end. In Chinese, a run of letters at the
+/// end of the text is not complete.
 fn whole_unit_ends(text: &str, target: Language) -> impl Iterator<Item = usize> {
     let mut ends = unit_ends(text, target);
     if target.counts_characters() && !is_closed(text, target) {

@@ -1,4 +1,4 @@
-//! One test for each published defect that the code in this folder avoids. Source: docs/method.md,
+//! Tests that this room does not have the defects of the published system. Source: docs/method.md,
 //! section 10.
 
 use std::ops::Range;
@@ -15,16 +15,17 @@ use crate::text::units::{join_words, source_words};
 use crate::text::{Language, Millis};
 
 const DE: Language = Language::GERMAN;
-/// Shows all of a draft that the model ended.
+/// A policy that shows a finished draft to its end.
 const TO_THE_END: Policy = Policy { hold_last: 0, margin: 0, ..Policy::for_tests() };
 
-/// Words that each end 300 ms after the one before.
+/// The words of `text`. The first one ends 300 ms after `start`, and each other one 300 ms after
+/// the one before it.
 fn words(text: &str, start: u64) -> Vec<SourceWord> {
     let texts = source_words(text).into_iter().zip(1..);
     texts.map(|(text, at)| SourceWord { text, end: Some(Millis(start + at * 300)), committed: false }).collect()
 }
 
-/// One column for each word and one for each mark.
+/// The columns of `text`: one for each word, and one for each comma or full stop.
 fn columns(text: &str) -> Vec<Range<usize>> {
     let mut starts: Vec<usize> = text.match_indices([' ', ',', '.']).map(|(at, _)| at).collect();
     starts.insert(0, 0);
@@ -32,7 +33,7 @@ fn columns(text: &str) -> Vec<Range<usize>> {
     starts.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }
 
-/// The attention of one head whose rows peak at `peaks`.
+/// The attention of one head, with a row for each of `peaks`, the column on which it peaks.
 fn listening(columns: &[Range<usize>], peaks: &[usize]) -> Attention {
     let mut attention = Attention::new(columns.to_vec(), 1);
     for &peak in peaks {
@@ -42,7 +43,7 @@ fn listening(columns: &[Range<usize>], peaks: &[usize]) -> Attention {
     attention
 }
 
-/// The text that the gate shows, and the number of source words that it rests on.
+/// The text that the gate shows, and how many source words it rests on.
 fn shown(texts: &[&str], attention: &Attention, frontier: &Frontier, policy: &Policy) -> (String, usize) {
     let mut tracker = Tracker::new(1);
     let readings = readings(attention, tracker.follow(attention), frontier);
@@ -73,7 +74,8 @@ fn bug_2_commas_do_not_move_the_frontier() {
     let right = Policy { holdback: Millis::ZERO, ..Policy::for_tests() };
     assert_eq!(frontier(9000, &right), 10);
     assert_eq!(frontier(9000, &Policy::published()), 7, "as published");
-    // "Well, the cat," ends at 900 ms: its five tokens are accessible, including the last comma.
+    // "Well, the cat," ends at 900 ms, so its five tokens are accessible, including the comma at
+    // its end.
     assert_eq!(frontier(900, &right), 5);
     assert_eq!(frontier(900, &Policy::published()), 3);
 }
@@ -106,7 +108,7 @@ fn bug_6_a_kept_draft_is_shown_further_behind_shown_text() {
     let attention = listening(&columns, &[1, 2]);
     committed.extend(&shown(&draft, &attention, &frontier(850), &TO_THE_END).0);
     assert_eq!(committed.as_str(), "Der Kater");
-    // The source text is the same and only the frontier has moved: the rest of the draft is judged
+    // The source text is the same, and only the frontier has moved: the rest of the draft is judged
     // again.
     assert_eq!(Turn::new(("The cat sat", 2), ("The cat sat", 3)), Turn::FrontierAdvanced);
     let mut rest = attention;
@@ -124,7 +126,7 @@ fn bug_7_a_head_that_was_not_captured_is_an_error() {
 
 #[test]
 fn a_segment_cannot_close_before_the_words_that_its_shown_text_rests_on() {
-    // Two sentences are in the tail, and the shown text reaches into the second.
+    // Two sentences are in the tail, and the shown text reaches into the second one.
     let text = "It works. That holds";
     let words = words(text, 0);
     let columns = columns(text);

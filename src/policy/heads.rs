@@ -1,41 +1,41 @@
 //! Head sets: which attention heads of a model follow the source while it translates, best first.
 //!
 //! A set belongs to one model and one direction. The sets of the published models are part of the
-//! program (`heads/` in the repository, with the paper's figures). A model folder may have a set of
-//! its own, and calibration makes one. Source: docs/method.md, section 3.
+//! program (`heads/` in the repository, with the paper's figures). A model folder may contain its
+//! own set, and calibration writes one. Source: docs/method.md, section 3.
 
 use serde::{Deserialize, Serialize};
 
 use crate::text::language::Language;
 
-/// The most heads in a set.
+/// Most heads in a set.
 const MOST: usize = 64;
-/// The numbers of layers and heads are below this.
+/// Layer and head numbers are below this.
 const BOUND: usize = 1024;
 
-/// One head of one layer. Both are counted from 0.
+/// One head of one layer. Both are numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     pub layer: usize,
     pub head: usize,
-    /// The share of aligned target tokens for which the head's attention peaks on an aligned source
-    /// token.
+    /// The translation score: the share of aligned target tokens at which the head's attention
+    /// peaks on an aligned source token. 0 to 1.
     pub score: f64,
 }
 
-/// Which attention row belongs to a target token.
+/// Which attention row is taken for a target token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rows {
-    /// The row of the position where the token is the input, as published.
+    /// The row of the position at which the token is the input, as published.
     #[default]
     Input,
-    /// The row of the position before it, whose query chose the token.
+    /// The row of the position before, whose query chose the token.
     Predicting,
 }
 
 impl Rows {
-    /// The name in the file.
+    /// The name in a heads file.
     pub fn name(self) -> &'static str {
         match self {
             Rows::Input => "input",
@@ -44,14 +44,14 @@ impl Rows {
     }
 }
 
-/// How the scores of a set were measured.
+/// Where a set's scores come from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// The method and the data, in words.
+    /// The method, in words.
     pub how: String,
-    /// Number of sentence pairs.
+    /// How many sentence pairs were used.
     pub pairs: usize,
-    /// Number of aligned target tokens.
+    /// How many aligned target tokens were used.
     pub tokens: usize,
     /// Heads with a lower score were left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ pub struct HeadSet {
     pub heads: Vec<Head>,
 }
 
-/// A head set that cannot be used.
+/// Why a head set cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HeadsError {
     #[error("{file} is not a head set: {source}")]
@@ -80,11 +80,11 @@ pub enum HeadsError {
 }
 
 impl HeadSet {
-    /// Reads a set from JSON and sorts its heads by falling score. Errors name `file` and the field
+    /// Reads a set from JSON and sorts its heads, best first. Errors name `file`, and the field
     /// that is wrong.
     pub fn parse(text: &str, file: &str) -> Result<HeadSet, HeadsError> {
         let json = |source| HeadsError::Json { file: file.to_owned(), source };
-        // Editors on Windows may put a byte order mark before the text.
+        // Editors on Windows put a byte order mark at the start of a file.
         let mut set: HeadSet = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(json)?;
         set.check(file)?;
         set.heads.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -110,18 +110,18 @@ impl HeadSet {
         Ok(())
     }
 
-    /// The best `count` heads, or all of them if there are fewer.
+    /// The best `count` heads, or as many as there are.
     pub fn top(&self, count: usize) -> &[Head] {
         &self.heads[..count.min(self.heads.len())]
     }
 
-    /// The set as JSON, as its file stores it.
+    /// The set as the JSON text of a heads file.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// The program's own set for `model`, a name or path such as `google/gemma-4-E4B-it`. Upper and
-    /// lower case are the same. `None` if there is no set for the model and direction.
+    /// The set that comes with the program for `model`, a name or a folder such as
+    /// `google/gemma-4-E4B-it`. Only the last component of `model` counts, in upper or lower case.
     pub fn shipped(model: &str, source: Language, target: Language) -> Option<HeadSet> {
         let model = model.trim_end_matches('/').rsplit(['/', '\\']).next()?.to_lowercase();
         let wanted = format!("{model}.{source}-{target}.json");
@@ -129,7 +129,7 @@ impl HeadSet {
         HeadSet::parse(text, name).ok()
     }
 
-    /// The name of the file in which a model folder keeps a set of its own.
+    /// The name of the file that holds a model folder's own set.
     pub fn file_name(source: Language, target: Language) -> String {
         format!("heads.{source}-{target}.json")
     }

@@ -1,22 +1,22 @@
-//! What a draft looks at: the attention of its tokens on the source, from the model's chosen heads.
+//! The attention of a draft's tokens, as the chosen heads of the model return it.
 //!
-//! A *row* belongs to one draft token, a *column* to one source token. Rows come in groups while a
-//! draft is being written; the columns stay the same. Values that are not finite are kept as they
-//! are: the gate holds their tokens. Source: docs/method.md, sections 2.2 and 4.2.
+//! A *row* is one draft token, a *column* one source token. Rows come in groups while a draft is
+//! written; the columns stay the same. Values that are not finite are kept as they are, because the
+//! gate stops at them. Source: docs/method.md, sections 2.2 and 4.2.
 
 use std::ops::Range;
 
-/// The attention of a draft's rows on the columns of the source.
+/// The attention of a draft's rows on the source's columns.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attention {
-    /// The byte range of each source token in the source text, in order.
+    /// Byte range of each source token in the source text, in order.
     pub columns: Vec<Range<usize>>,
-    /// Number of heads in each row.
+    /// How many heads each row has.
     pub heads_len: usize,
-    /// Probabilities `[row, head, column]`, from a softmax over the whole context.
+    /// Probabilities `[row, head, column]`, row-major, from a softmax over the whole context.
     pub rows: Vec<f32>,
-    /// For each row, the mass on the rest of the prompt and the mass on the draft itself, each the
-    /// mean over heads.
+    /// For each row, its mass on the rest of the prompt and its mass on the draft; both are means
+    /// over heads.
     pub rest: Vec<[f32; 2]>,
 }
 
@@ -31,17 +31,17 @@ pub struct AttentionError {
 }
 
 impl Attention {
-    /// Attention without rows.
+    /// The attention of a draft that has no rows yet.
     pub fn new(columns: Vec<Range<usize>>, heads_len: usize) -> Attention {
         Attention { columns, heads_len, rows: Vec::new(), rest: Vec::new() }
     }
 
-    /// The number of rows so far.
+    /// How many rows there are.
     pub fn rows_len(&self) -> usize {
         self.rest.len()
     }
 
-    /// The probabilities of one head on the columns. Empty if there is no such row or head.
+    /// One head's probabilities on the columns, in one row. Empty if there is no such row or head.
     pub fn row(&self, row: usize, head: usize) -> &[f32] {
         let columns = self.columns.len();
         if head >= self.heads_len || row >= self.rows_len() {
@@ -52,9 +52,9 @@ impl Attention {
         self.rows.get(start..start.saturating_add(columns)).unwrap_or_default()
     }
 
-    /// The four masses of a row, each the mean over heads: on the first `accessible` columns, on
-    /// the other columns, on the rest of the prompt, and on the draft. NaN if there is no such row,
-    /// if there are no heads, or if values are missing.
+    /// The masses of a row, each a mean over heads: on the first `accessible` columns, on the other
+    /// columns, on the rest of the prompt, and on the draft. NaN if there is no such row, no head,
+    /// or a value is missing.
     pub fn mass(&self, row: usize, accessible: usize) -> [f32; 4] {
         let Some(&[prompt, draft]) = self.rest.get(row) else {
             return [f32::NAN; 4];
@@ -74,7 +74,7 @@ impl Attention {
     }
 
     /// Appends the next rows of the same draft, in the layouts of [`Attention::rows`] and
-    /// [`Attention::rest`]. If the sizes do not fit, nothing is appended.
+    /// [`Attention::rest`]. If the sizes do not fit, it fails and appends nothing.
     pub fn append(&mut self, rows: &[f32], rest: &[[f32; 2]]) -> Result<(), AttentionError> {
         self.fits(rows, rest)?;
         self.rows.extend_from_slice(rows);

@@ -1,4 +1,4 @@
-//! Presets: a chunk length and the policy that goes with it, by name.
+//! The presets by name: a chunk length, and the policy that goes with it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,13 +14,14 @@ pub enum Preset {
     Low,
     /// About three and a half seconds behind the speaker, with a better translation.
     High,
-    /// The decisions of the published system, for comparison.
+    /// The published system's decisions, for comparison.
     Published,
 }
 
 impl Preset {
     pub const ALL: [Preset; 3] = [Preset::Low, Preset::High, Preset::Published];
 
+    /// The name that a user gives.
     pub fn name(self) -> &'static str {
         match self {
             Preset::Low => "low",
@@ -29,7 +30,7 @@ impl Preset {
         }
     }
 
-    /// The length of the sound of one step.
+    /// The chunk: the sound of one step.
     pub fn chunk(self) -> Millis {
         match self {
             Preset::Low | Preset::Published => Millis(850),
@@ -37,6 +38,7 @@ impl Preset {
         }
     }
 
+    /// The settings of the gate.
     pub fn policy(self) -> Policy {
         match self {
             Preset::Low => Policy::low(),

@@ -1,54 +1,54 @@
 //! The source position of each draft token: the column that the heads look at more than they
 //! usually do.
 //!
-//! Some columns draw attention all the time. So each head's row is compared with the head's earlier
-//! rows (z-score) and smoothed along the source (median filter), and then its peak is taken. The
+//! Some columns attract attention all the time. So each row of a head is compared with the head's
+//! earlier rows (z-score) and smoothed along the source (median filter), and its peak is taken. The
 //! position is the lower median over heads. Source: docs/method.md, section 5.1.
 //!
-//! A median filter moves a peak that is narrower than half the filter to a place where the token
-//! never looked. For the decision this errs on the side of caution. The word that a token rests on
-//! is read from the rows before they are smoothed.
+//! A median filter moves a peak that is narrower than half of the filter to a column that the token
+//! never looked at. For the decision this is on the safe side. Which word a token rests on is read
+//! from the rows before they are smoothed.
 
 use super::listening::Attention;
 
-/// The smallest standard deviation that a z-score is divided by.
+/// The least standard deviation that a z-score divides by.
 const LEAST_STD: f64 = 1e-6;
-/// The widest median filter, in columns.
+/// Width of the widest median filter, in columns.
 const WIDEST: usize = 63;
-/// The smallest probability of a column that a token can rest on. A column with less may be
-/// unusual, but the token does not look at it.
+/// The least probability of a column that a token can rest on. A column below it is no peak,
+/// however unusual its value is.
 const LEAST_LOOK: f32 = 0.03;
 
-/// Where one token looks, as column indices.
+/// Where one token looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Track {
-    /// From the smoothed rows; the gate compares it with the frontier. `None` if there is no head
-    /// or no column.
+    /// The column from the smoothed rows, which is compared with the frontier. `None` if there is
+    /// no head or no column.
     pub position: Option<usize>,
-    /// From the rows before smoothing: the column that the token rests on. `None` also if the token
-    /// looks at no column.
+    /// The column from the unsmoothed rows, which the token rests on. `None` also if it looks at no
+    /// column.
     pub peak: Option<usize>,
 }
 
-/// Follows the tokens of one draft. Rows may come in groups: the statistics of earlier rows are
+/// Tracks the tokens of one draft. Rows may come in groups: the statistics of earlier rows are
 /// kept.
 #[derive(Clone, Debug)]
 pub struct Tracker {
     filter_width: usize,
     tracks: Vec<Track>,
-    /// For each head and column, over the rows so far: the mean and the sum of squared distances
-    /// from the mean (Welford).
+    /// For each head and column, `[head, column]`, the mean over the rows so far and the sum of
+    /// squared distances from it (Welford).
     habit: Vec<(f64, f64)>,
 }
 
 impl Tracker {
-    /// `filter_width` is in columns; 1 turns smoothing off.
+    /// `filter_width` is in columns and limited to 1 to 63; 1 does not smooth.
     pub fn new(filter_width: usize) -> Tracker {
         Tracker { filter_width: filter_width.clamp(1, WIDEST), tracks: Vec::new(), habit: Vec::new() }
     }
 
-    /// Reads the rows of `attention` that are new and returns the tracks of all its rows. O(rows x
-    /// heads x columns x filter width) for the new rows.
+    /// Takes the rows that are new in `attention` and returns the tracks of all its rows. Costs
+    /// O(rows x heads x columns x filter width) for the new rows.
     pub fn follow(&mut self, attention: &Attention) -> &[Track] {
         let columns = attention.columns.len();
         self.habit.resize(attention.heads_len.saturating_mul(columns).min(attention.rows.len()), (0.0, 0.0));
@@ -75,12 +75,12 @@ impl Tracker {
     }
 }
 
-/// How many standard deviations (of the population) `value` lies above the mean of `count` rows.
+/// How many population standard deviations `value` lies above the mean of `count` rows.
 fn z_score(value: f32, (mean, squares): (f64, f64), count: usize) -> f64 {
     (f64::from(value) - mean) / (squares / count as f64).sqrt().max(LEAST_STD)
 }
 
-/// The lower median of the `width` values around each value. The values at the edges are repeated.
+/// The lower median of the `width` values around each value; the values at the edges are repeated.
 fn median_filter(values: &[f64], width: usize) -> Vec<f64> {
     let last = values.len().saturating_sub(1);
     let mut window = Vec::with_capacity(width);
@@ -92,7 +92,7 @@ fn median_filter(values: &[f64], width: usize) -> Vec<f64> {
     (0..values.len()).map(median_at).collect()
 }
 
-/// The index of the largest value; of equal values, the first.
+/// The index of the greatest value; the first of equals.
 fn peak(values: &[f64]) -> Option<usize> {
     peak_where(values, |_| true)
 }
@@ -147,15 +147,15 @@ mod tests {
 
     #[test]
     fn a_sharp_peak_is_where_the_token_rests() {
-        // The third token looks at column 5 and nowhere else. A median filter of seven columns
-        // removes that peak.
+        // The third token looks at column 5 only; a median filter of seven columns removes that
+        // peak.
         let mut rows = vec![0.01; 3 * 9];
         (rows[0], rows[9 + 1], rows[2 * 9 + 5]) = (0.9, 0.9, 0.9);
         let mut tracker = Tracker::new(7);
         let tracks = tracker.follow(&attention(&rows, 1, 9));
         assert_ne!(tracks[2].position, Some(5), "smoothed away");
         assert_eq!(tracks.iter().map(|track| track.peak).collect::<Vec<_>>(), [Some(0), Some(1), Some(5)]);
-        // An unusual value in a column that no token looks at is not a peak.
+        // An unusual value in a column that no row looks at is not a peak.
         let rows = [0.5, 1e-7, 0.4, 1e-7, 0.45, 1e-3, 0.01, 0.01];
         assert_eq!(Tracker::new(7).follow(&attention(&rows, 1, 2)).last().expect("a row").peak, None);
         assert_eq!(Tracker::new(7).follow(&attention(&rows[..6], 1, 2))[2].peak, Some(0));
