@@ -1,14 +1,15 @@
 //! Target policies: how much of a draft may be shown while its segment is still open.
 //!
-//! Every policy implements [`TargetPolicy`]: it gets a [`Proposal`] (the shown text, the draft, and
-//! the source as it is known) and returns a [`Verdict`]. Once the segment is closed, its final
-//! translation is shown whole, and the policy only reports what the model looked at.
-//! [`super::align_att`] is the policy of this program. The standard baselines are in this file:
+//! Every policy implements [`TargetPolicy`]: it takes a [`Proposal`] (the shown text, the draft,
+//! and the source as far as it is known) and returns a [`Verdict`]. Once the segment is closed, its
+//! final translation is shown whole; the policy then only reports what the model attended to.
+//! [`super::align_att`] is our own policy. The standard baselines are in this file:
 //!
-//! * `local-agreement`: the common beginning of two drafts in a row, in whole units (Liu et al.
-//!   2020);
-//! * `hold-n`: the draft without its last n units (wait-k of Ma et al. 2019, seen from the target);
-//! * `offline`: nothing before the segment is closed.
+//! * `local-agreement`: shows the common beginning of two drafts in a row, in whole units (Liu et
+//!   al. 2020);
+//! * `hold-n`: shows the draft without its last n units (wait-k of Ma et al. 2019, seen from the
+//!   target);
+//! * `offline`: shows nothing before the segment has closed.
 
 use std::fmt;
 use std::ops::Range;
@@ -29,31 +30,29 @@ use crate::text::units::{is_unit_boundary, join_words, push_joined, unit_ends};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceWord {
     pub text: String,
-    /// When the sound of the word ends, in absolute stream time. `None` if no alignment was
-    /// requested.
+    /// When its sound ends, in absolute stream time. `None` if it was not aligned.
     pub end: Option<Millis>,
-    /// Whether two hypotheses agree on the word.
+    /// Two hypotheses agreed on it.
     pub committed: bool,
 }
 
-/// What a policy has to judge.
+/// A draft for a policy to judge.
 #[derive(Clone, Copy, Debug)]
 pub struct Proposal<'a> {
-    /// The text that was shown when the draft was written, normalised.
+    /// The text that was shown when the draft was written; normalised.
     pub accepted: &'a str,
     /// `accepted` and the draft as one normalised text.
     pub candidate: &'a str,
-    /// The byte offset in `candidate` where each token of the draft ends, without the blanks after
-    /// it.
+    /// The byte offset in `candidate` at which each of the draft's tokens ends, without blanks
+    /// after it.
     pub ends: &'a [usize],
-    /// Whether the model ended the draft itself. Otherwise the budget did.
+    /// The model ended the draft itself; it did not run out of budget.
     pub finished: bool,
     /// The attention of the draft's tokens, if it was captured.
     pub attention: Option<&'a Attention>,
-    /// The source words that the prompt contained.
+    /// The source words that were in the prompt.
     pub source: &'a [SourceWord],
-    /// Whether the segment is closed: then everything may be shown, and the policy only reports
-    /// what the model looked at.
+    /// The segment is closed: everything may be shown, and the policy only reports the attention.
     pub source_is_final: bool,
     /// How far the stream has been heard.
     pub heard: Millis,
@@ -61,7 +60,7 @@ pub struct Proposal<'a> {
 }
 
 impl<'a> Proposal<'a> {
-    /// The text that each token of the draft adds to the shown text.
+    /// The text that each of the draft's tokens adds to the shown text.
     pub fn token_texts(&self) -> Vec<&'a str> {
         let mut from = self.accepted.len();
         let text = |&end: &usize| {
@@ -72,8 +71,8 @@ impl<'a> Proposal<'a> {
         self.ends.iter().map(text).collect()
     }
 
-    /// The attention of a row on single source words, as (word, mean over heads). Words with less
-    /// than 0.01 are left out.
+    /// The mass of a row on each source word, as (index of the word, mean over heads). Words with
+    /// less than 0.01 are left out.
     pub fn words_listened_to(&self, attention: &Attention, row: usize) -> Vec<(usize, f32)> {
         let places = word_places(self.source);
         let mut masses = vec![0.0; places.len()];
@@ -88,12 +87,12 @@ impl<'a> Proposal<'a> {
     }
 }
 
-/// The source words, joined into one text.
+/// The source words as one text.
 pub fn joined(words: &[SourceWord]) -> String {
     join_words(words.iter().map(|word| word.text.as_str()))
 }
 
-/// The byte range of each word in the text of [`joined`].
+/// The byte range of each word in [`joined`].
 pub fn word_places(words: &[SourceWord]) -> Vec<Range<usize>> {
     let mut text = String::new();
     let place = |word: &SourceWord| {
@@ -103,45 +102,44 @@ pub fn word_places(words: &[SourceWord]) -> Vec<Range<usize>> {
     words.iter().map(place).collect()
 }
 
-/// What a policy decides about a draft.
+/// A policy's answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
-    /// How many bytes of the candidate may be shown. The caller raises it to the text that is
-    /// already shown, and cuts it to whole characters.
+    /// How many bytes of the candidate may be shown. The cascade raises it to the length of the
+    /// shown text and moves it to a character boundary.
     pub show_len: usize,
-    /// How many source words the shown text may rest on. The segment does not close before the last
-    /// of them, so that no word is translated in two segments.
+    /// How many source words that text may rest on. The segment does not close before the last of
+    /// them, so no word is translated in two segments.
     pub rests_on: usize,
     /// How many source words, from the first, were accessible.
     pub heard: usize,
-    /// What was decided about each token of the draft, if attention was captured.
+    /// The draft's tokens one by one, if attention was captured.
     pub tokens: Vec<Judged>,
 }
 
-/// What was decided about one token.
+/// The verdict on one token.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Judged {
-    /// Why the token is held; `None` if it is shown.
+    /// Why it is held; `None` if it is shown.
     pub held: Option<Hold>,
-    /// The index of the source word that the token rests on.
+    /// The index of the source word that it rests on.
     pub word: Option<usize>,
-    /// Mass on accessible source words, on the other source words, on the rest of the prompt, on
-    /// the draft.
+    /// Mass on accessible source words, on the others, on the rest of the prompt, and on the draft.
     pub mass: [f32; 4],
 }
 
 /// Why a token is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// The token rests on source that is not accessible.
+    /// It rests on source words that are not accessible.
     Frontier,
-    /// The token's attention is not finite.
+    /// One of its masses is NaN or infinite.
     NotFinite,
-    /// No attention was captured for the token.
+    /// No attention was captured for it.
     NoRow,
-    /// The token passed, but its unit is not complete or is held at the draft's end.
+    /// Its unit is not complete.
     OpenUnit,
-    /// An earlier token of the draft is held.
+    /// An earlier token is held.
     Behind,
 }
 
@@ -158,34 +156,33 @@ impl Hold {
     }
 }
 
-/// Decides how much of each draft is shown, within one segment at a time.
+/// Decides, draft by draft within one segment, how much is shown.
 pub trait TargetPolicy {
     /// How much of this draft may be shown.
     fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict;
     /// How many of the source words are accessible when the stream has been heard up to `heard`.
-    /// The policy is not asked again while the source words, this number and
-    /// [`TargetPolicy::is_stalled`] stay the same.
+    /// While the source, this number and [`TargetPolicy::is_stalled`] stay the same, a held draft
+    /// is not judged again.
     fn heard_words(&self, source: &[SourceWord], _heard: Millis) -> usize {
         source.len()
     }
-    /// Whether the wait at the frontier has been too long, so that a held draft must be judged
+    /// Whether the wait at the frontier has reached its limit, so that a held draft must be judged
     /// again.
     fn is_stalled(&self, _heard: Millis) -> bool {
         false
     }
-    /// A new draft begins. The next call of [`TargetPolicy::enough`] gets the beginning of that
-    /// draft.
+    /// A new draft begins. The next call of [`TargetPolicy::enough`] sees its first tokens.
     fn draft_begins(&mut self) {}
-    /// Whether the draft so far has all that can be used now, so that more tokens would only cost
-    /// time.
+    /// Whether the draft that is being written already has all that can be used now, so that
+    /// drafting can stop.
     fn enough(&mut self, _so_far: &Proposal<'_>) -> bool {
         false
     }
-    /// The most tokens in a draft of an open segment.
+    /// Most tokens in a draft of an open segment.
     fn draft_len(&self) -> usize {
         PARTIAL_MOST
     }
-    /// The segment is closed: the policy drops what it knows about it.
+    /// The segment is closed: resets the policy's state.
     fn segment_closed(&mut self);
     /// Whether the policy needs the times of all source words.
     fn wants_times(&self) -> bool {
@@ -193,16 +190,17 @@ pub trait TargetPolicy {
     }
 }
 
-/// A policy by name, as a user gives it.
+/// A policy as the user names it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PolicyKind {
-    /// `alignatt`, `alignatt:high`, or `ref` (the published decisions), with all knobs. Knobs may
-    /// differ from those of the preset.
+    /// `alignatt`, `alignatt:high`, or `ref` (the published decisions): the preset, and the
+    /// settings with the user's knobs.
     AlignAtt(Preset, Policy),
+    /// Shows what two drafts in a row agree on.
     LocalAgreement,
-    /// The number of units that are held.
+    /// Holds this many units at the end of a draft.
     HoldN(usize),
-    /// Shows nothing before a segment closes: the upper bound of translation quality.
+    /// Shows nothing before a segment closes: the best translation that the model can give.
     Offline,
 }
 
@@ -210,7 +208,7 @@ impl PolicyKind {
     /// How many units `hold-n` holds if no number is given.
     pub const HOLD: usize = 3;
 
-    /// The policy for translation into `target`.
+    /// Builds the policy for translation into `target`.
     pub fn build(self, target: Language) -> Box<dyn TargetPolicy> {
         match self {
             PolicyKind::AlignAtt(_, policy) => Box::new(AlignAtt::new(policy.towards(target))),
@@ -220,7 +218,7 @@ impl PolicyKind {
         }
     }
 
-    /// The length of the sound of one step, if no other length is set.
+    /// The default chunk: the sound of one step.
     pub fn chunk(self) -> Millis {
         match self {
             PolicyKind::AlignAtt(preset, _) => preset.chunk(),
@@ -228,7 +226,7 @@ impl PolicyKind {
         }
     }
 
-    /// How many attention heads the policy reads; 0 if it needs none.
+    /// How many attention heads the policy uses; 0 if it needs none.
     pub fn heads_len(self) -> usize {
         match self {
             PolicyKind::AlignAtt(_, policy) => policy.heads_len,
@@ -243,7 +241,7 @@ impl Default for PolicyKind {
     }
 }
 
-/// The error for a text that names no policy.
+/// The error for text that names no policy, or that sets a knob wrongly.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown policy `{name}`: {why}")]
 pub struct UnknownPolicy {
@@ -340,7 +338,7 @@ impl TargetPolicy for LocalAgreement {
     }
 }
 
-/// The length of the longest common prefix of two drafts that splits no unit of either, in bytes.
+/// The length in bytes of the longest common prefix of two drafts that splits no unit of either.
 fn agreed_len(a: &Previous, b: &Previous) -> usize {
     let whole = |draft: &Previous, at: usize| {
         if at == draft.candidate.len() { draft.finished } else { is_unit_boundary(&draft.candidate, at) }
@@ -359,7 +357,7 @@ pub struct HoldN {
 impl TargetPolicy for HoldN {
     fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict {
         let ends = unit_ends(proposal.candidate, proposal.target);
-        // A draft that reached its budget may end inside a unit, so at least that unit is held.
+        // A draft that ran out of budget may end within a unit, so that unit is always held.
         let held = if proposal.finished { self.units } else { self.units.max(1) };
         let shown = match ends.len().checked_sub(held + 1) {
             Some(last) => ends[last],
@@ -392,9 +390,9 @@ fn held_words(units: usize, target: Language) -> usize {
     if target.counts_characters() { units / 2 } else { units }
 }
 
-/// The length of the first `len` bytes of the candidate without the blanks and sentence-final marks
-/// at their end: a mark there closes the source heard so far, not the sentence. Never less than the
-/// length of the shown text.
+/// The length of the candidate's first `len` bytes without blanks and sentence-final marks at their
+/// end: a mark there ends the source heard so far, not the sentence. Never less than the shown
+/// text.
 fn shown_len(proposal: &Proposal<'_>, len: usize) -> usize {
     let text = proposal.candidate.get(..len).unwrap_or_default();
     strip_final_marks(text).len().max(proposal.accepted.len())
