@@ -1,11 +1,11 @@
-//! When each unit of a translation was shown: how much sound had been heard, and the wall clock.
-//! Source: docs/method.md, sections 6.3 and 6.4.
+//! When each unit of a translation was shown: how much sound had been heard by then, and the wall
+//! clock. Source: docs/method.md, sections 6.3 and 6.4.
 
 use crate::text::language::Language;
 use crate::text::time::Millis;
 use crate::text::units::latency_units;
 
-/// A unit of the translation with the two times at which it was shown.
+/// A unit of the translation with its two times.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamped {
     pub unit: String,
@@ -15,8 +15,7 @@ pub struct Stamped {
     pub elapsed: Millis,
 }
 
-/// The units of a text that is updated again and again. Each has the times of the update that
-/// brought it.
+/// The units of a text that is updated repeatedly, each with the times of the update that added it.
 #[derive(Clone, Debug)]
 pub struct Stamps {
     language: Language,
@@ -24,12 +23,14 @@ pub struct Stamps {
 }
 
 impl Stamps {
+    /// Stamps of a text that is still empty.
     pub fn new(language: Language) -> Stamps {
         Stamps { language, units: Vec::new() }
     }
 
-    /// Takes the whole text as it is shown now. Units keep their times up to the first unit that
-    /// differs from the text before. The units from there on are new, and are returned.
+    /// Takes the whole text as it is shown now, with the sound heard (`audio`) and the wall clock
+    /// (`wall`). Units keep their times up to the first one that has changed. The units from there
+    /// on are new; they get these times and are returned.
     pub fn update(&mut self, text: &str, audio: Millis, wall: Millis) -> &[Stamped] {
         let units = latency_units(text, self.language);
         let kept = self.units.iter().zip(&units).take_while(|(old, new)| old.unit == **new).count();
@@ -44,9 +45,9 @@ impl Stamps {
     }
 }
 
-/// Computation-aware times: how long a listener waits for each unit if the next sound cannot be
-/// heard while the program computes. `elapsed` is the wall clock of each unit and `delays` the
-/// sound heard. The result is as long as the shorter of the two.
+/// Computation-aware times: when a listener gets each unit if computing delays the sound that comes
+/// next. For each unit, `delays` has the sound heard and `elapsed` the wall clock. The result is as
+/// long as the shorter of the two lists.
 pub fn computation_aware(delays: &[Millis], elapsed: &[Millis]) -> Vec<Millis> {
     let mut aware: Vec<Millis> = Vec::with_capacity(delays.len().min(elapsed.len()));
     for (at, &wall) in elapsed.iter().enumerate().take(delays.len()) {
