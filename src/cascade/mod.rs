@@ -1,7 +1,7 @@
 //! Live translation of one stream, from the first sound to the last caption.
 //!
 //! ```text
-//! push ─► Inbox ─► Tail ─► recognizer ─► Transcript ─► aligner ─► Source events
+//! push ─► Inbox ─► Tail ─► recogniser ─► Transcript ─► aligner ─► Source events
 //!                  cut ◄── segment closes ──┤
 //!                                           └─► Captions: drafts ─► policy ─► Target events
 //! ```

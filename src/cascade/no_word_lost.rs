@@ -44,8 +44,9 @@ struct HeardWord {
 /// A successful call: where the tail began, and the words recognised.
 type Call = (Millis, Vec<HeardWord>);
 
-/// Recognises the words of a talk whose second half lies in the tail, and makes mistakes. A word
-/// that is cut by the end of the sound gets a different text in every call.
+/// Recognises the words of a talk that begin before the end of the tail and have their middle after
+/// its start, and makes mistakes. A word that the end of the tail cuts gets a different text in every
+/// call.
 struct Erring {
     talk: Talk,
     mistakes: Vec<Mistake>,
