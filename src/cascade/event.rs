@@ -12,10 +12,18 @@
 //! * after `closed: true` no event follows for that segment and side;
 //! * `start` is first, `end` is last.
 //!
+//! Three events of one step. They are wrapped here; in the output each is on one line:
+//!
 //! ```json
-//! {"audio_ms":1700,"wall_ms":1812,"type":"source","segment":0,"committed":[{"text":"Hi","start_ms":80,"end_ms":240}],"tentative":"everyone","closed":false}
-//! {"audio_ms":1700,"wall_ms":1953,"type":"listen","segment":0,"source":["Hi","everyone"],"heard":1,"drafted":true,"tokens":[{"text":"Hallo","shown":true,"word":0,"mass":[0.71,0.02,0.2,0.07],"on":[[0,0.71],[1,0.02]]},{"text":" zusammen","shown":false,"why":"frontier","word":1,"mass":[0.1,0.6,0.2,0.1],"on":[[0,0.1],[1,0.6]]}]}
-//! {"audio_ms":1700,"wall_ms":1954,"type":"target","segment":0,"delta":"Hallo","committed":"Hallo","tentative":"zusammen","closed":false}
+//! {"audio_ms":1700,"wall_ms":1812,"type":"source","segment":0,
+//!  "committed":[{"text":"Hi","start_ms":80,"end_ms":240}],"tentative":"everyone","closed":false}
+//! {"audio_ms":1700,"wall_ms":1953,"type":"listen","segment":0,"source":["Hi","everyone"],
+//!  "heard":1,"drafted":true,"tokens":[
+//!   {"text":"Hallo","shown":true,"word":0,"mass":[0.71,0.02,0.2,0.07],"on":[[0,0.71],[1,0.02]]},
+//!   {"text":" zusammen","shown":false,"why":"frontier","word":1,"mass":[0.1,0.6,0.2,0.1],
+//!    "on":[[0,0.1],[1,0.6]]}]}
+//! {"audio_ms":1700,"wall_ms":1954,"type":"target","segment":0,
+//!  "delta":"Hallo","committed":"Hallo","tentative":"zusammen","closed":false}
 //! ```
 
 use serde::{Deserialize, Serialize};

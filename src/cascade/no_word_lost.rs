@@ -45,8 +45,8 @@ struct HeardWord {
 type Call = (Millis, Vec<HeardWord>);
 
 /// Recognises the words of a talk that begin before the end of the tail and have their middle after
-/// its start, and makes mistakes. A word that the end of the tail cuts gets a different text in every
-/// call.
+/// its start, and makes mistakes. A word that the end of the tail cuts gets a different text in
+/// every call.
 struct Erring {
     talk: Talk,
     mistakes: Vec<Mistake>,

@@ -8,13 +8,13 @@
 //! | `translate` | `translate` and `transcribe` |
 //! | `eval` | policies at several chunks over a manifest: lag, quality, the files of OmniSTEval |
 //! | `align`, `calibrate`, `devices`, `models` | the other subcommands |
-//! | `inputs`, `text_file` | files that a run reads and may not overwrite; text files of bounded size |
+//! | `inputs`, `text_file` | files that a run reads and may not overwrite; bounded text files |
 //! | `sound` | reads a file or standard input on a thread of its own, in real time if asked |
 //! | `session` | passes sound to the cascade and events to the outputs |
 //! | `faces`, `live` | text, JSON lines, subtitles; the terminal's live view |
 //! | `trace`, `explain` | what the model attended to, as lines and as a page |
 //! | `heat_map` | the scores of all heads as a picture |
-//! | `interrupt` | signals such as Ctrl-C: the first one finishes cleanly, the second leaves at once |
+//! | `interrupt` | Ctrl-C and similar signals: the first finishes cleanly, the second exits |
 //! | `progress` | progress bars, and the log |
 //! | `sha256` | hashes of a run's inputs |
 //! | `terminal` | lines on standard error, and what the terminal can show |

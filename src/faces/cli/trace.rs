@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  12.75 s  segment 3  drafted 2 tokens, 9 of 11 words heard
-//!    committed  " habe"     ← [1] have     heard 0.71  unheard 0.02  prompt 0.20  draft 0.07
-//!    HELD       " gekauft"  ← [9] bought   heard 0.10  unheard 0.62  prompt 0.21  draft 0.07  frontier
+//!    committed  " habe"  ← [1] have   heard 0.71  unheard 0.02  prompt 0.20  draft 0.07
+//!    HELD       " Brot"  ← [9] bread  heard 0.10  unheard 0.62  prompt 0.21  draft 0.07  frontier
 //! ```
 //!
 //! Words count from 0, as in the events. Columns line up by display width.
