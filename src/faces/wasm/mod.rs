@@ -121,8 +121,8 @@ impl Device {
         Ok(serde_json::Value::Array(line.collect()).to_string())
     }
 
-    /// Microseconds to enqueue one small launch, through Burn and directly: `{"launch": …, "bare":
-    /// …}`.
+    /// Microseconds to enqueue one small launch, through Burn and directly, as JSON:
+    /// `{"launch": …, "bare": …}`.
     pub async fn launch_cost(&self, count: u32) -> Result<String, JsValue> {
         let device = self.compute.device.clone();
         let began = Instant::now();
@@ -183,9 +183,9 @@ pub struct Engines {
 
 #[wasm_bindgen]
 impl Engines {
-    /// Loads models. Each is an object `{label, demo, files: [{name, bytes} | {name, size,
-    /// read(offset, len)}]}`. `progress(what, done, total)` is called with the number of bytes
-    /// read.
+    /// Loads models. Each is an object `{label, demo, files}`, with files
+    /// `{name, bytes} | {name, size, read(offset, len)}`. `progress(what, done, total)` is called
+    /// with the number of bytes read.
     pub async fn load(
         device: &Device,
         options: String,
