@@ -1,7 +1,7 @@
 //! Conformance cases of the published policy (`tests/conformance/alignatt_cases.json`, or the file
 //! that `ALIGNATT_CONFORMANCE` names) that are about words, segments and shown text. The other
 //! cases are judged in `policy/conformance.rs`. Every kind of case is judged in one of the two
-//! modules, or listed there as not built.
+//! modules, or `NOT_BUILT` lists it.
 //!
 //! Where ours differs on purpose:
 //! * `asr_commit`: agreement is in whole words, not characters. Each sentence is a segment of its

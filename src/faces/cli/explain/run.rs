@@ -197,7 +197,7 @@ impl Segment {
         }
     }
 
-    /// Where each draft was stopped; only the last stop of each moment.
+    /// Where each draft was stopped. Of the drafts of one moment only the last counts.
     pub fn stops(&self, language: Language) -> Vec<Stop> {
         let mut stops: Vec<Stop> = Vec::new();
         for draft in &self.drafts {
