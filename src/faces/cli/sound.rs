@@ -25,8 +25,8 @@ const WAITING: usize = 6_000;
 /// Name of standard input in errors.
 const STDIN: &str = "standard input";
 
-/// Opens a file and selects its sound track `track`, or the one that a player would choose. Logs
-/// which one that is if there are several.
+/// Opens a file and selects its sound track `track`. Without `track`, the track that a player would
+/// choose is selected, and a warning says which one that is if there are several.
 pub fn open_file(path: impl AsRef<Path>, track: Option<NonZero<u16>>) -> Result<AudioFile, AudioError> {
     let mut file = AudioFile::open(path.as_ref())?;
     match track {
