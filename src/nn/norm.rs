@@ -27,7 +27,7 @@ impl RmsNorm {
         rms_norm(x, self.weight.clone(), self.eps)
     }
 
-    /// Every head by itself: `x [T, N, D]` → `[T, N, D]`, weight `[D]`.
+    /// Norms each head by itself: `x [T, N, D]` → `[T, N, D]`, weight `[D]`.
     pub fn forward_heads(&self, x: Tensor<3>) -> Tensor<3> {
         let [t, n, d] = x.dims();
         self.forward(x.reshape([t * n, d])).reshape([t, n, d])
