@@ -6,9 +6,9 @@
 //! base  `[1]` Int      cache row of the first query's own key       (also known to the host)
 //! →     [T, Hq, D]                                                  f32
 //!
-//! In the causal form, query t sees the cache rows j with `j ≤ base + t` and, in sliding layers, `j
-//! > base + t − window`. Query head h reads kv head h / (Hq/Hkv). Softmax is in f32. In the other
-//! form C = T, and every query sees every row.
+//! In the causal form, query t sees the cache rows j with `j ≤ base + t`. In sliding layers only
+//! those with `j > base + t − window` are seen. Query head h reads kv head h / (Hq/Hkv). Softmax is
+//! in f32. In the other form C = T, and every query sees every row.
 
 use burn::backend::{
     Backend, Flex, backend_extension,

@@ -128,7 +128,7 @@ mod tests {
         {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
     /// The demo pack's vocabulary and real ones, each with a layout. The real ones are cut to what
-    /// some texts need; where ALIGNATT_NODE_MODULES names them, the whole ones are added.
+    /// some texts need. If ALIGNATT_NODE_MODULES is set, the whole ones are added.
     fn vocabularies() -> &'static [(&'static str, Arc<Tokenizer>, String)] {
         static ALL: OnceLock<Vec<(&'static str, Arc<Tokenizer>, String)>> = OnceLock::new();
         ALL.get_or_init(|| {
