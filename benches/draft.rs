@@ -109,7 +109,7 @@ fn demo_heads(count: usize) -> Vec<Head> {
     set.top(count).iter().map(|head| Head { layer: head.layer, head: head.head }).collect()
 }
 
-// ---- the cost of knowing where a draft looked ----
+// ---- what the attention of a draft costs ----
 
 /// Writes drafts with the first 0, 4 and 8 of `heads` armed, in turn, `rounds` times each. The
 /// complete model does `whole` times the work of `model`. If `whole` is above 1, the cost of the
@@ -262,10 +262,10 @@ fn quantile(values: &[f64], at: f64) -> f64 {
 
 // ---- E4B's shapes ----
 
-/// For each of the layers 5, 6, 10, 11, 17 and 20 of E4B: whether it is a full layer.
+/// Whether each of the layers 5, 6, 10, 11, 17 and 20 of E4B has full attention.
 const E4B_FULL: [bool; 6] = [true, false, false, true, true, false];
-/// The best heads of E4B for English to German, (11, 3) (6, 5) (17, 3) (20, 0) (5, 0) (11, 2) (10,
-/// 0) (10, 4), with each layer as an index into [`E4B_FULL`].
+/// The best heads of E4B for English to German, with each layer as an index into [`E4B_FULL`]. In
+/// E4B they are (11, 3), (6, 5), (17, 3), (20, 0), (5, 0), (11, 2), (10, 0) and (10, 4).
 const E4B_HEADS: [(usize, usize); 8] = [(3, 3), (1, 5), (4, 3), (5, 0), (0, 0), (3, 2), (2, 0), (2, 4)];
 
 /// A checkpoint that has only names and shapes. Its weights are noise, made when they are read.

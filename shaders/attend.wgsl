@@ -69,8 +69,8 @@ fn main(
     if (lane == 0u) {
         first_row = u32(base[0]);
     }
-    // The browser's uniformity analysis does not accept a plain load from a storage buffer, so the
-    // loop below could not have a barrier.
+    // To the browser's uniformity analysis, a plain load from a storage buffer is not uniform. It
+    // would reject the barriers in the loop below.
     let first = workgroupUniformLoad(&first_row);
     let own = Indices(first + row) + {{ offsets }}; // cache row of each row's own key
     let start = first + row + 1u - min(first + row + 1u, WINDOW);

@@ -1,5 +1,5 @@
 // y[r, :] = (x[r, :] - mean) * (variance + EPS)^-0.5 * w + b   (src/ops/layer_norm.rs)
-// One workgroup per row. Grid: (x, y) count the rows; groups past the last row return at once.
+// One workgroup per row. Grid: (x, y) number the rows; workgroups past the last row return at once.
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> w: array<f32>;

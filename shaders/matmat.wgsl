@@ -4,8 +4,9 @@
 // The 4 + 4 loads of a step serve 16 products, neighbouring lanes share the loads through the
 // cache, and no lane waits for another.
 //
-// Grid: x counts the column tiles. y has as many groups as there are rows, but only the first rows
-// / 32 (rounded up) work. The shader learns the row count from the grid.
+// Grid: x numbers the column tiles. y has as many workgroups as there are rows, but only the first
+// ceil(rows / 32) work. So the shader reads the row count from the grid and needs no parameter for
+// it.
 
 @group(0) @binding(0) var<storage, read_write> x: array<{{ x_type }}>;
 @group(0) @binding(1) var<storage, read_write> w: array<{{ w_type }}>;

@@ -1,10 +1,11 @@
 // y[t, n] = sum over k of x[t, k] * w[n, k], for few rows             (src/ops/product.rs)
 //
-// One workgroup computes 4 columns of ROWS rows (1 or 4). The lanes take turns along k, each lane
-// reads a weight once for all rows, and the partial sums are added in shared memory.
+// One workgroup computes 4 columns of ROWS rows (1 or 4). Each lane takes every LANES-th step along
+// k and reads each weight once for all rows. The partial sums are added in shared memory.
 //
-// Grid: (x, y) count the column groups. z has as many groups as there are rows, but only the first
-// rows / ROWS (rounded up) work. The shader learns the row count from the grid.
+// Grid: (x, y) number the column groups. z has as many workgroups as there are rows, but only the
+// first ceil(rows / ROWS) work. So the shader reads the row count from the grid and needs no
+// parameter for it.
 //
 // Four named accumulators instead of an array: some drivers put arrays in memory rather than in
 // registers, however the arrays are indexed.

@@ -32,9 +32,10 @@ impl Forced {
 
     /// The attention of the heads at the last position of `prompt` and at each position of `target`
     /// (1 to [`LONGEST`] ids, which follow the prompt): [L·H, 1 + R, N], with R ids in `target` and
-    /// N = prompt + R. The values are probabilities on all N positions, zero on later ones. Row i +
-    /// 1 is the query at the position where target id i is the input, and row i is the query that
-    /// predicts this id. (docs/method.md, section 3.1)
+    /// N = prompt + R. The values are probabilities on all N positions, zero on later ones.
+    ///
+    /// For target id i, row i + 1 is the query at the position where that id is the input, and row
+    /// i is the query that predicts it. (docs/method.md, section 3.1)
     pub async fn attention(&mut self, prompt: &[u32], target: &[u32]) -> Result<Vec<f32>, RunError> {
         let len = prompt.len() + target.len();
         let ids: Vec<i32> = prompt.iter().chain(target).map(|id| *id as i32).collect();

@@ -51,8 +51,9 @@ impl Cache {
         self.owners.first().map_or(0, LayerCache::end)
     }
 
-    /// Forgets every position from `end` on → the number of positions left. If a sliding layer has
-    /// dropped keys that are needed again, everything is forgotten.
+    /// Forgets every position from `end` on and returns the number of positions left. If that is
+    /// impossible, everything is forgotten: a sliding layer has dropped keys that are needed again,
+    /// or the sequence never reached `end`.
     pub fn roll_back(&mut self, end: usize) -> usize {
         if self.owners.iter().all(|owner| owner.can_roll_back(end)) {
             for owner in &mut self.owners {

@@ -1,10 +1,10 @@
 //! Captures the queries of the armed heads while a draft is written, and replays their attention
 //! afterwards.
 //!
-//! A capture keeps the queries of every position from that of [`Capture::restart`] on, for the
-//! heads it was armed with, in one preallocated buffer per layer. The keys are read from the cache
-//! when the draft is replayed. Earlier positions are not kept. A pass that begins inside the kept
-//! rows replaces them from there on, as it does in the cache. (docs/method.md, section 4;
+//! A capture keeps the queries of the heads it was armed with, in one preallocated buffer per
+//! layer, from the position given to [`Capture::restart`] on. Queries of earlier positions are not
+//! kept. The keys are read from the cache when the draft is replayed. A pass that begins inside the
+//! kept rows replaces them from there on, as it does in the cache. (docs/method.md, section 4;
 //! docs/models.md, section 2.5)
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -76,7 +76,7 @@ struct Armed {
 pub struct SourceSpan {
     /// Positions of the source columns.
     pub source: Range<usize>,
-    /// Where the draft begins.
+    /// The length of the prompt, which is the position where the draft begins.
     pub prompt_len: usize,
 }
 

@@ -35,7 +35,8 @@ pub struct LayerCache {
     start: usize,
     /// Rows in use.
     len: usize,
-    /// Rows that survive a move to the front; None in full layers, which never move.
+    /// What a sliding layer keeps when its rows move to the front; None in full layers, which never
+    /// move.
     keep: Option<Keep>,
 }
 
@@ -52,7 +53,7 @@ impl LayerCache {
             Some(window) => (2 * (window + plan.margin) + plan.piece).min(plan.capacity),
             None => plan.capacity,
         };
-        // Zeroed, so that no row ever holds a NaN: 0 x NaN would reach a sum.
+        // Zeroed, so that no unused row holds a NaN: 0 x NaN would spoil a sum.
         let zeros = || Tensor::zeros([rows, heads, dim], device);
         let keep = window.map(|window| Keep { window, margin: plan.margin });
         Self { k: zeros(), v: zeros(), start: 0, len: 0, keep }
@@ -73,7 +74,7 @@ impl LayerCache {
         position - self.start
     }
 
-    /// All rows, used or not: [C, Hkv, D].
+    /// The keys [C, Hkv, D], unused rows included.
     pub fn keys(&self) -> Tensor<3> {
         self.k.clone()
     }
@@ -114,7 +115,8 @@ impl LayerCache {
     }
 
     /// Forgets every position from `end` on. Fails, with nothing changed, if a sliding layer has
-    /// already dropped keys that the next position would see.
+    /// already dropped keys that the next position would see, or if `end` is beyond the last
+    /// position.
     pub fn roll_back(&mut self, end: usize) -> Result<(), RollBack> {
         if !self.can_roll_back(end) {
             return Err(RollBack(end));
@@ -140,7 +142,7 @@ impl LayerCache {
 mod tests {
     use super::*;
 
-    /// A cache with one head of one column. The key at every position is the position.
+    /// A cache with one head of one column. The key at each position is the position itself.
     fn cache(capacity: usize, window: Option<usize>) -> LayerCache {
         let plan = CachePlan { capacity, piece: 4, margin: 3 };
         LayerCache::new(plan, 1, 1, window, &Device::flex())

@@ -17,7 +17,7 @@ impl RmsNorm {
         Self { weight, eps }
     }
 
-    /// The norm without a weight (Gemma-4's values).
+    /// The norm without a weight, as Gemma-4 applies it to its values.
     pub fn unit(size: usize, eps: f64, device: &Device) -> Self {
         Self { weight: Tensor::ones([size], device), eps }
     }
@@ -34,7 +34,7 @@ impl RmsNorm {
     }
 }
 
-/// LayerNorm with weight and bias `[H]` (the audio tower).
+/// LayerNorm with weight and bias `[H]`, as in the audio tower.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
     weight: Tensor<1>,

@@ -2,13 +2,13 @@
 //! optional sliding window; and attention of rows that all see one another.
 //!
 //! q     [T, Hq, D]     queries, after norm and RoPE                 f32
-//! k, v  [C, Hkv, D]    the whole cache; rows after the last query's own key are not read    f32
+//! k, v  [C, Hkv, D]    the cache; rows after the last query's own key are not read      f32
 //! base  `[1]` Int      cache row of the first query's own key       (also known to the host)
 //! →     [T, Hq, D]                                                  f32
 //!
-//! In the causal form, query t sees the cache rows j with `j ≤ base + t`. In sliding layers only
-//! those with `j > base + t − window` are seen. Query head h reads kv head h / (Hq/Hkv). Softmax is
-//! in f32. In the other form C = T, and every query sees every row.
+//! In the causal form, query t sees every cache row j with `j ≤ base + t`. In sliding layers, it
+//! sees only those with `j > base + t − window`. Query head h reads kv head h / (Hq/Hkv). Softmax
+//! is in f32. In the other form C = T, and every query sees every row.
 
 use burn::backend::{
     Backend, Flex, backend_extension,
@@ -95,8 +95,8 @@ impl AttendBackend for Flex {
         let kv_heads = k.dims()[1];
         let group = heads / kv_heads;
 
-        // One product per kv head, with the queries of its group stacked: [Hkv, G*T, D] x [Hkv, D,
-        // S]
+        // One product per kv head, with the queries of its group stacked:
+        // [Hkv, G*T, D] x [Hkv, D, S].
         let q = q.reshape([t, kv_heads, group, d]).permute([1, 2, 0, 3]).reshape([kv_heads, group * t, d]);
         let scores = q.matmul(k.permute([1, 2, 0])) * op.scale;
         let scores = scores.reshape([kv_heads * group, t, seen]);

@@ -43,7 +43,7 @@ pub enum Kernel {
 impl Kernel {
     /// The faster kernel for `x [t, k]` and a weight `[n, k]`.
     pub fn faster(t: usize, k: usize, n: usize) -> Kernel {
-        // For a small weight the time is mostly that of lanes that wait at the barrier. Tiles have
+        // For a small weight, most of the time goes to lanes that wait at the barrier. Tiles have
         // no barrier.
         let most = if n * k <= SMALL { SMALL_MAX_ROWS } else { MAX_ROWS };
         if t <= most { Kernel::FewRows } else { Kernel::ManyRows }

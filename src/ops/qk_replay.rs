@@ -1,16 +1,16 @@
 //! Replay: the attention of draft rows on every key they could see, for the armed heads of one
 //! layer.
 //!
-//! q     [R', S, D]     captured queries, of which the first R rows are used     f32
-//! k     [C, Hkv, D]    the cache that the layer reads, up to the last row's own key    f32
+//! q     [R', S, D]     captured queries, of which the first R rows are used             f32
+//! k     [C, Hkv, D]    the cache that the layer reads, up to the last row's own key     f32
 //! heads `[S]` Int      which heads are armed; head h reads kv head h / group
 //! →     [S, R, N + 2]  probabilities on the N source columns, then the mass on the rest of the
 //!                      prompt and the mass on the draft; a row sums to 1
 //!
-//! The own key of row i is at cache row `first + i`. As in the layer itself, row i sees the cache
-//! rows j with `j ≤ first + i` and, in sliding layers, `j > first + i − window`. A source column
-//! that it doesn't see has probability 0. Softmax is in f32 over the whole context.
-//! (docs/method.md, section 4.2; docs/models.md, section 2.5)
+//! The own key of row i is at cache row `first + i`. Row i sees what it saw in the layer: every
+//! cache row j with `j ≤ first + i` and, in sliding layers, only those with `j > first + i −
+//! window`. A source column that it doesn't see has probability 0. Softmax is in f32 over the whole
+//! context. (docs/method.md, section 4.2; docs/models.md, section 2.5)
 //!
 //! On the CPU, replay runs once per token, and thirty Burn ops on tiny tensors would cost more than
 //! the arithmetic. So the CPU has plain loops. The definition in Burn ops is in `tests/ops`, which

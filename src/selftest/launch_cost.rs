@@ -1,5 +1,5 @@
-//! Measures the cost of a launch through Burn and that of a bare dispatch. If the static
-//! constructors of a browser's module run at every call, the ratio of the two is some hundred.
+//! Measures what a launch costs through Burn, and what a bare dispatch costs. If a browser's module
+//! runs its static constructors at every call, this shows at once: the ratio is some hundreds.
 
 use burn::tensor::{Device, Tensor};
 

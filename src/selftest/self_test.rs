@@ -108,8 +108,9 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let image = Tensor::<4>::from_data(TensorData::new(values(2 * 3 * 16 * 10, 19), [2, 3, 16, 10]), device);
     let kernel = Tensor::<4>::from_data(TensorData::new(values(5 * 3 * 9, 20), [5, 3, 3, 3]), device);
     let halved = conv_halve(image, kernel, matrix(device, 1, 5, 27).reshape([5]));
-    // Both kernels on as many rows as in a large model, whatever the size of the weights here. The
-    // widest product has more columns than one dimension of a grid takes.
+    // Nine rows, for which `Kernel::faster` chooses the few-rows kernel in a large model, but not
+    // at the size of the weights here. The widest product has more columns than one dimension of a
+    // grid takes.
     let nine = || matrix(device, 9, 52, 28);
     let few = product_by(Kernel::FewRows, nine(), w.clone());
     let few_half = product_half_by(Kernel::FewRows, nine(), packed.clone());

@@ -1,9 +1,12 @@
 //! One Gemma-4 layer: attention, MLP and per-layer input. The first two have a norm before and
-//! after, the per-layer input only after.
+//! after, the per-layer input only after. (docs/models.md, section 2.2)
 //!
 //! x [T, H], ple [T, P] → [T, H]:
-//! x += RMS(o_proj(attention(RMS(x)))); x += RMS(down(gelu(gate·h)·up·h)), h = RMS(x);
-//! x += RMS(projection(gelu(gate·x)·ple)); x *= layer_scalar. (docs/models.md, section 2.2)
+//!
+//! 1. x += RMS(o_proj(attention(RMS(x))))
+//! 2. x += RMS(down(gelu(gate·h)·up·h)), with h = RMS(x)
+//! 3. x += RMS(projection(gelu(gate·x)·ple))
+//! 4. x *= layer_scalar
 
 use burn::tensor::Tensor;
 

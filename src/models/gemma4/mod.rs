@@ -1,8 +1,10 @@
-//! The Gemma-4 text decoder of E2B and E4B.
+//! The Gemma-4 text decoder of E2B and E4B. (docs/models.md, section 2)
 //!
-//! `ids [T]` → `x = E[ids]·√H`; per-layer inputs ple [T, L, P] from a second table and a projection
-//! of x; L layers (sliding and full attention in a pattern; the last ones read the keys and values
-//! of earlier owners); final RMSNorm; logits = 30·tanh(x Eᵀ / 30). (docs/models.md, section 2)
+//! 1. `ids [T]` → `x = E[ids]·√H`.
+//! 2. Per-layer inputs ple [T, L, P], from a second table and a projection of x.
+//! 3. L layers, with sliding and full attention in a pattern. The last ones read the keys and
+//!    values of earlier layers, their owners.
+//! 4. A final RMSNorm; logits = 30·tanh(x Eᵀ / 30).
 
 mod layer;
 pub mod prompt;
@@ -139,7 +141,7 @@ impl Gemma4 {
     pub fn logits(&self, x: Tensor<2>) -> Tensor<2> {
         let logits = self.embed_tokens.logits(x);
         match self.config.final_logit_softcapping {
-            Some(cap) => (logits / cap).tanh() * cap, // f64 scalars: Burn takes them for f32 tensors
+            Some(cap) => (logits / cap).tanh() * cap, // `cap` is f64; Burn accepts that for f32 tensors
             None => logits,
         }
     }

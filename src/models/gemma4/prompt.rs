@@ -1,7 +1,7 @@
 //! The translation prompt in Gemma-4's chat layout.
 //!
 //! ```text
-//! system   what to do, the languages; the context, if there is one
+//! system   the task and the languages; the context, if there is one
 //! user, model   … the history, a pair of turns for each segment
 //! user     "English speech:\n" ⟨source⟩
 //! model    ⟨prefix⟩ …

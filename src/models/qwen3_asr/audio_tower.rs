@@ -1,13 +1,14 @@
-//! The audio tower of Qwen3-ASR: log-mel in, rows for the decoder out.
+//! The audio tower of Qwen3-ASR: log-mel in, rows for the decoder out. (docs/models.md, section
+//! 1.5)
 //!
-//! mel [128, F] → chunks of 100 frames, each alone through three stride-2 convolutions → 13 rows
-//! per chunk, with sinusoids added that restart in every chunk → pre-LN layers with attention
-//! inside windows of 13 · n_window_infer/100 rows (8 s) → ln_post, proj1, GELU, proj2 → [T,
-//! output_dim].
+//! 1. The mel [128, F] is cut into chunks of 100 frames. Each chunk goes alone through three
+//!    convolutions of stride 2 and becomes 13 rows.
+//! 2. Sinusoids are added. Their positions restart in every chunk.
+//! 3. Pre-LN layers follow, with attention inside windows of 13 · n_window_infer/100 rows (8 s).
+//! 4. ln_post, proj1, GELU and proj2 give [T, output_dim].
 //!
 //! A full chunk has 13 rows; a rest of n frames has h(h(h(n))), with h(n) = ⌊(n−1)/2⌋ + 1. Windows
 //! do not see one another, so the rows of a window whose frames are settled never change.
-//! (docs/models.md, section 1.5)
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 

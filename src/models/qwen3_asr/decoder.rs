@@ -1,9 +1,13 @@
-//! The Qwen3 decoder, as Qwen3-ASR and the forced aligner use it.
+//! The Qwen3 decoder, as Qwen3-ASR and the forced aligner use it. (docs/models.md, section 1.6)
 //!
-//! x [T, H] → per layer: RMSNorm; q, k, v; per-head RMSNorm of q and k before RoPE (split-half,
-//! over the whole head); grouped causal attention, scale D^-½; residual; RMSNorm; SwiGLU; residual
-//! → final RMSNorm → head. The checkpoint's three-row MRoPE with equal rows is ordinary RoPE.
-//! (docs/models.md, section 1.6)
+//! x [T, H] goes through the layers, a final RMSNorm and the head. In each layer:
+//!
+//! 1. RMSNorm; q, k, v; RMSNorm of each head of q and k; then RoPE (split-half, over the whole
+//!    head).
+//! 2. Causal attention with grouped heads, scale D^-½; residual.
+//! 3. RMSNorm; SwiGLU; residual.
+//!
+//! The checkpoint's MRoPE has three rows of positions. They are equal here, so it is ordinary RoPE.
 
 use burn::tensor::{Int, Tensor};
 

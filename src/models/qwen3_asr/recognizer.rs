@@ -139,8 +139,8 @@ impl Recognizer {
         Ok(ids)
     }
 
-    /// Rolls the cache back to what is settled → the prompt's rows after that, in parts, each [_,
-    /// H].
+    /// Rolls the cache back to what is settled → the rows of the prompt after that, in parts of
+    /// width H.
     fn unfed(&mut self) -> Vec<Tensor<2>> {
         let before = self.before.len();
         let window = rows_of(self.model.audio_tower.window_frames());

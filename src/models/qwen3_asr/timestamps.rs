@@ -1,8 +1,8 @@
 //! Repairs the forced aligner's times, which are read one by one and may run backwards.
 //!
-//! The longest non-decreasing subsequence is right. Of the other times, runs of one or two take the
-//! value of the nearer right neighbour (the left one if both are equally near); longer runs are
-//! spread evenly between their neighbours. (docs/models.md, section 1.8)
+//! The longest non-decreasing subsequence is taken as correct. Of the other times, runs of one or
+//! two take the value of the nearer correct neighbour (the left one if both are equally near);
+//! longer runs are spread evenly between their neighbours. (docs/models.md, section 1.8)
 
 /// Times in ms as the model gives them → as many times, which never run backwards.
 ///
@@ -25,7 +25,8 @@ pub fn repair(times: &[i64]) -> Vec<i64> {
     out
 }
 
-/// Fills a run of wrong times from the right times on both sides, or from one if there is only one.
+/// Fills a run of wrong times from the correct times on both sides, or from one if there is only
+/// one.
 fn mend(run: &mut [i64], left: Option<i64>, right: Option<i64>) {
     let len = run.len();
     for (i, time) in run.iter_mut().enumerate() {
