@@ -50,8 +50,7 @@ pub(super) fn launch(
     launch_in_place(shader, workgroup, grid, inputs, CubeTensor::new_contiguous(client, device, shape, buffer, dtype))
 }
 
-/// Like [`launch`], but writes into the existing buffer of `output`, even if other tensors share
-/// it.
+/// Like [`launch`], but writes into the buffer of `output`, even if other tensors share it.
 pub(super) fn launch_in_place(
     shader: Shader,
     workgroup: u32,

@@ -8,9 +8,9 @@
 //!                      prompt and the mass on the draft; a row sums to 1
 //!
 //! The own key of row i is at cache row `first + i`. Row i sees what it saw in the layer: every
-//! cache row j with `j ≤ first + i` and, in sliding layers, only those with `j > first + i −
-//! window`. A source column that it doesn't see has probability 0. Softmax is in f32 over the whole
-//! context. (docs/method.md, section 4.2; docs/models.md, section 2.5)
+//! cache row j with `j ≤ first + i`. In sliding layers, it sees only those with
+//! `j > first + i − window`. A source column that it doesn't see has probability 0. Softmax is in
+//! f32 over the whole context. (docs/method.md, section 4.2; docs/models.md, section 2.5)
 //!
 //! On the CPU, replay runs once per token, and thirty Burn ops on tiny tensors would cost more than
 //! the arithmetic. So the CPU has plain loops. The definition in Burn ops is in `tests/ops`, which

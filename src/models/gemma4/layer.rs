@@ -3,10 +3,10 @@
 //!
 //! x [T, H], ple [T, P] → [T, H]:
 //!
-//! 1. x += RMS(o_proj(attention(RMS(x))))
-//! 2. x += RMS(down(gelu(gate·h)·up·h)), with h = RMS(x)
-//! 3. x += RMS(projection(gelu(gate·x)·ple))
-//! 4. x *= layer_scalar
+//! 1. `x += RMS(o_proj(attention(RMS(x))))`
+//! 2. `x += RMS(down(gelu(gate·h)·up·h))`, with `h = RMS(x)`
+//! 3. `x += RMS(projection(gelu(gate·x)·ple))`
+//! 4. `x *= layer_scalar`
 
 use burn::tensor::Tensor;
 

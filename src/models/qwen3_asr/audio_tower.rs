@@ -1,5 +1,4 @@
-//! The audio tower of Qwen3-ASR: log-mel in, rows for the decoder out. (docs/models.md, section
-//! 1.5)
+//! The audio tower of Qwen3-ASR: log-mel in, rows for the decoder out.
 //!
 //! 1. The mel [128, F] is cut into chunks of 100 frames. Each chunk goes alone through three
 //!    convolutions of stride 2 and becomes 13 rows.
@@ -9,6 +8,7 @@
 //!
 //! A full chunk has 13 rows; a rest of n frames has h(h(h(n))), with h(n) = ⌊(n−1)/2⌋ + 1. Windows
 //! do not see one another, so the rows of a window whose frames are settled never change.
+//! (docs/models.md, section 1.5)
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
