@@ -163,8 +163,7 @@ pub async fn check_half(files: &Files, config: &ModelConfig, compute: &Compute) 
     let (_, want) = golden.floats("logits");
     let mut cache = model.cache();
     let mut got: Vec<f32> = Vec::new();
-    // The first part goes through the kernel for many rows, the others through the one for few
-    // rows.
+    // Three passes: many rows, then 15, then 5.
     for part in [&ids[..ids.len() - 20], &ids[ids.len() - 20..ids.len() - 5], &ids[ids.len() - 5..]] {
         let (len, part) = (part.len(), Tensor::<1, Int>::from_ints(part, &compute.device));
         let out = model.forward(part, &mut cache, len, &mut Tap::off()).unwrap();
