@@ -357,7 +357,8 @@ pub fn asr_prompt(
         Some(language) => format!("language {language}<asr_text>{prefix}"),
         None => prefix.to_owned(),
     };
-    // The first <asr_text> was written by the model. Any later one can only be recognised text.
+    // The first <asr_text> separates the language from the text. Any later one can only be
+    // recognised text.
     match answer.split_once("<asr_text>") {
         Some((head, text)) => {
             ids.extend(tokenizer.encode_plain(&format!("assistant\n{head}"))?);

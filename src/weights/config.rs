@@ -201,7 +201,7 @@ impl ModelConfig {
         }
     }
 
-    /// What the model is, for people.
+    /// The name of the model, for messages.
     pub fn family(&self) -> &'static str {
         match self {
             ModelConfig::Qwen3Asr(_) => "Qwen3-ASR",

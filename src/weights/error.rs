@@ -1,6 +1,6 @@
 //! Errors about checkpoints. Every message names the file and the field or tensor. What the user
-//! can do about it is a [`Remedy`], which the face that shows the error words with its own
-//! commands.
+//! can do about it is a [`Remedy`]; the face that shows the error phrases the remedy in terms of
+//! its own commands.
 
 use std::fmt::{self, Display};
 
@@ -34,7 +34,7 @@ impl From<String> for Remedy {
     }
 }
 
-/// The end of a message. Remedies that a face words itself are left out here.
+/// The end of a message. Remedies that the face phrases itself are left out.
 impl Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

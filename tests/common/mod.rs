@@ -1,4 +1,4 @@
-//! Helpers for the tests on devices: every device that is present.
+//! Helpers for the tests on devices, such as the list of all devices that are present.
 
 use alignatt::gpu::{Compute, adapters};
 use alignatt::selftest::open;

@@ -374,8 +374,8 @@ fn qk_capture_writes_its_rows_and_no_other() {
         let (all, t) = (1 + dice.below(8), 1 + dice.below(20));
         let d = [1 + dice.below(140), 256, 512][dice.below(3)];
         let heads = some_of(dice, all);
-        // A negative `row` leaves out rows at the beginning of the pass; a positive one stands for
-        // rows that were captured before. Some rows after the pass stay free.
+        // With a negative `row`, the first rows of the pass are not captured; with a positive one,
+        // that many rows before the pass must stay as they are, as must the rows after it.
         let row = dice.below(t + 10) as isize - (t as isize - 1);
         let (armed, rows) = (heads.len(), (row + t as isize) as usize + dice.below(9));
         let q = Values::random(dice, [t, all, d]);

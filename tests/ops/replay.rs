@@ -14,8 +14,7 @@ fn definition(q: Tensor<3>, k: Tensor<3>, heads: Tensor<1, Int>, span: Span, op:
     let Span { first, rows, .. } = span;
     let (armed, device) = (heads.dims()[0], k.device());
 
-    // The cache rows that at least one of the draft's rows sees, and their probabilities [S, R,
-    // seen].
+    // The cache rows that any row of the draft sees, and their probabilities [S, R, seen].
     let start = op.attend.window.map_or(0, |window| (first + 1).saturating_sub(window));
     let seen = first + rows - start;
     let k = k.narrow(0, start, seen).select(1, heads / op.group as i32);
