@@ -1,6 +1,5 @@
 //! Errors about checkpoints. Every message names the file and the field or tensor. What the user
-//! can do about it is a [`Remedy`]; the face that shows the error phrases the remedy in terms of
-//! its own commands.
+//! can do about it is a [`Remedy`]; each face prints it in terms of its own commands.
 
 use std::fmt::{self, Display};
 
