@@ -274,7 +274,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             Closing::Sentences
         };
         let was_heard = !self.tail.has_speech() || self.recognize(emit).await?;
-        // Sound that the recogniser keeps failing on, or that does not fit it, is dropped. The words
+        // Sound that the recogniser keeps failing on, or that does not fit it, is dropped. Words
         // known before it close.
         let closing = if was_heard { closing } else { Closing::All };
         self.settle(closing, emit).await?;
