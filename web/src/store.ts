@@ -1,10 +1,10 @@
 // Models in the browser's private file system (OPFS). Each model has a folder. All tabs of a site
 // share them.
 //
-//   alignatt/<model>/model.json                the model's files; written last, when all are complete
+//   alignatt/<model>/model.json                the model's files; written last, when all are there
 //   alignatt/<model>/coming.json               the same while the model is being fetched
 //   alignatt/<model>/<name>.<tag>              a file, complete and with the right hash
-//   alignatt/<model>/<name>.<tag>.part, .done  a file being fetched, and one byte for each done piece
+//   alignatt/<model>/<name>.<tag>.part, .done  a file being fetched, and a byte for each done piece
 
 import { AlignattError } from './errors.js';
 import { label, type Place } from './place.js';

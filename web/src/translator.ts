@@ -41,7 +41,7 @@ export interface LoadOptions extends Access {
    * contains: 0 to 8.
    */
   history?: number;
-  /** Attention heads of the translation model for this direction, as `alignatt calibrate` writes them. */
+  /** Heads of the translation model for this direction, as JSON written by `alignatt calibrate`. */
   heads?: string;
   /** The sound of one step in milliseconds, if it is not to be the policy's own. */
   chunkMs?: number;
