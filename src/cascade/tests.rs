@@ -15,8 +15,8 @@ use super::rules::Rules;
 use super::settings::{Settings, SettingsError};
 use super::stream::{Activity, Cascade, Stage};
 use crate::policy::PolicyKind;
-use crate::policy::gate::Policy;
-use crate::policy::preset::Preset;
+use crate::policy::kind::Preset;
+use crate::policy::knobs::Knobs;
 use crate::text::units::source_words;
 use crate::text::{Language, Millis};
 
@@ -266,7 +266,7 @@ fn play_on(talk: &Talk, settings: Settings, log: &SharedLog) -> (Vec<Event>, Vec
 /// same end as without the failure.
 #[test]
 fn an_engine_that_fails_loses_nothing() {
-    for policy in [PolicyKind::LocalAgreement, PolicyKind::AlignAtt(Preset::Low, Policy::low())] {
+    for policy in [PolicyKind::LocalAgreement, PolicyKind::AlignAtt(Preset::Low, Knobs::low())] {
         fails_at_every_call(Settings { policy, ..to(Language::GERMAN) });
     }
 }
@@ -529,7 +529,7 @@ fn alignatt() -> impl Strategy<Value = PolicyKind> {
     let knobs = (1usize..4, 0usize..4, soft_mass, 0u64..1_500, any::<Option<bool>>(), filter, stall, 1usize..24);
     knobs.prop_map(|(heads_len, margin, soft_mass, holdback, agreed_only, filter_width, stall, draft_len)| {
         let holdback = Millis(holdback);
-        let policy = Policy {
+        let knobs = Knobs {
             heads_len,
             margin,
             soft_mass,
@@ -538,9 +538,9 @@ fn alignatt() -> impl Strategy<Value = PolicyKind> {
             filter_width,
             stall,
             draft_len,
-            ..Policy::low()
+            ..Knobs::low()
         };
-        PolicyKind::AlignAtt(Preset::Low, policy)
+        PolicyKind::AlignAtt(Preset::Low, knobs)
     })
 }
 
@@ -611,7 +611,7 @@ proptest! {
         policy in prop_oneof![
             Just(PolicyKind::LocalAgreement),
             (1usize..4).prop_map(PolicyKind::HoldN),
-            Just(PolicyKind::AlignAtt(Preset::Low, Policy::low())),
+            Just(PolicyKind::AlignAtt(Preset::Low, Knobs::low())),
             alignatt(),
         ],
         listens_ahead in 0usize..4,
@@ -639,7 +639,7 @@ proptest! {
         prop_assert_eq!(times, talk.words);
         // A median over columns moves a sharp peak. Then text may rest on more words than it seems
         // to, and its words may come again in the next segment, but none is lost.
-        let exact = !matches!(policy, PolicyKind::AlignAtt(_, policy) if policy.filter_width > 1);
+        let exact = !matches!(policy, PolicyKind::AlignAtt(_, knobs) if knobs.filter_width > 1);
         for (source, target) in closed(&events) {
             let whole = source.to_uppercase();
             prop_assert!(if exact { target == whole } else { target.starts_with(&whole) }, "{}: {}", source, target);

@@ -5,11 +5,12 @@
 //! long a draft can be held.
 
 use super::frontier::{Frontier, Source};
-use super::gate::{DraftView, Policy, Reading, gate, holds, readings};
+use super::gate::{DraftView, Reading, gate, holds, readings};
+use super::knobs::Knobs;
 use super::listening::Attention;
 use super::stall::Stall;
 use super::tracker::{Track, Tracker};
-use crate::policy::target_policy::{Judged, Proposal, SourceWord, TargetPolicy, Verdict, joined};
+use super::{Judged, Proposal, SourceWord, TargetPolicy, Verdict, joined};
 use crate::text::sentence::strip_final_marks;
 use crate::text::time::Millis;
 
@@ -21,7 +22,7 @@ const LOOK_AHEAD: usize = 4;
 /// The policy with its state. It judges one segment after another.
 #[derive(Clone, Debug)]
 pub struct AlignAtt {
-    policy: Policy,
+    knobs: Knobs,
     stall: Stall,
     drafts: Drafts,
     under_way: UnderWay,
@@ -63,15 +64,15 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    fn new(policy: &Policy) -> UnderWay {
-        UnderWay { tracker: Tracker::new(policy.filter_width), rows_read: 0, first_held: None }
+    fn new(knobs: &Knobs) -> UnderWay {
+        UnderWay { tracker: Tracker::new(knobs.filter_width), rows_read: 0, first_held: None }
     }
 }
 
 impl AlignAtt {
-    /// The policy at the start of a segment. `policy` should have passed [`Policy::check`].
-    pub fn new(policy: Policy) -> AlignAtt {
-        AlignAtt { policy, stall: Stall::default(), drafts: Drafts::default(), under_way: UnderWay::new(&policy) }
+    /// The policy at the start of a segment. `knobs` should have passed [`Knobs::check`].
+    pub fn new(knobs: Knobs) -> AlignAtt {
+        AlignAtt { knobs, stall: Stall::default(), drafts: Drafts::default(), under_way: UnderWay::new(&knobs) }
     }
 
     fn frontier(&self, proposal: &Proposal<'_>, attention: &Attention) -> Frontier {
@@ -81,7 +82,7 @@ impl AlignAtt {
             heard: proposal.heard,
             is_final: proposal.source_is_final,
         };
-        Frontier::new(&source, &self.policy, self.stall.is_over(proposal.heard, &self.policy))
+        Frontier::new(&source, &self.knobs, self.stall.is_over(proposal.heard, &self.knobs))
     }
 }
 
@@ -93,7 +94,7 @@ impl TargetPolicy for AlignAtt {
             return Verdict { show_len: accepted_len, ..Verdict::default() };
         };
         let frontier = self.frontier(proposal, attention);
-        let readings = readings(attention, Tracker::new(self.policy.filter_width).follow(attention), &frontier);
+        let readings = readings(attention, Tracker::new(self.knobs.filter_width).follow(attention), &frontier);
         let agreed = match proposal.source_is_final {
             true => 0,
             false => self.drafts.agreed(proposal).saturating_sub(accepted_len),
@@ -101,7 +102,7 @@ impl TargetPolicy for AlignAtt {
         let texts = proposal.token_texts();
         let (finished, target) = (proposal.finished, proposal.target);
         let view = DraftView { texts: &texts, readings: &readings, finished, agreed, target };
-        let decision = gate(&view, &frontier, &self.policy);
+        let decision = gate(&view, &frontier, &self.knobs);
         if !proposal.source_is_final {
             self.stall.observe(accepted_len + decision.show_len, &decision, proposal.heard);
         }
@@ -120,15 +121,15 @@ impl TargetPolicy for AlignAtt {
 
     fn heard_words(&self, source: &[SourceWord], heard: Millis) -> usize {
         let source = Source { words: source, columns: &[], heard, is_final: false };
-        Frontier::new(&source, &self.policy, self.stall.is_over(heard, &self.policy)).words
+        Frontier::new(&source, &self.knobs, self.stall.is_over(heard, &self.knobs)).words
     }
 
     fn is_stalled(&self, heard: Millis) -> bool {
-        self.stall.is_over(heard, &self.policy)
+        self.stall.is_over(heard, &self.knobs)
     }
 
     fn draft_begins(&mut self) {
-        self.under_way = UnderWay::new(&self.policy);
+        self.under_way = UnderWay::new(&self.knobs);
     }
 
     fn enough(&mut self, so_far: &Proposal<'_>) -> bool {
@@ -139,7 +140,7 @@ impl TargetPolicy for AlignAtt {
         let UnderWay { tracker, rows_read, first_held } = &mut self.under_way;
         let tracks = tracker.follow(attention);
         let stops = |(row, track): &(usize, &Track)| {
-            holds(&Reading::new(attention, *row, **track, &frontier), &frontier, &self.policy).is_some()
+            holds(&Reading::new(attention, *row, **track, &frontier), &frontier, &self.knobs).is_some()
         };
         if first_held.is_none() {
             *first_held = tracks.iter().enumerate().skip(*rows_read).find(stops).map(|(row, _)| row);
@@ -149,7 +150,7 @@ impl TargetPolicy for AlignAtt {
     }
 
     fn draft_len(&self) -> usize {
-        self.policy.draft_len
+        self.knobs.draft_len
     }
 
     fn segment_closed(&mut self) {

@@ -28,13 +28,15 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::frontier::{Frontier, Source, columns_of};
-use super::gate::{DraftView, Policy, Reading, first_held, gate, last_unit_at};
+use super::frontier::{Frontier, Source};
+use super::gate::{DraftView, Reading, first_held, gate, last_unit_at};
+use super::knobs::Knobs;
 use super::listening::Attention;
+use super::published::columns_of;
 use super::schedule::Turn;
 use super::tracker::{Track, Tracker, lower_median};
+use super::{Hold, SourceWord, word_places};
 use crate::measure::latency::{Stamps, computation_aware};
-use crate::policy::target_policy::{Hold, SourceWord, word_places};
 use crate::text::seams::normalize;
 use crate::text::sentence::strip_final_marks;
 use crate::text::units::{core, is_closed, source_words, unit_ends, unit_ends_at};
@@ -236,14 +238,11 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
     }
     same(&units, &list(&expected["units"], |v| v.as_str().unwrap_or_default().to_owned()))?;
     same(spans, list(&expected["unit_char_spans"], |pair| list(pair, whole)))?;
-    let policy = Policy {
-        holdback: millis(&params["inaccessible_ms"]),
-        agreed_only: Some(cap.is_some()),
-        ..Policy::published()
-    };
+    let knobs =
+        Knobs { holdback: millis(&params["inaccessible_ms"]), agreed_only: Some(cap.is_some()), ..Knobs::published() };
     let is_final = input["is_final"] == true;
     let heard = millis(&input["clock_ms"]);
-    let ours = Frontier::new(&Source { words: &words, columns: &[], heard, is_final }, &policy, false);
+    let ours = Frontier::new(&Source { words: &words, columns: &[], heard, is_final }, &knobs, false);
     let count = words[..ours.words].iter().filter(|word| !core(&word.text).is_empty()).count();
     same(count, whole(&expected["accessible_unit_count"]))
 }
@@ -255,9 +254,9 @@ fn bare_frontier(params: &Value) -> Frontier {
     Frontier { words: columns, columns, words_through: (1..=1000).collect(), is_final, ..Frontier::default() }
 }
 
-fn margins(params: &Value) -> Policy {
+fn margins(params: &Value) -> Knobs {
     let soft_mass = float(&params["frontier_min_inaccessible_mass"]).unwrap_or_default();
-    Policy { margin: whole(&params["border_margin"]), soft_mass, ..Policy::published() }
+    Knobs { margin: whole(&params["border_margin"]), soft_mass, ..Knobs::published() }
 }
 
 /// A track whose peak is its position.
@@ -291,7 +290,7 @@ fn judge_mass_gate(input: &Value, expected: &Value) -> Judged {
     let mass = |key: &str| float(&input[key]).unwrap_or(f32::NAN);
     let mass = [mass("accessible"), mass("inaccessible"), float(&input["non_source"]).unwrap_or_default(), 0.0];
     let frontier = Frontier { columns: 1, ..Frontier::default() };
-    let stop = first_held(&[Reading { track: at(Some(0)), mass }], &frontier, &Policy::published());
+    let stop = first_held(&[Reading { track: at(Some(0)), mass }], &frontier, &Knobs::published());
     match (stop, expected["stop"].as_str()) {
         (None, None) | (Some((0, Hold::NotFinite)), Some("provenance_nonfinite")) => Ok(Holds),
         (None, Some("provenance_inaccessible_high" | "provenance_non_source_high" | "provenance_margin_weak")) => {
@@ -469,7 +468,7 @@ fn judge_split(input: &Value, params: &Value, expected: &Value) -> Judged {
     let rests_on = |count: usize| {
         let draft =
             DraftView { texts: &texts[..count], readings: &readings[..count], finished: true, agreed: 0, target };
-        gate(&draft, &frontier, &Policy::for_tests()).rests_on
+        gate(&draft, &frontier, &Knobs::for_tests()).rests_on
     };
     let (kept, left) = (list(&expected["final"], whole).len(), list(&expected["residual"], whole).len());
     same(rests_on(kept) <= limit, true)?;

@@ -5,18 +5,19 @@ use std::ops::Range;
 
 use super::Committed;
 use super::frontier::{Frontier, Source};
-use super::gate::{DraftView, Policy, gate, readings};
+use super::gate::{DraftView, gate, readings};
 use super::heads::HeadSet;
+use super::knobs::Knobs;
 use super::listening::Attention;
 use super::schedule::Turn;
 use super::tracker::Tracker;
-use crate::policy::target_policy::{SourceWord, joined};
+use super::{SourceWord, joined};
 use crate::text::units::{join_words, source_words};
 use crate::text::{Language, Millis};
 
 const DE: Language = Language::GERMAN;
-/// A policy that shows a finished draft to its end.
-const TO_THE_END: Policy = Policy { hold_last: 0, margin: 0, ..Policy::for_tests() };
+/// Knobs that show a finished draft to its end.
+const TO_THE_END: Knobs = Knobs { hold_last: 0, margin: 0, ..Knobs::for_tests() };
 
 /// The words of `text`. The first one ends 300 ms after `start`, and each other one 300 ms after
 /// the one before it.
@@ -44,11 +45,11 @@ fn listening(columns: &[Range<usize>], peaks: &[usize]) -> Attention {
 }
 
 /// The text that the gate shows, and how many source words it rests on.
-fn shown(texts: &[&str], attention: &Attention, frontier: &Frontier, policy: &Policy) -> (String, usize) {
+fn shown(texts: &[&str], attention: &Attention, frontier: &Frontier, knobs: &Knobs) -> (String, usize) {
     let mut tracker = Tracker::new(1);
     let readings = readings(attention, tracker.follow(attention), frontier);
     let draft = DraftView { texts, readings: &readings, finished: true, agreed: 0, target: DE };
-    let decision = gate(&draft, frontier, policy);
+    let decision = gate(&draft, frontier, knobs);
     (texts.concat()[..decision.show_len].to_owned(), decision.rests_on)
 }
 
@@ -57,7 +58,7 @@ fn bug_1_the_frontier_is_the_same_after_the_first_sentence() {
     for start in [0, 10_000, 7_200_000] {
         let words = words("hello world", start);
         let source = Source { words: &words, columns: &[], heard: Millis(start + 650), is_final: false };
-        assert_eq!(Frontier::new(&source, &Policy::for_tests(), false).words, 1, "from {start} ms");
+        assert_eq!(Frontier::new(&source, &Knobs::for_tests(), false).words, 1, "from {start} ms");
     }
 }
 
@@ -67,17 +68,17 @@ fn bug_2_commas_do_not_move_the_frontier() {
     let words = words(text, 0);
     let columns = columns(&joined(&words));
     assert_eq!((columns.len(), words.len()), (10, 7));
-    let frontier = |heard, policy: &Policy| {
+    let frontier = |heard, knobs: &Knobs| {
         let source = Source { words: &words, columns: &columns, heard: Millis(heard), is_final: false };
-        Frontier::new(&source, policy, false).columns
+        Frontier::new(&source, knobs, false).columns
     };
-    let right = Policy { holdback: Millis::ZERO, ..Policy::for_tests() };
+    let right = Knobs { holdback: Millis::ZERO, ..Knobs::for_tests() };
     assert_eq!(frontier(9000, &right), 10);
-    assert_eq!(frontier(9000, &Policy::published()), 7, "as published");
+    assert_eq!(frontier(9000, &Knobs::published()), 7, "as published");
     // "Well, the cat," ends at 900 ms, so its five tokens are accessible, including the comma at
     // its end.
     assert_eq!(frontier(900, &right), 5);
-    assert_eq!(frontier(900, &Policy::published()), 3);
+    assert_eq!(frontier(900, &Knobs::published()), 3);
 }
 
 #[test]

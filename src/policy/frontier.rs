@@ -3,14 +3,14 @@
 //!
 //! All times are absolute stream time, so the frontier is computed alike in the first sentence and
 //! after hours. Source: docs/method.md, sections 1.5 and 2.2. The frontier has a file of its own
-//! because of two published defects (docs/method.md, section 10, BUG-1 and BUG-2).
+//! because of two published defects (docs/method.md, section 10, BUG-1 and BUG-2). How the published
+//! system counts columns is in [`super::published`].
 
 use std::ops::Range;
 
-use super::gate::Policy;
-use crate::policy::target_policy::{SourceWord, word_places};
+use super::knobs::Knobs;
+use super::{SourceWord, published, word_places, words_through};
 use crate::text::time::Millis;
-use crate::text::units::core;
 
 /// The source of one draft, as it is known now.
 #[derive(Clone, Copy, Debug)]
@@ -50,18 +50,16 @@ const EDGE: Millis = Millis(80);
 
 impl Frontier {
     /// Computes the frontier of `source`. `stalled` comes from [`super::stall::Stall::is_over`].
-    pub fn new(source: &Source<'_>, policy: &Policy, stalled: bool) -> Frontier {
+    pub fn new(source: &Source<'_>, knobs: &Knobs, stalled: bool) -> Frontier {
         let spans = word_places(source.words);
-        let words = accessible_words(source, policy, stalled);
+        let words = accessible_words(source, knobs, stalled);
         let words_through: Vec<usize> = source.columns.iter().map(|column| words_through(column, &spans)).collect();
-        let columns = if words == source.words.len() && !policy.count_columns || source.is_final {
-            source.columns.len()
-        } else if policy.count_columns {
-            published_columns(source, &spans[..words])
+        let columns = if knobs.count_columns && !source.is_final {
+            published::columns_len(&source.words[..words], &spans, source.columns)
         } else {
             words_through.iter().take_while(|&&through| through <= words).count()
         };
-        let half_word = last_is_half(source, policy)
+        let half_word = last_is_half(source, knobs)
             .then(|| words_through.partition_point(|&through| through < source.words.len()))
             .filter(|&column| column < words_through.len());
         Frontier { words, columns, words_through, is_final: source.is_final, stalled, half_word }
@@ -72,55 +70,28 @@ impl Frontier {
 /// words that ended at least `holdback` ago and, if the policy requires it, that two hypotheses
 /// agree on; a last word that may be half heard is not part of it. If no word has a time, all words
 /// but the last count as ended. In a stall, agreed words are accessible in any case.
-fn accessible_words(source: &Source<'_>, policy: &Policy, stalled: bool) -> usize {
+fn accessible_words(source: &Source<'_>, knobs: &Knobs, stalled: bool) -> usize {
     if source.is_final {
         return source.words.len();
     }
     let untimed = source.words.iter().all(|word| word.end.is_none());
-    let until = source.heard - policy.holdback;
-    let whole = source.words.len() - usize::from(last_is_half(source, policy));
+    let until = source.heard - knobs.holdback;
+    let whole = source.words.len() - usize::from(last_is_half(source, knobs));
     let is_heard = |at: usize, word: &SourceWord| match word.end {
         Some(end) => end <= until && at < whole,
         None => untimed && at + 1 < source.words.len(),
     };
     let is_accessible = |(at, word): &(usize, &SourceWord)| {
-        (is_heard(*at, word) && (word.committed || !policy.agreed_only.unwrap_or_default()))
+        (is_heard(*at, word) && (word.committed || !knobs.agreed_only.unwrap_or_default()))
             || (stalled && word.committed)
     };
     source.words.iter().enumerate().take_while(is_accessible).count()
 }
 
 /// Whether the last word may be only half heard. Never true of a final source or as published.
-fn last_is_half(source: &Source<'_>, policy: &Policy) -> bool {
+fn last_is_half(source: &Source<'_>, knobs: &Knobs) -> bool {
     let end = source.words.last().and_then(|word| word.end);
-    !source.is_final && !policy.count_columns && end.is_some_and(|end| end + EDGE > source.heard)
-}
-
-/// The indices of the columns that overlap the byte range `span`.
-pub fn columns_of(span: Range<usize>, columns: &[Range<usize>]) -> impl Iterator<Item = usize> {
-    columns.iter().enumerate().filter(move |(_, c)| c.start < span.end && span.start < c.end).map(|(at, _)| at)
-}
-
-/// How many words start before `column` ends. A token that two words share counts for the later
-/// one.
-pub fn words_through(column: &Range<usize>, spans: &[Range<usize>]) -> usize {
-    spans.partition_point(|span| span.start < column.end.max(column.start.saturating_add(1)))
-}
-
-/// The frontier as published (docs/method.md, section 10, BUG-2): the *number* of tokens that touch
-/// the letters of an accessible word, used as a position. Each token of bare punctuation moves it
-/// one token to the left.
-fn published_columns(source: &Source<'_>, spans: &[Range<usize>]) -> usize {
-    let letters = spans.iter().zip(source.words).map(|(span, word)| core_span(span, &word.text));
-    letters.filter(|letters| !letters.is_empty()).map(|letters| columns_of(letters, source.columns).count()).sum()
-}
-
-/// The byte range of a word's letters, without the punctuation around them. `span` is the range of
-/// the word.
-fn core_span(span: &Range<usize>, word: &str) -> Range<usize> {
-    let letters = core(word);
-    let start = span.start + word.find(letters).unwrap_or_default();
-    start..start + letters.len()
+    !source.is_final && !knobs.count_columns && end.is_some_and(|end| end + EDGE > source.heard)
 }
 
 #[cfg(test)]
@@ -134,22 +105,17 @@ mod tests {
     }
 
     #[test]
-    fn letters_stand_without_their_marks() {
-        assert_eq!(core_span(&(5..12), "\"Hi,\""), 6..8);
-    }
-
-    #[test]
     fn held_words_are_those_of_the_last_moment() {
         let words = timed("the cat sat on", 400);
-        let at = |heard, policy: Policy, stalled, is_final| {
+        let at = |heard, knobs: Knobs, stalled, is_final| {
             let source = Source { words: &words, columns: &[], heard: Millis(heard), is_final };
-            Frontier::new(&source, &policy, stalled).words
+            Frontier::new(&source, &knobs, stalled).words
         };
-        assert_eq!(at(1600, Policy::published(), false, false), 4);
-        assert_eq!(at(1600, Policy::for_tests(), false, false), 3);
-        assert_eq!(at(100, Policy::for_tests(), false, false), 0);
-        assert_eq!(at(0, Policy::for_tests(), false, true), 4);
-        let agreed = Policy { agreed_only: Some(true), ..Policy::published() };
+        assert_eq!(at(1600, Knobs::published(), false, false), 4);
+        assert_eq!(at(1600, Knobs::for_tests(), false, false), 3);
+        assert_eq!(at(100, Knobs::for_tests(), false, false), 0);
+        assert_eq!(at(0, Knobs::for_tests(), false, true), 4);
+        let agreed = Knobs { agreed_only: Some(true), ..Knobs::published() };
         assert_eq!(at(1600, agreed, false, false), 0);
     }
 
@@ -157,16 +123,16 @@ mod tests {
     fn a_word_at_the_end_of_the_sound_may_be_half_of_one() {
         let words = timed("the cat sat on", 400);
         let columns = [0..3, 3..7, 7..11, 11..14];
-        let at = |heard, policy: &Policy| {
+        let at = |heard, knobs: &Knobs| {
             let source = Source { words: &words, columns: &columns, heard: Millis(heard), is_final: false };
-            let frontier = Frontier::new(&source, policy, false);
+            let frontier = Frontier::new(&source, knobs, false);
             (frontier.words, frontier.columns, frontier.half_word)
         };
-        let at_once = Policy { holdback: Millis::ZERO, ..Policy::for_tests() };
+        let at_once = Knobs { holdback: Millis::ZERO, ..Knobs::for_tests() };
         assert_eq!(at(1600, &at_once), (3, 3, Some(3)));
         assert_eq!(at(1680, &at_once), (4, 4, None));
-        assert_eq!(at(1600, &Policy { margin: 1, ..Policy::for_tests() }), (3, 3, Some(3)));
-        assert_eq!(at(1600, &Policy::published()).0, 4);
+        assert_eq!(at(1600, &Knobs { margin: 1, ..Knobs::for_tests() }), (3, 3, Some(3)));
+        assert_eq!(at(1600, &Knobs::published()).0, 4);
     }
 
     #[test]
@@ -175,8 +141,8 @@ mod tests {
         words[0].committed = true;
         words[1].committed = true;
         let source = Source { words: &words, columns: &[], heard: Millis(500), is_final: false };
-        assert_eq!(Frontier::new(&source, &Policy::for_tests(), false).words, 0);
-        assert_eq!(Frontier::new(&source, &Policy::for_tests(), true).words, 2);
+        assert_eq!(Frontier::new(&source, &Knobs::for_tests(), false).words, 0);
+        assert_eq!(Frontier::new(&source, &Knobs::for_tests(), true).words, 2);
     }
 
     #[test]
@@ -184,9 +150,9 @@ mod tests {
         let words = timed("我们好", 100);
         let columns = [0..6, 6..9];
         let source = Source { words: &words, columns: &columns, heard: Millis(100), is_final: false };
-        let frontier = Frontier::new(&source, &Policy::published(), false);
+        let frontier = Frontier::new(&source, &Knobs::published(), false);
         assert_eq!((frontier.words, frontier.words_through.as_slice()), (1, [2, 3].as_slice()));
-        let right = Policy { count_columns: false, ..Policy::published() };
+        let right = Knobs { count_columns: false, ..Knobs::published() };
         assert_eq!(Frontier::new(&source, &right, false).columns, 0);
     }
 }

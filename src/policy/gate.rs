@@ -10,198 +10,14 @@
 //!
 //! Once the source is final, everything passes. Source: docs/method.md, sections 5.2 and 5.3.
 
+use super::Hold;
 use super::frontier::Frontier;
+use super::knobs::Knobs;
 use super::listening::Attention;
 use super::tracker::Track;
-use crate::policy::target_policy::Hold;
 use crate::text::language::Language;
 use crate::text::sentence::strip_final_marks;
-use crate::text::time::Millis;
 use crate::text::units::{is_closed, unit_ends, unit_ends_at};
-
-/// The settings of the `alignatt` policy. Each comment gives the default and the range. The
-/// presets are [`Policy::low`], [`Policy::high`] and [`Policy::published`].
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Policy {
-    /// How many heads are used: the best of the head set. Default 4; 1 to 64.
-    pub heads_len: usize,
-    /// How many columns beyond the frontier a position may lie on. Default 0, as published 1; 0 to
-    /// 64.
-    pub margin: usize,
-    /// A token with less inaccessible mass than this passes, whatever its position. Default 0.03; 0
-    /// (off) to 1.
-    pub soft_mass: f32,
-    /// Words that ended less than this ago are not accessible. Default 500 ms; 0 to 10 s.
-    pub holdback: Millis,
-    /// Only words that two hypotheses agree on are accessible, which is about one chunk later.
-    /// Default `None` (auto): on for languages whose units are characters, see [`Policy::towards`].
-    /// Chinese puts time, place, manner and clauses before what English says first. So more of the
-    /// draft of half a sentence is in the wrong place, although it rests on words heard long ago.
-    pub agreed_only: Option<bool>,
-    /// Width of the median filter that smooths the rows before a position is taken, in columns.
-    /// Default 7; 1 (off) to 63.
-    pub filter_width: usize,
-    /// How many units at the end of a draft are held if the model ended the draft itself. What is
-    /// said next may belong before them, as it does before the verb of a German clause. A unit that
-    /// the next, longer draft repeats is shown then.
-    ///
-    /// With 1, as published, the last unit is held in every draft that the gate did not stop (in
-    /// Chinese only a unit that may continue, such as a run of letters). With more than 1, a
-    /// character counts as half a unit. Default 2; 0 to 9.
-    pub hold_last: usize,
-    /// The longest wait at the frontier. After it, agreed words are accessible whatever their
-    /// times, and a token passes if more of its mass is accessible than inaccessible. Default 4 s;
-    /// `None`: no limit.
-    pub stall: Option<Millis>,
-    /// Most tokens in a draft of an open segment. Default 16; 1 to 160.
-    pub draft_len: usize,
-    /// Use the number of accessible tokens as the frontier, as published (docs/method.md, section
-    /// 10, BUG-2). Default off.
-    pub count_columns: bool,
-}
-
-impl Policy {
-    /// For chunks of 850 ms. Positions stay behind the frontier. The last half second of sound and
-    /// two units at the end of a draft are held. On the demo pack, these values had the best
-    /// quality for their lag (`docs/results.md`).
-    pub const fn low() -> Policy {
-        Policy {
-            heads_len: 4,
-            margin: 0,
-            soft_mass: 0.03,
-            holdback: Millis(500),
-            agreed_only: None,
-            filter_width: 7,
-            hold_last: 2,
-            stall: Some(Millis(4000)),
-            draft_len: 16,
-            count_columns: false,
-        }
-    }
-
-    /// The policy that tests are written for, independent of the presets.
-    #[cfg(test)]
-    pub const fn for_tests() -> Policy {
-        Policy { margin: 1, holdback: Millis(250), hold_last: 1, agreed_only: Some(false), ..Policy::low() }
-    }
-
-    /// For chunks of 1500 ms. Waits for more sound after a word.
-    pub const fn high() -> Policy {
-        Policy { holdback: Millis(800), stall: Some(Millis(6000)), ..Policy::low() }
-    }
-
-    /// The settings that the paper's system was scored with, including BUG-2 (docs/method.md,
-    /// section 10). Source: docs/method.md, section 5.7.
-    pub const fn published() -> Policy {
-        Policy {
-            heads_len: 4,
-            margin: 1,
-            soft_mass: 0.03,
-            holdback: Millis::ZERO,
-            agreed_only: Some(false),
-            filter_width: 7,
-            hold_last: 1,
-            stall: None,
-            draft_len: 16,
-            count_columns: true,
-        }
-    }
-
-    /// The policy with `agreed_only` set for translation into `target`, if it was `None`.
-    pub fn towards(self, target: Language) -> Policy {
-        Policy { agreed_only: Some(self.agreed_only.unwrap_or(target.counts_characters())), ..self }
-    }
-
-    /// Checks the ranges. The error names the first setting that is out of its range.
-    pub fn check(&self) -> Result<(), PolicyError> {
-        let ranges = [
-            ("heads", (1..=64).contains(&self.heads_len), "1 to 64"),
-            ("margin", self.margin <= 64, "0 to 64 tokens"),
-            ("soft mass", (0.0..=1.0).contains(&self.soft_mass), "0 to 1"),
-            ("holdback", self.holdback <= Millis(10_000), "0 to 10000 ms"),
-            ("hold last", self.hold_last <= 9, "0 to 9 units"),
-            ("filter width", (1..=63).contains(&self.filter_width), "1 to 63 tokens"),
-            ("draft length", (1..=160).contains(&self.draft_len), "1 to 160 tokens"),
-        ];
-        match ranges.into_iter().find(|(_, holds, _)| !holds) {
-            Some((field, _, range)) => Err(PolicyError { field, range }),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Policy {
-    /// The knobs by name, with their values as a user sets and reads them.
-    fn knobs(&self) -> [(&'static str, String); 10] {
-        let on = |on: bool| if on { "on" } else { "off" }.to_owned();
-        [
-            ("heads", self.heads_len.to_string()),
-            ("margin", self.margin.to_string()),
-            ("soft-mass", self.soft_mass.to_string()),
-            ("holdback", self.holdback.0.to_string()),
-            ("agreed-only", self.agreed_only.map_or("auto".to_owned(), on)),
-            ("filter", self.filter_width.to_string()),
-            ("hold-last", self.hold_last.to_string()),
-            ("stall", self.stall.map_or("off".to_owned(), |limit| limit.0.to_string())),
-            ("draft", self.draft_len.to_string()),
-            ("count-columns", on(self.count_columns)),
-        ]
-    }
-
-    /// The policy with the knobs in `text` set, for example `holdback=500,margin=0`. The error says
-    /// what is wrong with `text`.
-    pub fn with(mut self, text: &str) -> Result<Policy, String> {
-        for knob in text.split(',').filter(|knob| !knob.is_empty()) {
-            let wrong = |what: &str| format!("`{knob}` {what}");
-            let (name, value) = knob.split_once('=').ok_or_else(|| wrong("is not of the form KNOB=VALUE"))?;
-            let switch = || match value {
-                "on" => Some(true),
-                "off" => Some(false),
-                _ => None,
-            };
-            let set = match name {
-                "heads" => value.parse().map(|n| self.heads_len = n).ok(),
-                "margin" => value.parse().map(|n| self.margin = n).ok(),
-                "soft-mass" => value.parse().map(|mass| self.soft_mass = mass).ok(),
-                "holdback" => value.parse().map(|ms| self.holdback = Millis(ms)).ok(),
-                "agreed-only" => {
-                    let on = if value == "auto" { Some(None) } else { switch().map(Some) };
-                    on.map(|on| self.agreed_only = on)
-                }
-                "filter" => value.parse().map(|n| self.filter_width = n).ok(),
-                "hold-last" => value.parse().map(|n| self.hold_last = n).ok(),
-                "stall" => {
-                    let limit = if value == "off" { Ok(None) } else { value.parse().map(|ms| Some(Millis(ms))) };
-                    limit.map(|limit| self.stall = limit).ok()
-                }
-                "draft" => value.parse().map(|n| self.draft_len = n).ok(),
-                "count-columns" => switch().map(|on| self.count_columns = on),
-                _ => {
-                    let names = Policy::low().knobs().map(|(name, _)| name).join(", ");
-                    return Err(wrong(&format!("is no knob: there are {names}")));
-                }
-            };
-            set.ok_or_else(|| wrong("has a value that does not fit"))?;
-        }
-        self.check().map_err(|error| error.to_string())?;
-        Ok(self)
-    }
-
-    /// The knobs whose values differ from those of `other`, in the format that [`Policy::with`]
-    /// reads.
-    pub fn differs_from(&self, other: &Policy) -> String {
-        let ours = self.knobs().into_iter().zip(other.knobs()).filter(|(ours, theirs)| ours != theirs);
-        ours.map(|((name, value), _)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
-    }
-}
-
-/// The error for a setting that is out of its range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the policy's {field} is out of range: use {range}")]
-pub struct PolicyError {
-    pub field: &'static str,
-    pub range: &'static str,
-}
 
 /// What the attention of one draft token says.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -268,13 +84,13 @@ pub struct Decision {
 }
 
 /// The first token that does not pass, and why. Drafting may stop there.
-pub fn first_held(readings: &[Reading], frontier: &Frontier, policy: &Policy) -> Option<(usize, Hold)> {
-    let held = |(at, reading): (usize, &Reading)| Some((at, holds(reading, frontier, policy)?));
+pub fn first_held(readings: &[Reading], frontier: &Frontier, knobs: &Knobs) -> Option<(usize, Hold)> {
+    let held = |(at, reading): (usize, &Reading)| Some((at, holds(reading, frontier, knobs)?));
     readings.iter().enumerate().find_map(held)
 }
 
 /// Why a token with this reading does not pass; `None` if it passes.
-pub fn holds(reading: &Reading, frontier: &Frontier, policy: &Policy) -> Option<Hold> {
+pub fn holds(reading: &Reading, frontier: &Frontier, knobs: &Knobs) -> Option<Hold> {
     if frontier.is_final {
         return None;
     }
@@ -284,7 +100,7 @@ pub fn holds(reading: &Reading, frontier: &Frontier, policy: &Policy) -> Option<
     if !reading.mass.iter().all(|mass| mass.is_finite()) {
         return Some(Hold::NotFinite);
     }
-    is_beyond(position, reading, frontier, policy).then_some(Hold::Frontier)
+    is_beyond(position, reading, frontier, knobs).then_some(Hold::Frontier)
 }
 
 /// The frontier rule: whether a token is beyond the frontier. In a stall, more accessible than
@@ -292,34 +108,34 @@ pub fn holds(reading: &Reading, frontier: &Frontier, policy: &Policy) -> Option<
 /// whatever its position. A token that looks at half a word at the end of the sound is beyond the
 /// frontier, too, wherever smoothing puts its position: shown text that rests on half a word would
 /// let its segment close within that word.
-fn is_beyond(position: usize, reading: &Reading, frontier: &Frontier, policy: &Policy) -> bool {
+fn is_beyond(position: usize, reading: &Reading, frontier: &Frontier, knobs: &Knobs) -> bool {
     let [accessible, inaccessible, ..] = reading.mass;
-    let soft_mass = if frontier.stalled { policy.soft_mass.max(accessible) } else { policy.soft_mass };
+    let soft_mass = if frontier.stalled { knobs.soft_mass.max(accessible) } else { knobs.soft_mass };
     let is_soft = inaccessible < soft_mass;
-    let reach = frontier.columns.saturating_add(policy.margin);
+    let reach = frontier.columns.saturating_add(knobs.margin);
     let furthest = position.max(reading.track.peak.unwrap_or(0));
     let on_half_word = frontier.half_word.is_some_and(|column| furthest >= column);
     (position >= reach || on_half_word) && !is_soft
 }
 
 /// Decides how much of `draft` may be shown.
-pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, policy: &Policy) -> Decision {
+pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, knobs: &Knobs) -> Decision {
     let text = draft.texts.concat();
     let ends = ends_of(draft.texts);
     let len = draft.texts.len();
     let readings = &draft.readings[..draft.readings.len().min(len)];
-    let first = first_held(readings, frontier, policy);
+    let first = first_held(readings, frontier, knobs);
     let passed = if frontier.is_final { len } else { first.map_or(readings.len(), |(at, _)| at) };
     let stop = first.map(|(_, stop)| stop).or((passed < len).then_some(Hold::NoRow));
 
     let mut kept = len;
     let mut show_len = text.len();
     if !frontier.is_final {
-        kept = whole_units(draft, &text, &ends, passed, first.is_some(), policy);
-        if draft.finished && policy.hold_last > 1 {
+        kept = whole_units(draft, &text, &ends, passed, first.is_some(), knobs);
+        if draft.finished && knobs.hold_last > 1 {
             let settled = ends.iter().rposition(|&end| end <= draft.agreed).unwrap_or(0);
             let settled = last_unit_at(&text, &ends[..=settled], draft.target);
-            kept = kept.min(before_last_units(&text, &ends, policy.hold_last, draft.target).max(settled));
+            kept = kept.min(before_last_units(&text, &ends, knobs.hold_last, draft.target).max(settled));
         }
         show_len = ends[kept];
         // A sentence-final mark at the end of the draft ends the source heard so far, not the
@@ -341,7 +157,7 @@ pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, policy: &Policy) -> Deci
             _ => Some(Hold::Behind),
         },
     };
-    let rests_on = if frontier.is_final { frontier.words } else { rests_on(&readings[..kept], frontier, policy) };
+    let rests_on = if frontier.is_final { frontier.words } else { rests_on(&readings[..kept], frontier, knobs) };
     Decision { tokens: (0..len).map(fate).collect(), passed, shown, show_len, stop, rests_on }
 }
 
@@ -364,14 +180,14 @@ fn whole_units(
     ends: &[usize],
     passed: usize,
     was_stopped: bool,
-    policy: &Policy,
+    knobs: &Knobs,
 ) -> usize {
     let len = draft.texts.len();
-    let next_is_known = was_stopped || (passed < len && policy.hold_last == 0);
+    let next_is_known = was_stopped || (passed < len && knobs.hold_last == 0);
     let is_whole = match next_is_known {
         true => unit_ends_at(text, ends[passed], draft.target),
         false => {
-            let ended = draft.finished && passed == len && policy.hold_last == 0;
+            let ended = draft.finished && passed == len && knobs.hold_last == 0;
             ended || is_closed(&text[..ends[passed]], draft.target)
         }
     };
@@ -398,11 +214,11 @@ const STRAY: f32 = 0.03;
 /// The number of source words up to the last one that these tokens rest on. A peak counts only if
 /// the columns on its side of the frontier carry enough mass: a token that passed because it has
 /// little mass on an inaccessible word does not rest on that word.
-fn rests_on(readings: &[Reading], frontier: &Frontier, policy: &Policy) -> usize {
+fn rests_on(readings: &[Reading], frontier: &Frontier, knobs: &Knobs) -> usize {
     let word = |reading: &Reading| {
         let position = reading.track.peak?;
         let side = usize::from(position >= frontier.columns);
-        if reading.mass[side] < policy.soft_mass.min(STRAY) {
+        if reading.mass[side] < knobs.soft_mass.min(STRAY) {
             return None;
         }
         frontier.words_through.get(position).copied()
@@ -427,14 +243,14 @@ mod tests {
         Frontier { words: columns, columns, words_through: (1..=9).collect(), ..Frontier::default() }
     }
 
-    fn judged(texts: &[&str], readings: &[Reading], policy: &Policy, finished: bool, target: Language) -> Decision {
-        gate(&DraftView { texts, readings, finished, agreed: 0, target }, &frontier(4), policy)
+    fn judged(texts: &[&str], readings: &[Reading], knobs: &Knobs, finished: bool, target: Language) -> Decision {
+        gate(&DraftView { texts, readings, finished, agreed: 0, target }, &frontier(4), knobs)
     }
 
     /// The text that is shown of a draft whose tokens all pass.
     fn all_pass(texts: &[&str], hold_last: usize, finished: bool, target: Language) -> String {
-        let policy = Policy { hold_last, ..Policy::for_tests() };
-        let decision = judged(texts, &vec![at(0, 0.0); texts.len()], &policy, finished, target);
+        let knobs = Knobs { hold_last, ..Knobs::for_tests() };
+        let decision = judged(texts, &vec![at(0, 0.0); texts.len()], &knobs, finished, target);
         texts.concat()[..decision.show_len].to_owned()
     }
 
@@ -449,7 +265,7 @@ mod tests {
         assert_eq!(all_pass(&["我用", "GP", "T"], 0, false, zh), "我用");
         assert_eq!(all_pass(&["我用", "GP", "T"], 1, true, zh), "我用");
         assert_eq!(all_pass(&["我用", "GP", "T"], 0, true, zh), "我用GPT");
-        let half = judged(&["我", "", ""], &[at(0, 0.0); 3], &Policy::for_tests(), false, zh);
+        let half = judged(&["我", "", ""], &[at(0, 0.0); 3], &Knobs::for_tests(), false, zh);
         assert_eq!((half.shown, half.show_len), (1, 3));
     }
 
@@ -458,7 +274,7 @@ mod tests {
         let texts = [" Das", " ist", " ein", " Wort", "."];
         let show = |agreed| {
             let draft = DraftView { texts: &texts, readings: &[at(0, 0.0); 5], finished: true, agreed, target: DE };
-            texts.concat()[..gate(&draft, &frontier(4), &Policy { hold_last: 3, ..Policy::for_tests() }).show_len]
+            texts.concat()[..gate(&draft, &frontier(4), &Knobs { hold_last: 3, ..Knobs::for_tests() }).show_len]
                 .to_owned()
         };
         assert_eq!(show(0), " Das");
@@ -469,10 +285,10 @@ mod tests {
 
     #[test]
     fn no_margin_reaches_into_half_a_word() {
-        let policy = Policy { margin: 3, ..Policy::for_tests() };
+        let knobs = Knobs { margin: 3, ..Knobs::for_tests() };
         let half = Frontier { half_word: Some(4), ..frontier(4) };
-        assert_eq!(first_held(&[at(3, 0.5), at(4, 0.5)], &half, &policy), Some((1, Hold::Frontier)));
-        assert_eq!(first_held(&[at(3, 0.5), at(4, 0.5)], &frontier(4), &policy), None);
+        assert_eq!(first_held(&[at(3, 0.5), at(4, 0.5)], &half, &knobs), Some((1, Hold::Frontier)));
+        assert_eq!(first_held(&[at(3, 0.5), at(4, 0.5)], &frontier(4), &knobs), None);
     }
 
     #[test]
@@ -482,16 +298,16 @@ mod tests {
             Reading { track, ..at(2, inaccessible) }
         };
         let half = Frontier { half_word: Some(4), ..frontier(4) };
-        let policy = Policy { soft_mass: 0.03, ..Policy::for_tests() };
-        assert_eq!(first_held(&[smoothed(0.5)], &half, &policy), Some((0, Hold::Frontier)));
-        assert_eq!(first_held(&[smoothed(0.01)], &half, &policy), None, "next to nothing of it is there");
-        assert_eq!(first_held(&[smoothed(0.5)], &frontier(4), &policy), None);
+        let knobs = Knobs { soft_mass: 0.03, ..Knobs::for_tests() };
+        assert_eq!(first_held(&[smoothed(0.5)], &half, &knobs), Some((0, Hold::Frontier)));
+        assert_eq!(first_held(&[smoothed(0.01)], &half, &knobs), None, "next to nothing of it is there");
+        assert_eq!(first_held(&[smoothed(0.5)], &frontier(4), &knobs), None);
     }
 
     #[test]
     fn every_token_says_why_it_is_held() {
         let readings = [at(0, 0.0), at(1, 0.0), at(7, 0.5), at(1, 0.0)];
-        let decision = judged(&[" wir", " prü", "fen", " den", " Pfad"], &readings, &Policy::for_tests(), false, DE);
+        let decision = judged(&[" wir", " prü", "fen", " den", " Pfad"], &readings, &Knobs::for_tests(), false, DE);
         let held: Vec<_> = decision.tokens.iter().map(|token| token.held).collect();
         let expected = [None, Some(Hold::OpenUnit), Some(Hold::Frontier), Some(Hold::Behind), Some(Hold::Behind)];
         assert_eq!(held, expected);
@@ -502,17 +318,17 @@ mod tests {
     #[test]
     fn a_last_token_without_a_row_still_closes_the_word_before_it() {
         let readings = [at(0, 0.0); 2];
-        let shown_at_once = Policy { hold_last: 0, ..Policy::for_tests() };
+        let shown_at_once = Knobs { hold_last: 0, ..Knobs::for_tests() };
         assert_eq!(judged(&[" gut", "es", " Wet"], &readings, &shown_at_once, false, DE).shown, 2);
-        assert_eq!(judged(&[" gut", "es", " Wet"], &readings, &Policy::published(), false, DE).shown, 0);
-        assert_eq!(judged(&[" gut"], &[], &Policy::for_tests(), true, DE).stop, Some(Hold::NoRow));
+        assert_eq!(judged(&[" gut", "es", " Wet"], &readings, &Knobs::published(), false, DE).shown, 0);
+        assert_eq!(judged(&[" gut"], &[], &Knobs::for_tests(), true, DE).stop, Some(Hold::NoRow));
     }
 
     #[test]
     fn what_is_not_a_number_is_not_shown() {
         let mut reading = at(0, 0.0);
         reading.mass[2] = f32::INFINITY;
-        let decision = judged(&[" gut"], &[reading], &Policy::for_tests(), true, DE);
+        let decision = judged(&[" gut"], &[reading], &Knobs::for_tests(), true, DE);
         assert_eq!((decision.show_len, decision.stop), (0, Some(Hold::NotFinite)));
         // Each of the four masses alone, on either side of the frontier, in a stall and outside
         // one.
@@ -521,7 +337,7 @@ mod tests {
                 let mut reading = at(position, 0.0);
                 reading.mass[part] = value;
                 let frontier = Frontier { stalled, ..frontier(4) };
-                let held = first_held(&[reading], &frontier, &Policy::for_tests());
+                let held = first_held(&[reading], &frontier, &Knobs::for_tests());
                 assert_eq!(held, Some((0, Hold::NotFinite)), "{value} in mass {part} at {position}");
             }
         }
@@ -531,12 +347,12 @@ mod tests {
     fn a_stall_ends_with_what_rests_mostly_on_words_heard() {
         let stalled = Frontier { stalled: true, ..frontier(4) };
         assert_eq!(
-            first_held(&[at(6, 0.029), at(6, 0.03)], &frontier(4), &Policy::for_tests()),
+            first_held(&[at(6, 0.029), at(6, 0.03)], &frontier(4), &Knobs::for_tests()),
             Some((1, Hold::Frontier))
         );
         let readings = [at(6, 0.3), at(6, 0.5)];
-        assert_eq!(first_held(&readings, &frontier(4), &Policy::for_tests()), Some((0, Hold::Frontier)));
-        assert_eq!(first_held(&readings, &stalled, &Policy::for_tests()), Some((1, Hold::Frontier)));
+        assert_eq!(first_held(&readings, &frontier(4), &Knobs::for_tests()), Some((0, Hold::Frontier)));
+        assert_eq!(first_held(&readings, &stalled, &Knobs::for_tests()), Some((1, Hold::Frontier)));
     }
 
     const TEXTS: [&str; 16] =
@@ -558,29 +374,29 @@ mod tests {
     fn shown(
         (attention, texts): &(Attention, Vec<&str>),
         frontier: &Frontier,
-        policy: &Policy,
+        knobs: &Knobs,
         finished: bool,
         target: Language,
     ) -> Decision {
-        let mut tracker = Tracker::new(policy.filter_width);
+        let mut tracker = Tracker::new(knobs.filter_width);
         let readings = readings(attention, tracker.follow(attention), frontier);
         let agreed = texts.concat().len() / 2;
-        gate(&DraftView { texts, readings: &readings, finished, agreed, target }, frontier, policy)
+        gate(&DraftView { texts, readings: &readings, finished, agreed, target }, frontier, knobs)
     }
 
-    fn policies() -> impl Strategy<Value = Policy> {
-        let presets = prop_oneof![Just(Policy::low()), Just(Policy::high()), Just(Policy::published())];
-        (presets, 0_usize..4).prop_map(|(preset, hold_last)| Policy { hold_last, ..preset })
+    fn knob_sets() -> impl Strategy<Value = Knobs> {
+        let presets = prop_oneof![Just(Knobs::low()), Just(Knobs::high()), Just(Knobs::published())];
+        (presets, 0_usize..4).prop_map(|(preset, hold_last)| Knobs { hold_last, ..preset })
     }
 
     proptest! {
         #[test]
         fn shown_tokens_are_a_prefix_of_whole_units(
-            draft in draft(), at in 0_usize..9, policy in policies(), finished: bool, chinese: bool, stalled: bool,
+            draft in draft(), at in 0_usize..9, knobs in knob_sets(), finished: bool, chinese: bool, stalled: bool,
         ) {
             let target = if chinese { Language::CHINESE } else { DE };
             let frontier = Frontier { stalled, ..frontier(at) };
-            let decision = shown(&draft, &frontier, &policy, finished, target);
+            let decision = shown(&draft, &frontier, &knobs, finished, target);
             let text = draft.1.concat();
             prop_assert_eq!(decision.tokens.len(), draft.1.len());
             prop_assert!(decision.shown <= decision.passed && decision.passed <= draft.1.len());
@@ -597,21 +413,21 @@ mod tests {
 
         #[test]
         fn more_frontier_never_shows_less(
-            draft in draft(), (a, b) in (0_usize..9, 0_usize..9), policy in policies(), finished: bool, chinese: bool,
+            draft in draft(), (a, b) in (0_usize..9, 0_usize..9), knobs in knob_sets(), finished: bool, chinese: bool,
         ) {
             let target = if chinese { Language::CHINESE } else { DE };
-            let less = shown(&draft, &frontier(a.min(b)), &policy, finished, target);
-            let more = shown(&draft, &frontier(a.max(b)), &policy, finished, target);
+            let less = shown(&draft, &frontier(a.min(b)), &knobs, finished, target);
+            let more = shown(&draft, &frontier(a.max(b)), &knobs, finished, target);
             prop_assert!(less.show_len <= more.show_len && less.passed <= more.passed);
             let stalled = Frontier { stalled: true, ..frontier(a) };
-            let stalled = shown(&draft, &stalled, &policy, finished, target);
-            prop_assert!(shown(&draft, &frontier(a), &policy, finished, target).show_len <= stalled.show_len);
+            let stalled = shown(&draft, &stalled, &knobs, finished, target);
+            prop_assert!(shown(&draft, &frontier(a), &knobs, finished, target).show_len <= stalled.show_len);
         }
 
         #[test]
-        fn a_final_source_shows_all(draft in draft(), policy in policies(), finished: bool) {
+        fn a_final_source_shows_all(draft in draft(), knobs in knob_sets(), finished: bool) {
             let whole = Frontier { is_final: true, ..frontier(3) };
-            let decision = shown(&draft, &whole, &policy, finished, DE);
+            let decision = shown(&draft, &whole, &knobs, finished, DE);
             prop_assert_eq!(decision.show_len, draft.1.concat().len());
             prop_assert_eq!((decision.shown, decision.stop), (draft.1.len(), None));
         }

@@ -1,7 +1,8 @@
 //! The stall: how long the shown text has not grown because of the frontier.
 
-use super::gate::{Decision, Policy};
-use crate::policy::target_policy::Hold;
+use super::Hold;
+use super::gate::Decision;
+use super::knobs::Knobs;
 use crate::text::time::Millis;
 
 /// Follows the drafts of one segment.
@@ -13,8 +14,8 @@ pub struct Stall {
 
 impl Stall {
     /// Whether the wait at the frontier has reached the policy's limit by `heard`.
-    pub fn is_over(&self, heard: Millis, policy: &Policy) -> bool {
-        match (self.since, policy.stall) {
+    pub fn is_over(&self, heard: Millis, knobs: &Knobs) -> bool {
+        match (self.since, knobs.stall) {
             (Some(since), Some(limit)) => heard - since >= limit,
             _ => false,
         }
@@ -37,18 +38,18 @@ mod tests {
 
     #[test]
     fn the_wait_is_counted_from_the_first_held_draft() {
-        let policy = Policy { stall: Some(Millis(3000)), ..Policy::for_tests() };
+        let knobs = Knobs { stall: Some(Millis(3000)), ..Knobs::for_tests() };
         let held = Decision { stop: Some(Hold::Frontier), ..Decision::default() };
         let mut stall = Stall::default();
         stall.observe(3, &held, Millis(500));
         assert_eq!(stall.since, None, "it grew");
         stall.observe(3, &held, Millis(1000));
         stall.observe(3, &held, Millis(3000));
-        assert!(!stall.is_over(Millis(3999), &policy));
-        assert!(stall.is_over(Millis(4000), &policy));
-        assert!(!stall.is_over(Millis(9000), &Policy::published()));
+        assert!(!stall.is_over(Millis(3999), &knobs));
+        assert!(stall.is_over(Millis(4000), &knobs));
+        assert!(!stall.is_over(Millis(9000), &Knobs::published()));
         stall.observe(8, &held, Millis(4000));
-        assert!(!stall.is_over(Millis(9000), &policy));
+        assert!(!stall.is_over(Millis(9000), &knobs));
         stall.observe(8, &held, Millis(5000));
         stall.observe(8, &Decision { stop: Some(Hold::NotFinite), ..held }, Millis(6000));
         assert_eq!(stall.since, None);

@@ -25,9 +25,8 @@ use crate::calibrate::word_aligner;
 use crate::faces::cli::heat_map::{HeatMap, svg};
 use crate::models::forced::{Forced, LONGEST};
 use crate::models::gemma4::prompt::{Prompt, PromptIds, Turn};
-use crate::policy::SourceWord;
 use crate::policy::heads::{Head, HeadSet, Measured, Rows};
-use crate::policy::target_policy::word_places;
+use crate::policy::{SourceWord, word_places};
 use crate::text::Language;
 use crate::text::units::{join_words, source_words, unit_ends};
 
