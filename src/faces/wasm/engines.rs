@@ -1,0 +1,77 @@
+//! Models on a device. One stream at a time uses them.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use js_sys::Function;
+use wasm_bindgen::prelude::*;
+use web_time::Instant;
+
+use super::device::Device;
+use super::errors::{boxed, error, refused, thrown};
+use super::files::model_files;
+use super::options::parsed;
+use super::stream::{Stream, send};
+use crate::cascade::{Cascade, Settings};
+use crate::engines::load::{self, ModelEngines, Models, Names};
+use crate::text::Millis;
+
+/// Models on a device.
+#[wasm_bindgen]
+pub struct Engines {
+    home: Rc<RefCell<Option<ModelEngines>>>,
+    settings: Settings,
+    names: Names,
+}
+
+#[wasm_bindgen]
+impl Engines {
+    /// Loads models. Each is an object `{label, demo, files}`, with files
+    /// `{name, bytes} | {name, size, read(offset, len)}`. `progress(what, done, total)` is called
+    /// with the number of bytes read.
+    pub async fn load(
+        device: &Device,
+        options: String,
+        asr: JsValue,
+        aligner: JsValue,
+        mt: JsValue,
+        progress: Function,
+    ) -> Result<Engines, JsValue> {
+        let compute = device.compute.clone();
+        let (settings, direction) = parsed(&options)?;
+        let mt = match direction {
+            Some(direction) => Some((model_files(&mt)?, direction)),
+            None => None,
+        };
+        let models = Models { asr: model_files(&asr)?, aligner: model_files(&aligner)?, mt };
+        let mut report = |what: &str, done: u64, total: u64| {
+            // An error that the listener throws does not stop the loading.
+            let _ = progress.call3(&JsValue::NULL, &what.into(), &(done as f64).into(), &(total as f64).into());
+        };
+        let engines = load::engines(&models, &compute, &mut report).await.map_err(boxed)?;
+        let names = Names::of(&models, &compute.name);
+        Ok(Engines { home: Rc::new(RefCell::new(Some(engines))), settings, names })
+    }
+
+    /// Begins a stream and sends its first events, one JSON text per call of `emit`. With `live`,
+    /// sound comes at its own pace, so a step processes all sound that waits; otherwise it
+    /// processes one chunk. Without `translate` the stream is only transcribed. Throws `busy` while
+    /// another stream is open.
+    pub fn open(&self, live: bool, translate: bool, emit: Function) -> Result<Stream, JsValue> {
+        let settings = Settings { target: self.settings.target.filter(|_| translate), ..self.settings };
+        // Checked before the engines are taken, because a failing `Cascade::new` would drop them.
+        settings.check().map_err(refused)?;
+        let Some(mut engines) = self.home.borrow_mut().take() else {
+            return Err(error("busy", "another stream is open on these models; end it first"));
+        };
+        let unused = if settings.target.is_some() { None } else { engines.translator.take() };
+        let began = Instant::now();
+        let clock = Box::new(move || Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)));
+        let mut cascade = Cascade::new(settings, engines, clock).map_err(thrown)?;
+        cascade.start(load::start(&settings, &self.names), &mut |event| send(&emit, &event));
+        if let Some(note) = self.names.note {
+            cascade.warn(note.to_owned(), &mut |event| send(&emit, &event));
+        }
+        Ok(Stream::new(cascade, live, emit, self.home.clone(), unused))
+    }
+}

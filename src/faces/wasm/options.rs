@@ -1,0 +1,51 @@
+//! The options of a translation, parsed and checked.
+
+use serde::Deserialize;
+use wasm_bindgen::prelude::*;
+
+use super::errors::refused;
+use crate::cascade::Settings;
+use crate::engines::load::Direction;
+use crate::policy::PolicyKind;
+use crate::policy::heads::HeadSet;
+use crate::text::{Language, Millis};
+
+/// The options of `Engines::load`, as JSON.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Options {
+    from: String,
+    /// Absent where nothing is translated.
+    to: Option<String>,
+    policy: Option<String>,
+    #[serde(default)]
+    context: String,
+    #[serde(default)]
+    history: usize,
+    /// Heads for this direction: the text of a heads file.
+    heads: Option<String>,
+    /// Sound of one step, in milliseconds. Absent: the policy's own chunk.
+    chunk_ms: Option<u32>,
+}
+
+/// Parses and checks options. Without a direction nothing is translated.
+pub(super) fn parsed(options: &str) -> Result<(Settings, Option<Direction>), JsValue> {
+    let options: Options = serde_json::from_str(options).map_err(refused)?;
+    let from = options.from.parse::<Language>().map_err(refused)?;
+    let to = options.to.map(|code| code.parse::<Language>()).transpose().map_err(refused)?;
+    let policy = options.policy.map(|name| name.parse::<PolicyKind>()).transpose().map_err(refused)?;
+    let policy = policy.unwrap_or_default();
+    let heads = options.heads.map(|text| HeadSet::parse(&text, "heads")).transpose().map_err(refused)?;
+    let plain = Settings::new(from, to).with_policy(policy);
+    let settings = Settings { history: options.history, ..plain };
+    let settings = options.chunk_ms.map_or(settings, |ms| settings.chunked(Millis(u64::from(ms))));
+    settings.check().map_err(refused)?;
+    let direction = to.map(|to| Direction { heads, context: options.context, ..Direction::new(from, to, policy) });
+    Ok((settings, direction))
+}
+
+/// Throws the error that `Engines::load` would throw for these options, before any model is loaded.
+#[wasm_bindgen]
+pub fn check_options(options: &str) -> Result<(), JsValue> {
+    parsed(options).map(drop)
+}
