@@ -9,6 +9,7 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Proxy};
 
 use super::environment::{Certificates, Flaw, Proxies};
+use crate::weights::error::CheckpointError;
 
 /// One HTTP agent for each route that a request may take.
 pub(super) struct Network {
@@ -58,4 +59,15 @@ fn agent(roots: &RootCerts, proxy: Option<&Proxy>) -> Agent {
         .tls_config(TlsConfig::builder().root_certs(roots.clone()).build())
         .build()
         .into()
+}
+
+/// The error for a request to the Hub about `repo` that failed.
+pub(super) fn network_error(repo: &str, what: String) -> CheckpointError {
+    CheckpointError::Network {
+        repo: repo.to_owned(),
+        what,
+        remedy: "check the network, HF_ENDPOINT and the proxy; run it again to go on where it stopped, or name a \
+                 folder that has the files"
+            .into(),
+    }
 }

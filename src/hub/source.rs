@@ -3,7 +3,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::hub::cache::{Hub, Progress};
+use super::cache::{Hub, MAIN, is_repo, is_revision};
+use super::fetch::Progress;
 use crate::weights::error::{CheckpointError, shown};
 
 /// A model as the user names it.
@@ -16,9 +17,6 @@ pub enum ModelSource {
         revision: String,
     },
 }
-
-/// The revision used if the user names none.
-pub const MAIN: &str = "main";
 
 impl ModelSource {
     /// Parses a folder that exists, or `owner/name[@revision]`. Errors: the name is neither.
@@ -72,28 +70,6 @@ impl std::fmt::Display for ModelSource {
             ModelSource::Hub { repo, revision } => write!(f, "{repo}@{revision}"),
         }
     }
-}
-
-/// Whether the text is `owner/name` as the Hub allows it. This also keeps a name inside the cache
-/// folder.
-pub(crate) fn is_repo(text: &str) -> bool {
-    let part = |part: &str| {
-        (1..=96).contains(&part.len())
-            && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-            && !part.starts_with(['-', '.'])
-            && !part.ends_with(['-', '.'])
-            && !part.contains("--")
-            && !part.contains("..")
-    };
-    text.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name))
-}
-
-/// Whether the text is a branch, tag or commit: it cannot leave `refs/`, and only the slash needs
-/// escaping in a URL.
-pub(crate) fn is_revision(text: &str) -> bool {
-    (1..=200).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'))
-        && text.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.contains(".."))
 }
 
 #[cfg(test)]

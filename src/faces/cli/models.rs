@@ -6,8 +6,7 @@ use super::args::{ModelsAction, ModelsArgs};
 use super::engines;
 use super::error::CliError;
 use super::terminal::tell;
-use crate::hub::cache::CachedModel;
-use crate::hub::source::MAIN;
+use crate::hub::cache::{CachedModel, MAIN};
 
 pub async fn models(args: ModelsArgs) -> Result<(), CliError> {
     let mut lines: Vec<String> = Vec::new();

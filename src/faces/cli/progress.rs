@@ -9,7 +9,7 @@ use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 
 use super::terminal::{self, tell};
-use crate::hub::cache as hub;
+use crate::hub::fetch;
 use crate::text::Millis;
 
 /// A bar appears after this time.
@@ -165,7 +165,7 @@ impl Fetching {
     }
 }
 
-impl hub::Progress for Fetching {
+impl fetch::Progress for Fetching {
     fn start(&mut self, total: u64, done: u64) {
         (self.total, self.done) = (total, done);
         match &self.bar {

@@ -1,0 +1,115 @@
+//! The Hub's listing of a revision, and the files of it that a model needs.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::cache::{disk, is_commit, is_hexadecimal, read_index};
+use super::model_files::MODEL_FILES;
+use super::network::network_error;
+use crate::weights::error::{CheckpointError, WRONG_MODEL, shown};
+use crate::weights::safetensors::{INDEX_FILE, SINGLE_FILE};
+
+/// The commit of a revision and its files, with their sizes and hashes.
+pub(super) struct Listing<'a> {
+    repo: &'a str,
+    pub sha: String,
+    files: Vec<Sibling>,
+}
+
+/// A listing as the Hub writes it.
+#[derive(Deserialize)]
+struct Answer {
+    sha: String,
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Sibling {
+    rfilename: String,
+    size: Option<u64>,
+    blob_id: Option<String>,
+    lfs: Option<Lfs>,
+}
+
+#[derive(Deserialize)]
+struct Lfs {
+    sha256: Option<String>,
+    size: Option<u64>,
+}
+
+/// A file to fetch.
+pub(super) struct Remote {
+    pub name: String,
+    pub size: u64,
+    /// The blob's name: the SHA-256 of the content for a large file, git's object id for a small
+    /// one.
+    pub etag: String,
+}
+
+impl<'a> Listing<'a> {
+    /// Parses the answer to `url`.
+    pub fn parse(text: &str, repo: &'a str, url: &str) -> Result<Listing<'a>, CheckpointError> {
+        let Answer { sha, siblings } = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
+            network_error(repo, format!("the answer to {url} is not a listing ({})", shown(&error.to_string())))
+        })?;
+        if !is_commit(&sha) {
+            return Err(network_error(repo, format!("the answer to {url} names no commit")));
+        }
+        Ok(Listing { repo, sha, files: siblings })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.files.iter().any(|file| file.rfilename == name)
+    }
+
+    /// The files that a model needs, without the shards of its weights. Errors: the repository has
+    /// no configuration, or no weights in safetensors.
+    pub fn small_files(&self) -> Result<Vec<Remote>, CheckpointError> {
+        let weights = if self.has(SINGLE_FILE) || !self.has(INDEX_FILE) { SINGLE_FILE } else { INDEX_FILE };
+        if let Some(missing) = [&*MODEL_FILES.config, weights].into_iter().find(|name| !self.has(name)) {
+            return Err(self.wrong_model(format!("has no {missing}")));
+        }
+        let is_needed = |name: &str| name == weights || MODEL_FILES.is_small(name);
+        self.files.iter().filter(|file| is_needed(&file.rfilename)).map(|file| self.remote(file)).collect()
+    }
+
+    /// The shards that the snapshot's index names.
+    pub fn shards(&self, snapshot: &Path) -> Result<Vec<Remote>, CheckpointError> {
+        let path = snapshot.join(INDEX_FILE);
+        let index = read_index(&path)
+            .map_err(|error| disk(&path, error))?
+            .map_err(|what| self.wrong_model(format!("{INDEX_FILE}: {what}")))?;
+        index
+            .shards
+            .iter()
+            .map(|shard| match self.files.iter().find(|file| file.rfilename == *shard) {
+                Some(file) => self.remote(file),
+                None => Err(self.wrong_model(format!("{INDEX_FILE} names {}, which is not there", shown(shard)))),
+            })
+            .collect()
+    }
+
+    fn remote(&self, file: &Sibling) -> Result<Remote, CheckpointError> {
+        let size = file.lfs.as_ref().map_or(file.size, |lfs| lfs.size.or(file.size));
+        let (etag, len) = match &file.lfs {
+            Some(lfs) => (&lfs.sha256, 64),
+            None => (&file.blob_id, 40),
+        };
+        let etag = etag.as_ref().filter(|hash| is_hexadecimal(hash, len));
+        match (size, etag) {
+            (Some(size), Some(etag)) => {
+                Ok(Remote { name: file.rfilename.clone(), size, etag: etag.to_ascii_lowercase() })
+            }
+            _ => {
+                let name = shown(&file.rfilename);
+                Err(network_error(self.repo, format!("the listing gives no size or no hash for {name}")))
+            }
+        }
+    }
+
+    fn wrong_model(&self, what: String) -> CheckpointError {
+        CheckpointError::NotFound { repo: self.repo.to_owned(), what, remedy: WRONG_MODEL.into() }
+    }
+}
