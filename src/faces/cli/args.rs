@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::{Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use super::engines::check_device;
 use super::terminal;
+use crate::gpu::DeviceChoice;
 use crate::policy::PolicyKind;
 use crate::text::Language;
 
@@ -237,8 +237,8 @@ pub struct SpeechArgs {
 #[derive(Clone, Debug, Args)]
 pub struct DeviceArgs {
     /// auto, cpu, vulkan[:N], metal[:N] or dx12[:N], as `alignatt devices` lists them
-    #[arg(long, env = "ALIGNATT_DEVICE", default_value = "auto", value_parser = check_device)]
-    pub device: String,
+    #[arg(long, env = "ALIGNATT_DEVICE", default_value = "auto", value_parser = device_choice)]
+    pub device: DeviceChoice,
 }
 
 #[derive(Debug, Args)]
@@ -281,4 +281,9 @@ fn target_language(code: &str) -> Result<Language, String> {
         Ok(language) if Language::TARGETS.contains(&language) => Ok(language),
         _ => Err("use de (German), it (Italian) or zh (Chinese)".to_owned()),
     }
+}
+
+/// Parses `--device`. The message for a wrong one says what is valid.
+fn device_choice(text: &str) -> Result<DeviceChoice, String> {
+    text.parse::<DeviceChoice>().map_err(|error| format!("{error} (`alignatt devices` lists them)"))
 }

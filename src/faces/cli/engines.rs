@@ -12,7 +12,7 @@ use crate::cascade::event::Start;
 use crate::cascade::{BoxError, Settings};
 use crate::engines::load::{self, ContextTooLong, Direction, ModelEngines, ModelFiles, Models, Names, Report};
 use crate::engines::on_models::Alignment;
-use crate::gpu::{Compute, DeviceChoice, adapters};
+use crate::gpu::{Compute, adapters};
 use crate::hub::cache::{CachedModel, Hub};
 use crate::hub::source::ModelSource;
 use crate::models::forced::Forced;
@@ -208,19 +208,11 @@ fn direction(from: Language, wanted: Translation<'_>) -> Result<Direction, BoxEr
 }
 
 async fn device(args: &DeviceArgs) -> Result<Compute, BoxError> {
-    let (compute, refused) = open(args.device.parse::<DeviceChoice>()?).await?;
+    let (compute, refused) = open(args.device).await?;
     for why in refused {
         tracing::warn!("{why}");
     }
     Ok(compute)
-}
-
-/// Checks the form of `--device`. The message for a wrong one says what is valid.
-pub fn check_device(device: &str) -> Result<String, String> {
-    match device.parse::<DeviceChoice>() {
-        Ok(_) => Ok(device.to_owned()),
-        Err(error) => Err(format!("{error} (`alignatt devices` lists them)")),
-    }
 }
 
 /// A device as `alignatt devices` lists it.

@@ -7,6 +7,8 @@
 
 use std::fmt::{self, Write};
 
+use super::markup::escaped;
+
 /// The data to draw.
 #[derive(Clone, Copy, Debug)]
 pub struct HeatMap<'a> {
@@ -53,7 +55,7 @@ fn draw(map: &HeatMap<'_>, out: &mut String) -> fmt::Result {
     let list = top + SCALE + 3 * LINE;
     let width = (right + ASIDE).max(48 + (9 * map.title.chars().count()).max(6 * map.note.chars().count()));
     let height = bottom.max(list + map.chosen.len() * LINE) + 24;
-    let title = escaped(map.title);
+    let title = drawable(map.title);
     write!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
@@ -118,22 +120,12 @@ fn draw(map: &HeatMap<'_>, out: &mut String) -> fmt::Result {
 }
 
 fn text(out: &mut String, (x, y): (usize, usize), class: &str, text: &str) -> fmt::Result {
-    writeln!(out, "<text x=\"{x}\" y=\"{y}\" class=\"{class}\">{}</text>", escaped(text))
+    writeln!(out, "<text x=\"{x}\" y=\"{y}\" class=\"{class}\">{}</text>", drawable(text))
 }
 
-/// Escapes text for XML: escapes markup and drops control characters.
-fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars().filter(|&c| !c.is_control() && c != '\u{FFFE}' && c != '\u{FFFF}') {
-        match c {
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '&' => out.push_str("&amp;"),
-            '"' => out.push_str("&quot;"),
-            c => out.push(c),
-        }
-    }
-    out
+/// Escapes text for the picture, without the characters that XML does not allow.
+fn drawable(text: &str) -> String {
+    escaped(&text.replace(|c: char| c.is_control() || c == '\u{FFFE}' || c == '\u{FFFF}', ""))
 }
 
 #[cfg(test)]

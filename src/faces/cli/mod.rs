@@ -14,6 +14,7 @@
 //! | `faces`, `live` | text, JSON lines, subtitles; the terminal's live view |
 //! | `trace`, `explain` | what the model attended to, as lines and as a page |
 //! | `heat_map` | the scores of all heads as a picture |
+//! | `markup` | escapes text for HTML and SVG |
 //! | `interrupt` | Ctrl-C and similar signals: the first finishes cleanly, the second exits |
 //! | `progress` | progress bars, and the log |
 //! | `sha256` | hashes of a run's inputs |
@@ -36,6 +37,7 @@ mod heat_map;
 mod inputs;
 mod interrupt;
 mod live;
+mod markup;
 mod models;
 mod progress;
 mod remedy;

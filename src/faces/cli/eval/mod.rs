@@ -9,12 +9,14 @@
 //! |---|---|
 //! | `manifest` | talks and references |
 //! | `played` | a talk's events, and when each unit was shown |
+//! | `pairs` | translations split at the segments of their references |
 //! | `report` | the measurements of a point |
 //! | `quality` | BLEU and chrF, by sacrebleu |
 //! | `files` | the files that are written |
 
 mod files;
 mod manifest;
+mod pairs;
 mod played;
 mod quality;
 mod report;
@@ -245,7 +247,7 @@ impl Point {
             notes.extend(cut);
             played.push((talk, of_talk));
         }
-        let pairs = report::pairs(&played, language);
+        let pairs = pairs::pairs(&played, language);
         let quality = quality::score(&pairs, language);
         let quality = quality.map_err(|why| notes.insert(format!("no BLEU and chrF: {why}"))).ok();
         let report = Report::of(&played, &pairs, quality);

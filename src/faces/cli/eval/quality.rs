@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde::{Deserialize, Serialize};
 
-use super::report::Pair;
+use super::pairs::Pair;
 use crate::text::Language;
 
 /// The result of sacrebleu.

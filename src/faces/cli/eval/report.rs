@@ -5,13 +5,12 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::Talk;
+use super::pairs::Pair;
 use super::played::Played;
 use super::quality::Quality;
 use crate::cascade::event::Start;
-use crate::measure::lag::{Shown, mean};
-use crate::measure::resegment::resegment;
-use crate::text::units::unit_seam;
-use crate::text::{Language, Millis};
+use crate::measure::lag::mean;
+use crate::text::Language;
 
 /// The content of `report.json`. Lags are means over the reference's segments, in milliseconds;
 /// `null` where there is nothing to count.
@@ -49,46 +48,6 @@ pub struct Report {
     pub target_units: u64,
     /// Drafted tokens per shown unit.
     pub drafted_per_unit: f64,
-}
-
-/// A reference segment and the part of the translation that belongs to it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pair {
-    pub prediction: String,
-    pub reference: String,
-    lags: [Option<f64>; 4],
-}
-
-/// Splits the translation of each talk at the segments of its reference.
-pub fn pairs(talks: &[(Talk, Played)], language: Language) -> Vec<Pair> {
-    talks.iter().flat_map(|(talk, played)| parted(talk, played, language)).collect()
-}
-
-fn parted(talk: &Talk, played: &Played, language: Language) -> Vec<Pair> {
-    let references: Vec<Vec<String>> = talk.segments.iter().map(|segment| segment.units.clone()).collect();
-    let end_of = |end: Option<Millis>| end.unwrap_or(played.length);
-    let recording_end = talk.segments.iter().map(|segment| end_of(segment.end)).max().unwrap_or(played.length);
-    let seam = unit_seam(language);
-    let ranges = resegment(&played.units, &references, language);
-    let parts = talk.segments.iter().zip(ranges).map(|(segment, range)| {
-        let shown = |delays: &[Millis]| {
-            let shown = Shown {
-                delays: delays.get(range.clone()).unwrap_or_default(),
-                offset: segment.start,
-                length: end_of(segment.end) - segment.start,
-                recording_end,
-                reference_len: segment.units.len(),
-            };
-            [shown.long_yaal(), shown.laal()]
-        };
-        let ([yaal, laal], [yaal_ca, laal_ca]) = (shown(&played.delays), shown(&played.elapsed));
-        Pair {
-            prediction: played.units.get(range.clone()).unwrap_or_default().join(seam),
-            reference: segment.units.join(seam),
-            lags: [yaal, yaal_ca, laal, laal_ca],
-        }
-    });
-    parts.collect()
 }
 
 impl Report {

@@ -1,14 +1,14 @@
 //! The page around the pictures: models and settings, totals, one card per segment, and the data
 //! that the page's script reads.
 
-use std::fmt;
-
 use serde_json::{Value, json};
 
+use super::super::markup::escaped;
+use super::figures::{Seconds, signed_seconds, thousands};
 use super::run::{Listened, Run, Segment, Stop, Unit};
 use super::timeline;
-use crate::text::units::join_words;
 use crate::text::{Language, Millis};
+use crate::text::units::join_words;
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
@@ -325,63 +325,4 @@ fn listened(listened: &Listened) -> Value {
     let mille = |mass: f32| (mass * 1000.0).round() as i64;
     let on: Vec<Value> = listened.on.iter().map(|&(word, mass)| json!([word, mille(mass)])).collect();
     json!([listened.word, listened.mass.map(mille), on])
-}
-
-/// A time or duration as people read it, with the given number of decimals: `7.65 s`, `12:07.65`.
-pub struct Seconds(pub Millis, pub usize);
-
-impl fmt::Display for Seconds {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Seconds(time, decimals) = *self;
-        let (minutes, seconds) = (time.0 / 60_000, Millis(time.0 % 60_000).seconds());
-        let width = if decimals == 0 { 2 } else { decimals + 3 };
-        match minutes {
-            0 => write!(f, "{seconds:.decimals$} s"),
-            1..60 => write!(f, "{minutes}:{seconds:0width$.decimals$}"),
-            _ => write!(f, "{}:{:02}:{seconds:0width$.decimals$}", minutes / 60, minutes % 60),
-        }
-    }
-}
-
-fn signed_seconds(ms: f64) -> String {
-    format!("{:.2} s", ms / 1000.0).replace('-', "−")
-}
-
-fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            out.push('\u{202f}');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-/// Escapes text for HTML, as content or in quotes.
-pub fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&#39;"),
-            // These characters change the direction of the text that follows.
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => out.push(char::REPLACEMENT_CHARACTER),
-            c if c.is_control() && !c.is_whitespace() => out.push(char::REPLACEMENT_CHARACTER),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-/// The first characters of a text that is too long to draw.
-pub fn clipped(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
 }

@@ -9,7 +9,8 @@ use std::ops::Range;
 
 use unicode_width::UnicodeWidthChar;
 
-use super::page::{Seconds, clipped, escaped};
+use super::super::markup::escaped;
+use super::figures::Seconds;
 use super::run::{Segment, Stop, Unit};
 use crate::text::Millis;
 
@@ -125,6 +126,14 @@ pub fn svg(segment: &Segment, units: &[Unit], stops: &[Stop], name: &str) -> Str
 fn why(stop: &Stop) -> String {
     let reason = clipped(&stop.why, 20);
     if stop.behind.is_empty() { reason } else { format!("{reason} +{}", stop.behind.len()) }
+}
+
+/// The first characters of a text that is too long to draw.
+fn clipped(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn columns(units: &[Unit], stops: &[Stop]) -> BTreeMap<Millis, Column> {

@@ -7,8 +7,10 @@
 //! | `run` | the run, rebuilt from its events, segment by segment |
 //! | `timeline` | a segment as an SVG picture |
 //! | `page` | the page around the pictures, and its data |
+//! | `figures` | times and numbers as people read them |
 //! | `page.html`, `page.css`, `page.js` | the frame; the page is complete without the script |
 
+mod figures;
 mod page;
 mod run;
 mod timeline;
