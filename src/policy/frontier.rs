@@ -3,8 +3,8 @@
 //!
 //! All times are absolute stream time, so the frontier is computed alike in the first sentence and
 //! after hours. Source: docs/method.md, sections 1.5 and 2.2. The frontier has a file of its own
-//! because of two published defects (docs/method.md, section 10, BUG-1 and BUG-2). How the published
-//! system counts columns is in [`super::published`].
+//! because of two published defects (docs/method.md, section 10, BUG-1 and BUG-2).
+//! [`super::published`] counts columns as the published system does.
 
 use std::ops::Range;
 
