@@ -7,8 +7,8 @@ use super::super::markup::escaped;
 use super::figures::{Seconds, signed_seconds, thousands};
 use super::run::{Listened, Run, Segment, Stop, Unit};
 use super::timeline;
-use crate::text::{Language, Millis};
 use crate::text::units::join_words;
+use crate::text::{Language, Millis};
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
