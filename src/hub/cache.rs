@@ -413,7 +413,7 @@ impl Fetch<'_> {
     }
 
     fn wrong_model(&self, what: String) -> CheckpointError {
-        CheckpointError::NotFound { repo: self.repo.to_owned(), what, remedy: WRONG_MODEL.into() }
+        CheckpointError::NotFound { repo: self.repo.to_owned(), what, remedy: WRONG_MODEL }
     }
 
     fn blob(&self, file: &Remote) -> PathBuf {

@@ -24,7 +24,9 @@ use crate::audio::decode::AudioFile;
 use crate::audio::error::AudioError;
 use crate::audio::pieces::{Piece, Pieces};
 use crate::cascade::{Activity, BoxError, Cascade, Event, Settings};
-use crate::engines::load::{self, ContextTooLong, Direction, ModelEngines, ModelError, ModelFiles, Models, Names};
+use crate::engines::load::{
+    self, ContextTooLong, Direction, ModelEngines, ModelError, ModelFiles, Models, Names, SUPPORTED,
+};
 use crate::engines::on_models::{Alignment, Recognition, Translation};
 use crate::faces::subtitles::{Kind, Side, Subtitles};
 use crate::gpu::{Complaint, Compute, DeviceChoice, GpuError, ParseDeviceError};
@@ -683,6 +685,7 @@ fn gpu_remedy(failed: &GpuError) -> &'static str {
 fn checkpoint_remedy(failed: &CheckpointError) -> Option<&'static str> {
     match failed.remedy() {
         Remedy::FetchAgain => Some("remove the model and fetch it again"),
+        Remedy::UseSupportedModel => Some(SUPPORTED),
         Remedy::UseCpu => Some("use the CPU, which computes in f32"),
         // The message contains the remedy already, and a browser has no Hub cache.
         Remedy::Words(_) | Remedy::ListModels => None,
