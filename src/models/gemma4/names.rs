@@ -1,6 +1,6 @@
 //! The names under which Gemma-4's tensors are stored. Source: docs/models.md, section 2.3.
 //!
-//! Prefixes have no dot at the end: `format!("{}.layers.{i}.mlp.up_proj.weight", names.text_model)`.
+//! Prefixes have no dot at the end: `format!("{}.layers.{i}.layer_scalar", names.text_model)`.
 
 use super::config::Gemma4Config;
 use crate::weights::{CheckpointError, Weights};

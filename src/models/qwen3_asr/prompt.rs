@@ -1,5 +1,5 @@
-//! The fixed prompts of Qwen3-ASR and its aligner, as token ids. Tests compare them with the shipped
-//! templates. Text that was recognised or typed is never read as a control token. Source:
+//! The fixed prompts of Qwen3-ASR and its aligner, as token ids. Tests compare them with the
+//! shipped templates. Text that was recognised or typed is never read as a control token. Source:
 //! docs/models.md, sections 1.7, 1.8.
 
 use std::ops::Range;
