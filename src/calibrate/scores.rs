@@ -30,7 +30,7 @@ pub struct PairMap {
     pub columns: usize,
     /// The columns of the source span within a row.
     pub source: Range<usize>,
-    /// For each column of `source`, its source word; `None` for bare punctuation.
+    /// For each column of `source`, the index of its word; `None` for bare punctuation.
     pub column_words: Vec<Option<usize>>,
     /// For each row, the unit of its target token; `None` for bare punctuation and for the token
     /// that ends the turn. If the row before the first token is included, the same rows can be

@@ -1,10 +1,10 @@
 //! Which word translates which: a statistical aligner for calibration pairs without alignments.
 //!
-//! There is one hidden Markov model for each direction (Vogel et al. 1996). A target word is
-//! emitted by a source word or by none, and the probability of a jump from one source word to the
-//! next depends on the length of the jump alone. In the first rounds all jumps are equally likely,
-//! which is IBM Model 1. Word probabilities have a sparse prior (as in fast_align), so a few
-//! hundred pairs are enough. In the end the posteriors of both directions are averaged.
+//! Each direction has a hidden Markov model (Vogel et al. 1996): a target word is emitted by a
+//! source word or by none, and the probability of a jump to another source word depends only on the
+//! length of the jump. In the first rounds all jumps are equally likely, which is IBM Model 1. Word
+//! probabilities have a sparse prior, as in fast_align, so that a few hundred pairs are enough. The
+//! alignment is then decided by the mean of the posteriors of both directions.
 
 use std::collections::HashMap;
 
@@ -13,22 +13,23 @@ use crate::text::units::core;
 /// A tokenized sentence pair: source words, target units.
 pub type Words = (Vec<String>, Vec<String>);
 
-/// Rounds of expectation maximisation: first with equal jumps, then with learnt ones.
+/// Rounds of expectation maximisation: first with equal jumps, then with learnt jumps.
 const ROUNDS: (usize, usize) = (5, 5);
-/// Probability of a word that translates nothing.
+/// The probability that a target word translates no source word.
 const NO_SOURCE: f64 = 0.1;
 /// Longer jumps count as jumps of this length.
 const LONGEST_JUMP: usize = 8;
-/// Prior counts: of every word pair, and of every jump.
+/// The prior count of every word pair, and that of every jump.
 const PRIOR: (f64, f64) = (0.0001, 0.5);
-/// A pair of words is linked where the mean of both directions' posteriors is above this.
+/// Two words are linked if the mean of both directions' posteriors is above this.
 const LINK: f64 = 0.45;
-/// Longer sentences are neither learnt from nor aligned, because the time grows with the cube of
-/// the length.
+/// Longer sentences are neither learnt from nor aligned: their time grows with the cube of their
+/// length.
 const LONGEST_SENTENCE: usize = 200;
 
 /// The links `(source word, target unit)` of every pair, sorted. Case and outer punctuation are
-/// ignored, and bare punctuation is never linked. Calls `progress(done, all)` after every round.
+/// ignored, and bare punctuation is never linked. A pair with an empty side or a sentence that is
+/// too long has no links. `progress(done, all)` is called after every round.
 pub fn align(pairs: &[Words], mut progress: impl FnMut(usize, usize)) -> Vec<Vec<(usize, usize)>> {
     let mut ids = [Ids::new(), Ids::new()];
     let numbered: Vec<[Side; 2]> =
@@ -90,15 +91,15 @@ impl Side {
     }
 }
 
-/// The id of the empty source word, which emits the words that translate nothing.
+/// The id of the source word that emits target words which translate nothing.
 const NONE: u32 = u32::MAX;
 const JUMPS: usize = 2 * LONGEST_JUMP + 1;
 
 #[derive(Default)]
 struct Counts {
     words: HashMap<(u32, u32), f64>,
-    /// Sums of `words` over target words. They are added in the order of the data, so that every
-    /// run gives the same result.
+    /// Sums of `words` over targets, added in the order of the data so that every run gives the
+    /// same result.
     sources: HashMap<u32, f64>,
     jumps: [f64; JUMPS],
 }
@@ -131,9 +132,9 @@ impl Model {
         if self.words.is_empty() { 1.0 } else { self.words.get(&(source, target)).copied().unwrap_or(0.0).max(1e-12) }
     }
 
-    /// `[j][i]`: the probability that source word `i` emitted target word `j` (forward-backward).
-    /// Target words that translate nothing do not change the position `i`. Adds the expected counts
-    /// to `counts`.
+    /// `[j][i]`: the probability that source word `i` emitted target word `j` (forward-backward
+    /// algorithm). A target word that translates nothing does not change the source position. Adds
+    /// the expected counts to `counts`.
     fn posteriors(&self, source: &[u32], target: &[u32], counts: Option<&mut Counts>) -> Vec<Vec<f64>> {
         let n = source.len();
         // `[1 + from][to]`; row 0 is the start of the sentence.
@@ -147,8 +148,8 @@ impl Model {
         let made: Vec<Vec<f64>> = target.iter().map(|&t| source.iter().map(|&s| self.word(s, t)).collect()).collect();
         let nothing: Vec<f64> = target.iter().map(|&t| NO_SOURCE * self.word(NONE, t)).collect();
 
-        // Forward: the state is 1 + position, or 0 before the first word. `moved` is the share that
-        // arrived by a jump.
+        // Forward pass. The state is 1 + source position, and 0 before the first jump. `moved` is
+        // the share that arrived by a jump.
         let mut reach: Vec<Vec<f64>> = Vec::with_capacity(target.len() + 1);
         let mut moved: Vec<Vec<f64>> = Vec::with_capacity(target.len());
         let mut scales = Vec::with_capacity(target.len());
@@ -169,7 +170,7 @@ impl Model {
             scales.push(scale);
         }
 
-        // Backward; the counts are added on the way.
+        // Backward pass, which also adds up the counts.
         let mut ahead = vec![1.0; n + 1];
         let mut unused = Counts::default();
         let counting = counts.is_some();
@@ -197,9 +198,9 @@ impl Model {
         moved
     }
 
-    /// Re-estimates the model from the expected counts of one round. The probability of a word is
-    /// the exponential of its mean logarithm under a Dirichlet distribution, which suppresses rare
-    /// chance pairs. `jumps`: learn the jumps as well.
+    /// Learns from the expected counts of one round; jumps only if `jumps` is true. Word
+    /// probabilities are the exponential of the mean logarithm under a Dirichlet distribution,
+    /// which drops rare chance pairs.
     fn learn(&mut self, counts: Counts, jumps: bool) {
         let prior_sum = PRIOR.0 * self.target_len as f64;
         let all: HashMap<u32, f64> = counts.sources.iter().map(|(&s, p)| (s, digamma(p + prior_sum))).collect();
@@ -214,7 +215,7 @@ impl Model {
     }
 }
 
-/// d ln Γ(x) / dx for x > 0.
+/// The digamma function: d ln Γ(x) / dx for x > 0.
 fn digamma(mut x: f64) -> f64 {
     let mut sum = 0.0;
     while x < 6.0 {
@@ -233,7 +234,7 @@ mod tests {
         text.split(' ').map(str::to_owned).collect()
     }
 
-    /// All sentences of the sample talks, and their gold links.
+    /// Every sentence of the sample talks with its gold links.
     fn samples(language: &str) -> (Vec<Words>, Vec<Vec<(usize, usize)>>) {
         let talks = [
             include_str!("../../samples/talk-a.json"),
@@ -260,7 +261,7 @@ mod tests {
     }
 
     /// With 400 pairs of the same grammar, F1 is 0.91 for German, 0.85 for Italian and 0.87 for
-    /// Chinese. Here there are only 39 pairs.
+    /// Chinese. These are 39 pairs.
     #[test]
     fn a_few_dozen_sentences_are_aligned_usefully() {
         for (language, least) in [("de", 0.58), ("it", 0.5), ("zh", 0.47)] {

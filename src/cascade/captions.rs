@@ -45,7 +45,7 @@ struct Waiting {
 struct Open {
     shown: Committed,
     tentative: String,
-    /// Number of source words that `shown` rests on.
+    /// Number of source words that `shown` may rest on.
     rests_on: usize,
     held: Option<Held>,
     /// The prompt does not fit the model, so no more drafts are requested.
@@ -71,7 +71,7 @@ struct Held {
     draft: Draft,
 }
 
-/// Result of one call to the translator.
+/// Results of one `partial` or `next_final` call, which may write no draft or several.
 #[derive(Debug, Default)]
 pub(super) struct Wrote {
     pub events: Vec<EventKind>,
@@ -297,7 +297,8 @@ impl<T: Translate> Captions<T> {
         Ok(true)
     }
 
-    /// Closes the oldest waiting segment with the drafts so far, because the model keeps failing.
+    /// Closes the oldest waiting segment with the drafts so far, because the
+    /// model keeps failing or the prompt does not fit it.
     pub fn give_up(&mut self) -> Option<(SegmentId, EventKind)> {
         let segment = self.waiting.front()?.segment;
         self.close_oldest().map(|(_, closed)| (segment, closed))

@@ -198,7 +198,7 @@ pub struct Progress {
     pub lag_ms: Millis,
     /// Computing time over heard sound since the start. Below 1 the program keeps up.
     pub rtf: f64,
-    /// Tokens per second of the recogniser and the translator, since the start.
+    /// Tokens of the recogniser and the translator per second that they took, since the start.
     pub tokens_per_second: f64,
     /// Length of the tail, the sound of the open segment.
     pub tail_ms: Millis,

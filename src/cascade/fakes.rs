@@ -235,8 +235,8 @@ impl Translate for WordTranslator {
     }
 }
 
-/// Splits `text` into `count` tokens: one word each, with the blank before it, or one 字. The last
-/// token takes the rest.
+/// Splits `text` into at most `count` tokens: one word each, with the blank before it, or one 字.
+/// The last token takes the rest.
 fn pieces(text: &str, count: usize) -> Vec<String> {
     let mut pieces: Vec<String> = Vec::new();
     for c in text.chars() {

@@ -151,7 +151,7 @@ struct Run {
     /// Length of each block, and whether the caller steps after it.
     blocks: Vec<(u64, bool)>,
     mistakes: Vec<Mistake>,
-    /// Number of the translation call that fails.
+    /// Number of the translation call that fails, from 0; `None`: none fails.
     fails_in: Option<usize>,
     /// The largest error of the word times, in milliseconds.
     off: u64,

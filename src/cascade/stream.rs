@@ -274,14 +274,15 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             Closing::Sentences
         };
         let was_heard = !self.tail.has_speech() || self.recognize(emit).await?;
-        // Sound that the recogniser keeps failing on is dropped. The words known before it close.
+        // Sound that the recogniser keeps failing on, or that does not fit it, is dropped. Words
+        // known before it close.
         let closing = if was_heard { closing } else { Closing::All };
         self.settle(closing, emit).await?;
         self.translate(emit).await
     }
 
     /// Recognises the tail if it has new sound. Returns false if the recogniser keeps failing on
-    /// it.
+    /// it, or if it does not fit.
     async fn recognize(&mut self, emit: Emit<'_>) -> Result<bool, CascadeError> {
         if !self.tail.has_news() || self.tail.length() < SHORTEST {
             return Ok(true);

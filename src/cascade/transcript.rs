@@ -241,7 +241,7 @@ impl Transcript {
         words
     }
 
-    /// The source for a draft of the open segment. It stops at the first sentence end that could
+    /// The source for a draft of the open segment. It ends with the first sentence end that could
     /// close the segment, so a draft never holds words of the next sentence.
     pub fn draft_source(&self, rests_on: usize) -> Vec<SourceWord> {
         let committed =

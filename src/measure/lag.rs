@@ -60,7 +60,8 @@ impl Shown<'_> {
         Some(delays.map(move |(at, delay)| (delay, delay - at as f64 * step)))
     }
 
-    /// May be negative: a unit can be shown before the segment that it was assigned to begins.
+    /// The time since the segment's start. Negative for a unit that is shown before the segment
+    /// that it was assigned to begins.
     fn since_offset(&self, time: Millis) -> f64 {
         time.0 as f64 - self.offset.0 as f64
     }
@@ -116,7 +117,7 @@ mod tests {
     #[test]
     fn waiting_for_three_words() {
         // The example that LAAL was made for: wait-3 over eight words of 1 s each, with two words
-        // more than the reference has. AL would reward the long output; in LAAL it makes the steps
+        // more than the reference has. AL would reward the long output; here it makes the steps
         // shorter, 0.8 s each.
         let delays = ms(&[3000, 4000, 5000, 6000, 7000, 8000, 8000, 8000, 8000, 8000]);
         let segment = shown(&delays, 0, 8000, 60_000, 8);

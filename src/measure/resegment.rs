@@ -1,13 +1,13 @@
 //! Splits a long translation at the segments of its reference, so that each part can be scored
 //! against its own segment.
 //!
-//! All units of the hypothesis are aligned with all units of the reference so that the sum of their
-//! similarities is greatest; gaps cost nothing. The similarity of two words is that of their sets
-//! of letters (intersection over union). Two characters are equal or not. Punctuation is never
-//! aligned with a word. A unit that falls into a gap goes to the segment of its neighbour before or
-//! after the gap, whichever it resembles more; once a unit goes to the later segment, the units
-//! after it in the same gap do so, too. This is the SoftSegmenter of Polák et al. 2025
-//! (arXiv:2509.17349), and ties are broken as in OmniSTEval.
+//! All units of the translation (the hypothesis) are aligned with all units of the reference so
+//! that the sum of their similarities is greatest; gaps cost nothing. The similarity of two words
+//! is that of their sets of letters (intersection over union), two characters are equal or not, and
+//! punctuation is never aligned with a word. A unit in a gap goes to the segment before or after
+//! the gap, whichever neighbour it is more similar to. Once a unit of a gap has gone to the segment
+//! after it, all later units of that gap do. This is the SoftSegmenter of Polák et al. 2025
+//! (arXiv:2509.17349); ties are resolved as in OmniSTEval.
 
 use std::ops::Range;
 
@@ -16,29 +16,29 @@ use unicode_normalization::UnicodeNormalization;
 use crate::text::language::Language;
 use crate::text::units::is_punctuation;
 
-/// What is aligned: a word, or a punctuation mark from the edge of a word.
+/// What is compared: a word, or a mark from the edge of a word.
 #[derive(Clone, Debug, PartialEq)]
 struct Token {
-    /// Sorted, without duplicates.
+    /// Sorted, each letter once.
     letters: Vec<char>,
     mark: bool,
-    /// Index of the unit (in the hypothesis) or the segment (in the reference) that it comes from.
+    /// Index of the unit (translation) or of the segment (reference) that the token belongs to.
     of: usize,
 }
 
-/// One step of an alignment, from a cell of the table to the next.
+/// How the alignment goes on from a cell of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Match,
-    /// The token of the reference is aligned with nothing.
+    /// The token of the reference has no partner.
     SkipReference,
-    /// The token of the hypothesis is aligned with nothing.
+    /// The token of the translation has no partner.
     SkipHypothesis,
 }
 
-/// For each segment of `references`, given as its units, the range of `units` that belongs to it.
-/// The ranges follow one another and cover all units. Memory: one byte for each pair of a token of
-/// the hypothesis and a token of the reference.
+/// For each segment of `references` (a list of its units), the range of `units` that belongs to it.
+/// The ranges follow one another and contain all units. Memory: one byte for each pair of a token
+/// of the translation and a token of the reference.
 pub fn resegment(units: &[String], references: &[Vec<String>], language: Language) -> Vec<Range<usize>> {
     let hypothesis = tokens(units.iter().enumerate(), language);
     let named = references.iter().enumerate().flat_map(|(at, units)| units.iter().map(move |unit| (at, unit)));
@@ -49,8 +49,8 @@ pub fn resegment(units: &[String], references: &[Vec<String>], language: Languag
     ranges(&hypothesis, &homes, units.len(), references.len())
 }
 
-/// The tokens of `units`, each of which comes with its index, in NFKC and lower case. In languages
-/// with spaces between words, the marks at the edges of a word are tokens of their own.
+/// The units in lower case and NFKC. Where spaces separate words, each mark at the edge of a word
+/// is a token of its own.
 fn tokens<'a>(units: impl Iterator<Item = (usize, &'a String)>, language: Language) -> Vec<Token> {
     let mut tokens = Vec::new();
     for (of, unit) in units {
@@ -92,7 +92,7 @@ fn likeness(a: &Token, b: &Token, by_character: bool) -> f64 {
     if either == 0 { 0.0 } else { both as f64 / either as f64 }
 }
 
-/// The best alignment, as its steps from the first cell of the table to the last.
+/// The steps of the best alignment, from the first cell to the last.
 fn align(reference: &[Token], hypothesis: &[Token], by_character: bool) -> Vec<Step> {
     let width = hypothesis.len();
     let mut back = vec![Step::SkipHypothesis; reference.len() * width];
@@ -130,11 +130,11 @@ fn align(reference: &[Token], hypothesis: &[Token], by_character: bool) -> Vec<S
     steps
 }
 
-/// The segment of each token of the hypothesis.
+/// The segment of each token of the translation.
 fn homes(reference: &[Token], hypothesis: &[Token], steps: &[Step], by_character: bool) -> Vec<usize> {
     let mut homes = Vec::with_capacity(hypothesis.len());
-    // `passed`: how many tokens of the reference lie behind. `turned`: a token of this gap has gone
-    // to the later segment.
+    // `passed`: how many tokens of the reference come before this step. `turned`: whether the rest
+    // of this gap goes to the segment after it.
     let (mut passed, mut turned) = (0usize, false);
     for step in steps {
         match step {
@@ -192,7 +192,8 @@ mod tests {
         resegment(&units, &references, language).into_iter().map(|range| units[range].join(between)).collect()
     }
 
-    /// OmniSTEval 0.1.10 splits the texts of these two tests in the same way.
+    /// The expected parts in this test and the next are those of OmniSTEval (0.1.10) for the same
+    /// texts.
     #[test]
     fn sentences_find_their_own() {
         let references = ["Das ist ein Haus.", "Wir sehen es heute.", "Ja!"];

@@ -1,6 +1,6 @@
-//! The conformance cases of the published policy (REF) that concern this room. They are in
-//! `tests/conformance/alignatt_cases.json`, or in the file that `ALIGNATT_CONFORMANCE` names.
-//! `cargo test published_gate -- --nocapture` prints the counts.
+//! The conformance cases that concern this room: what REF, the published implementation, does
+//! (docs/method.md, section 9). They are in `tests/conformance/alignatt_cases.json`, or in the file
+//! that `ALIGNATT_CONFORMANCE` names. `cargo test published_gate -- --nocapture` prints the counts.
 //!
 //! Ours differs on purpose in these cases:
 //! * `regression_trim`, `unit_conf`, and the options of `token_policy`, `mass_gate` and
@@ -212,7 +212,7 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
     let source = normalize(text(input, "text"));
     let stamps = list(&input["word_timestamps_ms"], |pair| pair[1].as_f64().map(|_| millis(&pair[1])));
     if !stamps.is_empty() && stamps.iter().all(Option::is_none) {
-        return Ok(Differs); // ours treats words without any end as untimed
+        return Ok(Differs); // if no word has an end, ours treats all as untimed
     }
     let cap = params["max_accessible_chars"].as_u64().map(|n| n as usize);
     let mut words: Vec<SourceWord> =
@@ -348,8 +348,8 @@ fn text_of_stop(expected: &Value) -> Option<&str> {
     expected["stop_reason"].as_str()?.strip_prefix("alignatt:")
 }
 
-/// The tracker's position for each row of `rows_token_head_source`, from the heads `heads` alone.
-/// `raw`: without normalisation.
+/// The tracker's position for each of `rows` (`[token][head][source]`), from the heads `heads`
+/// alone. `raw`: without normalisation.
 fn track(rows: &[Vec<Vec<f32>>], heads: Range<usize>, width: usize, raw: bool) -> Vec<Option<usize>> {
     let mut tracker = Tracker::new(width);
     let mut positions = Vec::new();

@@ -19,26 +19,27 @@ use crate::text::sentence::strip_final_marks;
 use crate::text::time::Millis;
 use crate::text::units::{is_closed, unit_ends, unit_ends_at};
 
-/// The settings of the `alignatt` policy. Each comment gives the default and the range. The presets
-/// are [`Policy::low`], [`Policy::high`] and [`Policy::published`].
+/// The settings of the `alignatt` policy. Each comment gives the default and the range. The
+/// presets are [`Policy::low`], [`Policy::high`] and [`Policy::published`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
-    /// How many heads are used: the best of the head set. 4; 1 to 64.
+    /// How many heads are used: the best of the head set. Default 4; 1 to 64.
     pub heads_len: usize,
-    /// How many columns beyond the frontier a position may lie on. 0, as published 1; 0 to 64.
+    /// How many columns beyond the frontier a position may lie on. Default 0, as published 1; 0 to
+    /// 64.
     pub margin: usize,
-    /// A token with less inaccessible mass than this passes whatever its position. 0.03; 0 (off) to
-    /// 1.
+    /// A token with less inaccessible mass than this passes, whatever its position. Default 0.03; 0
+    /// (off) to 1.
     pub soft_mass: f32,
-    /// Words that ended less than this ago are not accessible. 500 ms; 0 to 10 s.
+    /// Words that ended less than this ago are not accessible. Default 500 ms; 0 to 10 s.
     pub holdback: Millis,
     /// Only words that two hypotheses agree on are accessible, which is about one chunk later.
-    /// `None` (auto): on for languages whose units are characters, see [`Policy::towards`]. Chinese
-    /// puts time, place, manner and clauses before what English says first. So more of the draft of
-    /// half a sentence is in the wrong place, although it rests on words heard long ago.
+    /// Default `None` (auto): on for languages whose units are characters, see [`Policy::towards`].
+    /// Chinese puts time, place, manner and clauses before what English says first. So more of the
+    /// draft of half a sentence is in the wrong place, although it rests on words heard long ago.
     pub agreed_only: Option<bool>,
-    /// Width of the median filter that smooths the rows before a position is taken, in columns. 7;
-    /// 1 (off) to 63.
+    /// Width of the median filter that smooths the rows before a position is taken, in columns.
+    /// Default 7; 1 (off) to 63.
     pub filter_width: usize,
     /// How many units at the end of a draft are held if the model ended the draft itself. What is
     /// said next may belong before them, as it does before the verb of a German clause. A unit that
@@ -46,23 +47,23 @@ pub struct Policy {
     ///
     /// With 1, as published, the last unit is held in every draft that the gate did not stop (in
     /// Chinese only a unit that may continue, such as a run of letters). With more than 1, a
-    /// character counts as half a unit. 2; 0 to 9.
+    /// character counts as half a unit. Default 2; 0 to 9.
     pub hold_last: usize,
     /// The longest wait at the frontier. After it, agreed words are accessible whatever their
-    /// times, and a token passes if more of its mass is accessible than inaccessible. 4 s; `None`:
-    /// no limit.
+    /// times, and a token passes if more of its mass is accessible than inaccessible. Default 4 s;
+    /// `None`: no limit.
     pub stall: Option<Millis>,
-    /// Most tokens in a draft of an open segment. 16; 1 to 160.
+    /// Most tokens in a draft of an open segment. Default 16; 1 to 160.
     pub draft_len: usize,
     /// Use the number of accessible tokens as the frontier, as published (docs/method.md, section
-    /// 10, BUG-2). Off.
+    /// 10, BUG-2). Default off.
     pub count_columns: bool,
 }
 
 impl Policy {
     /// For chunks of 850 ms. Positions stay behind the frontier. The last half second of sound and
-    /// two units at the end of a draft are held. Measured on the demo pack, this is the best
-    /// translation for its lag (`docs/results.md`).
+    /// two units at the end of a draft are held. On the demo pack, these values had the best
+    /// quality for their lag (`docs/results.md`).
     pub const fn low() -> Policy {
         Policy {
             heads_len: 4,
@@ -111,7 +112,7 @@ impl Policy {
         Policy { agreed_only: Some(self.agreed_only.unwrap_or(target.counts_characters())), ..self }
     }
 
-    /// Fails if a setting is out of its range.
+    /// Checks the ranges. The error names the first setting that is out of its range.
     pub fn check(&self) -> Result<(), PolicyError> {
         let ranges = [
             ("heads", (1..=64).contains(&self.heads_len), "1 to 64"),
@@ -261,7 +262,8 @@ pub struct Decision {
     pub show_len: usize,
     /// What stopped the first token that did not pass.
     pub stop: Option<Hold>,
-    /// How many source words the shown text may rest on: the segment must not close before the last of them.
+    /// How many source words the shown text may rest on. The segment must not close before the last
+    /// of them.
     pub rests_on: usize,
 }
 
@@ -334,7 +336,7 @@ pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, policy: &Policy) -> Deci
         reading: readings.get(at).copied(),
         held: match at {
             _ if at < shown => None,
-            _ if at < passed => Some(Hold::OpenUnit), // or a sentence-final mark before that of the source
+            _ if at < passed => Some(Hold::OpenUnit), // or a final mark, which waits
             _ if at == passed => stop,
             _ => Some(Hold::Behind),
         },
@@ -343,7 +345,7 @@ pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, policy: &Policy) -> Deci
     Decision { tokens: (0..len).map(fate).collect(), passed, shown, show_len, stop, rests_on }
 }
 
-/// The length in bytes of the first 0, 1, 2 … tokens.
+/// The length in bytes of the joined text of the first 0, 1, 2 … tokens.
 fn ends_of(texts: &[&str]) -> Vec<usize> {
     let mut ends = vec![0];
     for text in texts {
@@ -384,18 +386,18 @@ fn before_last_units(text: &str, ends: &[usize], units: usize, target: Language)
     ends.iter().rposition(|&end| end <= most).unwrap_or(0)
 }
 
-/// The last index of `ends` at which a unit ends: how many tokens lie before that end.
+/// The last index of `ends` at which a unit of `text` ends. `ends` are the byte offsets after 0, 1,
+/// 2 … tokens, so the index is a number of tokens.
 pub(super) fn last_unit_at(text: &str, ends: &[usize], target: Language) -> usize {
     ends.iter().rposition(|&end| unit_ends_at(text, end, target)).unwrap_or(0)
 }
 
-/// Mass below this counts as none when a token is asked which word it rests on, even if `soft_mass`
-/// is higher.
+/// A token whose mass is below this rests on no word, even if a larger `soft_mass` lets it pass.
 const STRAY: f32 = 0.03;
 
 /// The number of source words up to the last one that these tokens rest on. A peak counts only if
-/// there is mass on its side of the frontier: a token that passed because it has little mass on an
-/// inaccessible word does not rest on that word.
+/// the columns on its side of the frontier carry enough mass: a token that passed because it has
+/// little mass on an inaccessible word does not rest on that word.
 fn rests_on(readings: &[Reading], frontier: &Frontier, policy: &Policy) -> usize {
     let word = |reading: &Reading| {
         let position = reading.track.peak?;
@@ -512,7 +514,8 @@ mod tests {
         reading.mass[2] = f32::INFINITY;
         let decision = judged(&[" gut"], &[reading], &Policy::for_tests(), true, DE);
         assert_eq!((decision.show_len, decision.stop), (0, Some(Hold::NotFinite)));
-        // Each of the four masses alone, on either side of the frontier, and in a stall.
+        // Each of the four masses alone, on either side of the frontier, in a stall and outside
+        // one.
         for (part, position, stalled) in (0..4).flat_map(|part| [(part, 1, false), (part, 7, false), (part, 7, true)]) {
             for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let mut reading = at(position, 0.0);

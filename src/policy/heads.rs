@@ -84,7 +84,7 @@ impl HeadSet {
     /// that is wrong.
     pub fn parse(text: &str, file: &str) -> Result<HeadSet, HeadsError> {
         let json = |source| HeadsError::Json { file: file.to_owned(), source };
-        // Editors on Windows put a byte order mark at the start of a file.
+        // Editors on Windows may put a byte order mark at the start of a file.
         let mut set: HeadSet = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(json)?;
         set.check(file)?;
         set.heads.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -122,6 +122,7 @@ impl HeadSet {
 
     /// The set that comes with the program for `model`, a name or a folder such as
     /// `google/gemma-4-E4B-it`. Only the last component of `model` counts, in upper or lower case.
+    /// `None` if there is no set for the model and direction.
     pub fn shipped(model: &str, source: Language, target: Language) -> Option<HeadSet> {
         let model = model.trim_end_matches('/').rsplit(['/', '\\']).next()?.to_lowercase();
         let wanted = format!("{model}.{source}-{target}.json");

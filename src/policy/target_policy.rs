@@ -124,7 +124,8 @@ pub struct Judged {
     pub held: Option<Hold>,
     /// The index of the source word that it rests on.
     pub word: Option<usize>,
-    /// Mass on accessible source words, on the others, on the rest of the prompt, and on the draft.
+    /// Mass on accessible source words, on the other source words, on the rest of the prompt, and
+    /// on the draft.
     pub mass: [f32; 4],
 }
 
@@ -137,7 +138,7 @@ pub enum Hold {
     NotFinite,
     /// No attention was captured for it.
     NoRow,
-    /// Its unit is not complete.
+    /// It passed, but its unit is not complete or is held at the draft's end.
     OpenUnit,
     /// An earlier token is held.
     Behind,
@@ -193,14 +194,14 @@ pub trait TargetPolicy {
 /// A policy as the user names it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PolicyKind {
-    /// `alignatt`, `alignatt:high`, or `ref` (the published decisions): the preset, and the
-    /// settings with the user's knobs.
+    /// `alignatt`, `alignatt:high`, or `ref` (the published decisions): the preset, and all
+    /// settings. They differ from those of the preset where the user has set a knob.
     AlignAtt(Preset, Policy),
     /// Shows what two drafts in a row agree on.
     LocalAgreement,
     /// Holds this many units at the end of a draft.
     HoldN(usize),
-    /// Shows nothing before a segment closes: the best translation that the model can give.
+    /// Shows nothing before a segment closes: the upper bound of translation quality.
     Offline,
 }
 
@@ -226,7 +227,7 @@ impl PolicyKind {
         }
     }
 
-    /// How many attention heads the policy uses; 0 if it needs none.
+    /// How many attention heads the policy reads; 0 if it needs none.
     pub fn heads_len(self) -> usize {
         match self {
             PolicyKind::AlignAtt(_, policy) => policy.heads_len,

@@ -19,7 +19,7 @@ const WIDEST: usize = 63;
 /// however unusual its value is.
 const LEAST_LOOK: f32 = 0.03;
 
-/// Where one token looks.
+/// Where one token looks, as column indices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Track {
     /// The column from the smoothed rows, which is compared with the frontier. `None` if there is

@@ -1,4 +1,4 @@
-//! Writes the JavaScript side of a WebAssembly module: `bindgen MODULE.wasm FOLDER`.
+//! Writes the JavaScript bindings of a WebAssembly module: `bindgen MODULE.wasm FOLDER`.
 
 use std::process::ExitCode;
 
