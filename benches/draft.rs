@@ -31,7 +31,7 @@ use alignatt::gpu::{Compute, DeviceChoice, adapters};
 use alignatt::models::drafting::{Armed, Request, Translator};
 use alignatt::models::gemma4::prompt::Prompt;
 use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
-use alignatt::models::{TextModel, gemma4::Gemma4};
+use alignatt::models::{ModelConfig, TextModel, gemma4::Gemma4};
 use alignatt::nn::{Cache, Head, Loader, Precision, SourceSpan, Tap, Target};
 use alignatt::ops::qk_capture::{First, qk_capture};
 use alignatt::policy::PolicyKind;
@@ -40,7 +40,7 @@ use alignatt::selftest::open;
 use alignatt::text::units::written_units;
 use alignatt::text::{Language, Millis};
 use alignatt::weights::files::{ByteSource, ReadFuture};
-use alignatt::weights::{Files, ModelConfig, Tokenizer, Weights};
+use alignatt::weights::{Files, Tokenizer, Weights};
 use burn::tensor::{Distribution, Int, Tensor, Transaction};
 use pollster::block_on;
 

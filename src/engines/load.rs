@@ -9,16 +9,19 @@ use crate::cascade::event::Start;
 use crate::cascade::{Align, BoxError, DraftRequest, Engines, Recognize, SAMPLE_RATE, Settings, Translate};
 use crate::engines::on_models::{Alignment, Recognition, Translation};
 use crate::gpu::Compute;
+use crate::models::ModelConfig;
 use crate::models::drafting::{Armed, Translator};
 use crate::models::gemma4::Gemma4;
+use crate::models::gemma4::config::Gemma4Config;
 use crate::models::gemma4::prompt::{Prompt, Turn};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
 use crate::nn::{Head, Loader, Precision, Target};
 use crate::policy::PolicyKind;
 use crate::policy::heads::{HeadSet, Rows};
 use crate::text::Language;
-use crate::weights::config::Gemma4Config;
-use crate::weights::{Files, ModelConfig, Tokenizer, Weights};
+use crate::weights::{Files, Tokenizer, Weights};
+
+pub use crate::models::config::SUPPORTED;
 
 /// Heads files above this size, in bytes, are refused.
 const HEADS_BYTES: usize = 1 << 20;

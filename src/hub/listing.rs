@@ -110,6 +110,6 @@ impl<'a> Listing<'a> {
     }
 
     fn wrong_model(&self, what: String) -> CheckpointError {
-        CheckpointError::NotFound { repo: self.repo.to_owned(), what, remedy: WRONG_MODEL.into() }
+        CheckpointError::NotFound { repo: self.repo.to_owned(), what, remedy: WRONG_MODEL }
     }
 }

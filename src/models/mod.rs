@@ -3,17 +3,23 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `config` | the configuration of a model folder: the one match on families |
 //! | `drafting` | greedy drafts with any [`TextModel`] |
 //! | `forced` | attention of every head while a given translation is fed |
 //! | `gemma4` | the Gemma-4 text decoder |
 //! | `qwen3_asr` | Qwen3-ASR and Qwen3-ForcedAligner |
 
+pub mod config;
 pub mod drafting;
 pub mod forced;
 pub mod gemma4;
 pub mod qwen3_asr;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use burn::tensor::{Int, Tensor};
+
+pub use config::ModelConfig;
 
 use crate::nn::{ArmError, Cache, Capture, Head, Replay, RunError, SourceSpan, Tap};
 

@@ -6,13 +6,15 @@ use std::fmt::{self, Display};
 /// The remedy for a file that is damaged or incomplete.
 pub(crate) const FETCH_AGAIN: Remedy = Remedy::FetchAgain;
 /// The remedy for a checkpoint that this program does not support.
-pub(crate) const WRONG_MODEL: &str = "use a Qwen3-ASR, Qwen3-ForcedAligner or Gemma-4 E2B/E4B checkpoint as published";
+pub(crate) const WRONG_MODEL: Remedy = Remedy::UseSupportedModel;
 
 /// What the user can do about an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remedy {
     /// Fetch the model again: one of its files is damaged or missing.
     FetchAgain,
+    /// Use a model that this program supports, as it was published.
+    UseSupportedModel,
     /// Compute on the CPU, in f32.
     UseCpu,
     /// See which models are in the cache.
@@ -38,7 +40,7 @@ impl Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Remedy::Words(words) => write!(f, ": {words}"),
-            Remedy::FetchAgain | Remedy::UseCpu | Remedy::ListModels => Ok(()),
+            Remedy::FetchAgain | Remedy::UseSupportedModel | Remedy::UseCpu | Remedy::ListModels => Ok(()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Checkpoints: the files of one model, its tensors by byte range, its tokenizer and its prompts.
+//! Checkpoints: the files of one model, its tensors by byte range, its tokenizer and its template.
 //!
 //! This room reads what others have published, so all its input may be wrong. Errors name the file,
 //! the field or the tensor, and the remedy. Nothing panics, and no size in a file is trusted for an
@@ -8,29 +8,25 @@
 //! |---|---|
 //! | [`files`] | the files of one model: a folder, the embedded demo pack, a remote store |
 //! | [`safetensors`] | tensors of one or several safetensors files, read by byte range |
-//! | [`config`] | `config.json` and its companions, checked value by value |
-//! | [`names`] | the names under which each layout stores its tensors |
+//! | `section` | `config.json` and its companions, read value by value |
 //! | [`tokenizer`] | text to tokens and back |
 //! | [`markup`] | control strings in a model's output |
-//! | [`chat`] | prompts: chat templates, and the fixed prompts of Qwen3-ASR |
+//! | [`template`] | chat templates: a conversation as text and tokens |
 //!
-//! Invariant: nothing here knows what a model computes.
+//! Invariant: nothing here knows a model family, or what a model computes.
 
-pub mod chat;
-pub mod config;
 pub mod error;
 pub mod files;
 pub mod markup;
-pub mod names;
 pub mod safetensors;
+pub(crate) mod section;
+pub mod template;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokenizer;
 
-pub use chat::{ChatOptions, ChatTemplate, Message, Prompt};
-pub use config::ModelConfig;
 pub use error::{CheckpointError, Remedy};
 pub use files::{ByteSource, Files};
-pub use names::{GemmaNames, QwenNames};
 pub use safetensors::{TensorInfo, Weights};
+pub use template::{ChatOptions, ChatTemplate, Message, Prompt};
 pub use tokenizer::{Detokenizer, TokenSpan, Tokenizer};

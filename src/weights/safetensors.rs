@@ -230,6 +230,13 @@ impl Weights {
         Err(CheckpointError::tensor(file, shown(first), what, WRONG_MODEL))
     }
 
+    /// The error for tensor names that match no layout which the model can have. `expected`: "A nor
+    /// B".
+    pub(crate) fn other_layout(&self, expected: &str) -> CheckpointError {
+        let first = self.names().next().map_or("nothing at all".to_owned(), shown);
+        CheckpointError::file(&self.label, format!("has neither {expected}, but {first}"), WRONG_MODEL)
+    }
+
     async fn read<T: Number>(
         &self,
         name: &str,

@@ -1,5 +1,4 @@
-//! Helpers for the tests of this room: the fixtures, a tiny executor, and handmade safetensors
-//! bytes.
+//! Helpers for tests: the fixtures, a tiny executor, and handmade safetensors bytes.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -20,7 +19,7 @@ pub fn fixture_files(name: &str) -> Files {
 
 /// A file of this room's own test data.
 pub fn own(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoint").join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/weights").join(name)
 }
 
 /// An integer tensor of a fixture's `golden.safetensors`.

@@ -1,11 +1,11 @@
-//! Text to tokens and back, equal to the reference tokenizers of Qwen3-ASR (byte-level BPE) and
-//! Gemma-4 (BPE with byte fallback).
+//! Text to tokens and back, with byte-level BPE or with BPE with byte fallback; equal to the
+//! reference tokenizers.
 //!
-//! [`Tokenizer::open`] uses `tokenizer.json` if there is one. Qwen3-ASR is published without it;
-//! its tokenizer is built from `vocab.json`, `merges.txt` and the `added_tokens_decoder` of
+//! [`Tokenizer::open`] uses `tokenizer.json` if there is one. For a model that is published without
+//! it, the tokenizer is built from `vocab.json`, `merges.txt` and the `added_tokens_decoder` of
 //! `tokenizer_config.json`. Nothing is added to a text implicitly: no BOS, no leading space. The
-//! `tokenizers` crate does the work; only the components that these two model families use are
-//! passed on to it. Source: docs/models.md, sections 1.2, 1.7, 2.4.
+//! `tokenizers` crate does the work; only the components that these two kinds of BPE use are passed
+//! on to it. Source: docs/models.md, sections 1.2, 1.7, 2.4.
 //!
 //! Contracts:
 //! - [`Tokenizer::encode`] turns control strings (`<|im_end|>`) in the text into their tokens.
@@ -40,8 +40,8 @@ const CONFIG_FILE: &str = "tokenizer_config.json";
 const MAX_FILE: usize = 128 << 20;
 const MAX_ID: u32 = 1 << 22;
 
-/// How Qwen2 and Qwen3 split a text before BPE.
-const QWEN_PATTERN: &str =
+/// How the class `Qwen2Tokenizer` splits a text before BPE.
+const QWEN2_PATTERN: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// A tokenizer. Use one for each model and share it by reference.
@@ -59,9 +59,9 @@ pub struct Tokenizer {
 /// How the bytes of a token follow from its name in the vocabulary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Surface {
-    /// GPT-2's alphabet: one character for each byte (Qwen).
+    /// GPT-2's alphabet: one character for each byte.
     ByteLevel,
-    /// `▁` is a space, `<0x0A>` is a byte (Gemma).
+    /// `▁` is a space, `<0x0A>` is a byte.
     ByteFallback,
 }
 
@@ -185,7 +185,7 @@ impl Tokenizer {
         let build =
             |error: tokenizers::Error| CheckpointError::tokenizer(&merges_file, shown(&error.to_string()), FETCH_AGAIN);
         let bpe = BPE::builder().vocab_and_merges(map, merges).build().map_err(build)?;
-        let split = Split::new(SplitPattern::Regex(QWEN_PATTERN.into()), SplitDelimiterBehavior::Isolated, false)
+        let split = Split::new(SplitPattern::Regex(QWEN2_PATTERN.into()), SplitDelimiterBehavior::Isolated, false)
             .map_err(build)?;
         let bytes = ByteLevel::new(false, false, false);
         let mut inner = tokenizers::Tokenizer::new(bpe);
@@ -222,7 +222,7 @@ impl Tokenizer {
     /// received.
     ///
     /// A control token is an added token that is marked special or is written `<like this>`. The
-    /// other added tokens (Gemma's runs of spaces and line breaks) are text, and are encoded as
+    /// other added tokens (such as runs of spaces and line breaks) are text, and are encoded as
     /// tokens.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, CheckpointError> {
         Ok(self.run(text, &self.harmless, OffsetType::None)?.get_ids().to_vec())
@@ -238,9 +238,9 @@ impl Tokenizer {
         Ok(spans(text, &self.run(text, &self.harmless, OffsetType::Byte)?))
     }
 
-    /// The text of some ids. `skip_special` leaves out the tokens that are marked special; Qwen's
-    /// `<asr_text>` is not marked and stays. Ids without a token (padding rows of the embedding)
-    /// give no text, as in the reference.
+    /// The text of some ids. `skip_special` leaves out the tokens that are marked special; other
+    /// control tokens stay. Ids without a token (padding rows of the embedding) give no text, as in
+    /// the reference.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, CheckpointError> {
         self.inner.decode(ids, skip_special).map_err(|error| self.failed(&error))
     }

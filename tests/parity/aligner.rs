@@ -3,10 +3,10 @@
 
 use alignatt::audio::mel::log_mel;
 use alignatt::gpu::Compute;
+use alignatt::models::ModelConfig;
 use alignatt::models::qwen3_asr::{aligner::ForcedAligner, audio_stream::AudioStream, words};
 use alignatt::nn::{Tap, Target};
 use alignatt::weights::Files;
-use alignatt::weights::config::ModelConfig;
 
 use crate::asr::wav;
 use crate::golden::Golden;

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use alignatt::audio::mel::log_mel;
 use alignatt::gpu::Compute;
-use alignatt::models::qwen3_asr::{Qwen3Asr, recognizer::Recognizer};
+use alignatt::models::ModelConfig;
+use alignatt::models::qwen3_asr::{Qwen3Asr, config::Qwen3AsrConfig, recognizer::Recognizer};
 use alignatt::nn::{Tap, Target};
 use alignatt::weights::Files;
-use alignatt::weights::config::{ModelConfig, Qwen3AsrConfig};
 use burn::tensor::{Int, Tensor};
 
 use crate::dice::Dice;

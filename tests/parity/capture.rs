@@ -3,9 +3,9 @@
 //! are bit-identical with and without a capture.
 
 use alignatt::gpu::Compute;
-use alignatt::models::{TextModel, gemma4::Gemma4};
+use alignatt::models::gemma4::config::{Gemma4Config, LayerType};
+use alignatt::models::{ModelConfig, TextModel, gemma4::Gemma4};
 use alignatt::nn::{ArmError, Cache, Capture, Head, Loader, MARGIN, PIECE, SourceSpan, Tap, Target, greedy};
-use alignatt::weights::config::{Gemma4Config, LayerType, ModelConfig};
 use alignatt::weights::{Files, Weights};
 use burn::tensor::{Device, Int, Tensor};
 

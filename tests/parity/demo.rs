@@ -12,12 +12,13 @@ use std::sync::Arc;
 use alignatt::audio::decode::AudioFile;
 use alignatt::audio::mel::log_mel;
 use alignatt::gpu::Compute;
+use alignatt::models::ModelConfig;
 use alignatt::models::drafting::{Armed, Request, Translator};
 use alignatt::models::gemma4::Gemma4;
 use alignatt::models::gemma4::prompt::{Prompt, Turn};
 use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner, recognizer::Recognizer, timestamps, words};
 use alignatt::nn::{Loader, Tap, Target};
-use alignatt::weights::{Files, ModelConfig, Tokenizer, Weights};
+use alignatt::weights::{Files, Tokenizer, Weights};
 use serde_json::Value;
 
 const TIE: f64 = 1e-3;

@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use alignatt::gpu::Compute;
+use alignatt::models::ModelConfig;
 use alignatt::models::drafting::{Armed, Cost, Draft, Request, Translator};
 use alignatt::models::gemma4::Gemma4;
 use alignatt::nn::{Head, Loader, Target};
-use alignatt::weights::config::ModelConfig;
 use alignatt::weights::{Files, Weights};
 
 use super::common::long;

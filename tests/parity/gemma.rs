@@ -5,11 +5,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use alignatt::gpu::Compute;
-use alignatt::models::TextModel;
 use alignatt::models::drafting::{Armed, Request, Translator};
+use alignatt::models::gemma4::config::{Gemma4Config, Gemma4Layer, LayerType};
 use alignatt::models::gemma4::{Gemma4, frequencies};
+use alignatt::models::{ModelConfig, TextModel};
 use alignatt::nn::{Loader, Precision, Rope, Tap, Target};
-use alignatt::weights::config::{Gemma4Config, Gemma4Layer, LayerType, ModelConfig};
 use alignatt::weights::{Files, Weights};
 use burn::tensor::{Int, Tensor};
 

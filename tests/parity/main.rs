@@ -20,8 +20,8 @@ mod golden;
 use std::path::PathBuf;
 
 use alignatt::gpu::Compute;
+use alignatt::models::ModelConfig;
 use alignatt::weights::Files;
-use alignatt::weights::config::ModelConfig;
 use common::devices;
 
 /// The folders that contain a model and its golden tensors.

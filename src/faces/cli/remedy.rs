@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use crate::engines::load::{ModelError, Role};
+use crate::engines::load::{ModelError, Role, SUPPORTED};
 use crate::gpu::GpuError;
 use crate::nn::RunError;
 use crate::weights::{CheckpointError, Remedy};
@@ -53,6 +53,7 @@ fn of_checkpoint(error: &CheckpointError) -> Option<String> {
     match error.remedy() {
         // The message contains the remedy already.
         Remedy::Words(_) => None,
+        Remedy::UseSupportedModel => Some(SUPPORTED.to_owned()),
         Remedy::UseCpu => Some("--device cpu computes in f32".to_owned()),
         Remedy::ListModels => Some("`alignatt models list` shows what is there".to_owned()),
         Remedy::FetchAgain => Some(match cached_repo(error.place()) {
@@ -103,6 +104,7 @@ fn quoted(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::ModelConfig;
     use crate::text::Language;
     use crate::weights::Files;
 
@@ -124,6 +126,14 @@ mod tests {
         let error = missing(cache.path()).expect_err("there is no file");
         assert_eq!(remedy(&error).as_deref(), Some("put a good copy of the file in its place"));
         Ok(())
+    }
+
+    #[test]
+    fn an_unknown_model_is_answered_with_the_known_ones() {
+        let files = Files::embedded("m", &[("config.json", br#"{"model_type": "x"}"#)]);
+        let error = ModelConfig::open(&files).expect_err("there is no such model");
+        assert!(error.to_string().ends_with("x is not a model this program knows"), "{error}");
+        assert_eq!(remedy(&error).as_deref(), Some(SUPPORTED));
     }
 
     #[test]

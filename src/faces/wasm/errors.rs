@@ -8,7 +8,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::audio::error::AudioError;
 use crate::cascade::BoxError;
-use crate::engines::load::{ContextTooLong, ModelError};
+use crate::engines::load::{ContextTooLong, ModelError, SUPPORTED};
 use crate::gpu::{GpuError, ParseDeviceError};
 use crate::nn::RunError;
 use crate::policy::heads::HeadsError;
@@ -156,6 +156,7 @@ fn checkpoint_remedy(failed: &CheckpointError) -> Option<&'static str> {
     match failed.remedy() {
         Remedy::FetchAgain => Some("remove the model and fetch it again"),
         Remedy::UseCpu => Some("use the CPU, which computes in f32"),
+        Remedy::UseSupportedModel => Some(SUPPORTED),
         // The message contains the remedy already, and a browser has no Hub cache.
         Remedy::Words(_) | Remedy::ListModels => None,
     }

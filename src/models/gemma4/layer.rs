@@ -10,12 +10,12 @@
 
 use burn::tensor::Tensor;
 
+use super::config::{Gemma4Config, Gemma4Layer, LayerType};
 use crate::nn::{KvShape, LayerCache, Linear, LoadError, Loader, RmsNorm, Rope, Tap};
 use crate::ops::{
     attend::{Attend, Base, attend},
     gated::{Act, gated},
 };
-use crate::weights::config::{Gemma4Config, Gemma4Layer, LayerType};
 
 #[derive(Debug)]
 pub(super) struct Layer {

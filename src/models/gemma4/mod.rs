@@ -5,8 +5,16 @@
 //! 3. L layers, with sliding and full attention in a pattern. The last ones read the keys and
 //!    values of earlier layers, their owners.
 //! 4. A final RMSNorm; logits = 30·tanh(x Eᵀ / 30).
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `config`, `names` | what `config.json` says, and the names of the tensors |
+//! | `prompt` | the translation prompt |
+//! | `layer` | one layer |
 
+pub mod config;
 mod layer;
+mod names;
 pub mod prompt;
 
 use burn::tensor::{Int, Tensor};
@@ -17,9 +25,9 @@ use crate::nn::{
     RunError, SourceSpan, Tap, greedy, join,
 };
 use crate::ops::attend::Base;
-use crate::weights::GemmaNames;
-use crate::weights::config::{Gemma4Config, LayerType};
+use config::{Gemma4Config, LayerType};
 use layer::{Layer, Place};
+use names::GemmaNames;
 
 #[derive(Debug)]
 pub struct Gemma4 {

@@ -7,13 +7,18 @@
 use burn::tensor::Tensor;
 
 use super::{
-    audio_stream::AudioStream, audio_tower::AudioTower, decoder::Decoder, ids_on, load_parts, timestamps, words,
+    audio_stream::AudioStream,
+    audio_tower::AudioTower,
+    config::Qwen3AlignerConfig,
+    decoder::Decoder,
+    ids_on, load_parts,
+    names::QwenNames,
+    prompt::{AudioPrompt, aligner_prompt},
+    timestamps, words,
 };
 use crate::gpu::Compute;
 use crate::nn::{Loader, RunError, Tap, Target, greedy, join, read_ids};
-use crate::weights::chat::{AudioPrompt, aligner_prompt};
-use crate::weights::config::{ModelConfig, Qwen3AlignerConfig};
-use crate::weights::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
+use crate::weights::{CheckpointError, Files, Tokenizer, Weights};
 
 /// One word and its times, in ms from the first sample of the sound.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +43,7 @@ impl ForcedAligner {
     pub async fn load(files: &Files, config: &Qwen3AlignerConfig, target: Target<'_>) -> Result<Self, CheckpointError> {
         let weights = Weights::open(files).await?;
         let loader = Loader::new(&weights, target);
-        let names = QwenNames::detect(&ModelConfig::Qwen3Aligner(config.clone()), &weights)?;
+        let names = QwenNames::of_aligner(&weights)?;
         let (audio_tower, decoder) =
             load_parts(&loader, &names, &config.audio_config, &config.text_config, config.classify_num).await?;
         let tokenizer = Tokenizer::open(files)?;

@@ -12,13 +12,13 @@
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
+use super::config::AudioConfig;
 use crate::audio::mel::{MEL_BINS, Mel};
 use crate::nn::{LayerNorm, Linear, LoadError, Loader, Tap, join};
 use crate::ops::{
     attend::{Base, attend_all},
     conv_halve::conv_halve,
 };
-use crate::weights::config::AudioConfig;
 
 /// Mel frames per chunk. The formula for the row count holds for this size only.
 pub const CHUNK: usize = 100;

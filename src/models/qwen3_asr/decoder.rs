@@ -11,6 +11,7 @@
 
 use burn::tensor::{Int, Tensor};
 
+use super::config::Qwen3TextConfig;
 use crate::nn::{
     Cache, Embedding, KvShape, LayerCache, Linear, LoadError, Loader, PIECE, RmsNorm, Rope, RunError, Tap, join,
 };
@@ -18,7 +19,6 @@ use crate::ops::{
     attend::{Attend, Base, attend},
     gated::{Act, gated},
 };
-use crate::weights::config::Qwen3TextConfig;
 
 #[derive(Debug)]
 pub struct Decoder {

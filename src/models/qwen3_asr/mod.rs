@@ -3,6 +3,8 @@
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `config`, `names` | what `config.json` says, and the names of the tensors |
+//! | `prompt` | the fixed prompts of both models |
 //! | `audio_tower` | mel → rows |
 //! | `audio_stream` | rows of a growing sound |
 //! | `decoder` | rows and ids → logits, with its cache |
@@ -14,8 +16,11 @@
 pub mod aligner;
 pub mod audio_stream;
 pub mod audio_tower;
+pub mod config;
 pub mod decoder;
+mod names;
 pub mod output;
+pub mod prompt;
 pub mod recognizer;
 pub mod timestamps;
 pub mod words;
@@ -24,10 +29,11 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::gpu::Compute;
 use crate::nn::{Loader, Target};
-use crate::weights::config::{AudioConfig, ModelConfig, Qwen3AsrConfig, Qwen3TextConfig};
-use crate::weights::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
+use crate::weights::{CheckpointError, Files, Tokenizer, Weights};
 use audio_tower::AudioTower;
+use config::{AudioConfig, Qwen3AsrConfig, Qwen3TextConfig};
 use decoder::Decoder;
+use names::QwenNames;
 
 /// The most positions of a sequence: enough for three minutes of sound with its text.
 const CAPACITY: usize = 6144;
@@ -48,7 +54,7 @@ impl Qwen3Asr {
     pub async fn load(files: &Files, config: &Qwen3AsrConfig, target: Target<'_>) -> Result<Self, CheckpointError> {
         let weights = Weights::open(files).await?;
         let loader = Loader::new(&weights, target);
-        let names = QwenNames::detect(&ModelConfig::Qwen3Asr(config.clone()), &weights)?;
+        let names = QwenNames::of_recognizer(config, &weights)?;
         let vocab = config.text_config.vocab_size;
         let (audio_tower, decoder) =
             load_parts(&loader, &names, &config.audio_config, &config.text_config, vocab).await?;

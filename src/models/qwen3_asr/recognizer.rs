@@ -16,9 +16,9 @@ use super::{
     audio_stream::{AudioStream, Rows},
     audio_tower::rows_of,
     output,
+    prompt::asr_prompt,
 };
 use crate::nn::{Cache, RunError, Tap, greedy, join, read_ids};
-use crate::weights::chat::asr_prompt;
 
 /// One transcript.
 #[derive(Clone, Debug, PartialEq, Eq)]

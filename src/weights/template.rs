@@ -1,9 +1,8 @@
-//! Prompts: the chat layout of each model, as token ids. Text that was recognised or typed is never
-//! read as a control token, so it cannot steer the model.
+//! Chat templates: a conversation as text and as token ids. Text that was recognised or typed is
+//! never read as a control token, so it cannot steer the model.
 //!
-//! Gemma-4 ships its layout as a Jinja template, and [`ChatTemplate`] renders the shipped template.
-//! Qwen3-ASR and its aligner have one fixed prompt each, built here directly; tests compare both
-//! with the shipped templates. Source: docs/models.md, sections 1.7, 1.8, 2.4.
+//! Most models ship their layout as a Jinja template, which [`ChatTemplate`] renders. For a model
+//! that may come without one, the program brings a layout of its own.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -20,11 +19,6 @@ const JINJA_FILE: &str = "chat_template.jinja";
 const JSON_FILE: &str = "chat_template.json";
 const CONFIG_FILE: &str = "tokenizer_config.json";
 const MAX_FILE: usize = 4 << 20;
-
-/// Gemma-4's layout for text, used for folders that ship no template.
-const GEMMA4: &str = "{{ bos_token }}{% for m in messages %}{{ '<|turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' }}\
-    {{ (m.content if m.content is string else m.content | map(attribute='text') | join('')) | trim }}{{ '<turn|>\n' }}{% endfor %}\
-    {% if add_generation_prompt %}{{ '<|turn>model\n' }}{% endif %}";
 
 /// One message of a conversation.
 #[derive(Clone, Debug, Serialize, PartialEq)]
@@ -72,7 +66,7 @@ pub struct ChatOptions<'a> {
     pub add_generation_prompt: bool,
     /// The prefix of the answer, written right after the opened turn, without an end of turn.
     pub prefix: &'a str,
-    /// Use Gemma's thinking channel; off for translation.
+    /// Use the model's thinking channel; off for translation.
     pub enable_thinking: bool,
 }
 
@@ -144,15 +138,17 @@ impl ChatTemplate {
         Ok(Some(template.parsed(without_generation_tags(&source))?))
     }
 
-    /// Gemma-4's layout, for folders without a template.
-    pub fn gemma4() -> ChatTemplate {
+    /// A layout of our own, for folders without a template. `name` stands for the file in messages.
+    ///
+    /// Panics: `layout` does not parse.
+    pub(crate) fn built_in(name: &str, layout: &str, bos_token: &str, eos_token: &str) -> ChatTemplate {
         let template = ChatTemplate {
             environment: environment(),
-            file: "Gemma-4's chat layout".to_owned(),
-            bos_token: "<bos>".to_owned(),
-            eos_token: "<eos>".to_owned(),
+            file: name.to_owned(),
+            bos_token: bos_token.to_owned(),
+            eos_token: eos_token.to_owned(),
         };
-        template.parsed(GEMMA4.to_owned()).expect("a layout of our own")
+        template.parsed(layout.to_owned()).expect("a layout of our own")
     }
 
     /// Renders the conversation as text, for display and comparison. Control strings in messages
@@ -318,170 +314,11 @@ fn without_generation_tags(source: &str) -> String {
     out + rest
 }
 
-/// A prompt with placeholders for the audio.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AudioPrompt {
-    pub ids: Vec<u32>,
-    /// The columns that the audio rows replace.
-    pub audio: Range<usize>,
-    /// The columns of `<timestamp>` (aligner only): two for each word, its start and its end.
-    pub timestamps: Vec<usize>,
-}
-
-/// Qwen3-ASR's prompt for `audio_len` audio tokens.
-///
-/// `context` goes into the system turn. `language` (an English name) forces the language and makes
-/// the model write text only. `prefix` is the beginning of the answer that the model continues;
-/// without a forced language it starts with the model's own `language English<asr_text>`.
-///
-/// Errors: the tokenizer lacks a control token.
-pub fn asr_prompt(
-    tokenizer: &Tokenizer,
-    context: &str,
-    audio_len: usize,
-    language: Option<&str>,
-    prefix: &str,
-) -> Result<AudioPrompt, CheckpointError> {
-    let (turn, end) = (tokenizer.require("<|im_start|>")?, tokenizer.require("<|im_end|>")?);
-    let mut ids = vec![turn];
-    ids.extend(tokenizer.encode_plain(&format!("system\n{context}"))?);
-    ids.push(end);
-    ids.extend(tokenizer.encode_plain("\n")?);
-    ids.push(turn);
-    ids.extend(tokenizer.encode_plain("user\n")?);
-    let audio = push_audio(tokenizer, &mut ids, audio_len)?;
-    ids.push(end);
-    ids.extend(tokenizer.encode_plain("\n")?);
-    ids.push(turn);
-    let answer = match language {
-        Some(language) => format!("language {language}<asr_text>{prefix}"),
-        None => prefix.to_owned(),
-    };
-    // The first <asr_text> separates the language from the text. Any later one can only be
-    // recognised text.
-    match answer.split_once("<asr_text>") {
-        Some((head, text)) => {
-            ids.extend(tokenizer.encode_plain(&format!("assistant\n{head}"))?);
-            ids.push(tokenizer.require("<asr_text>")?);
-            ids.extend(tokenizer.encode_plain(text)?);
-        }
-        None => ids.extend(tokenizer.encode_plain(&format!("assistant\n{answer}"))?),
-    }
-    Ok(AudioPrompt { ids, audio, timestamps: Vec::new() })
-}
-
-/// Qwen3-ForcedAligner's prompt: the audio, then each word followed by two `<timestamp>`. Words
-/// must not contain spaces.
-pub fn aligner_prompt(tokenizer: &Tokenizer, audio_len: usize, words: &[&str]) -> Result<AudioPrompt, CheckpointError> {
-    let mut ids = Vec::new();
-    let audio = push_audio(tokenizer, &mut ids, audio_len)?;
-    let timestamp = tokenizer.require("<timestamp>")?;
-    let mut timestamps = Vec::with_capacity(2 * words.len());
-    for word in words {
-        ids.extend(tokenizer.encode_plain(word)?);
-        timestamps.extend([ids.len(), ids.len() + 1]);
-        ids.extend([timestamp; 2]);
-    }
-    Ok(AudioPrompt { ids, audio, timestamps })
-}
-
-fn push_audio(tokenizer: &Tokenizer, ids: &mut Vec<u32>, audio_len: usize) -> Result<Range<usize>, CheckpointError> {
-    ids.push(tokenizer.require("<|audio_start|>")?);
-    let start = ids.len();
-    ids.extend(std::iter::repeat_n(tokenizer.require("<|audio_pad|>")?, audio_len));
-    let audio = start..ids.len();
-    ids.push(tokenizer.require("<|audio_end|>")?);
-    Ok(audio)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{fixture, fixture_files, golden_ids, memory};
+    use super::super::testing::{fixture_files, memory};
     use super::*;
     use proptest::prelude::*;
-
-    fn tokenizer(model: &str) -> Tokenizer {
-        Tokenizer::open(&fixture_files(model)).unwrap()
-    }
-
-    fn report(model: &str) -> Value {
-        serde_json::from_slice(&std::fs::read(fixture(model).join("report.json")).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn the_asr_prompts_of_the_fixtures() {
-        let tokenizer = tokenizer("qwen3_asr");
-        for (clip, context, audio_len, language) in [
-            ("long", "context words: Zürich", 44, Some("English")),
-            ("exact", "", 26, None),
-            ("odd", "", 16, Some("German")),
-            ("short", "", 9, None),
-            ("tiny", "", 7, Some("Chinese")),
-        ] {
-            let prompt = asr_prompt(&tokenizer, context, audio_len, language, "").unwrap();
-            assert_eq!(prompt.ids, golden_ids("qwen3_asr", &format!("{clip}.input_ids")), "{clip}");
-            let pad = tokenizer.require("<|audio_pad|>").unwrap();
-            assert!(prompt.ids[prompt.audio.clone()].iter().all(|id| *id == pad) && prompt.audio.len() == audio_len);
-            // The shipped template gives the same text, except for the number of placeholders and
-            // the forced language.
-            let template = ChatTemplate::open(&fixture_files("qwen3_asr")).unwrap().unwrap();
-            let user = Message { role: "user", content: Content::Parts(vec![Part::Audio]) };
-            let text = template.render(&[Message::system(context), user], &ChatOptions::default()).unwrap();
-            let forced = language.map_or(String::new(), |name| format!("language {name}<asr_text>"));
-            let text = text.replace("<|audio_pad|>", &"<|audio_pad|>".repeat(audio_len)) + &forced;
-            assert_eq!(tokenizer.encode(&text).unwrap(), prompt.ids);
-        }
-        let prefixed =
-            asr_prompt(&tokenizer, "", 2, None, "language English<asr_text>the <asr_text> fox<|im_end|>").unwrap();
-        let asr_text = tokenizer.require("<asr_text>").unwrap();
-        assert_eq!(prefixed.ids.iter().filter(|id| **id == asr_text).count(), 1);
-        let turn_ends = prefixed.ids.iter().filter(|id| **id == tokenizer.require("<|im_end|>").unwrap()).count();
-        assert_eq!(turn_ends, 2);
-    }
-
-    #[test]
-    fn the_aligner_prompt_of_the_fixture() {
-        let (tokenizer, report) = (tokenizer("qwen3_aligner"), report("qwen3_aligner"));
-        let words: Vec<&str> = report["words"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
-        let prompt = aligner_prompt(&tokenizer, 44, &words).unwrap();
-        assert_eq!(prompt.ids, golden_ids("qwen3_aligner", "input_ids"));
-        assert_eq!(prompt.timestamps.len(), 2 * words.len());
-        assert!(prompt.timestamps.iter().all(|at| prompt.ids[*at] == tokenizer.require("<timestamp>").unwrap()));
-        let template = ChatTemplate::open(&fixture_files("qwen3_aligner")).unwrap().unwrap();
-        let mut parts = vec![Part::Audio];
-        parts.extend(words.iter().map(|word| Part::Text { text: (*word).to_owned() }));
-        let message = Message { role: "user", content: Content::Parts(parts) };
-        let text = template.render(&[message], &ChatOptions::default()).unwrap();
-        assert_eq!(text.replace("<|audio_pad|>", &"<|audio_pad|>".repeat(44)), report["input_text"].as_str().unwrap());
-    }
-
-    #[test]
-    fn gemmas_prompt_and_its_columns() {
-        let (tokenizer, report) = (tokenizer("gemma4_e2b_like"), report("gemma4_e2b_like"));
-        assert!(ChatTemplate::open(&fixture_files("gemma4_e2b_like")).unwrap().is_none());
-        let template = ChatTemplate::gemma4();
-        let source = "the quick brown fox jumps over the lazy dog .";
-        let message = Message::user(format!(" Translate the following text from English to German: {source}\n"));
-        let prompt = template.encode(&tokenizer, std::slice::from_ref(&message), &ChatOptions::default()).unwrap();
-        assert_eq!(prompt.text, report["prompt"].as_str().unwrap());
-        assert_eq!(prompt.ids(), golden_ids("gemma4_e2b_like", "input_ids"));
-        let content = prompt.contents[0].clone().unwrap();
-        let fox = content.start + prompt.text[content.clone()].find("fox").unwrap();
-        let columns = prompt.columns(fox..fox + 3);
-        assert_eq!(tokenizer.decode(&prompt.ids()[columns], false).unwrap().trim(), "fox");
-
-        let options = ChatOptions { prefix: "der <turn|> Fuchs", ..ChatOptions::default() };
-        let messages = [Message::system(" Be brief. "), message, Message::assistant("x"), Message::user("y")];
-        let prompt = template.encode(&tokenizer, &messages, &options).unwrap();
-        let tail = "<turn|>\n<|turn>model\nx<turn|>\n<|turn>user\ny<turn|>\n<|turn>model\nder <turn|> Fuchs";
-        assert!(
-            prompt.text.starts_with("<bos><|turn>system\nBe brief.<turn|>\n<|turn>user\nTranslate")
-                && prompt.text.ends_with(tail)
-        );
-        assert_eq!(&prompt.text[prompt.prefix.clone()], "der <turn|> Fuchs");
-        let count = |token: &str| prompt.ids().iter().filter(|id| Some(**id) == tokenizer.token_id(token)).count();
-        assert_eq!((count("<bos>"), count("<|turn>"), count("<turn|>")), (1, 5, 4));
-    }
 
     #[test]
     fn the_methods_and_tags_that_templates_use() {
@@ -517,37 +354,9 @@ mod tests {
         assert!(message.starts_with("memory/chat_template.jinja: line 1: "), "{message}");
     }
 
-    /// What the published Gemma-4 template uses beyond common Jinja: a descending range to look
-    /// back, and state kept in namespaces.
-    #[test]
-    fn the_constructs_of_gemmas_template() {
-        let source = r#"{%- set ns = namespace(last=-1, found=false) -%}
-{%- for i in range(messages | length) -%}{%- if messages[i]['role'] == 'user' -%}{%- set ns.last = i -%}{%- endif -%}{%- endfor -%}
-{%- for message in messages -%}
-    {%- set role = 'model' if message['role'] == 'assistant' else message['role'] -%}
-    {%- set back = namespace(role=None) -%}
-    {%- if loop.index0 > 0 -%}
-        {%- for j in range(loop.index0 - 1, -1, -1) -%}
-            {%- if back.role is none -%}{%- set back.role = messages[j]['role'] -%}{%- endif -%}
-        {%- endfor -%}
-    {%- endif -%}
-    {%- if not (role == 'model' and back.role == 'assistant') -%}{{- '<' + role + '\n' }}{%- endif -%}
-    {%- set thought = message.get('reasoning') or message.get('reasoning_content') -%}
-    {%- if thought and loop.index0 > ns.last and message.get('tool_calls') -%}{{- thought -}}{%- endif -%}
-    {%- if message['tool_calls'] -%}no{%- endif -%}
-    {%- if message['content'] is string -%}{{- message['content'] | trim -}}{%- endif -%}
-    {{- '>\n' -}}
-{%- endfor -%}
-{%- if tools or (enable_thinking is defined and enable_thinking) -%}no{%- endif -%}{{- ns.last -}}"#;
-        let template = ChatTemplate::open(&memory(&[(JINJA_FILE, source.as_bytes())])).unwrap().unwrap();
-        let messages = [Message::user(" a "), Message::assistant("b"), Message::assistant("c"), Message::user("d")];
-        let text = template.render(&messages, &ChatOptions::default()).unwrap();
-        assert_eq!(text, "<user\na>\n<model\nb>\nc>\n<user\nd>\n3");
-    }
-
     #[test]
     fn control_strings_cannot_be_put_together() {
-        let tokenizer = tokenizer("qwen3_asr");
+        let tokenizer = Tokenizer::open(&fixture_files("qwen3_asr")).unwrap();
         let source = "{% for m in messages %}{{ m.content }}{% endfor %}<|im_end|>";
         let template = ChatTemplate::open(&memory(&[(JINJA_FILE, source.as_bytes())])).unwrap().unwrap();
         let messages = [Message::user("<|im_"), Message::user("end|>"), Message::user("<asr_text>")];
@@ -557,15 +366,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn messages_never_steer(text in "(<\\|turn>|<turn\\|>|<eos>|[a-z<|> \n]|\\PC){0,12}", prefix in "(<turn\\|>|[a-z ]){0,5}") {
-            let tokenizer = tokenizer("gemma4_e4b_like");
-            let options = ChatOptions { prefix: &prefix, ..ChatOptions::default() };
-            let prompt = ChatTemplate::gemma4().encode(&tokenizer, &[Message::user(text.as_str())], &options).unwrap();
-            prop_assert_eq!(prompt.ids().iter().filter(|id| (9..=10).contains(*id)).count(), 3);
-            prop_assert_eq!(&prompt.text, &ChatTemplate::gemma4().render(&[Message::user(text.as_str())], &options).unwrap());
-        }
-
         #[test]
         fn broken_templates_never_panic(source in "(\\{%|%\\}|\\{\\{|\\}\\}|generation|endgeneration| |-|if|for x in messages|endfor|endif|x|'|\\PC){0,20}") {
             let files = memory(&[(JINJA_FILE, source.as_bytes())]);
