@@ -4,22 +4,26 @@
 //! |---|---|
 //! | `decode` | any audio file, in blocks of 16 kHz mono |
 //! | `pcm_stream` | WAV or raw samples as they arrive on a pipe |
+//! | `id3` | the length of the tags before the sound |
+//! | `float_scale` | floating-point samples in the range of integers |
+//! | `downmix` | several channels to one, also where they cancel each other out |
 //! | `resample` | any rate to 16 kHz, delay compensated |
 //! | `mel` | log-mel features, of a clip or of a growing stream |
 //! | `vad` | which spans could be speech |
 //! | `pieces` | a stream in pieces of 10 ms, each with what the voice detector says |
-//! | `split` | long audio into pieces, cut at quiet places |
 //!
 //! Everything here is plain data on the CPU: no threads, no clocks, and no files outside `decode`.
 
 mod cut_mp4;
 pub mod decode;
+mod downmix;
 pub mod error;
+mod float_scale;
+mod id3;
 pub mod mel;
 pub mod pcm_stream;
 pub mod pieces;
 pub mod resample;
-pub mod split;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod vad;
