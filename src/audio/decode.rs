@@ -36,6 +36,7 @@ use super::downmix::Downmix;
 use super::error::AudioError;
 use super::id3::{self, Behind};
 use super::mel::SAMPLE_RATE;
+use super::ogg::Ogg;
 use super::pcm_stream::{PcmReader, another_format, is_wav};
 use super::resample::Resampler;
 
@@ -62,6 +63,7 @@ pub struct AudioFile {
 
 enum From {
     Wav(Box<PcmReader<Source>>),
+    Ogg(Box<Ogg<Source>>),
     Coded(Box<Coded>),
 }
 
@@ -99,6 +101,10 @@ impl AudioFile {
             let what = if tags_len > 0 { "nothing follows its ID3 tag" } else { "the file has no bytes" };
             return Err(AudioError::Empty { name, what });
         }
+        if head.starts_with(b"OggS") {
+            let ogg = Ogg::open(source, &name)?;
+            return Ok(AudioFile { name, duration: None, given: 0, from: From::Ogg(Box::new(ogg)) });
+        }
         if !is_wav(&head) {
             return Self::from_coded(source, name, &head);
         }
@@ -130,6 +136,7 @@ impl AudioFile {
     pub fn next_block(&mut self) -> Result<Option<Vec<f32>>, AudioError> {
         let block = match &mut self.from {
             From::Wav(reader) => reader.next_block()?,
+            From::Ogg(ogg) => ogg.next_block()?,
             From::Coded(coded) => coded.next_block(&self.name)?,
         };
         if let Some(block) = &block {
@@ -164,6 +171,7 @@ impl AudioFile {
     pub fn warning(&self) -> Option<String> {
         match &self.from {
             From::Wav(reader) => reader.warning(),
+            From::Ogg(ogg) => ogg.warning(),
             From::Coded(coded) => coded.warning(&self.name),
         }
     }
@@ -483,9 +491,6 @@ fn probe_error(e: SymphoniaError, name: &str, head: &[u8]) -> AudioError {
     let readable = matches!(container, Some("FLAC" | "Ogg" | "MP3" | "MP4"));
     if readable {
         let container = container.unwrap_or_default();
-        if let Some(codec) = ogg_codec(head).filter(|_| container == "Ogg") {
-            return AudioError::UnknownCodec { name, codec: codec.into() };
-        }
         let what = match (container, &e) {
             ("MP4", SymphoniaError::Unsupported(why)) if why.contains("moov") => CUT_INDEX.into(),
             ("MP4", SymphoniaError::IoError(_)) => CUT_INDEX.into(),
@@ -499,21 +504,6 @@ fn probe_error(e: SymphoniaError, name: &str, head: &[u8]) -> AudioError {
         None => "this is not sound in a form that is known here".into(),
     };
     AudioError::UnknownFormat { name, found }
-}
-
-/// The first coding of an Ogg that is not decoded here, by the first bytes of a stream's first packet.
-fn ogg_codec(head: &[u8]) -> Option<&'static str> {
-    let has = |magic: &[u8]| head.windows(magic.len()).any(|w| w == magic);
-    let known = has(b"\x01vorbis") || has(b"\x7fFLAC");
-    let all: [(&[u8], &str); 6] = [
-        (b"OpusHead", "Opus audio"),
-        (b"Speex   ", "Speex audio"),
-        (b"CELT    ", "CELT audio"),
-        (b"PCM     ", "PCM audio in Ogg"),
-        (b"\x80theora", "an Ogg with Theora video and no Vorbis audio"),
-        (b"fishead\0", "an Ogg without Vorbis audio"),
-    ];
-    all.into_iter().find(|(magic, _)| !known && has(magic)).map(|(_, codec)| codec)
 }
 
 fn looks_like_text(head: &[u8]) -> bool {

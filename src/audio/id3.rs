@@ -89,7 +89,6 @@ impl MediaSource for Behind {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::audio::decode::AudioFile;
     use crate::audio::testing::fixture;
     use std::io::Cursor;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `decode` | any audio file, in blocks of 16 kHz mono |
 //! | `pcm_stream` | WAV or raw samples as they arrive on a pipe |
+//! | `ogg` | Ogg pages, their clock, and what is missing between them |
 //! | `id3` | the length of the tags before the sound |
 //! | `float_scale` | floating-point samples in the range of integers |
 //! | `downmix` | several channels to one, also where they cancel each other out |
@@ -21,6 +22,7 @@ pub mod error;
 mod float_scale;
 mod id3;
 pub mod mel;
+mod ogg;
 pub mod pcm_stream;
 pub mod pieces;
 pub mod resample;
