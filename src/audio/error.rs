@@ -23,7 +23,7 @@ pub enum AudioError {
         source: io::Error,
     },
     /// Nothing in it.
-    #[error("{name}: there is no sound in it ({what}); record or download it again")]
+    #[error("{name}: there is no sound in it ({what})")]
     Empty {
         /// The file or stream.
         name: String,

@@ -23,6 +23,7 @@ use web_time::Instant;
 use crate::audio::decode::AudioFile;
 use crate::audio::error::AudioError;
 use crate::audio::pieces::{Piece, Pieces};
+use crate::audio::sought;
 use crate::cascade::{Activity, BoxError, Cascade, Event, Settings};
 use crate::engines::load::{self, ContextTooLong, Direction, ModelEngines, ModelError, ModelFiles, Models, Names};
 use crate::engines::on_models::{Alignment, Recognition, Translation};
@@ -676,14 +677,4 @@ fn checkpoint_remedy(failed: &CheckpointError) -> Option<&'static str> {
         // The message has it, and a browser has no cache of the Hub.
         Remedy::Words(_) | Remedy::ListModels => None,
     }
-}
-
-/// Where `to` leads in something of `len` bytes, from position `at`. Err: before its beginning.
-fn sought(to: SeekFrom, at: u64, len: u64) -> io::Result<u64> {
-    let target = match to {
-        SeekFrom::Start(at) => Some(at),
-        SeekFrom::End(by) => len.checked_add_signed(by),
-        SeekFrom::Current(by) => at.checked_add_signed(by),
-    };
-    target.ok_or(io::ErrorKind::InvalidInput.into())
 }
