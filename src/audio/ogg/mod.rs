@@ -94,6 +94,7 @@ pub(super) struct Ogg<R> {
     silent_seconds: f64,
     damaged_packets: u64,
     undeclared_pages: u64,
+    late_pages: u64,
     header_damaged: bool,
     cut: bool,
     jumps: u64,
@@ -124,6 +125,7 @@ impl<R: Read + Seek> Ogg<R> {
             silent_seconds: 0.0,
             damaged_packets: 0,
             undeclared_pages: 0,
+            late_pages: 0,
             header_damaged: false,
             cut: false,
             jumps: 0,
@@ -131,7 +133,7 @@ impl<R: Read + Seek> Ogg<R> {
             notes: Vec::new(),
         };
         let mut out = Vec::new();
-        while ogg.held.is_none() && !ogg.ended {
+        while ogg.held.is_none() && ogg.hole == 0 && !ogg.ended {
             let has_decoder = ogg.stream.as_ref().is_some_and(|stream| stream.decoder.is_some());
             match ogg.pages.next().map_err(|e| read_error(name, e))? {
                 Some(page) if !page.first && ogg.stream.is_none() && !ogg.others.is_empty() => {
@@ -308,9 +310,13 @@ impl<R: Read> Ogg<R> {
             // The same page again.
             return Ok(());
         }
+        if step > u32::MAX / 2 && page.granule.is_some_and(|end| stream.position.is_some_and(|at| end <= at)) {
+            self.late_pages += 1;
+            return Ok(());
+        }
         stream.sequence = stream.sequence.wrapping_add(step);
         stream.granule = page.granule;
-        let lost = if step < u32::MAX / 2 { u64::from(step.saturating_sub(1)) } else { 0 };
+        let lost = if step <= u32::MAX / 2 { u64::from(step.saturating_sub(1)) } else { 0 };
         // Damage before the next number was in other streams.
         let gap = lost > 0 || (step != 1 && stream.damage.bytes > 0);
         if !gap {
@@ -478,6 +484,9 @@ impl<R: Read> Ogg<R> {
         }
         if self.undeclared_pages > 0 {
             all.push(format!("{} pages belong to no stream that it declares and were not read", self.undeclared_pages));
+        }
+        if self.late_pages > 0 {
+            all.push(format!("{} pages come after their time and were left out", self.late_pages));
         }
         all.extend(self.notes.iter().cloned());
         all.extend(self.downmix.iter().flat_map(Downmix::warnings));

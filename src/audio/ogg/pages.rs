@@ -85,6 +85,7 @@ impl<R: Read> Pages<R> {
             let rest = &self.buffer[self.used..];
             let Some(at) = rest.windows(MARK.len()).position(|w| w == MARK) else {
                 let kept = if self.ended { 0 } else { MARK.len() - 1 };
+                self.cut |= self.ended && !rest.is_empty() && MARK.starts_with(rest);
                 self.skip(rest.len().saturating_sub(kept));
                 if self.ended {
                     return Ok(None);
