@@ -53,10 +53,12 @@ struct Stream {
     vorbis: bool,
     /// None until the headers are complete.
     decoder: Option<Box<dyn AudioDecoder>>,
-    /// Header packets: three of Vorbis, one of FLAC.
-    headers: Vec<Vec<u8>>,
+    /// The first packet. Vorbis has a comment and its setup behind it.
+    ident: Vec<u8>,
     /// A packet whose end is in the next page.
     partial: Vec<u8>,
+    /// A piece of it is of a damaged page.
+    tainted: bool,
     shape: Option<Shape>,
     /// The last page that was decoded.
     sequence: u32,
@@ -95,7 +97,6 @@ pub(super) struct Ogg<R> {
     damaged_packets: u64,
     undeclared_pages: u64,
     late_pages: u64,
-    header_damaged: bool,
     cut: bool,
     jumps: u64,
     /// Begins within a running stream.
@@ -126,7 +127,6 @@ impl<R: Read + Seek> Ogg<R> {
             damaged_packets: 0,
             undeclared_pages: 0,
             late_pages: 0,
-            header_damaged: false,
             cut: false,
             jumps: 0,
             late: false,
@@ -236,7 +236,7 @@ impl<R: Read> Ogg<R> {
             stream.damage.add(damage);
         }
         self.cut |= page.cut;
-        if page.first && (page.sound || self.stream.is_none()) {
+        if page.first && page.sound {
             if !self.beginning {
                 self.end_stream();
                 self.others.clear();
@@ -276,13 +276,13 @@ impl<R: Read> Ogg<R> {
             self.note("it has another sound track, which was not read".into());
             return;
         }
-        self.header_damaged |= !page.sound;
         self.stream = Some(Stream {
             serial: page.serial,
             vorbis,
             decoder: if flac { decoder(CODEC_ID_FLAC, &packet[17..51]) } else { None },
-            headers: vec![packet.clone()],
+            ident: packet.clone(),
             partial: Vec::new(),
+            tainted: false,
             shape: None,
             sequence: page.sequence,
             granule: None,
@@ -297,14 +297,13 @@ impl<R: Read> Ogg<R> {
     /// A page of the stream that is decoded, or a damaged one that may be.
     fn page_of(&mut self, stream: &mut Stream, page: Page, out: &mut Vec<f32>) -> Result<(), AudioError> {
         let in_header = stream.decoder.is_none();
-        // Without its headers nothing of a stream can be decoded, so a damaged page of them is tried. Of the
-        // page in which the file ends, the packets that are all there are good.
+        // A damaged page of the headers may hold the comment alone, which is not needed. Of the page in which
+        // the file ends, the packets that are all there are good.
         let tried = stream.serial == page.serial && (in_header || page.cut);
         if !page.sound && !tried {
             stream.damage.add(Damage { bytes: page.len as u64, pages: 1 });
             return Ok(());
         }
-        self.header_damaged |= !page.sound && in_header;
         let step = if page.sound || page.cut { page.sequence.wrapping_sub(stream.sequence) } else { 1 };
         if step == 0 && page.granule.is_some() && page.granule == stream.granule {
             // The same page again.
@@ -324,6 +323,7 @@ impl<R: Read> Ogg<R> {
         }
         if gap || !page.continued {
             stream.partial.clear();
+            stream.tainted = false;
         }
         if gap && let Some(decoder) = &mut stream.decoder {
             decoder.reset();
@@ -337,9 +337,10 @@ impl<R: Read> Ogg<R> {
         }
         let mut samples = Vec::new();
         // The beginning of its first packet was lost.
-        let headless = page.continued && stream.partial.is_empty() && !in_header;
+        let headless = page.continued && stream.partial.is_empty();
         let count = page.pieces.len();
         for (at, piece) in page.pieces.iter().enumerate().skip(usize::from(headless)) {
+            stream.tainted |= !page.sound;
             let room = LONGEST_PACKET - stream.partial.len();
             stream.partial.extend_from_slice(&piece[..piece.len().min(room)]);
             if at + 1 == count && page.open {
@@ -470,9 +471,6 @@ impl<R: Read> Ogg<R> {
         if self.cut {
             all.push(format!("it is cut off after {:.2} seconds", self.given as f64 / 16_000.0));
         }
-        if self.header_damaged {
-            all.push("its header is damaged, so the sound may be wrong".into());
-        }
         if self.silent_seconds > 0.0 {
             all.push(format!("{:.2} seconds are damaged or missing and were taken as silence", self.silent_seconds));
         }
@@ -501,13 +499,13 @@ fn read_error(name: &str, source: std::io::Error) -> AudioError {
 impl Stream {
     /// Takes a whole packet and appends its sound; false if it is damaged.
     fn packet(&mut self, packet: Vec<u8>, samples: &mut Vec<f32>) -> bool {
+        let tainted = std::mem::take(&mut self.tainted);
         let Some(decoder) = &mut self.decoder else {
-            self.headers.push(packet);
-            if let [ident, _, setup] = &self.headers[..] {
-                self.decoder = decoder(CODEC_ID_VORBIS, &[&ident[..], setup].concat());
-                return self.decoder.is_some();
+            // The decoder trusts what it is set up with.
+            if packet.starts_with(b"\x05vorbis") && !tainted {
+                self.decoder = decoder(CODEC_ID_VORBIS, &[self.ident.clone(), packet].concat());
             }
-            return self.headers.len() < 3;
+            return true;
         };
         let sounds = match self.vorbis {
             true => packet.first().is_some_and(|b| b & 1 == 0),
