@@ -1,16 +1,20 @@
-//! What knowing where a draft looked costs beside the draft itself, and what is saved by computing nothing twice.
+//! Measures what it costs to know where a draft looked, relative to the draft itself, and how much
+//! is saved by computing nothing twice.
 //!
-//! `cargo bench --bench draft [demo] [e4b] [talk]`: all three parts, or those named.
+//! `cargo bench --bench draft [demo] [e4b] [talk]` runs all three parts, or the parts that are
+//! named.
 //!
-//! * `demo`: drafts of the demo pack's translation model with no head armed, 4 and 8;
-//! * `e4b`: the same at Gemma-4-E4B's shapes with random weights: the six layers of E4B that its eight heads lie in,
-//!   and an eighth of its vocabulary, which is about a seventh of a token's work;
-//! * `talk`: a talk played through the cascade, with the translator as it is and with one that keeps nothing from
-//!   draft to draft.
+//! * `demo`: drafts of the demo pack's translation model with 0, 4 and 8 armed heads.
+//! * `e4b`: the same costs at the shapes of Gemma-4-E4B, with random weights. The model has only
+//!   the six layers that hold E4B's eight heads, and an eighth of its vocabulary: about a seventh
+//!   of the work for a token.
+//! * `talk`: a talk played through the cascade, once with the translator as it is and once with a
+//!   translator that keeps nothing from draft to draft.
 //!
-//! On the CPU and on every adapter, or on `ALIGNATT_DEVICE` alone; on a software adapter `e4b` and `talk` take minutes and
-//! run only where it is named so. Drafts take turns, and of each the middle of all
-//! rounds is told, so that what else the machine does falls on all alike. Nothing is asserted.
+//! The bench runs on the CPU and on every adapter, or only on `ALIGNATT_DEVICE`. On a software
+//! adapter `e4b` and `talk` take minutes, so they run there only if the variable names that
+//! adapter. The variants of a draft take turns, so that other load on the machine affects all of
+//! them alike, and the median over all rounds is printed. Nothing is asserted.
 
 use std::cell::Cell;
 use std::ops::{ControlFlow, Range};
@@ -42,10 +46,10 @@ use pollster::block_on;
 
 /// Tokens of a draft.
 const DRAFT: usize = 16;
-/// Positions of its prompt, of which the source is the middle part.
+/// Positions of the draft's prompt. The source lies in the middle of it.
 const PROMPT: usize = 96;
 const SOURCE: Range<usize> = 40..80;
-/// Rows that a translator has room for.
+/// Rows that a translator's capture has room for.
 const ROWS: usize = 65;
 
 fn main() {
@@ -90,7 +94,7 @@ fn load(files: &Files, compute: &Compute) -> Gemma4 {
     block_on(Gemma4::load(&Loader::new(&weights, target(compute)), &config, 2048)).expect("a model")
 }
 
-/// Weights as the program keeps them.
+/// Weights in the precision that the program uses: f16 on a GPU, f32 on the CPU.
 fn target(compute: &Compute) -> Target<'_> {
     Target { precision: if compute.is_gpu() { Precision::F16 } else { Precision::F32 }, ..Target::new(compute) }
 }
@@ -105,10 +109,11 @@ fn demo_heads(count: usize) -> Vec<Head> {
     set.top(count).iter().map(|head| Head { layer: head.layer, head: head.head }).collect()
 }
 
-// ---- the cost of knowing where a draft looked ----
+// ---- what the attention of a draft costs ----
 
-/// Drafts with the first none, 4 and 8 of `heads`, each `rounds` times in turn. The whole model takes `whole` times the
-/// work of this one; where it is not all there the difference would drown, and only drafts without heads are written.
+/// Writes drafts with the first 0, 4 and 8 of `heads` armed, in turn, `rounds` times each. The
+/// complete model does `whole` times the work of `model`. If `whole` is above 1, the cost of the
+/// heads would be lost in the noise, so only drafts without heads are written.
 fn cost(title: &str, model: &Arc<Gemma4>, heads: &[Head], rounds: usize, whole: f64, compute: &Compute) {
     let counts = if whole > 1.0 { vec![0] } else { vec![0, 4, 8] };
     let vocab = model.config().vocab_size as u32;
@@ -121,7 +126,7 @@ fn cost(title: &str, model: &Arc<Gemma4>, heads: &[Head], rounds: usize, whole: 
     let mut translators: Vec<Translator> = counts.iter().map(armed).collect();
     let mut seconds = vec![Vec::new(); counts.len()];
     let mut readbacks = vec![0; counts.len()];
-    // The first round computes the prompt and compiles shaders.
+    // The first round computes the prompt and compiles the shaders. It is not counted.
     for round in 0..=rounds {
         for (at, translator) in translators.iter_mut().enumerate() {
             let begun = Instant::now();
@@ -147,7 +152,7 @@ fn cost(title: &str, model: &Arc<Gemma4>, heads: &[Head], rounds: usize, whole: 
             100.0 * quantile(&more, 0.75),
         );
     }
-    // Any keys do, as long as they lie where a draft's would.
+    // The values of the keys do not matter. They only have to lie where those of a draft would.
     let mut cache = model.cache();
     let before = PROMPT + DRAFT - compute.group_len();
     let fed: Vec<u32> = prompt.iter().chain(&prompt).take(before).copied().collect();
@@ -169,9 +174,10 @@ fn cost(title: &str, model: &Arc<Gemma4>, heads: &[Head], rounds: usize, whole: 
     }
 }
 
-/// Seconds that the captures of one draft take; the same with its replays and what they add to its readbacks. `cache`
-/// ends where the draft's last group begins. `between`: a token passes through the model before each group, untimed, so
-/// that the processor's caches are as cold as in a draft.
+/// Returns the seconds that the captures of one draft take, and the seconds that they take together
+/// with the replays and with what the replays add to the readbacks. `cache` ends where the last
+/// group of the draft begins. With `between`, an untimed token passes through the model before each
+/// group, so that the processor's caches are as cold as in a draft.
 fn alone(
     model: &Gemma4,
     cache: &mut Cache,
@@ -256,12 +262,13 @@ fn quantile(values: &[f64], at: f64) -> f64 {
 
 // ---- E4B's shapes ----
 
-/// E4B's layers 5, 6, 10, 11, 17 and 20: whether each is a full one.
+/// Whether each of the layers 5, 6, 10, 11, 17 and 20 of E4B has full attention.
 const E4B_FULL: [bool; 6] = [true, false, false, true, true, false];
-/// Its best heads for English to German, (11, 3) (6, 5) (17, 3) (20, 0) (5, 0) (11, 2) (10, 0) (10, 4), in these.
+/// The best heads of E4B for English to German, with each layer as an index into [`E4B_FULL`]. In
+/// E4B they are (11, 3), (6, 5), (17, 3), (20, 0), (5, 0), (11, 2), (10, 0) and (10, 4).
 const E4B_HEADS: [(usize, usize); 8] = [(3, 3), (1, 5), (4, 3), (5, 0), (0, 0), (3, 2), (2, 0), (2, 4)];
 
-/// A checkpoint of which only names and shapes are told; its weights are noise, made when they are read.
+/// A checkpoint that has only names and shapes. Its weights are noise, made when they are read.
 fn e4b() -> Files {
     let (h, ffn, p, heads, kv, v, n) = (2560, 10240, 256, 8, 2, 262_144 / 8, E4B_FULL.len());
     let types = E4B_FULL.map(|full| if full { "full_attention" } else { "sliding_attention" });
@@ -321,7 +328,8 @@ fn e4b() -> Files {
     Files::remote("E4B's shapes", config, vec![("model.safetensors".to_owned(), weights)])
 }
 
-/// A file that is noise behind its head: bf16 numbers of either sign with a size between 1/64 and 1/32.
+/// A file whose header is followed by noise: bf16 numbers of either sign, with magnitudes between
+/// 1/64 and 1/32.
 struct Noise {
     head: Vec<u8>,
     size: usize,
@@ -351,7 +359,7 @@ impl ByteSource for Noise {
 
 // ---- what is computed for a talk ----
 
-/// The translator as it is, or one made anew for every draft.
+/// The translator as it is, or a new one for every draft. Counts the drafts and the time they take.
 struct Counting<F> {
     translation: Translation,
     anew: F,
@@ -425,7 +433,7 @@ fn talk(compute: &Compute) {
     }
 }
 
-/// → the last event, and all that was shown.
+/// Plays `sound` → the last event, and all text that was shown.
 fn play<T: Translate>(engines: Engines<Recognition, Alignment, T>, policy: PolicyKind, sound: &[f32]) -> (End, String) {
     let settings = Settings::new(Language::ENGLISH, Some(Language::GERMAN)).with_policy(policy);
     let begun = Instant::now();

@@ -1,6 +1,8 @@
-//! Ops of our own beside what Burn would do, at the shapes of Gemma-4-E4B and Qwen3-ASR-0.6B; prints ratios.
+//! Compares our ops with the same computation in Burn's ops, at the shapes of Gemma-4-E4B and
+//! Qwen3-ASR-0.6B, and prints the ratios.
 //!
-//! `cargo bench --bench ops`; `ALIGNATT_DEVICE` chooses the device (default: the first adapter, software or not).
+//! `cargo bench --bench ops`; `ALIGNATT_DEVICE` chooses the device (default: the first adapter,
+//! even if it is a software one).
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -39,17 +41,18 @@ fn random<const D: usize>(shape: [usize; D], device: &Device) -> Tensor<D> {
     Tensor::random(shape, Distribution::Uniform(-1.0, 1.0), device)
 }
 
-/// Launches of a kind between two readbacks.
+/// Launches of one kind between two readbacks.
 const QUEUED: usize = 32;
-/// How long a case runs before it is timed (its shaders are compiled then), and how long it is timed.
+/// How long a case runs before it is timed (its shaders are compiled then), and how long it is
+/// timed.
 const WARM_UP: Duration = Duration::from_millis(500);
 const TIMED: Duration = Duration::from_secs(2);
-/// Batches of a case; the best of their means is reported.
+/// Batches per case. The smallest of their means is reported.
 const BATCHES: u32 = 10;
 /// Rows of a draft.
 const DRAFT: usize = 20;
 
-/// Seconds a call of `run` takes: the smallest mean of ten batches of equal length.
+/// Seconds that one call of `run` takes: the smallest mean of ten batches of equal length.
 fn best_mean(run: &mut dyn FnMut()) -> f64 {
     let begun = Instant::now();
     let mut calls = 0u32;
@@ -137,7 +140,8 @@ fn main() {
         finish(activation::gelu(conv2d(x.clone(), w.clone(), Some(b.clone()), halve)));
     });
 
-    // Capture of one token and replay of a draft, beside a token through a layer; many to a readback.
+    // Capture of one token and replay of a draft, compared with one token's pass through a layer.
+    // Many launches share one readback.
     let layers = [
         ("demo pack", Shape { h: 160, ffn: 384, heads: 4, kv: 2, d: 32, window: Some(512) }),
         ("E4B, sliding", Shape { h: 2560, ffn: 10240, heads: 8, kv: 2, d: 256, window: Some(512) }),
@@ -220,7 +224,7 @@ fn main() {
     for (name, _) in &layers {
         for armed in [1, 2] {
             let of = |what: &str| means[&format!("{name}: {what}, {QUEUED} times")];
-            // A replay is one for a whole draft.
+            // One replay serves a whole draft.
             let added = of(&format!("qk_capture of {armed}")) + of(&format!("qk_replay of {armed}")) / DRAFT as f64;
             println!("{:<44} {:>10.2}", format!("{name}: {armed} heads"), 100.0 * added / of("a layer's ops"));
         }

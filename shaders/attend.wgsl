@@ -1,11 +1,15 @@
-// Attention of some query rows and one head on the cache       (src/ops/attend.rs)
+// Attention of one head for a few query rows on the cache       (src/ops/attend.rs)
 //
-// One workgroup per (head x, ROWS rows y), ROWS being 1 or 4: what belongs to the rows is an f32 or a vec4. Keys are taken
-// in tiles of as many as there are lanes: each lane scores one key for all rows, a running maximum and sum are kept for
-// each row (online softmax), each lane makes its key's weights, then each adds up its own output columns. So a key, a value
-// and a barrier serve all rows.
-// Grid: y has as many groups as there are rows, of which the first rows / ROWS work: that is how the shader learns the
-// row count.
+// One workgroup per (head x, group of ROWS query rows y). ROWS is 1 or 4, so a value per row is an
+// f32 or a vec4. The workgroup walks the keys in tiles of LANES keys, with a running maximum and
+// sum for each row (online softmax). In each tile:
+// 1. each lane computes the score of one key for all rows;
+// 2. each lane finds the new maximum of each row and computes the weights of its key;
+// 3. each lane adds the weighted values of all keys to its own output columns.
+// All rows share each load of a key or a value, and each barrier.
+//
+// Grid: y has as many workgroups as there are rows, but only the first ceil(rows / ROWS) work. So
+// the shader reads the row count from the grid and needs no parameter for it.
 
 @group(0) @binding(0) var<storage, read_write> q: array<f32>;
 @group(0) @binding(1) var<storage, read_write> k: array<f32>;
@@ -32,7 +36,8 @@ var<workgroup> scores: array<Values, LANES>;
 var<workgroup> weights: array<Values, LANES>;
 var<workgroup> first_row: u32;
 
-// Where a row's query begins; past the last row the last one is computed again and not stored.
+// Where the query of a row begins. Rows past the last one repeat it, and their results are not
+// stored.
 fn query_at(row: u32, rows: u32, head: u32) -> u32 {
     return (min(row, rows - 1u) * HEADS + head) * D;
 }
@@ -64,10 +69,10 @@ fn main(
     if (lane == 0u) {
         first_row = u32(base[0]);
     }
-    // A plain load from a storage buffer is not uniform to the browser's analysis, so no barrier could
-    // stand in the loop below.
+    // To the browser's uniformity analysis, a plain load from a storage buffer is not uniform. It
+    // would reject the barriers in the loop below.
     let first = workgroupUniformLoad(&first_row);
-    let own = Indices(first + row) + {{ offsets }}; // each row's own key
+    let own = Indices(first + row) + {{ offsets }}; // cache row of each row's own key
     let start = first + row + 1u - min(first + row + 1u, WINDOW);
     // One past the last key that any row sees.
     let end = select(first + rows, first + min(row + ROWS, rows), CAUSAL);
@@ -87,8 +92,8 @@ fn main(
                 score += queries[i] * k[key + i];
             }
         }
-        let past = own - min(own, Indices(j)); // how far behind a row's own key this one lies
-        // Without causality `own` bounds nothing; `here` does.
+        let past = own - min(own, Indices(j)); // how far key j lies before each row's own key
+        // Without causality, only `here` bounds the keys; `own` does not.
         let bound = select(Indices(0xffffffffu), own, CAUSAL);
         let seen = (Indices(j) <= bound) & (past < Indices(WINDOW)) & (Indices(lane) < Indices(here));
         score = select(Values(LOWEST), score, seen);
@@ -101,7 +106,7 @@ fn main(
         }
         let shrink = exp(top - tile_top);
         top = tile_top;
-        // A row that sees nothing of this tile, nor of one before, has no maximum yet.
+        // A row that has seen no key yet has no maximum, so its weights are set to 0.
         weights[lane] = select(Values(0.0), exp(score - top), seen);
         workgroupBarrier();
 

@@ -1,8 +1,9 @@
 // y = gelu(conv(x, w) + b): 3 by 3, stride 2, padding 1      (src/ops/conv_halve.rs)
 //
-// One workgroup of 64 makes 32 output channels of 8 strips; a strip is 4 results beside one another. Each lane makes one
-// strip of 4 channels: of a row of one input channel it loads 9 values and 12 weights for 48 products.
-// Grid: x the channels in 32s, y the image's strips in 8s, z the image.
+// A strip is 4 neighbouring results in one output row. One workgroup of 64 lanes computes 8 strips
+// of 32 output channels. Each lane computes one strip of 4 channels: for each row of an input
+// channel it loads 9 values and 12 weights, which serve 48 products.
+// Grid: x output channels in groups of 32, y strips of the image in groups of 8, z the image.
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> w: array<f32>;
@@ -17,7 +18,7 @@ const OUT_HEIGHT: u32 = (HEIGHT + 1u) / 2u;
 const OUT_WIDTH: u32 = (WIDTH + 1u) / 2u;
 const STRIPS: u32 = (OUT_WIDTH + 3u) / 4u;
 
-// Abramowitz and Stegun 7.1.26: within 1.5e-7.
+// Abramowitz and Stegun, formula 7.1.26. The absolute error is at most 1.5e-7.
 fn erf(v: f32) -> f32 {
     let t = 1.0 / (1.0 + 0.3275911 * abs(v));
     let p = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))));
@@ -28,7 +29,7 @@ fn gelu(v: f32) -> f32 {
     return 0.5 * v * (1.0 + erf(v * 0.7071067811865476));
 }
 
-// A value of the input row that begins at `row`, 0 beside it.
+// The value at `column` of the input row that begins at `row`; 0 outside the row.
 fn value(row: u32, column: i32) -> f32 {
     return select(0.0, x[row + u32(clamp(column, 0i, i32(WIDTH) - 1i))], column >= 0i && column < i32(WIDTH));
 }
@@ -42,14 +43,14 @@ fn store(strip: vec4<f32>, at: u32, columns: u32, bias: f32) {
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index) lane: u32) {
     let strip = group.y * 8u + lane / 8u;
-    let first = group.x * 32u + lane % 8u * 4u; // of the output channels
+    let first = group.x * 32u + lane % 8u * 4u; // the first of this lane's output channels
     let row = strip / STRIPS;
     if (row >= OUT_HEIGHT || first >= OUTPUTS) {
         return;
     }
     let column = strip % STRIPS * 4u;
     let left = 2i * i32(column) - 1i;
-    // Past the last channel the last one is computed again and not stored.
+    // Channels past the last one repeat it, and their results are not stored.
     let w0 = first * INPUTS * 9u;
     let w1 = min(first + 1u, OUTPUTS - 1u) * INPUTS * 9u;
     let w2 = min(first + 2u, OUTPUTS - 1u) * INPUTS * 9u;
@@ -61,7 +62,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
     var s3 = vec4<f32>();
     for (var c = 0u; c < INPUTS; c++) {
         for (var ky = 0u; ky < 3u; ky++) {
-            let beyond = 2u * row + ky; // one more than the input row
+            let beyond = 2u * row + ky; // the input row plus 1
             if (beyond == 0u || beyond > HEIGHT) {
                 continue;
             }

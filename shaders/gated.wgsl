@@ -1,5 +1,5 @@
 // y = act(gate) * up                                     (src/ops/gated.rs)
-// Grid: x the columns in 64s, y the row.
+// Grid: x columns in groups of 64, y the row.
 
 @group(0) @binding(0) var<storage, read_write> gate: array<f32>;
 @group(0) @binding(1) var<storage, read_write> up: array<f32>;
@@ -11,7 +11,7 @@ fn silu(v: f32) -> f32 {
     return v / (1.0 + exp(-v));
 }
 
-// Past 15 tanh is 1 in f32, and some drivers overflow on the way there.
+// Above 15, tanh is 1 in f32, and some drivers overflow while they compute it.
 fn gelu_tanh(v: f32) -> f32 {
     let inner = 0.7978845608028654 * (v + 0.044715 * v * v * v);
     return 0.5 * v * (1.0 + tanh(clamp(inner, -15.0, 15.0)));

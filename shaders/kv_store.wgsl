@@ -1,5 +1,5 @@
-// Rows of new keys or values into the cache, from row base on   (src/ops/kv_store.rs)
-// Grid: x the columns in 64s, y the new row.
+// Copies rows of new keys or values into the cache, from row `base` on   (src/ops/kv_store.rs)
+// Grid: x columns in groups of 64, y the new row.
 
 @group(0) @binding(0) var<storage, read_write> fresh: array<f32>;
 @group(0) @binding(1) var<storage, read_write> base: array<i32>;

@@ -1,5 +1,5 @@
 // y[r, :] = (x[r, :] - mean) * (variance + EPS)^-0.5 * w + b   (src/ops/layer_norm.rs)
-// One workgroup a row. Grid: (x, y) number the rows; groups past the last row return at once.
+// One workgroup per row. Grid: (x, y) number the rows; workgroups past the last row return at once.
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> w: array<f32>;
@@ -36,7 +36,8 @@ fn main(
     }
     mean /= f32(H);
 
-    // Of the centred values: the mean of the squares less the squared mean would cancel.
+    // The variance is computed from centred values. The mean of the squares minus the squared mean
+    // would lose digits by cancellation.
     var square = 0.0;
     for (var i = lane; i < H; i += LANES) {
         let centred = x[row + i] - mean;

@@ -1,9 +1,12 @@
 // y[t, n] = sum over k of x[t, k] * w[n, k], for many rows            (src/ops/product.rs)
 //
-// One workgroup of 64 makes a tile of 32 rows by 32 columns, each lane 4 by 4 of it: a step's 4 + 4 loads serve 16
-// products, neighbours share them through the cache, and no lane waits for another.
-// Grid: x numbers the column tiles; y has as many groups as there are rows, of which the first rows / 32 work:
-// that is how the shader learns the row count.
+// One workgroup of 64 lanes computes a tile of 32 rows by 32 columns, and each lane 4 by 4 of it.
+// The 4 + 4 loads of a step serve 16 products, neighbouring lanes share the loads through the
+// cache, and no lane waits for another.
+//
+// Grid: x numbers the column tiles. y has as many workgroups as there are rows, but only the first
+// ceil(rows / 32) work. So the shader reads the row count from the grid and needs no parameter for
+// it.
 
 @group(0) @binding(0) var<storage, read_write> x: array<{{ x_type }}>;
 @group(0) @binding(1) var<storage, read_write> w: array<{{ w_type }}>;
@@ -41,7 +44,7 @@ fn main(
     if (t >= rows || n >= N) {
         return;
     }
-    // Past the last row or column the last one is computed again and not stored.
+    // Rows and columns past the last one repeat it, and their results are not stored.
     let x0 = t * STEPS;
     let x1 = min(t + 1u, rows - 1u) * STEPS;
     let x2 = min(t + 2u, rows - 1u) * STEPS;

@@ -1,10 +1,14 @@
-// y[t, n] = sum over k of x[t, k] * w[n, k]            (src/ops/product.rs)
+// y[t, n] = sum over k of x[t, k] * w[n, k], for few rows             (src/ops/product.rs)
 //
-// One workgroup makes 4 columns of ROWS rows, 1 or 4: every lane walks the row in strides of all lanes,
-// reads each weight once for all its rows, and the partial sums are added in shared memory.
-// Grid: (x, y) number the column groups; z has as many groups as there are rows, of which the first
-// rows / ROWS work: that is how the shader learns the row count.
-// Sums have names: an array of them is memory on some devices, however it is indexed.
+// One workgroup computes 4 columns of ROWS rows (1 or 4). Each lane takes every LANES-th step along
+// k and reads each weight once for all rows. The partial sums are added in shared memory.
+//
+// Grid: (x, y) number the column groups. z has as many workgroups as there are rows, but only the
+// first ceil(rows / ROWS) work. So the shader reads the row count from the grid and needs no
+// parameter for it.
+//
+// Four named accumulators instead of an array: some drivers put arrays in memory rather than in
+// registers, however the arrays are indexed.
 
 @group(0) @binding(0) var<storage, read_write> x: array<{{ x_type }}>;
 @group(0) @binding(1) var<storage, read_write> w: array<{{ w_type }}>;
@@ -37,7 +41,7 @@ fn main(
     if (t >= rows) {
         return;
     }
-    // Past the last row or column the last one is computed again and not stored.
+    // Rows and columns past the last one repeat it, and their results are not stored.
     let x0 = t * STEPS;
     let x1 = min(t + 1u, rows - 1u) * STEPS;
     let x2 = min(t + 2u, rows - 1u) * STEPS;
@@ -75,7 +79,7 @@ fn main(
     }
     workgroupBarrier();
 
-    // Each row's four results are added up by one lane.
+    // One lane adds up the four results of one row.
     if (lane >= min(ROWS, rows - t)) {
         return;
     }

@@ -1,5 +1,5 @@
-// Queries of the armed heads into the rows kept of a draft   (src/ops/qk_capture.rs)
-// Grid: x the columns in 64s, y the pass's row, z the armed head.
+// Copies the queries of the armed heads into the kept rows of a draft   (src/ops/qk_capture.rs)
+// Grid: x columns in groups of 64, y the row of the pass, z the armed head.
 
 @group(0) @binding(0) var<storage, read_write> q: array<f32>;
 @group(0) @binding(1) var<storage, read_write> heads: array<i32>;

@@ -1,8 +1,9 @@
-// Attention of one draft row on all it could see, for one armed head      (src/ops/qk_replay.rs)
+// Attention of one draft row on every key it could see, for one armed head   (src/ops/qk_replay.rs)
 //
-// One workgroup of 64 per (armed head x, draft row y). Each lane scores every 64th visible key and keeps a
-// running maximum with the sums of the masses (online softmax). A source column's score waits in the
-// output until the lanes have put their maxima and sums together; then its own lane makes it a probability.
+// One workgroup of 64 lanes per (armed head x, draft row y). Each lane scores every 64th visible
+// key and keeps a running maximum and the sums of the masses (online softmax). The score of a
+// source column stays in the output until all lanes have combined their maxima and sums. Then the
+// lane that wrote the score turns it into a probability.
 
 @group(0) @binding(0) var<storage, read_write> q: array<f32>;
 @group(0) @binding(1) var<storage, read_write> k: array<f32>;
@@ -27,7 +28,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    let source = span[1]; // cache rows, which may be negative: keys that have left the cache
+    let source = span[1]; // a cache row, negative if that key has left the cache
     let columns = span[2];
     let draft = span[3];
     let end = span[0] + i32(group.y) + 1; // one past the last visible key

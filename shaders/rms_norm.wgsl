@@ -1,5 +1,5 @@
 // y[r, :] = x[r, :] * (mean(x[r, :]^2) + EPS)^-0.5 * w   (src/ops/rms_norm.rs)
-// One workgroup a row. Grid: (x, y) number the rows; groups past the last row return at once.
+// One workgroup per row. Grid: (x, y) number the rows; workgroups past the last row return at once.
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> w: array<f32>;

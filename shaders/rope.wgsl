@@ -1,5 +1,5 @@
-// Split-half rotation of every head at its row's angle   (src/ops/rope.rs)
-// Grid: x the pairs in 64s, y the head, z the row.
+// Split-half rotation of every head by the angles of its row's position   (src/ops/rope.rs)
+// Grid: x pairs in groups of 64, y the head, z the row.
 
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> cosines: array<f32>;

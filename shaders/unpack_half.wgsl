@@ -1,4 +1,4 @@
-// f32 pairs out of words that hold two f16 each        (src/ops/product.rs)
+// Unpacks words of two f16 each into pairs of f32        (src/ops/product.rs)
 
 @group(0) @binding(0) var<storage, read_write> words: array<u32>;
 @group(0) @binding(1) var<storage, read_write> out: array<vec2<f32>>;

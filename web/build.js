@@ -1,4 +1,5 @@
-// Builds the package: dist/ from src/, and copies of what else belongs to it. wasm/ is built by wasm.sh before.
+// Builds the package: compiles src/ into dist/ and copies the other files that belong to it.
+// wasm.sh must have built wasm/ first.
 
 import { spawnSync } from 'node:child_process';
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
@@ -25,7 +26,8 @@ for (const model of readdirSync(here('demo'))) {
 
 const modelFiles = readFileSync(here('../models/files.json'), 'utf8');
 
-// Bundled, so that a plain server can serve it: a browser finds no package by its name.
+// Bundled, so that a plain server can serve the package: a browser cannot resolve a package by its
+// name.
 await build({
   entryPoints: ['index', 'worker', 'capture-worklet'].map((name) => here(`src/${name}.ts`)),
   outdir: here('dist'),
@@ -39,7 +41,7 @@ await build({
   logLevel: 'warning',
 });
 
-// What is bundled keeps its licence.
+// The licence of the bundled library comes with it.
 cpSync(here('node_modules/hash-wasm/LICENSE'), here('dist/hash-wasm.LICENSE'));
 
 const tsc = spawnSync('npx', ['--no-install', 'tsc'], { cwd: here('.'), stdio: 'inherit' });

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Builds the browser's module from this repository's Rust: web/wasm/alignatt_bg.wasm and its
-# JavaScript side.
+# JavaScript bindings.
 #
 #   web/wasm.sh               the module as it is published
-#   web/wasm.sh web-test      for tests: built in half the time, slower and larger
+#   web/wasm.sh web-test      for tests: builds in half the time, but is slower and larger
 #
 # Needs the target wasm32-unknown-unknown (`rustup target add wasm32-unknown-unknown`) or Debian's
-# toolchain (packages rustc-web, cargo-web, rust-web-src, lld-22), with which the standard library
-# is built too.
+# toolchain (packages rustc-web, cargo-web, rust-web-src, lld-22). With Debian's toolchain, the
+# standard library is built too.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 profile=${1:-web}

@@ -1,5 +1,6 @@
-// Builds the page into dist/, to be served by any static server under any path. The package is not bundled: it is served
-// beside the page as it is published, so that its worker, module and demo pack lie where it looks for them.
+// Builds the page into dist/. Any static server can serve it under any path. The package is not
+// bundled: it is copied beside the page as it is published, so that it finds its worker, module and
+// demo pack.
 
 import { createHash } from 'node:crypto';
 import { cpSync, mkdirSync, readdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
@@ -10,7 +11,7 @@ import { defineConfig, transformWithEsbuild, type Plugin } from 'vite';
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
 const PACKAGE = 'alignatt/dist/index.js';
 const SAMPLE = 'talk-a.flac';
-/** Not part of the page: declarations and maps. */
+/** Declarations and source maps, which are not part of the page. */
 const LEFT_OUT = /\.(d\.ts|map)$/;
 
 function files(folder: string): string[] {
@@ -35,7 +36,10 @@ function beside(out: string): Plugin {
   };
 }
 
-/** The service worker, told every file and its hash; last, when all of them are there. */
+/**
+ * Writes the service worker, with a list of all files and their hashes. Runs last, when all of them
+ * have been written.
+ */
 function offline(out: string): Plugin {
   return {
     name: 'offline',

@@ -33,7 +33,8 @@ pub mod vad;
 
 use std::io::{self, SeekFrom};
 
-/// Where `to` leads in something of `len` bytes, from position `at`. Err: before its beginning.
+/// Position that `to` leads to in data of `len` bytes, from position `at`. Fails for a position before the
+/// beginning.
 pub(crate) fn sought(to: SeekFrom, at: u64, len: u64) -> io::Result<u64> {
     let target = match to {
         SeekFrom::Start(at) => Some(at),

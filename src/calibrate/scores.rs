@@ -1,38 +1,43 @@
-//! Which heads follow the source: the translation score TS of every head, from teacher-forced replays.
+//! Which heads follow the source: the translation score (TS) of every head, from teacher-forced
+//! replays.
 //!
-//! TS of a head: of the target tokens whose word is aligned, the share whose attention row peaks on a token of an
-//! aligned source word; the mean over sentence pairs. The row of a token is the query where that token is the
-//! *input*, and the peak is taken over all the columns given. Memory is one layer of one pair plus a few numbers a
-//! head. The pairs are also split in random halves: heads that only one half prefers should not be trusted.
-//! Source: specs/alignatt4llm.md 3.1.
+//! In one sentence pair, the TS of a head is the share of the aligned target tokens whose attention
+//! row peaks on a token of an aligned source word; a target token is aligned if its word is. The TS
+//! is then the mean over pairs. The row of a token is the query of the position at which the token
+//! is the *input*, and the peak is taken over all given columns. Memory is one layer of one pair,
+//! plus a few numbers for each head. The pairs are also split into random halves: a head that only
+//! one half prefers should not be trusted. Source: docs/method.md, section 3.1.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-/// A head with a lower score follows nothing.
+/// Only heads with a higher score follow the source.
 pub const LEAST_TS: f64 = 0.1;
-/// Between two halves, the most by which a leading head's score may differ.
+/// The ranking is stable only if the scores of a leading head in the two halves differ by at most
+/// this.
 pub const MOST_DELTA: f64 = 0.03;
-/// How many heads lead.
+/// How many of the best heads are called leading.
 const LEADERS: usize = 8;
-/// How many times the pairs are halved.
+/// How many times the pairs are split into halves.
 const SPLITS: usize = 2;
 
-/// What the attention of one replayed pair is read against.
+/// What is needed to score the attention of one replayed pair.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PairMap {
-    /// Length of an attention row: the whole context as the definition asks, or only its source span.
+    /// Length of an attention row: the whole context, as the definition of TS requires, or only the
+    /// source span.
     pub columns: usize,
-    /// The source span within a row.
+    /// The columns of the source span within a row.
     pub source: Range<usize>,
-    /// For every column of `source` its word; none for bare punctuation.
+    /// For each column of `source`, the index of its word; `None` for bare punctuation.
     pub column_words: Vec<Option<usize>>,
-    /// For every row the unit of its target token; none for bare punctuation and what ends the turn. With the row
-    /// before the first token among them, the same rows can be scored twice: `[None, u0, u1]` takes a token's row
-    /// as its input (the definition), `[u0, u1, None]` as the query that predicted it.
+    /// For each row, the unit of its target token; `None` for bare punctuation and for the token
+    /// that ends the turn. If the row before the first token is included, the same rows can be
+    /// scored in two ways: `[None, u0, u1]` takes the row where a token is the input (the
+    /// definition of TS), and `[u0, u1, None]` the row whose query predicted it.
     pub token_units: Vec<Option<usize>>,
-    /// The word alignment: source word, target unit.
+    /// The word alignment: pairs of (source word, target unit).
     pub links: Vec<(usize, usize)>,
 }
 
@@ -56,27 +61,29 @@ pub enum CalibrationError {
 /// Hits of one head in one pair.
 #[derive(Clone, Copy, Default)]
 struct Hits {
-    /// The peak of the whole row is an aligned source token.
+    /// Rows whose peak over all columns is an aligned source token.
     row: usize,
-    /// The peak within the source span is one.
+    /// Rows whose peak within the source span is an aligned source token.
     source: usize,
-    /// The row held NaN or infinity, and counts as missed.
+    /// Rows with NaN or infinity. They count as misses.
     non_finite: usize,
 }
 
-/// The hits of every head in one pair, gathered layer by layer in any order.
+/// The hits of every head in one pair. The layers may be added in any order.
 pub struct PairScore {
     heads: usize,
     rows: usize,
     columns: usize,
     source: Range<usize>,
-    /// The rows that count, each with the columns that are hits.
+    /// The rows that are scored, each with the columns that count as a hit.
     wanted: Vec<(usize, Vec<usize>)>,
-    /// [layers], each [heads]; none until given.
+    /// `[layers][heads]`; `None` for a layer that has not been added.
     layers: Vec<Option<Vec<Hits>>>,
 }
 
 impl PairScore {
+    /// Prepares the scores of a pair for a model with `layers` layers of `heads` heads. Fails if
+    /// the source span does not fit into a row or does not match `column_words`.
     pub fn new(layers: usize, heads: usize, map: &PairMap) -> Result<PairScore, CalibrationError> {
         let Range { start, end } = map.source;
         let words = map.column_words.len();
@@ -101,12 +108,13 @@ impl PairScore {
         })
     }
 
-    /// How many target tokens count. Where none does, the pair need not be replayed.
+    /// How many target tokens are scored. If there are none, the pair need not be replayed.
     pub fn aligned_tokens(&self) -> usize {
         self.wanted.len()
     }
 
-    /// The attention of one layer: `[heads, rows, columns]`, row-major.
+    /// Scores the attention of one layer: `weights` is `[heads, rows, columns]`, row-major. Fails
+    /// if there is no such layer or if the size does not fit.
     pub fn layer(&mut self, layer: usize, weights: &[f32]) -> Result<(), CalibrationError> {
         let (heads, rows, columns, layers) = (self.heads, self.rows, self.columns, self.layers.len());
         if layer >= layers {
@@ -136,24 +144,24 @@ impl PairScore {
     }
 }
 
-/// Where the greatest weight stands; the first of equals.
+/// The index of the greatest weight; the first of equals.
 fn peak(row: &[f32]) -> usize {
     row.iter().enumerate().fold((0, f32::NEG_INFINITY), |best, (at, &w)| if w > best.1 { (at, w) } else { best }).0
 }
 
-/// What is known of one head so far: sums over pairs of the share of hits.
+/// The shares of hits of one head, summed over the pairs so far.
 #[derive(Clone, Copy, Default)]
 struct Sums {
     row: f64,
     source: f64,
-    /// The part of `row` that came from the first half of each split.
+    /// The part of `row` that comes from the first half of each split.
     first: [f64; SPLITS],
 }
 
-/// The running scores of every head.
+/// The scores of every head, accumulated pair by pair.
 pub struct Calibration {
     shape: [usize; 2],
-    /// [layers · heads]
+    /// `[layers · heads]`, layer by layer.
     sums: Vec<Sums>,
     pairs: usize,
     first: [usize; SPLITS],
@@ -163,6 +171,7 @@ pub struct Calibration {
 }
 
 impl Calibration {
+    /// Starts without pairs, for a model with `layers` layers of `heads` heads.
     pub fn new(layers: usize, heads: usize) -> Calibration {
         Calibration {
             shape: [layers, heads],
@@ -175,8 +184,9 @@ impl Calibration {
         }
     }
 
-    /// Takes a pair whose layers are all there. `pair_at` is its place in the file; it decides the halves, so that
-    /// the same file gives the same report. A pair without an aligned token is only counted.
+    /// Adds a pair. `pair_at` is its index in the file and decides which halves it belongs to, so
+    /// the same file gives the same report. A pair without an aligned token is only counted as
+    /// skipped. Fails if the model's shape differs or a layer is missing.
     pub fn add(&mut self, pair_at: usize, pair: &PairScore) -> Result<(), CalibrationError> {
         let found = [pair.layers.len(), pair.heads];
         if found != self.shape {
@@ -208,7 +218,7 @@ impl Calibration {
         Ok(())
     }
 
-    /// The scores of all the pairs so far.
+    /// The scores over all pairs so far. Fails if there is no scored pair.
     pub fn scores(&self) -> Result<HeadScores, CalibrationError> {
         if self.pairs == 0 {
             return Err(CalibrationError::NoPairs { skipped: self.skipped });
@@ -258,14 +268,14 @@ impl Calibration {
     }
 }
 
-/// Heads by falling score; of equals, the lower layer and head first.
+/// The indices of the heads, highest score first; of equal scores, the lower layer and head first.
 fn ranked(ts: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..ts.len()).collect();
     order.sort_by(|&a, &b| ts[b].total_cmp(&ts[a]));
     order
 }
 
-/// A fair coin for a pair: the last step of SplitMix64.
+/// Whether a pair belongs to the first half of a split. A fair coin: the last step of SplitMix64.
 fn in_first_half(pair_at: usize, split: usize) -> bool {
     let mut z = (pair_at as u64).wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add((split as u64) << 32);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -273,44 +283,45 @@ fn in_first_half(pair_at: usize, split: usize) -> bool {
     (z ^ (z >> 31)) & 1 == 0
 }
 
-/// What calibration found, in the words of the heads file.
+/// The result of a calibration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeadScores {
     pub layers: usize,
     pub heads_per_layer: usize,
-    /// Pairs scored; every head's score is a mean over all of them.
+    /// How many pairs were scored. The score of each head is the mean over all of them.
     pub pairs: usize,
-    /// Pairs without an aligned target token.
+    /// How many pairs had no aligned target token.
     pub skipped_pairs: usize,
     pub aligned_tokens: usize,
-    /// Rows with NaN or infinity, over all heads. They count as missed.
+    /// Rows with NaN or infinity, over all heads. They count as misses.
     pub non_finite_rows: usize,
-    /// Heads above [`LEAST_TS`], the best first.
+    /// Heads with a TS above [`LEAST_TS`], best first.
     pub heads: Vec<HeadScore>,
     pub stability: Vec<Stability>,
-    /// `[layers][heads]`
+    /// The TS of every head: `[layers][heads]`.
     pub ts_matrix: Vec<Vec<f64>>,
 }
 
-/// A head and how well it follows.
+/// A head with its translation score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeadScore {
     pub layer: usize,
     pub head: usize,
     pub ts: f64,
-    /// The same with the peak taken within the source span, as the gate takes it at run time.
+    /// The TS with peaks taken within the source span, as the gate takes them at run time.
     pub source_ts: f64,
 }
 
-/// How two random halves of the pairs agree.
+/// How well two random halves of the pairs agree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stability {
     pub pairs: [usize; 2],
-    /// The greatest difference of a score among the eight leading heads; none where a half is empty.
+    /// The greatest difference between the halves in the score of one of the eight leading heads;
+    /// `None` if a half is empty.
     pub max_delta: Option<f64>,
     pub same_top_4: bool,
     pub same_top_8: bool,
-    /// The same eight lead and `max_delta` is at most [`MOST_DELTA`].
+    /// The same eight heads lead in both halves, and `max_delta` is at most [`MOST_DELTA`].
     pub stable: bool,
 }
 
@@ -318,7 +329,8 @@ pub struct Stability {
 mod tests {
     use super::*;
 
-    /// Context "p S0 S0 , S1 t t": columns 1..5 are the source; three target tokens, the last one is punctuation.
+    /// The context is "p S0 S0 , S1 t t". Columns 1..5 are the source. There are three target
+    /// tokens, of which the last is punctuation.
     fn map() -> PairMap {
         PairMap {
             columns: 7,
@@ -329,7 +341,7 @@ mod tests {
         }
     }
 
-    /// One layer with a head for every list of peaks.
+    /// The attention of one layer, with one head for each list of peaks.
     fn weights(heads: &[[usize; 3]]) -> Vec<f32> {
         let row = |peak: usize| (0..7).map(move |at| if at == peak { 0.9 } else { 0.01 + at as f32 / 100.0 });
         heads.iter().flatten().flat_map(|&peak| row(peak)).collect()
@@ -339,7 +351,8 @@ mod tests {
     fn peaks_on_aligned_words_are_hits() {
         let mut pair = PairScore::new(1, 4, &map()).unwrap();
         assert_eq!(pair.aligned_tokens(), 2);
-        // Right; right once; on the prompt (within the source then S1, right once); on a comma and the other word.
+        // Four heads: both rows hit; one hits; both peak on the prompt (within the source the peak
+        // is S1, and one row hits); the rows peak on a comma and on the other word.
         pair.layer(0, &weights(&[[4, 1, 0], [4, 4, 0], [0, 0, 0], [3, 4, 0]])).unwrap();
         let mut all = Calibration::new(1, 4);
         all.add(0, &pair).unwrap();

@@ -1,9 +1,10 @@
 //! The translation side: drafts, the policy, and what is shown.
 //!
-//! While a segment is open each change of its source asks for one short draft, and the policy says how much
-//! of it may be shown. What it holds is kept: when only the frontier moves it is judged anew and no model is
-//! asked, and when the source grows the translator tries it as a guess. A closed segment is translated to its
-//! end, continuing what is shown.
+//! While a segment is open, each change of its source asks for one short draft, and the policy
+//! decides how much of it is shown. The rest of the draft is held. When only the frontier moves,
+//! the policy judges the held draft again without the model. When the source grows, the translator
+//! gets the held draft as a guess. A closed segment is translated to its end, as a continuation of
+//! what is shown.
 
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
@@ -21,9 +22,11 @@ use crate::text::seams::glue;
 use crate::text::sentence::strip_final_marks;
 use crate::text::{Language, Millis};
 
-/// Most drafts for one change of an open segment: each goes on where the one before was used up.
+/// The most drafts for one change of an open segment. Another draft follows only when the one
+/// before was used up.
 const PARTIAL_DRAFTS: usize = 4;
-/// Most drafts that one final translation may take: a sentence longer than one budget goes on.
+/// The most drafts for one final translation. A sentence that needs more than one budget takes
+/// several.
 const FINAL_DRAFTS: usize = 4;
 
 /// A closed segment that waits for its final translation.
@@ -32,7 +35,7 @@ struct Waiting {
     segment: SegmentId,
     words: Vec<SourceWord>,
     shown: Committed,
-    /// What is shown and the drafts so far.
+    /// The shown text and the drafts so far.
     accepted: String,
     drafts: usize,
 }
@@ -42,33 +45,33 @@ struct Waiting {
 struct Open {
     shown: Committed,
     tentative: String,
-    /// Source words that `shown` may rest on.
+    /// Number of source words that `shown` may rest on.
     rests_on: usize,
     held: Option<Held>,
-    /// Its prompt does not fit the model: no more drafts are asked for.
+    /// The prompt does not fit the model, so no more drafts are requested.
     too_long: bool,
 }
 
-/// A draft and what it was made of, for when it is judged again.
+/// A draft and what it was made from, kept so that the policy can judge it again.
 #[derive(Debug)]
 struct Held {
     source: String,
-    /// Source words that counted as heard when it was judged.
+    /// Number of source words that were accessible when the draft was judged.
     heard_words: usize,
-    /// The wait at the frontier was over when it was judged.
+    /// Whether the stall limit had passed when the draft was judged.
     stalled: bool,
-    /// What was shown when it was written.
+    /// What was shown when the draft was written.
     accepted: String,
     /// `accepted` and the draft as one text.
     candidate: String,
     /// Where each of the draft's tokens ends in `candidate`.
     ends: Vec<usize>,
-    /// Something in it waits for more to be heard.
+    /// Some token is held at the frontier, so the draft waits for more sound.
     waits: bool,
     draft: Draft,
 }
 
-/// What a turn of the translator brought.
+/// Results of one `partial` or `next_final` call, which may write no draft or several.
 #[derive(Debug, Default)]
 pub(super) struct Wrote {
     pub events: Vec<EventKind>,
@@ -77,7 +80,7 @@ pub(super) struct Wrote {
     pub cost: Cost,
 }
 
-/// Translator, policy and what is shown of each segment that isn't finished.
+/// The translator, the policy, and the shown text of each unfinished segment.
 pub(super) struct Captions<T> {
     translator: T,
     policy: Box<dyn TargetPolicy>,
@@ -116,7 +119,8 @@ impl<T: Translate> Captions<T> {
         self.policy.wants_times()
     }
 
-    /// Takes a closed segment over. The first one to close is the open one, with all that is shown of it.
+    /// Takes over a closed segment. The first segment to close is the open one and keeps its shown
+    /// text.
     pub fn close(&mut self, closed: &ClosedSource) {
         let open = std::mem::take(&mut self.open);
         self.policy.segment_closed();
@@ -129,8 +133,9 @@ impl<T: Translate> Captions<T> {
         });
     }
 
-    /// Judges the open segment's draft again where only the frontier has moved, and writes a new one where its source
-    /// has changed. On an error `wrote` has what came before it.
+    /// Judges the draft of the open segment again where only the frontier has moved. Writes a new
+    /// draft where the source has changed. After an error, `wrote` holds the results from before
+    /// the error.
     pub async fn partial(
         &mut self,
         segment: SegmentId,
@@ -160,7 +165,7 @@ impl<T: Translate> Captions<T> {
                 break;
             }
             match self.draft(words, heard, wrote).await {
-                // What is wrong is told when the segment closes.
+                // The warning is sent when the segment closes.
                 Err(error) if error.is::<TooLong>() => self.open.too_long = true,
                 outcome => outcome?,
             }
@@ -203,7 +208,7 @@ impl<T: Translate> Captions<T> {
         Ok(())
     }
 
-    /// Whether all that was drafted could be used: the model has more to say.
+    /// Whether all of the draft could be shown and the model has more to say.
     fn used_up(&self) -> bool {
         self.open.held.as_ref().is_some_and(|held| {
             let grew = self.open.shown.as_str().len() > held.accepted.len();
@@ -211,7 +216,7 @@ impl<T: Translate> Captions<T> {
         })
     }
 
-    /// Asks the policy about the held draft and shows what it lets through.
+    /// Asks the policy about the held draft and shows what the policy passes.
     fn judge(&mut self, segment: SegmentId, words: &[SourceWord], heard: Millis, drafted: bool) -> Vec<EventKind> {
         let Some(held) = &mut self.open.held else {
             return Vec::new();
@@ -220,7 +225,7 @@ impl<T: Translate> Captions<T> {
         let verdict = self.policy.judge(&held.proposal(words, heard, self.target, false));
         held.heard_words = self.policy.heard_words(words, heard);
         held.stalled = stalled;
-        // A policy that doesn't judge tokens asks for one draft a turn.
+        // A policy that does not judge single tokens gets one draft per change.
         held.waits = verdict.tokens.is_empty() || verdict.tokens.iter().any(|t| t.held == Some(Hold::Frontier));
         let proposal = held.proposal(words, heard, self.target, false);
         let shown_len = self.open.shown.as_str().len();
@@ -248,8 +253,9 @@ impl<T: Translate> Captions<T> {
         events
     }
 
-    /// Translates the oldest closed segment to its end; false where none waits. On an error the segment goes on waiting
-    /// with what was reached, and `wrote` has what came before it.
+    /// Writes the final translation of the oldest closed segment; returns false where none waits.
+    /// After an error the segment keeps waiting with the drafts so far, and `wrote` holds the
+    /// results from before the error.
     pub async fn next_final(&mut self, heard: Millis, wrote: &mut Wrote) -> Result<bool, BoxError> {
         let Some(waiting) = self.waiting.front_mut() else {
             return Ok(false);
@@ -291,7 +297,8 @@ impl<T: Translate> Captions<T> {
         Ok(true)
     }
 
-    /// Closes the oldest segment that waits with what was reached of its translation: its model fails.
+    /// Closes the oldest waiting segment with the drafts so far, because the
+    /// model keeps failing or the prompt does not fit it.
     pub fn give_up(&mut self) -> Option<(SegmentId, EventKind)> {
         let segment = self.waiting.front()?.segment;
         self.close_oldest().map(|(_, closed)| (segment, closed))
@@ -310,7 +317,7 @@ impl<T: Translate> Captions<T> {
         }
     }
 
-    /// Closes everything that waits, and the open segment, as it stands: no model is asked.
+    /// Closes all waiting segments and the open one with what is shown. No model is called.
     pub fn abandon(&mut self, open: Option<SegmentId>) -> Vec<EventKind> {
         let mut events = Vec::new();
         for waiting in self.waiting.drain(..) {
@@ -347,14 +354,14 @@ impl Held {
     }
 }
 
-/// What is shown and a draft as one text.
+/// The shown text and a draft, joined into one text.
 struct Candidate {
     text: String,
-    /// Where each token of the draft ends in it.
+    /// Where each of the draft's tokens ends in `text`.
     ends: Vec<usize>,
-    /// The model ended it, and it does not loop.
+    /// The model ended the draft, and the draft does not loop.
     finished: bool,
-    /// It repeats itself, and was cut there.
+    /// The draft repeats itself and was cut at the repetition.
     looping: bool,
 }
 
@@ -391,12 +398,13 @@ impl Candidate {
     }
 }
 
-/// Where each of `pieces` ends in `candidate`, whose first `accepted_len` bytes were there before. Joining changes
-/// blanks, and may drop words at the front that were shown already, so letters are counted from the end.
+/// Where each of `pieces` ends in `candidate`. The first `accepted_len` bytes of `candidate` are
+/// the accepted prefix. Joining changes blanks and may drop words at the front that were shown
+/// already, so visible characters are counted from the end.
 fn token_ends(candidate: &str, accepted_len: usize, pieces: &[String]) -> Vec<usize> {
     let visible = |c: &char| !c.is_whitespace() && !c.is_control() && *c != char::REPLACEMENT_CHARACTER;
     let mut left: usize = pieces.iter().map(|piece| piece.chars().filter(visible).count()).sum();
-    // places[n]: where the text ends that leaves n visible characters behind it
+    // places[n]: the end of the text that has n visible characters after it
     let mut places = vec![candidate.len()];
     places.extend(candidate.char_indices().rev().filter(|(_, c)| visible(c)).map(|(at, _)| at));
     let mut ends = Vec::with_capacity(pieces.len());
@@ -408,7 +416,7 @@ fn token_ends(candidate: &str, accepted_len: usize, pieces: &[String]) -> Vec<us
     ends
 }
 
-/// What was heard while a draft was written, as an event; none where nothing was captured.
+/// The attention of a draft as a `listen` event; `None` where no attention was captured.
 fn listen(segment: SegmentId, proposal: &Proposal<'_>, verdict: &Verdict, drafted: bool) -> Option<EventKind> {
     let attention = proposal.attention?;
     let judged = verdict.tokens.iter().zip(proposal.token_texts()).enumerate();
@@ -429,8 +437,8 @@ fn listen(segment: SegmentId, proposal: &Proposal<'_>, verdict: &Verdict, drafte
     }))
 }
 
-/// `accepted` and its continuation on one line, without control characters; `accepted` alone where they
-/// can't be joined without changing it.
+/// `accepted` and its continuation on one line, without control characters. Returns `accepted`
+/// alone where joining would change it.
 fn continued(accepted: &str, continuation: &str) -> String {
     let line: String = continuation
         .chars()
@@ -462,7 +470,7 @@ mod tests {
     use crate::cascade::engines::Watch;
     use crate::cascade::event::Word;
 
-    /// Writes the drafts of a script, call by call; `None` fails.
+    /// Writes the drafts of a script, one per call. `None` makes the call fail.
     struct Scripted(VecDeque<Option<(&'static str, bool)>>, Rc<RefCell<Vec<String>>>);
 
     impl Translate for Scripted {
@@ -479,7 +487,7 @@ mod tests {
         }
     }
 
-    /// Holds everything, and counts how often it is asked. Its wait is over at five seconds.
+    /// Holds everything and counts how often it is asked. Its stall limit passes at five seconds.
     struct Holding(Rc<RefCell<usize>>);
 
     impl TargetPolicy for Holding {

@@ -1,12 +1,14 @@
-//! The published policy's conformance cases: `tests/conformance/alignatt_cases.json`, or the file that
-//! `ALIGNATT_CONFORMANCE` names: the kinds that are about words, segments and shown text. The others belong to
-//! `alignatt/conformance.rs`, and every kind is judged in one of the two, or listed there as not built.
+//! Conformance cases of the published policy (`tests/conformance/alignatt_cases.json`, or the file
+//! that `ALIGNATT_CONFORMANCE` names) that are about words, segments and shown text. The other
+//! cases are judged in `policy/conformance.rs`. Every kind of case is judged in one of the two
+//! modules, or `NOT_BUILT` lists it.
 //!
 //! Where ours differs on purpose:
-//! * `asr_commit`: agreement is in whole words, not characters; each sentence is a segment of its own; a
-//!   word count that differs from the aligner's does not stop the commit; abbreviations and decimals end no
-//!   sentence; there is no least number of words.
-//! * `monotone_acceptance`: growth is judged on text, so another tokenization of the same text is growth.
+//! * `asr_commit`: agreement is in whole words, not characters. Each sentence is a segment of its
+//!   own. A word count that differs from the aligner's does not stop the commit. Abbreviations and
+//!   decimals do not end a sentence. There is no minimum number of words.
+//! * `monotone_acceptance`: growth is judged on text, so another tokenisation of the same text is
+//!   growth.
 //! * `strip_live_tail_punct`: wide marks and the ellipsis are stripped too.
 
 use serde_json::Value;
@@ -27,7 +29,7 @@ fn count(value: &Value, key: &str) -> usize {
     value[key].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or_default()
 }
 
-/// `Ok(false)`: ours differs on purpose. `None`: not for us.
+/// `Ok(false)`: ours differs on purpose. `None`: the case belongs to another module.
 fn judge(case: &Value) -> Option<Result<bool, String>> {
     OF_THE_CASCADE.contains(&text(case, "kind")).then(|| judge_ours(case))
 }
@@ -126,7 +128,8 @@ fn judge_commit(input: &Value, params: &Value, expected: &Value) -> Result<bool,
     let committed = join_words(closed.iter().map(|w| w.text.as_str()));
     let commit = &expected["commit"];
     if commit == "abort" {
-        // The miscounted words get times all the same; the sentence the two agree on is committed.
+        // The miscounted words get times all the same. The sentence that both hypotheses agree on
+        // is committed.
         return match committed.is_empty() {
             true => Err("nothing committed".to_owned()),
             false => Ok(true),

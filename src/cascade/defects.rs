@@ -1,7 +1,9 @@
-//! One test for each published defect that shows only when the policy runs in a stream, and for what holds words back.
-//! Source: specs/alignatt4llm.md 10. Those of the policy alone are in `alignatt/defects.rs`.
+//! One test for each published defect that shows only when the policy runs in a stream
+//! (docs/method.md, section 10), and tests of the rules that hold words back. Defects of the policy
+//! alone are tested in `policy/defects.rs`.
 //!
-//! The translator listens to the word that it translates, so it is known to the millisecond when a word may be shown.
+//! The fake translator attends to the word that it translates, so the tests know to the millisecond
+//! when a word may be shown.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,11 +18,11 @@ use crate::policy::PolicyKind;
 use crate::text::units::source_words;
 use crate::text::{Language, Millis};
 
-/// One column is one place: nothing is smoothed, and nothing passes beyond the frontier.
+/// One column is one position: nothing is smoothed, and nothing passes beyond the frontier.
 const EXACT: &str = "alignatt:margin=0,soft-mass=0,filter=1,stall=off";
 
-/// The tests count with a holdback of 250 ms, one unit held at a draft's end and one column of margin, where they name
-/// no other: whatever the presets are.
+/// Where a test names no other values, it uses a holdback of 250 ms, one unit held at the end of a
+/// draft and a margin of one column, whatever the presets are.
 fn with(policy: &str, chunk: u64) -> Settings {
     let policy = match policy.split_once(':') {
         Some(("alignatt", knobs)) if !knobs.starts_with("high") => {
@@ -46,13 +48,14 @@ fn listens(events: &[Event]) -> impl Iterator<Item = (Millis, &Listen)> {
     })
 }
 
-/// What was shown of segments that were still open: when, and how many words that made.
+/// Growth of segments while they were open: when, and how many words were shown then.
 fn growth(events: &[Event]) -> Vec<(Millis, usize)> {
     let grew = targets(events).filter(|(_, target)| !target.closed && !target.delta.is_empty());
     grew.map(|(at, target)| (at, source_words(target.committed.as_str()).len())).collect()
 }
 
-/// A run whose recognizer says `hypotheses`, one a step of 850 ms; words and translation are as ever.
+/// A run whose recogniser returns `hypotheses`, one per step of 850 ms. The aligner and the
+/// translator work as usual.
 fn misheard(talk: &Talk, hypotheses: &[&str], settings: Settings) -> Vec<Event> {
     let log = SharedLog::default();
     let hypotheses = hypotheses.iter().map(|text| (*text).to_owned()).collect();
@@ -84,8 +87,9 @@ fn pairs(closed: &[(String, String)]) -> Vec<(&str, &str)> {
     closed.iter().map(|(source, target)| (source.as_str(), target.as_str())).collect()
 }
 
-/// BUG-6. The words stay as they are while the speaker takes a breath; what was held is shown when its words count as
-/// heard, behind what is shown already, and no model is asked.
+/// (docs/method.md, section 10, BUG-6) The source does not change while the speaker takes a breath.
+/// Held text is shown once its words are accessible, after the text shown before, and no model is
+/// called.
 #[test]
 fn a_kept_draft_is_shown_when_only_the_frontier_moves() {
     let talk = Talk::spoken("The cat sat on the mat", 1_000, 120);
@@ -114,7 +118,7 @@ fn a_kept_draft_is_shown_when_only_the_frontier_moves() {
     }
 }
 
-/// Prefill leak: text was shown that has gone into what turns out to be the second sentence.
+/// Prefill leak: text was shown whose source turns out to belong to the second sentence.
 #[test]
 fn a_segment_does_not_close_before_the_words_that_its_text_rests_on() {
     let talk = Talk::spoken("It works. That holds. Then it ends.", 0, 300);
@@ -125,7 +129,7 @@ fn a_segment_does_not_close_before_the_words_that_its_text_rests_on() {
         "It works. That holds. Then it",
         "Then it ends.",
     ];
-    // What passes for its mass alone ties the text to its word, too.
+    // A token that passes only for its soft mass ties the text to its word, too.
     for policy in [EXACT, "alignatt:margin=0,filter=1,soft-mass=0.9"] {
         let events = misheard(&talk, &hypotheses, with(policy, 850));
         assert_eq!(growth(&events).get(1).map(|grown| grown.1), Some(3), "{policy}: {:?}", growth(&events));
@@ -138,8 +142,8 @@ fn a_segment_does_not_close_before_the_words_that_its_text_rests_on() {
     }
 }
 
-/// Session-wide append guard: what is shown of a segment is no beginning of its final translation, and the next segment
-/// is translated while it is spoken all the same.
+/// Session-wide append guard: the text shown of a segment is not the beginning of its final
+/// translation. The next segment is still translated while it is spoken.
 #[test]
 fn a_final_translation_that_diverges_does_not_mute_the_next_segment() {
     let talk = Talk::spoken("I scream for it. We all scream for some.", 0, 300);
@@ -155,7 +159,8 @@ fn a_final_translation_that_diverges_does_not_mute_the_next_segment() {
     assert!(next.is_some_and(|(_, target)| !target.closed && target.committed.as_str().starts_with("WE")), "{next:?}");
 }
 
-/// Stale partial after final: a draft that was kept dies with its segment, even where the next one says the same.
+/// Stale partial after final: a held draft ends with its segment, even where the next segment has
+/// the same words.
 #[test]
 fn nothing_comes_of_a_segment_after_its_last_caption() {
     let talk = Talk::spoken("We sing now", 500, 250).then(Talk::spoken("We sing now", 5_000, 250));
@@ -180,7 +185,7 @@ fn nothing_comes_of_a_segment_after_its_last_caption() {
         let segments: Vec<SegmentId> = shown_early.map(|(_, target)| target.segment).collect();
         assert!(segments.contains(&SegmentId(0)) && segments.contains(&SegmentId(1)), "{policy}: {segments:?}");
     }
-    // All of a segment comes at once, as all of the last one did.
+    // The whole text of a segment comes at once, like that of the segment before.
     let talk = Talk::spoken("We sing", 900, 200).then(Talk::spoken("We sing", 5_150, 200));
     for policy in ["alignatt", EXACT, "local-agreement", "hold-n:1"] {
         let (events, log) = run(&talk, with(policy, 850), 9_000, 850);
@@ -190,8 +195,9 @@ fn nothing_comes_of_a_segment_after_its_last_caption() {
     }
 }
 
-/// BUG-1: after the first sentence everything counted as heard. The same words are held and shown at the same moments
-/// of their sentence, wherever in the stream it is spoken.
+/// (docs/method.md, section 10, BUG-1) After the first sentence, every word counted as accessible.
+/// Here, the same words are held and shown at the same times of their sentence, wherever in the
+/// stream it is spoken.
 #[test]
 fn the_frontier_is_the_same_in_every_segment() {
     let text = "The cat, you know, sat on the mat, and the dog slept.";
@@ -224,8 +230,8 @@ fn the_frontier_is_the_same_in_every_segment() {
 
 const LONG: &str = "Well, the old cat, you know, sat on the red mat, and the dog of our neighbours slept for a while";
 
-/// No word is shown before its sound has been over for as long as the policy holds words back, whatever marks stand
-/// between them; and soon after it is.
+/// No word is shown before the holdback after its end has passed, whatever marks stand between the
+/// words. Soon after that it is shown.
 #[test]
 fn words_of_the_last_moment_are_held_back() {
     let talk = Talk::spoken(LONG, 700, 230);
@@ -240,7 +246,7 @@ fn words_of_the_last_moment_are_held_back() {
             let early = grown.iter().map(|&(at, words)| at.0 as i64 - (talk.words[words - 1].2.0 + holdback) as i64);
             let least = early.min();
             assert!(least.is_some_and(|least| (0..300).contains(&least)), "holdback {holdback}: {least:?}, {grown:?}");
-            // A chunk, and the word that is always held.
+            // The delay is at most one chunk and the word that is always held.
             let latest = grown.windows(2).map(|pair| {
                 let (at, words) = (pair[1].0, pair[0].1);
                 at.0 as i64 - (talk.words[words].2.0 + holdback) as i64
@@ -262,8 +268,8 @@ fn soft_mass_and_margin_reach_over_the_frontier() {
     assert!(ahead_of_time("margin=1"));
 }
 
-/// Nothing counts as heard for ten seconds. Without a limit nothing is shown before the end; with one, the words agreed
-/// on are shown each time that it has passed, and no sooner.
+/// No word is accessible for ten seconds. Without a stall limit nothing is shown before the end.
+/// With a limit, the agreed words are shown each time that it has passed, and not earlier.
 #[test]
 fn a_wait_at_the_frontier_ends_at_its_limit() {
     let talk = Talk::spoken(&LONG.replace(',', ""), 700, 350);

@@ -1,5 +1,6 @@
-//! The models as the cascade sees them: three small traits. Whoever implements them owns prompts, caches
-//! and devices. Futures need not be `Send`: one stream runs on one thread (and in a browser's worker).
+//! The models as the cascade sees them: three small traits. An implementation owns its prompts,
+//! caches and devices. Futures need not be `Send`, because one stream runs on one thread (in a
+//! browser, in one worker).
 #![allow(async_fn_in_trait)] // no caller needs a `Send` bound
 
 use std::ops::ControlFlow;
@@ -7,10 +8,10 @@ use std::ops::ControlFlow;
 use crate::policy::listening::Attention;
 use crate::text::{Language, Millis};
 
-/// Whatever went wrong in a model, with its own message.
+/// An error of a model, with the model's own message.
 pub type BoxError = Box<dyn std::error::Error>;
 
-/// An input that does not fit a model. The same call would fail again.
+/// An input does not fit a model. The same call would fail again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it takes {needed} positions, and the model has {capacity}")]
 pub struct TooLong {
@@ -18,26 +19,27 @@ pub struct TooLong {
     pub capacity: usize,
 }
 
-/// What a recognizer makes of the open tail.
+/// The transcript of the open tail.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hypothesis {
-    /// The transcript, punctuated; empty where there is no speech.
+    /// The punctuated transcript; empty where there is no speech.
     pub text: String,
-    /// Tokens written to get it.
+    /// Number of tokens that the recogniser wrote.
     pub tokens: usize,
 }
 
-/// Speech to text.
+/// Recogniser: sound to text.
 pub trait Recognize {
-    /// Transcribes `tail`: all 16 kHz mono samples of the open segment. It extends the tail of the previous
-    /// call unless [`Recognize::restart`] came between, so finished windows and caches can be kept.
+    /// Transcribes `tail`, all samples (16 kHz, mono) of the open segment. It extends the tail of
+    /// the previous call unless [`Recognize::restart`] came between, so an implementation may keep
+    /// finished windows and caches.
     async fn transcribe(&mut self, tail: &[f32], language: Language) -> Result<Hypothesis, BoxError>;
 
-    /// The next tail begins anew: drop what is kept of the last one.
+    /// A new tail begins: drops what is kept of the last one.
     fn restart(&mut self);
 }
 
-/// A word as the aligner cleaned it, with its times from the start of the tail.
+/// A word as the aligner cleaned it. Times count from the start of the tail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimedWord {
     pub text: String,
@@ -45,54 +47,56 @@ pub struct TimedWord {
     pub end_ms: Millis,
 }
 
-/// Text and its sound to word times.
+/// Aligner: text and its sound to word times.
 pub trait Align {
-    /// Times for the words of `text`, which is spoken in `tail` (16 kHz mono). Words may be cleaned, joined
-    /// or split, as long as their letters stand in the order of `text`. The tail extends that of the previous call
-    /// unless [`Align::restart`] came between.
+    /// Returns times for the words of `text`, which is spoken in `tail` (16 kHz, mono). The aligner
+    /// may clean, join or split words but must keep the letters in the order of `text`. The tail
+    /// extends that of the previous call unless [`Align::restart`] came between.
     async fn align(&mut self, tail: &[f32], text: &str, language: Language) -> Result<Vec<TimedWord>, BoxError>;
 
-    /// The next tail begins anew: drop what is kept of the last one.
+    /// A new tail begins: drops what is kept of the last one.
     fn restart(&mut self);
 }
 
-/// One draft to be written.
+/// Request for one draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DraftRequest<'a> {
-    /// Segments that came before with their translations, oldest first. Where they do not all fit the model's context,
-    /// the oldest are left out.
+    /// Earlier segments with their translations, oldest first. Where they do not all fit into the
+    /// model's context, the oldest are left out.
     pub history: &'a [(String, String)],
     /// The source of one segment, as far as it is known.
     pub source: &'a str,
-    /// Opens the translation, verbatim; without a blank at its end; may be empty.
+    /// The accepted prefix: the translation starts with exactly this text. It has no blank at its
+    /// end and may be empty.
     pub accepted: &'a str,
-    /// Most tokens to write. The model's context may allow fewer.
+    /// The most tokens to write. The model's context may allow fewer.
     pub max_new_tokens: usize,
-    /// The source is a whole segment; otherwise it is still being spoken.
+    /// Whether the source is a whole segment. If not, it is still being spoken.
     pub source_is_final: bool,
 }
 
 /// A greedy continuation of the accepted prefix.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Draft {
-    /// The text that each token adds; together the text behind the accepted prefix, with its leading blank if
-    /// there is one.
+    /// The text that each token adds. Joined, the pieces are the text after the accepted prefix,
+    /// with its leading blank if it has one.
     pub pieces: Vec<String>,
-    /// The model ended it (a stop token), not the limit and not the watcher.
+    /// The model ended the draft with a stop token; neither the limit nor the watcher did.
     pub finished: bool,
-    /// What the model looked at, where that was captured: at most a row a token.
+    /// The captured attention, at most one row per token; `None` where nothing was captured.
     pub attention: Option<Attention>,
     pub cost: Cost,
 }
 
-/// What drafts took, in tokens.
+/// Cost of drafts, in tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Positions computed: of prompts, of guesses tried, and one by one.
+    /// Positions computed: of prompts, of guesses, and of single tokens.
     pub computed: usize,
-    /// Positions that were not: prompts' known beginnings, and held tokens confirmed rather than drafted anew.
+    /// Positions not computed: cached beginnings of prompts, and guessed tokens that the model
+    /// confirmed.
     pub saved: usize,
-    /// Times that the host waited for the device.
+    /// Number of times that the host waited for the device.
     pub readbacks: usize,
 }
 
@@ -110,22 +114,22 @@ impl Draft {
     }
 }
 
-/// Sees a draft grow, some tokens at a time, and says whether it is to go on.
+/// Called while a draft grows, some tokens at a time. Decides whether the draft goes on.
 pub type Watch<'a> = &'a mut dyn FnMut(&Draft) -> ControlFlow<()>;
 
-/// Text to text.
+/// Translator: text to text.
 pub trait Translate {
-    /// Continues `request.accepted` as the translation of `request.source`. Which drafts came before, and when
-    /// `watch` broke them off, changes the cost and not the tokens, up to ties: rows that are computed in another
-    /// group may differ in the last bits of their logits. A prompt that has no room even without history is
-    /// [`TooLong`].
+    /// Continues `request.accepted` as the translation of `request.source`. Earlier drafts, and the
+    /// moment at which `watch` stopped them, change the cost but not the tokens. Ties are the
+    /// exception: rows computed in another group may differ in the last bits of their logits. Fails
+    /// with [`TooLong`] where the prompt does not fit even without history.
     async fn draft(&mut self, request: &DraftRequest<'_>, watch: Watch<'_>) -> Result<Draft, BoxError>;
 
-    /// Tokens of `text` in this model's vocabulary, without special tokens.
+    /// Number of tokens of `text` in this model's vocabulary, without special tokens.
     fn count_tokens(&self, text: &str) -> usize;
 }
 
-/// The three together. Without a translator the cascade transcribes.
+/// The three engines. Without a translator the cascade only transcribes.
 pub struct Engines<R, A, T> {
     pub recognizer: R,
     pub aligner: A,
@@ -133,7 +137,7 @@ pub struct Engines<R, A, T> {
 }
 
 impl<R, A, T> Engines<R, A, T> {
-    /// The same engines, lent: for one stream after another.
+    /// The same engines by mutable reference, so that one stream after another can use them.
     pub fn lent(&mut self) -> Engines<&mut R, &mut A, &mut T> {
         Engines { recognizer: &mut self.recognizer, aligner: &mut self.aligner, translator: self.translator.as_mut() }
     }
@@ -169,7 +173,7 @@ impl<T: Translate> Translate for &mut T {
     }
 }
 
-/// The translator's type where there is none.
+/// The translator type of a cascade that has no translator.
 #[derive(Clone, Copy, Debug)]
 pub enum NoTranslation {}
 

@@ -1,20 +1,29 @@
-//! What leaves the cascade: typed events, one JSON object a line.
+//! The events that leave the cascade, one JSON object a line.
 //!
-//! Every event carries `audio_ms` (how much sound had been heard) and `wall_ms` (time since the cascade was
-//! made); neither ever goes back. `type` names the kind. Field names are stable: fields may be added,
-//! none is renamed. What must hold, and what the tests hold to:
+//! Every event carries `audio_ms` (how much sound had been heard) and `wall_ms` (time since the
+//! cascade was made); neither ever decreases. `type` names the kind. Field names are stable: fields
+//! may be added, but none is renamed. These rules hold for every run, and the tests check them:
 //!
 //! * segments are numbered from 0 without gaps, open in order, and each closes once;
-//! * in a segment `committed` only grows: words of a `source` keep text and times, and a `target`'s former
-//!   `committed` + `delta` is its new `committed`;
-//! * word times are absolute, `start_ms <= end_ms`, and no word starts before the one before it has ended;
-//! * after `closed: true` nothing more comes of that segment and side;
+//! * in a segment, `committed` only grows: the words of a `source` keep their text and times, and
+//!   the new `committed` of a `target` is the former one + `delta`;
+//! * word times are absolute, `start_ms <= end_ms`, and no word starts before the previous word has
+//!   ended;
+//! * after `closed: true` no event follows for that segment and side;
 //! * `start` is first, `end` is last.
 //!
+//! Three events of one step. They are wrapped here; in the output each is on one line:
+//!
 //! ```json
-//! {"audio_ms":1700,"wall_ms":1812,"type":"source","segment":0,"committed":[{"text":"Hi","start_ms":80,"end_ms":240}],"tentative":"everyone","closed":false}
-//! {"audio_ms":1700,"wall_ms":1953,"type":"listen","segment":0,"source":["Hi","everyone"],"heard":1,"drafted":true,"tokens":[{"text":"Hallo","shown":true,"word":0,"mass":[0.71,0.02,0.2,0.07],"on":[[0,0.71],[1,0.02]]},{"text":" zusammen","shown":false,"why":"frontier","word":1,"mass":[0.1,0.6,0.2,0.1],"on":[[0,0.1],[1,0.6]]}]}
-//! {"audio_ms":1700,"wall_ms":1954,"type":"target","segment":0,"delta":"Hallo","committed":"Hallo","tentative":"zusammen","closed":false}
+//! {"audio_ms":1700,"wall_ms":1812,"type":"source","segment":0,
+//!  "committed":[{"text":"Hi","start_ms":80,"end_ms":240}],"tentative":"everyone","closed":false}
+//! {"audio_ms":1700,"wall_ms":1953,"type":"listen","segment":0,"source":["Hi","everyone"],
+//!  "heard":1,"drafted":true,"tokens":[
+//!   {"text":"Hallo","shown":true,"word":0,"mass":[0.71,0.02,0.2,0.07],"on":[[0,0.71],[1,0.02]]},
+//!   {"text":" zusammen","shown":false,"why":"frontier","word":1,"mass":[0.1,0.6,0.2,0.1],
+//!    "on":[[0,0.1],[1,0.6]]}]}
+//! {"audio_ms":1700,"wall_ms":1954,"type":"target","segment":0,
+//!  "delta":"Hallo","committed":"Hallo","tentative":"zusammen","closed":false}
 //! ```
 
 use serde::{Deserialize, Serialize};
@@ -22,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::policy::Committed;
 use crate::text::{Language, Millis};
 
-/// A segment's number: 0, 1, 2, … in the order of their sound.
+/// Number of a segment: 0, 1, 2, … in the order of their sound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SegmentId(pub u32);
@@ -65,16 +74,16 @@ pub enum EventKind {
     End(End),
 }
 
-/// First event: what runs, and on what.
+/// First event: the models, the device and the settings of the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Start {
-    /// Of the program.
+    /// Version of the program.
     pub version: String,
     pub source_language: Language,
     /// Absent where nothing is translated.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub target_language: Option<Language>,
-    /// The recognizer, as a person would name it.
+    /// Name of the recogniser for people to read.
     pub asr: String,
     pub aligner: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -83,19 +92,19 @@ pub struct Start {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub policy: Option<String>,
     pub chunk_ms: Millis,
-    /// Closed segments that a prompt brings along; absent for none.
+    /// Number of closed segments in a prompt; absent for 0.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub history: usize,
-    /// SHA-256 of the context that the translator was given; absent for none.
+    /// SHA-256 of the translator's context; absent where there is no context.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub context_sha256: Option<String>,
-    /// SHA-256 of the head set that the policy asks; absent where it asks none.
+    /// SHA-256 of the head set that the policy uses; absent where it uses none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub heads_sha256: Option<String>,
-    /// The sound, as it was named; absent where it has no name.
+    /// Name of the sound as the user gave it; absent where it has none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub file: Option<String>,
-    /// SHA-256 of the sound's file, in a run of `alignatt eval`.
+    /// SHA-256 of the sound file, in a run of `alignatt eval`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub file_sha256: Option<String>,
 }
@@ -108,7 +117,7 @@ fn is_zero(count: &usize) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     pub segment: SegmentId,
-    /// Words that stay, all of the segment's so far.
+    /// All committed words of the segment so far.
     pub committed: Vec<Word>,
     /// The rest of the newest hypothesis: free to change.
     pub tentative: String,
@@ -119,25 +128,25 @@ pub struct Source {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     pub segment: SegmentId,
-    /// What this event adds.
+    /// The text that this event adds.
     pub delta: String,
-    /// All that is shown of the segment, `delta` included.
+    /// All shown text of the segment, `delta` included.
     pub committed: Committed,
-    /// The rest of the newest draft, to be set directly behind `committed`: free to change.
+    /// The rest of the newest draft, which follows directly after `committed`: free to change.
     pub tentative: String,
     pub closed: bool,
 }
 
-/// Where the model listened while it wrote a draft, token by token. Comes before the [`Target`] it explains, and only
-/// where attention was captured.
+/// The attention of a draft, token by token. It comes before the [`Target`] that it explains, and
+/// only where attention was captured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listen {
     pub segment: SegmentId,
     /// The source words that were in the prompt, in order.
     pub source: Vec<String>,
-    /// How many of them, from the first, counted as heard.
+    /// How many of these words, counted from the first, were accessible.
     pub heard: usize,
-    /// False: an earlier draft judged anew because more had been heard; no model was asked.
+    /// False: a held draft was judged again because more sound had been heard. No model was called.
     pub drafted: bool,
     pub tokens: Vec<Token>,
 }
@@ -146,28 +155,30 @@ pub struct Listen {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Token {
     pub text: String,
-    /// Shown now, or held.
+    /// Whether the token is shown now. If not, it is held.
     pub shown: bool,
-    /// Why it is held; absent where it is shown.
+    /// Why the token is held; absent where it is shown.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub why: Option<String>,
-    /// The source word it rests on, by its place in `source`.
+    /// The source word that the token rests on, as an index into `source`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub word: Option<usize>,
-    /// Attention on source words heard, on the others, on the rest of the prompt, on the draft.
+    /// Attention on accessible source words, on inaccessible ones, on the rest of the prompt, and
+    /// on the draft.
     #[serde(serialize_with = "rounded", deserialize_with = "or_nan")]
     pub mass: [f32; 4],
-    /// Attention on single source words, by their place, where it is 0.01 at least.
+    /// Attention on single source words, as (index into `source`, attention), where it is at least
+    /// 0.01.
     #[serde(serialize_with = "rounded_pairs")]
     pub on: Vec<(usize, f32)>,
 }
 
-/// JSON knows no number that is none: it is null there.
+/// JSON has no NaN; it is written as null.
 fn or_nan<'de, D: serde::Deserializer<'de>>(from: D) -> Result<[f32; 4], D::Error> {
     Ok(<[Option<f32>; 4]>::deserialize(from)?.map(|value| value.unwrap_or(f32::NAN)))
 }
 
-/// Three decimals are what a reader can use.
+/// Three decimals are enough for a reader.
 fn rounded<S: serde::Serializer>(values: &[f32; 4], to: S) -> Result<S::Ok, S::Error> {
     values.map(three_decimals).serialize(to)
 }
@@ -180,26 +191,26 @@ fn three_decimals(value: f32) -> f64 {
     (f64::from(value) * 1000.0).round() / 1000.0
 }
 
-/// How a step went.
+/// Timing of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Wall time from the arrival of this step's oldest sound to its last result.
     pub lag_ms: Millis,
-    /// Computing time over sound heard, since the start: below 1 keeps up.
+    /// Computing time over heard sound since the start. Below 1 the program keeps up.
     pub rtf: f64,
-    /// Tokens written by recognizer and translator over the time they took, since the start.
+    /// Tokens of the recogniser and the translator per second that they took, since the start.
     pub tokens_per_second: f64,
-    /// Sound held for the open segment.
+    /// Length of the tail, the sound of the open segment.
     pub tail_ms: Millis,
-    /// Sound that waits to be heard.
+    /// Length of the sound that waits for a step.
     pub waiting_ms: Millis,
-    /// This step's time in each model.
+    /// Time that this step spent in each model.
     pub recognize_ms: Millis,
     pub align_ms: Millis,
     pub translate_ms: Millis,
 }
 
-/// Something the reader should know and the stream goes on from.
+/// A problem that the user should know about. The stream goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
     pub message: String,
@@ -208,25 +219,25 @@ pub struct Warning {
 /// Last event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct End {
-    /// Segments closed.
+    /// Number of closed segments.
     pub segments: u32,
-    /// Source words committed.
+    /// Number of committed source words.
     pub words: u64,
-    /// Tokens the recognizer and the translator wrote.
+    /// Number of tokens written by the recogniser and by the translator.
     pub recognized_tokens: u64,
     pub drafted_tokens: u64,
-    /// Positions the translator computed, and those it did not have to: known beginnings of prompts, and held tokens
-    /// confirmed rather than drafted anew.
+    /// Positions that the translator computed, and positions that it did not have to compute:
+    /// cached beginnings of prompts, and guessed tokens that the model confirmed.
     #[serde(default)]
     pub computed_tokens: u64,
     #[serde(default)]
     pub saved_tokens: u64,
-    /// Times that the host waited for the device while translating.
+    /// Number of times that the host waited for the device while translating.
     #[serde(default)]
     pub readbacks: u64,
     pub rtf: f64,
     pub tokens_per_second: f64,
-    /// The stream was broken off, or a model failed: the last segment may be incomplete.
+    /// The stream was stopped early, or a model failed: the last segment may be incomplete.
     pub interrupted: bool,
 }
 

@@ -1,6 +1,7 @@
-//! Engines for tests: a talk with known words and times, and scripts of hypotheses and drafts.
+//! Fake engines for tests: a talk with known words and times, and scripts of hypotheses and drafts.
 //!
-//! The talk's sound is its own clock: sample i has the value i, so a fake knows which part it is given.
+//! Sample i of the talk's sound has the value i, so a fake engine knows which part of the talk it
+//! gets.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,18 +19,18 @@ use crate::policy::listening::Attention;
 use crate::text::units::{join_words, seam_between, source_words};
 use crate::text::{Language, Millis};
 
-/// What the fakes were asked, and when they shall fail.
+/// Counts of the calls, and settings of the fakes.
 #[derive(Debug, Default)]
 pub struct Log {
     pub recognized: usize,
     pub longest_tail: usize,
     pub aligned: usize,
-    /// Where the tails of the recognizer and of the aligner began since each was restarted.
+    /// Where the tails of the recogniser and of the aligner began, since the last restart of each.
     pub begun: [Option<Millis>; 2],
     pub drafts: Vec<(String, String, bool)>,
-    /// Calls yet to come, over all engines, until one fails; `None`: never.
+    /// Number of calls, over all engines, before one fails; `None`: no call fails.
     pub fails_in: Option<usize>,
-    /// How many words further than the one that it translates a token of [`WordTranslator`] listens.
+    /// How many words beyond the one that it translates a token of [`WordTranslator`] attends to.
     pub listens_ahead: usize,
 }
 
@@ -57,7 +58,7 @@ pub struct Talk {
 }
 
 impl Talk {
-    /// `text` spoken from `start` on, `pace` ms a word, with a gap of 40 ms behind each.
+    /// `text` spoken from `start`, one word every `pace` ms, with a gap of 40 ms after each.
     pub fn spoken(text: &str, start: u64, pace: u64) -> Talk {
         let words = source_words(text).into_iter().enumerate().map(|(i, word)| {
             let from = start + i as u64 * pace;
@@ -76,7 +77,8 @@ impl Talk {
     }
 }
 
-/// Hears the words of a talk that lie in the tail: whole ones, and the last one cut short.
+/// Recognises the words of a talk that lie in the tail. A word that the end of the tail cuts is
+/// shortened.
 pub struct TalkRecognizer(pub Talk, pub SharedLog);
 
 impl Recognize for TalkRecognizer {
@@ -99,7 +101,7 @@ impl Recognize for TalkRecognizer {
     }
 }
 
-/// Knows the talk's times; cleans words as the real aligner does.
+/// Returns the talk's times and cleans words as the real aligner does.
 pub struct TalkAligner(pub Talk, pub SharedLog);
 
 impl Align for TalkAligner {
@@ -125,7 +127,7 @@ impl Align for TalkAligner {
     }
 }
 
-/// A tail may only grow between two restarts: engines keep what they made of its beginning.
+/// Between two restarts a tail may only grow, because engines keep results for its beginning.
 fn extends(begun: &mut Option<Millis>, from: Millis) {
     assert_eq!(*begun.get_or_insert(from), from, "the tail begins elsewhere and no engine was told");
 }
@@ -136,15 +138,16 @@ pub fn span(tail: &[f32]) -> (Millis, Millis) {
     (time_of(start), time_of(start + tail.len() as u64))
 }
 
-/// Translates word by word into capitals (Chinese: one 字 a word, marks kept wide); a budget counts words.
-/// With heads, each token listens to the word that it translates.
+/// Translates word by word into capitals (into Chinese: one 字 per word, with wide marks). The
+/// budget counts words. With heads, each token attends to the word that it translates.
 pub struct WordTranslator {
     pub target: Language,
     pub log: SharedLog,
     pub heads_len: usize,
 }
 
-/// What a token's row says of the column it listens to, of each other one, and of prompt and draft.
+/// Attention of a token's row: on the column that it attends to, on each other column, and on
+/// prompt and draft.
 const PEAK: f32 = 0.8;
 const ELSEWHERE: f32 = 0.0005;
 const REST: [f32; 2] = [0.1, 0.05];
@@ -161,7 +164,8 @@ impl WordTranslator {
         join_words(words.iter().map(String::as_str))
     }
 
-    /// Rows for the first `rows` of `pieces`; each word of the source is a column, and each mark behind one.
+    /// Rows for the first `rows` of `pieces`. Each word of the source is a column, and so is each
+    /// mark behind one.
     fn attention(&self, request: &DraftRequest<'_>, pieces: &[String], rows: usize) -> Option<Attention> {
         let mut starts: Vec<usize> = request.source.match_indices([' ', ',', '.']).map(|(at, _)| at).collect();
         starts.insert(0, 0);
@@ -186,7 +190,8 @@ impl WordTranslator {
 }
 
 impl Translate for WordTranslator {
-    /// As the real one: the newest token has no row before the draft has ended, and whoever watches may break it off.
+    /// Like the real translator: the newest token has no row before the draft has ended, and the
+    /// watcher may stop the draft.
     async fn draft(&mut self, request: &DraftRequest<'_>, watch: Watch<'_>) -> Result<Draft, BoxError> {
         call(&self.log)?;
         let asked = (request.source.to_owned(), request.accepted.to_owned(), request.source_is_final);
@@ -230,7 +235,8 @@ impl Translate for WordTranslator {
     }
 }
 
-/// `text` as `count` tokens: a word each, the blank before it included, or a 字; what is left over is the last one's.
+/// Splits `text` into at most `count` tokens: one word each, with the blank before it, or one 字.
+/// The last token takes the rest.
 fn pieces(text: &str, count: usize) -> Vec<String> {
     let mut pieces: Vec<String> = Vec::new();
     for c in text.chars() {
@@ -244,13 +250,13 @@ fn pieces(text: &str, count: usize) -> Vec<String> {
     pieces
 }
 
-/// Says what it was told to, call by call; then nothing.
+/// Returns the scripted results, call by call, then empty ones.
 #[derive(Debug, Default)]
 pub struct Script {
     pub hypotheses: VecDeque<String>,
     pub drafts: VecDeque<(String, bool)>,
     pub word_times: VecDeque<Vec<(String, u64, u64)>>,
-    /// Heads of the drafts' attention, and its values, over and over.
+    /// Number of heads in the drafts' attention; its values, repeated as needed.
     pub heads_len: usize,
     pub masses: Vec<f32>,
 }
@@ -289,7 +295,7 @@ impl Translate for Scripted {
         if script.heads_len == 0 {
             return Ok(Draft { pieces: vec![continuation], finished, ..Draft::default() });
         }
-        // A token a character, and a column a character.
+        // One token and one column per character.
         let pieces: Vec<String> = continuation.chars().map(String::from).collect();
         let columns = request.source.char_indices().map(|(at, c)| at..at + c.len_utf8()).collect();
         let mut attention = Attention::new(columns, script.heads_len);
@@ -309,7 +315,7 @@ impl Translate for Scripted {
     }
 }
 
-/// A clock that moves 1 ms a look.
+/// A clock that advances by 1 ms each time it is read.
 pub fn ticking() -> super::Clock {
     let now = std::cell::Cell::new(7_000);
     Box::new(move || {
@@ -320,12 +326,12 @@ pub fn ticking() -> super::Clock {
 
 pub type TalkCascade = Cascade<TalkRecognizer, TalkAligner, WordTranslator>;
 
-/// A translator with the heads that the policy asks.
+/// A translator with as many heads as the policy uses.
 pub fn translator_for(target: Language, settings: &Settings, log: &SharedLog) -> WordTranslator {
     WordTranslator { target, log: log.clone(), heads_len: settings.policy.heads_len() }
 }
 
-/// A cascade for a talk.
+/// A cascade with fake engines for a talk.
 pub fn cascade_for(talk: &Talk, settings: Settings, log: &SharedLog) -> TalkCascade {
     let engines = Engines {
         recognizer: TalkRecognizer(talk.clone(), log.clone()),
@@ -363,7 +369,8 @@ pub fn sound(from: Millis, to: Millis) -> Vec<f32> {
     (samples_in(from)..samples_in(to)).map(|i| i as f32).collect()
 }
 
-/// Plays a talk of `length` in blocks of `block` ms, silence where no word is near; all events, checked.
+/// Plays a talk of `length` in blocks of `block` ms, with silence where no word is near. Returns
+/// all events, after checking the rules.
 pub fn play(cascade: &mut TalkCascade, talk: &Talk, length: Millis, block: u64) -> Result<Vec<Event>, CascadeError> {
     let mut events = Vec::new();
     let mut emit = |event: Event| events.push(event);
@@ -387,14 +394,14 @@ pub fn play(cascade: &mut TalkCascade, talk: &Talk, length: Millis, block: u64) 
     outcome.map(|()| events)
 }
 
-/// [`play`] that must succeed, and what the engines were asked.
+/// Like [`play`], but panics on an error. Also returns the log of the engines.
 pub fn run(talk: &Talk, settings: Settings, length: u64, block: u64) -> (Vec<Event>, SharedLog) {
     let log = SharedLog::default();
     let events = run_with(&log, talk, settings, length, block);
     (events, log)
 }
 
-/// The same with a log that was there before.
+/// The same with an existing log.
 pub fn run_with(log: &SharedLog, talk: &Talk, settings: Settings, length: u64, block: u64) -> Vec<Event> {
     let mut cascade = cascade_for(talk, settings, log);
     match play(&mut cascade, talk, Millis(length), block) {
@@ -403,7 +410,7 @@ pub fn run_with(log: &SharedLog, talk: &Talk, settings: Settings, length: u64, b
     }
 }
 
-/// The closed segments: source and translation of each.
+/// The closed segments, as (source, translation).
 pub fn closed(events: &[Event]) -> Vec<(String, String)> {
     let mut pairs: Vec<(String, String)> = Vec::new();
     for event in events {

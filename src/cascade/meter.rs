@@ -5,7 +5,7 @@ use super::event::Progress;
 use super::stream::Stage;
 use crate::text::Millis;
 
-/// Sums since the start, and the times of the step under way.
+/// Sums since the start, and the times of the current step.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     computing: Millis,
@@ -21,7 +21,7 @@ impl Meter {
         self.step = Progress::default();
     }
 
-    /// Adds a model's time; `tokens` is what it wrote.
+    /// Adds the time of one model; `tokens` is the number of tokens it wrote.
     pub fn add(&mut self, stage: Stage, spent: Millis, tokens: usize) {
         let step = &mut self.step;
         let field = match stage {
@@ -53,7 +53,7 @@ impl Meter {
         (self.recognized_tokens + self.drafted_tokens) as f64 / self.writing.seconds().max(0.001)
     }
 
-    /// The step's report, without the fields that only the stream knows.
+    /// The report of the step, without the fields that only the stream knows.
     pub fn progress(&self, heard: Millis) -> Progress {
         Progress { rtf: self.rtf(heard), tokens_per_second: self.tokens_per_second(), ..self.step }
     }

@@ -1,20 +1,21 @@
-//! One translation from first sound to last caption.
+//! Live translation of one stream, from the first sound to the last caption.
 //!
 //! ```text
-//! push ─► Inbox ─► Tail ─► recognizer ─► Transcript ─► aligner ─► Source events
+//! push ─► Inbox ─► Tail ─► recogniser ─► Transcript ─► aligner ─► Source events
 //!                  cut ◄── segment closes ──┤
 //!                                           └─► Captions: drafts ─► policy ─► Target events
 //! ```
 //!
-//! The caller pushes sound and calls [`Cascade::step`]; each step hears all that is waiting, so a caller
-//! who is late catches up by taking more at once. Everything leaves as [`event::Event`]s through the
-//! caller's closure, as soon as it is known. The models stand behind three traits in [`engines`]; nothing
-//! here knows tensors, files or sockets, and time comes from a [`Clock`] that is handed in.
+//! The caller pushes sound and calls [`Cascade::step`]. Each step processes all sound that waits,
+//! so a caller that is late catches up by taking more at once. Every result leaves as an
+//! [`event::Event`] through the caller's closure, as soon as it is known. The models implement the
+//! three traits in [`engines`]. Nothing here knows tensors, files or sockets, and the caller passes
+//! in the [`Clock`].
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `event` | what leaves: one JSON object a line |
-//! | `rules` | what must hold of a run's events, as a checker |
+//! | `event` | the events that leave the cascade: one JSON object a line |
+//! | `rules` | a checker for the rules that the events of a run obey |
 //! | `engines` | the models as the cascade sees them |
 //! | `settings` | languages, chunk, limits, policy |
 //! | `tail` | sound that waits, and sound of the open segment |
@@ -51,5 +52,5 @@ pub use event::{Event, EventKind, SegmentId, Word};
 pub use settings::{Settings, SettingsError};
 pub use stream::{Activity, Cascade, CascadeError, Clock, Stage};
 
-/// Samples a second of all sound in here.
+/// Sample rate of all sound in this module, in Hz.
 pub const SAMPLE_RATE: u32 = 16_000;

@@ -1,9 +1,10 @@
-//! No word of the sound is lost and none is shown twice: whatever the steps, the backlog, the pauses and the
-//! errors, every word that the recognizer was sure of is in exactly one closed segment, in order.
+//! Property: no word of the sound is lost and none is shown twice. Whatever the steps, the backlog,
+//! the pauses and the errors, every word that the recogniser was sure of is in exactly one closed
+//! segment, in order.
 //!
-//! The recognizer is *sure* of a word when two hypotheses in a row have it and the same words before it. The
-//! last word of a hypothesis may be half of one: nobody is sure of it.
-//! The talk's words are numbered, so that it is known of every word shown which one it is.
+//! The recogniser is *sure* of a word when two hypotheses in a row contain it after the same words.
+//! The last word of a hypothesis may be half a word, so it is never sure. The words of the talk are
+//! numbered, so the test can tell which word of the talk each shown word is.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -21,7 +22,7 @@ use crate::policy::PolicyKind;
 use crate::text::units::{join_words, source_words};
 use crate::text::{Language, Millis};
 
-/// What goes wrong in one call. A number picks a word of the hypothesis.
+/// What goes wrong in one call. The number selects a word of the hypothesis.
 #[derive(Clone, Copy, Debug)]
 enum Mistake {
     None,
@@ -32,7 +33,7 @@ enum Mistake {
     Invents(usize),
 }
 
-/// A word as it was heard: what is written, which word of the talk it is, and where its middle lies.
+/// A word as it was recognised: its text, its number in the talk, and the middle of its time.
 #[derive(Clone, Debug, PartialEq)]
 struct HeardWord {
     text: String,
@@ -40,11 +41,12 @@ struct HeardWord {
     middle: Millis,
 }
 
-/// A successful call: where the tail began, and what was heard.
+/// A successful call: where the tail began, and the words recognised.
 type Call = (Millis, Vec<HeardWord>);
 
-/// Hears the words of a talk that lie in the tail by half at least, and makes mistakes. A word that the end of the
-/// sound cuts is heard otherwise in every call.
+/// Recognises the words of a talk that begin before the end of the tail and have their middle after
+/// its start, and makes mistakes. A word that the end of the tail cuts gets a different text in
+/// every call.
 struct Erring {
     talk: Talk,
     mistakes: Vec<Mistake>,
@@ -93,7 +95,7 @@ impl Recognize for Erring {
     fn restart(&mut self) {}
 }
 
-/// Knows when each numbered word is said, to `off` milliseconds.
+/// Knows the time of each numbered word, up to `off` milliseconds late.
 struct NumberedAligner {
     talk: Talk,
     off: u64,
@@ -125,7 +127,7 @@ impl Align for NumberedAligner {
     fn restart(&mut self) {}
 }
 
-/// The numbers of the words that two calls in a row had, with the same words before them.
+/// The numbers of the words that two calls in a row contain after the same words.
 fn sure_of(calls: &[Call], talk: &Talk) -> BTreeSet<usize> {
     let mut sure = BTreeSet::new();
     for pair in calls.windows(2) {
@@ -138,7 +140,8 @@ fn sure_of(calls: &[Call], talk: &Talk) -> BTreeSet<usize> {
     sure
 }
 
-/// One run: the talk's sound from `from` to `to`, in blocks that arrive while nobody steps or everybody does.
+/// One run: the talk's sound from `from` to `to`, in blocks. The caller steps only after some of
+/// them.
 #[derive(Clone, Debug)]
 struct Run {
     settings: Settings,
@@ -148,9 +151,9 @@ struct Run {
     /// Length of each block, and whether the caller steps after it.
     blocks: Vec<(u64, bool)>,
     mistakes: Vec<Mistake>,
-    /// The call, counted over translations, that fails.
+    /// Number of the translation call that fails, from 0; `None`: none fails.
     fails_in: Option<usize>,
-    /// How far word times are off at most.
+    /// The largest error of the word times, in milliseconds.
     off: u64,
 }
 
@@ -192,7 +195,7 @@ impl Run {
         (events, calls)
     }
 
-    /// As the voice detector has it: from a little before a word until a while behind it.
+    /// The voice detector's result: speech from shortly before a word until a while after it.
     fn activity(&self, from: Millis, to: Millis) -> Activity {
         let near = |w: &(String, Millis, Millis)| w.1 < to + Millis(100) && w.2 + Millis(300) > from;
         Activity::of(self.talk.words.iter().any(near))
@@ -212,7 +215,7 @@ impl Run {
                 _ => {}
             }
         }
-        // Words that were never said, and halves of words, which say nothing of the whole.
+        // Leaves out invented words and halves of words; a half says nothing about the whole.
         let numbers: Vec<usize> = shown
             .iter()
             .filter(|w| !w.starts_with('i') && !w.contains('~'))
@@ -232,7 +235,7 @@ impl Run {
     }
 }
 
-/// Sentences with words of their own pace, a pause before each, and a mark behind it.
+/// Sentences as (number of words, ms per word, pause before in ms, final mark).
 fn talk(sentences: &[(usize, u64, u64, usize)]) -> Talk {
     let mut talk = Talk::default();
     let mut at = 0;
@@ -263,7 +266,8 @@ fn mistake() -> impl Strategy<Value = Mistake> {
     ]
 }
 
-/// Mistakes of the calls, in order. A third failure in a row would end in sound that is skipped with a warning.
+/// The mistakes of the calls, in order. There are never three failures in a row, because then the
+/// sound would be skipped with a warning.
 fn mistakes() -> impl Strategy<Value = Vec<Mistake>> {
     prop::collection::vec(mistake(), 0..40).prop_map(|mut mistakes| {
         for at in 2..mistakes.len() {
@@ -294,7 +298,7 @@ prop_compose! {
     fn any_run()(
         settings in settings(),
         sentences in prop::collection::vec((1usize..26, 170u64..450, 0u64..2_500, 0usize..5), 1..6),
-        // A recording may begin and end anywhere, in mid-word too.
+        // A recording may begin and end anywhere, even within a word.
         (skipped, padding) in (0u64..900, prop_oneof![Just(0u64), 0u64..2_000]),
         blocks in prop::collection::vec((20u64..6_000, prop::bool::weighted(0.6)), 1..20),
         mistakes in prop_oneof![
@@ -319,7 +323,8 @@ proptest! {
     }
 }
 
-/// A slow machine takes a whole segment's length at once, and the only sentence end stands at its beginning.
+/// A slow machine takes in a whole segment's length at once, and the only sentence end is near its
+/// start.
 #[test]
 fn a_late_listener_keeps_the_words_behind_an_early_full_stop() {
     let sentences = [(20, 300, 0, 0), (2, 300, 0, 1), (50, 300, 0, 1)];

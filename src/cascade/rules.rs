@@ -1,14 +1,14 @@
-//! What must hold of the events of one run, as a checker: the rules of [`super::event`], one by one.
+//! A checker for the rules of [`super::event`], which the events of every run obey.
 
 use super::event::{Event, EventKind, Listen, SegmentId, Source, Target, Word};
 use crate::policy::Committed;
 use crate::text::Millis;
 
-/// A rule that an event broke, in words.
+/// An event broke a rule, which `what` describes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("event {at}: {what}")]
 pub struct BrokenRule {
-    /// The event's number, from 0.
+    /// Number of the event, from 0.
     pub at: usize,
     pub what: String,
 }
@@ -20,7 +20,7 @@ struct Side<T> {
     committed: T,
 }
 
-/// Watches the events of a run go by.
+/// Checks the events of a run one by one.
 #[derive(Debug, Default)]
 pub struct Rules {
     seen: usize,
@@ -34,7 +34,7 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// Checks one run from its first to its last event.
+    /// Checks the events of a whole run.
     pub fn check<'a>(events: impl IntoIterator<Item = &'a Event>) -> Result<(), BrokenRule> {
         let mut rules = Rules::default();
         for event in events {
@@ -43,7 +43,7 @@ impl Rules {
         rules.finish()
     }
 
-    /// Takes the next event.
+    /// Checks the next event.
     pub fn observe(&mut self, event: &Event) -> Result<(), BrokenRule> {
         let at = self.seen;
         let outcome = self.judge(event);
@@ -51,7 +51,7 @@ impl Rules {
         outcome.map_err(|what| BrokenRule { at, what })
     }
 
-    /// After the last event.
+    /// Checks that the run is complete. Call it after the last event.
     pub fn finish(&self) -> Result<(), BrokenRule> {
         let broken = |what: &str| Err(BrokenRule { at: self.seen, what: what.to_owned() });
         if !self.ended {

@@ -1,33 +1,34 @@
-//! What a stream is run with.
+//! Settings of a stream.
 
 use crate::policy::PolicyKind;
 use crate::text::{Language, Millis};
 
-/// The recognizer has room for the text of fifty seconds of sound: a segment of this length and one chunk more.
+/// The recogniser has room for the text of fifty seconds of sound: a segment of this length and one
+/// chunk more.
 const LONGEST: Millis = Millis(40_000);
-/// Most closed segments that a prompt brings along.
+/// The most closed segments in a prompt.
 pub const MOST_HISTORY: usize = 8;
 
 /// Settings of one stream. [`Settings::new`] has the defaults of every face.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
     pub source: Language,
-    /// Needed where there is a translator.
+    /// Required where there is a translator.
     pub target: Option<Language>,
     /// Sound of one step; the policy's own by default.
     pub chunk: Millis,
-    /// A segment that nears this length is closed at a clause, and at this length in any case; 20 s by
-    /// default, 40 s at most: the recognizer has no room for more.
+    /// A segment that comes close to this length is closed at a clause; at this length it is closed
+    /// in any case. 20 s by default, 40 s at most, because the recogniser has no room for more.
     pub longest_segment: Millis,
-    /// Silence that closes a segment, counted from where the voice detector says that speech has ended;
-    /// 1.2 s by default.
+    /// Silence that closes a segment, counted from where the voice detector says that speech has
+    /// ended; 1.2 s by default.
     pub pause: Millis,
     pub policy: PolicyKind,
-    /// Closed segments, with their translations, that a prompt brings along; 0 by default, 8 at most.
+    /// Number of closed segments, with their translations, in a prompt; 0 by default, 8 at most.
     pub history: usize,
 }
 
-/// Settings that cannot be run.
+/// The settings are invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     #[error("a chunk of {0} is out of range: use 100 to 10000 ms")]
@@ -57,17 +58,17 @@ impl Settings {
         }
     }
 
-    /// The same with another policy, at that policy's own chunk.
+    /// The same settings with another policy and that policy's own chunk.
     pub fn with_policy(self, policy: PolicyKind) -> Settings {
         Settings { policy, ..self }.chunked(policy.chunk())
     }
 
-    /// The same with another chunk, and with a longest segment that has room for it.
+    /// The same settings with another chunk, and with a longest segment of at least four chunks.
     pub fn chunked(self, chunk: Millis) -> Settings {
         Settings { chunk, longest_segment: self.longest_segment.max(Millis(chunk.0.saturating_mul(4))), ..self }
     }
 
-    /// Checks the ranges.
+    /// Checks that every value is in its range.
     pub fn check(&self) -> Result<(), SettingsError> {
         if !(100..=10_000).contains(&self.chunk.0) {
             return Err(SettingsError::Chunk(self.chunk));

@@ -11,32 +11,32 @@ use crate::text::Millis;
 use crate::text::units::join_words;
 use crate::text::word_times::{Timed, map_times};
 
-/// How often a call is tried that fails, before the stream goes on without it.
+/// How many times a failing call is tried before the stream goes on without it.
 const TRIES: u32 = 3;
-/// Less sound than this is no word.
+/// Shorter sound than this cannot contain a word.
 const SHORTEST: Millis = Millis(200);
 
-/// Wall time, from any fixed moment; handed in because a browser has no `std::time`.
+/// Wall time since any fixed moment. The caller passes it in because a browser has no `std::time`.
 pub type Clock = Box<dyn Fn() -> Millis>;
 
-/// What a voice activity detector says of a piece of sound.
+/// What a voice activity detector says about a stretch of sound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activity {
     Speech,
     Silence,
-    /// No detector ran: taken for speech.
+    /// No detector ran. The sound is treated as speech.
     #[default]
     Unknown,
 }
 
 impl Activity {
-    /// A detector's word.
+    /// Converts the result of a detector.
     pub fn of(is_sound: bool) -> Activity {
         if is_sound { Activity::Speech } else { Activity::Silence }
     }
 }
 
-/// A model of the three.
+/// One of the three models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     Recognize,
@@ -44,8 +44,9 @@ pub enum Stage {
     Translate,
 }
 
-/// A model failed. What is committed stays, and the stream may go on: the step's work is tried again. What fails three
-/// times, or does not fit its model, is left out with a warning, so that it does not block the stream.
+/// A model failed. Committed text stays, and the stream may go on: the next step tries the same
+/// work again. Work that fails three times, or does not fit its model, is skipped with a warning,
+/// so that it does not block the stream.
 #[derive(Debug, thiserror::Error)]
 #[error("{} failed at {:.1} s", stage.name(), at.seconds())]
 pub struct CascadeError {
@@ -65,10 +66,10 @@ impl Stage {
     }
 }
 
-/// Where events go.
+/// Receives the events.
 pub type Emit<'a> = &'a mut dyn FnMut(Event);
 
-/// One stream, from first sound to last caption.
+/// One stream, from the first sound to the last caption.
 ///
 /// ```text
 /// cascade.start(..);
@@ -85,7 +86,7 @@ pub struct Cascade<R, A, T> {
     tail: Tail,
     transcript: Transcript,
     meter: Meter,
-    /// Failures in a row of each stage.
+    /// Consecutive failures of each stage.
     failures: [u32; 3],
     clock: Clock,
     began: Millis,
@@ -96,7 +97,8 @@ pub struct Cascade<R, A, T> {
 }
 
 impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
-    /// A stream at time zero of both clocks.
+    /// Creates a stream at time zero of both clocks. Fails if the settings are out of range or the
+    /// translator has no target language.
     pub fn new(settings: Settings, engines: Engines<R, A, T>, clock: Clock) -> Result<Self, SettingsError> {
         settings.check()?;
         let captions = match (engines.translator, settings.target) {
@@ -135,31 +137,32 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         self.send(EventKind::Start(start), emit);
     }
 
-    /// Sends a warning in its place among the events.
+    /// Sends a warning at this point among the events.
     pub fn warn(&mut self, message: String, emit: Emit<'_>) {
         self.send(EventKind::Warning(Warning { message }), emit);
     }
 
-    /// Takes sound in: 16 kHz mono samples in -1..1, of any length. `activity` is what a voice detector says
-    /// of them. Nothing is computed before the next step.
+    /// Takes in samples (16 kHz, mono, in -1..1), any number of them. `activity` is the voice
+    /// detector's result for them. Nothing is computed before the next step.
     pub fn push(&mut self, samples: &[f32], activity: Activity) {
         let arrived = self.wall();
         let piece = samples_in(self.settings.chunk);
         self.inbox.push(samples, piece, activity, arrived);
     }
 
-    /// Whether a chunk is waiting, so that a step has something to do.
+    /// Whether at least one chunk waits, so that a step has work to do.
     pub fn ready(&self) -> bool {
         self.inbox.waiting() >= samples_in(self.settings.chunk)
     }
 
-    /// How much sound waits to be heard. Grows where computing is slower than the sound.
+    /// Length of the sound that waits. It grows where computing is slower than the sound.
     pub fn waiting(&self) -> Millis {
         time_of(self.inbox.waiting())
     }
 
-    /// Hears what waits, if it is a chunk at least, and sends what follows from it. A caller who is late has
-    /// all of it heard in one step, up to a pause or to the longest segment. False: nothing was to be done.
+    /// Processes the waiting sound if there is at least one chunk, and sends the events that follow
+    /// from it. A caller that is late has all of it processed in one step, up to a pause or the
+    /// longest segment. Returns false if less than a chunk waited.
     pub async fn step(&mut self, emit: Emit<'_>) -> Result<bool, CascadeError> {
         if !self.ready() {
             return Ok(false);
@@ -168,8 +171,9 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         Ok(true)
     }
 
-    /// The stream has ended: hears the rest, closes what is open and translates it to its end.
-    /// [`Cascade::end`] comes after it. After an error it may be called again.
+    /// Ends the stream: processes the rest of the sound, closes the open segment and writes its
+    /// final translation. Call [`Cascade::end`] afterwards. After an error, `finish` may be called
+    /// again.
     pub async fn finish(&mut self, emit: Emit<'_>) -> Result<(), CascadeError> {
         loop {
             let last = !self.ready();
@@ -181,14 +185,14 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         }
     }
 
-    /// The engines, when the stream is over.
+    /// Returns the engines when the stream is over.
     pub fn into_engines(self) -> Engines<R, A, T> {
         let translator = self.captions.map(Captions::into_translator);
         Engines { recognizer: self.recognizer, aligner: self.aligner, translator }
     }
 
-    /// Sends the last event. What is still open (after an error, or where the stream was broken off without
-    /// [`Cascade::finish`]) closes with what is committed; no model is asked.
+    /// Sends the last event. Segments that are still open (after an error, or where the stream was
+    /// stopped without [`Cascade::finish`]) close with their committed text. No model is called.
     pub fn end(&mut self, emit: Emit<'_>) {
         let open = self.transcript.abandon();
         if let Some(closed) = &open {
@@ -239,8 +243,9 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         outcome
     }
 
-    /// Moves waiting sound to the tail, up to a pause or the longest segment. Nothing is moved where the step before
-    /// failed with as much: the tail does not outgrow the recognizer. Returns when the oldest of it arrived.
+    /// Moves waiting sound to the tail, up to a pause or the longest segment. Moves nothing where
+    /// the tail is that long already because the previous step failed, so the tail does not outgrow
+    /// the recogniser. Returns the arrival time of the oldest sound that was moved.
     fn take_waiting(&mut self) -> Option<Millis> {
         let mut oldest = None;
         while self.tail.length() < self.settings.longest_segment && !self.pausing() {
@@ -261,7 +266,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         let closing = if last || self.pausing() {
             Closing::All
         } else if self.tail.length() >= self.settings.longest_segment {
-            // However the times come out, a long segment gives up a quarter of its sound at least.
+            // Whatever the word times are, a long segment drops at least a quarter of its sound.
             Closing::Long { give_up: self.tail.end_time() - Millis(self.settings.longest_segment.0 / 4 * 3) }
         } else if self.tail.length().0 >= self.settings.longest_segment.0 / 4 * 3 {
             Closing::Clauses
@@ -269,13 +274,15 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             Closing::Sentences
         };
         let was_heard = !self.tail.has_speech() || self.recognize(emit).await?;
-        // Sound that the recognizer fails on is dropped; what was known of it before closes.
+        // Sound that the recogniser keeps failing on, or that does not fit it, is dropped. Words
+        // known before it close.
         let closing = if was_heard { closing } else { Closing::All };
         self.settle(closing, emit).await?;
         self.translate(emit).await
     }
 
-    /// Hears what is new of the tail. False: the recognizer fails on it again and again.
+    /// Recognises the tail if it has new sound. Returns false if the recogniser keeps failing on
+    /// it, or if it does not fit.
     async fn recognize(&mut self, emit: Emit<'_>) -> Result<bool, CascadeError> {
         if !self.tail.has_news() || self.tail.length() < SHORTEST {
             return Ok(true);
@@ -299,7 +306,8 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         Ok(true)
     }
 
-    /// Counts a failure. Err: it is worth another try. Ok: it is not, and why.
+    /// Counts a failure. Returns the error if the call should be tried again; otherwise returns the
+    /// reason as text.
     fn give_up(&mut self, stage: Stage, source: BoxError) -> Result<String, CascadeError> {
         let failures = &mut self.failures[stage as usize];
         *failures += 1;
@@ -310,7 +318,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         Ok(source.to_string())
     }
 
-    /// Commits words, closes segments, cuts the tail, and tells of it.
+    /// Commits words, closes segments, cuts the tail, and sends the source events.
     async fn settle(&mut self, closing: Closing, emit: Emit<'_>) -> Result<(), CascadeError> {
         let wants_times = self.captions.as_ref().is_some_and(Captions::wants_times);
         let times = if self.transcript.has_new(closing) || wants_times && self.transcript.word_count() > 0 {
@@ -355,14 +363,14 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         Ok(())
     }
 
-    /// The tail begins anew.
+    /// Tells the engines that a new tail begins.
     fn restart_engines(&mut self) {
         self.recognizer.restart();
         self.aligner.restart();
     }
 
-    /// Absolute times for `words`, which are said in the tail. Where the aligner fails on them again and again, they
-    /// share the tail evenly.
+    /// Absolute times for `words`, which are spoken in the tail. Where the aligner keeps failing on
+    /// them, the words share the tail evenly.
     async fn align(&mut self, words: &[String], emit: Emit<'_>) -> Result<Vec<(Millis, Millis)>, CascadeError> {
         let began = self.wall();
         let text = join_words(words.iter().map(String::as_str));
@@ -386,7 +394,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         Ok(times.into_iter().map(|(from, to)| (start + from, start + to)).collect())
     }
 
-    /// Closed segments to their end first, then one draft for the open one.
+    /// Writes the final translations of closed segments, then drafts for the open one.
     async fn translate(&mut self, emit: Emit<'_>) -> Result<(), CascadeError> {
         let heard = self.tail.end_time();
         while let Some(captions) = &mut self.captions {

@@ -1,7 +1,7 @@
 //! Sound that waits to be heard ([`Inbox`]) and sound of the open segment ([`Tail`]).
 //!
-//! Positions are sample numbers since the stream began, so that a cut is exact and a time is absolute.
-//! A tail without speech keeps only a short run-up before what may come: silence costs no memory.
+//! Positions are sample numbers since the stream began, so cuts are exact and times are absolute. A
+//! tail without speech keeps only a short run-up, so silence costs no memory.
 
 use std::collections::VecDeque;
 
@@ -9,20 +9,20 @@ use super::SAMPLE_RATE;
 use super::stream::Activity;
 use crate::text::Millis;
 
-/// Kept of silence before speech, so that no onset is clipped.
+/// Sound kept before speech, so that its onset is not clipped.
 const RUN_UP: Millis = Millis(300);
 
-/// Samples in `time`.
+/// Number of samples in `time`.
 pub(super) fn samples_in(time: Millis) -> u64 {
     time.0.saturating_mul(u64::from(SAMPLE_RATE)) / 1000
 }
 
-/// Time of `samples`, rounded down.
+/// Length of `samples`, rounded down.
 pub(super) fn time_of(samples: u64) -> Millis {
     Millis(samples.saturating_mul(1000) / u64::from(SAMPLE_RATE))
 }
 
-/// A piece of sound as it arrived.
+/// Sound as it arrived.
 #[derive(Debug)]
 pub(super) struct Block {
     pub samples: Vec<f32>,
@@ -38,7 +38,7 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Adds sound in pieces of at most `piece` samples.
+    /// Adds sound in blocks of at most `piece` samples.
     pub fn push(&mut self, samples: &[f32], piece: u64, activity: Activity, arrived: Millis) {
         let piece = usize::try_from(piece).unwrap_or(usize::MAX).max(1);
         for part in samples.chunks(piece) {
@@ -53,7 +53,7 @@ impl Inbox {
         Some(block)
     }
 
-    /// Samples that wait.
+    /// Number of samples that wait.
     pub fn waiting(&self) -> u64 {
         self.waiting
     }
@@ -66,7 +66,7 @@ pub(super) struct Tail {
     start: u64,
     /// Where the last block with speech ended.
     speech_end: u64,
-    /// Where the last block heard by the recognizer ended.
+    /// Where the sound ended that the recogniser processed last.
     recognized_end: u64,
 }
 
@@ -102,17 +102,17 @@ impl Tail {
         time_of(self.samples.len() as u64)
     }
 
-    /// Whether speech (or sound of unknown kind) is in it.
+    /// Whether it contains speech, or sound of unknown activity.
     pub fn has_speech(&self) -> bool {
         self.speech_end > self.start
     }
 
-    /// Silence at its end.
+    /// Length of the silence at its end.
     pub fn trailing_silence(&self) -> Millis {
         time_of(self.end() - self.speech_end.clamp(self.start, self.end()))
     }
 
-    /// Whether the recognizer has not heard all of it.
+    /// Whether it has sound that the recogniser has not processed.
     pub fn has_news(&self) -> bool {
         self.end() > self.recognized_end
     }
@@ -121,12 +121,12 @@ impl Tail {
         self.recognized_end = self.end();
     }
 
-    /// Words are known to be in it, whatever the detector said.
+    /// Notes that the tail contains words, whatever the detector said.
     pub fn expect_speech(&mut self) {
         self.speech_end = self.speech_end.max(self.start + 1);
     }
 
-    /// Drops what lies before `time`.
+    /// Drops the sound before `time`.
     pub fn cut(&mut self, time: Millis) {
         let at = samples_in(time).clamp(self.start, self.end());
         self.samples.drain(..(at - self.start) as usize);
@@ -136,8 +136,7 @@ impl Tail {
         }
     }
 
-    /// Drops all that has been dealt with but for a run-up, in which nothing was said; what is left counts as
-    /// silence.
+    /// Drops all sound but a run-up without words. The run-up counts as silence.
     pub fn clear(&mut self) {
         self.keep_run_up();
         self.cut(time_of(self.speech_end));

@@ -1,4 +1,5 @@
-//! The cascade with fake engines: what it says of a known talk, and what holds whatever the models say.
+//! Tests of the cascade with fake engines: its output for a known talk, and properties that hold
+//! for any output of the models.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -227,7 +228,7 @@ fn settings_are_checked() {
     assert_eq!(error.as_deref(), Some("translation into cs is not supported: use de, it, zh"));
 }
 
-/// Every face starts from these: the product's own policy at its own chunk.
+/// Every face starts from these defaults: the default policy at its own chunk.
 #[test]
 fn the_defaults_are_the_policy_of_the_product() {
     let settings = Settings::new(Language::ENGLISH, Some(Language::GERMAN));
@@ -238,7 +239,7 @@ fn the_defaults_are_the_policy_of_the_product() {
     assert_eq!(settings.chunked(Millis(10_000)).check(), Ok(()));
 }
 
-/// Plays a talk whatever fails; the events, and what failed.
+/// Plays a talk to its end despite failures. Returns the events and the failures.
 fn play_on(talk: &Talk, settings: Settings, log: &SharedLog) -> (Vec<Event>, Vec<(Stage, String)>) {
     let mut cascade = cascade_for(talk, settings, log);
     let (mut events, mut failures) = (Vec::new(), Vec::new());
@@ -261,8 +262,8 @@ fn play_on(talk: &Talk, settings: Settings, log: &SharedLog) -> (Vec<Event>, Vec
     (events, failures)
 }
 
-/// Whichever call of whichever engine fails, what is committed stays, and the stream can go on to the same
-/// end as without the failure.
+/// Whichever call of whichever engine fails, committed text stays, and the stream can go on to the
+/// same end as without the failure.
 #[test]
 fn an_engine_that_fails_loses_nothing() {
     for policy in [PolicyKind::LocalAgreement, PolicyKind::AlignAtt(Preset::Low, Policy::low())] {
@@ -313,7 +314,7 @@ fn a_broken_off_stream_ends_well_formed() {
     }
 }
 
-/// The closed segments of a run in which every step hears the next hypothesis of `script`.
+/// The closed segments of a run in which every step gets the next hypothesis of `script`.
 fn run_script(script: Script, steps: usize, settings: Settings) -> Vec<(String, String)> {
     let script = Rc::new(RefCell::new(script));
     let engines = Engines {
@@ -360,7 +361,8 @@ fn a_final_goes_on_past_one_budget() {
     let mut script = said(&["One two.", "One two."]);
     let drafts = [("Eins", false), ("Eins", false), (" zwei", false), (" und drei.", true), (" nie", true)];
     script.drafts = drafts.map(|(text, finished)| (text.to_owned(), finished)).into();
-    // The first draft is the open segment's; the final ones begin anew, as nothing was shown.
+    // The first draft is for the open segment. The final drafts start without a prefix, because
+    // nothing was shown.
     let pairs = run_script(script, 2, to(Language::GERMAN));
     assert_eq!(pairs[0].1, "Eins zwei und drei.");
 }
@@ -374,7 +376,7 @@ fn a_looping_draft_is_cut_and_control_characters_are_dropped() {
     assert_eq!(pairs[0].1, "Eins zwei,");
 }
 
-/// A loop is cut, and no more drafts are asked for.
+/// A loop is cut, and no more drafts are requested.
 #[test]
 fn a_loop_that_fills_its_budget_ends_the_segment() {
     let script = Script {
@@ -386,7 +388,7 @@ fn a_loop_that_fills_its_budget_ends_the_segment() {
     assert_eq!(run_script(script, 2, to(Language::GERMAN))[0].1, "ja,");
 }
 
-/// A translator whose drafts fail as they are told to, and are words where they are not.
+/// A translator that fails according to a script and otherwise translates into capitals.
 struct Failing {
     outcomes: Rc<RefCell<std::collections::VecDeque<Option<TooLong>>>>,
     asked: Rc<RefCell<usize>>,
@@ -412,7 +414,8 @@ impl Translate for Failing {
     }
 }
 
-/// Plays three sentences whatever fails: closed segments, warnings, and how many steps failed.
+/// Plays three sentences despite failures. Returns closed segments, warnings, and the number of
+/// failed steps.
 fn play_failing(translator: Failing) -> (Vec<(String, String)>, Vec<String>, usize) {
     let talk = Talk::spoken(THREE, 0, 300);
     let log = SharedLog::default();
@@ -474,7 +477,7 @@ fn a_translation_that_fails_three_times_does_not_block_the_next() {
     }
 }
 
-/// An engine that fails for good is left out, piece by piece: the stream goes on to its end.
+/// The stream skips the sound of a recogniser that always fails and reaches its end.
 #[test]
 fn a_recognizer_that_fails_for_good_does_not_block_the_stream() {
     struct Broken;
@@ -517,7 +520,8 @@ fn hypothesis() -> impl Strategy<Value = String> {
     prop::collection::vec(word, 0..8).prop_map(|words| words.join(" "))
 }
 
-/// `alignatt` with its knobs anywhere, but for `hold-last`: without it half a word at the end of the sound may be shown.
+/// `alignatt` with any values of its knobs except `hold-last`: without it, half a word at the end
+/// of the sound may be shown.
 fn alignatt() -> impl Strategy<Value = PolicyKind> {
     let soft_mass = prop_oneof![Just(0.0), Just(0.03), Just(1.0)];
     let stall = prop::option::of((0u64..3_000).prop_map(Millis));
@@ -543,7 +547,7 @@ fn alignatt() -> impl Strategy<Value = PolicyKind> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
 
-    /// Whatever the models say, in whatever order: the rules hold and memory stays in bounds.
+    /// Whatever the models return, in whatever order, the rules hold and memory stays bounded.
     #[test]
     fn the_rules_hold_whatever_the_models_say(
         hypotheses in prop::collection::vec(hypothesis(), 1..24),
@@ -560,7 +564,7 @@ proptest! {
         chinese in any::<bool>(),
     ) {
         let script = Rc::new(RefCell::new(Script {
-            // each hypothesis a few times over, so that some are agreed on
+            // each hypothesis several times, so that some are agreed on
             hypotheses: hypotheses.into_iter().zip(stutter).flat_map(|(h, n)| vec![h; n]).collect(),
             drafts: drafts.into(),
             word_times: times.into(),
@@ -598,8 +602,8 @@ proptest! {
         }
     }
 
-    /// Any talk, in any pieces, with any pauses: every word comes out once, at its time, and every segment's
-    /// translation is the whole translation of its source.
+    /// Any talk, in blocks of any length, with any pauses: every word comes out once, at its time,
+    /// and the translation of every segment is the whole translation of its source.
     #[test]
     fn no_word_is_lost_and_none_comes_twice(
         sentences in prop::collection::vec((1usize..30, 130u64..400, 0u64..4_000, 0usize..4), 1..6),
@@ -624,7 +628,7 @@ proptest! {
         }
         let settings = Settings { policy, longest_segment: Millis(6_000), ..to(Language::GERMAN) };
         let log = SharedLog::default();
-        // What rests on half a word at the end of the sound would tie the segment to it.
+        // Text that rests on half a word at the end of the sound would tie the segment to it.
         let hears_whole_words = match policy {
             PolicyKind::AlignAtt(_, p) => p.margin == 0 && p.soft_mass < 1.0 && p.holdback > Millis::ZERO,
             _ => true,
@@ -633,8 +637,8 @@ proptest! {
         let events = run_with(&log, &talk, settings, at + 300, block);
         let times: Vec<_> = words_of(&events).into_iter().map(|w| (w.text, w.start_ms, w.end_ms)).collect();
         prop_assert_eq!(times, talk.words);
-        // A median over columns moves a sharp peak, and then text may rest on more than is known: its words may come
-        // again in the next segment, but none is lost.
+        // A median over columns moves a sharp peak. Then text may rest on more words than it seems
+        // to, and its words may come again in the next segment, but none is lost.
         let exact = !matches!(policy, PolicyKind::AlignAtt(_, policy) if policy.filter_width > 1);
         for (source, target) in closed(&events) {
             let whole = source.to_uppercase();

@@ -1,8 +1,8 @@
 //! The words of the open segment, and where a segment closes.
 //!
-//! Two hypotheses in a row that agree commit words. A sentence end among the committed words closes the
-//! segment behind it; so do a long pause, the end of the stream, and the limit on a segment's length, which
-//! cuts at the best clause that is agreed on.
+//! Words are committed when two hypotheses in a row agree on them. A segment closes behind a
+//! committed word that ends a sentence. A long pause and the end of the stream close it, too. A
+//! segment that reaches its length limit is cut at the best clause end among the agreed words.
 
 use super::event::{EventKind, SegmentId, Source, Word};
 use crate::policy::SourceWord;
@@ -13,22 +13,23 @@ use crate::text::seams::normalize;
 use crate::text::sentence::{ends_clause, ends_sentence};
 use crate::text::units::{folded, join_words, source_words};
 
-/// Silence between two words that passes for the end of a clause.
+/// A silence of at least this length between two words counts as the end of a clause.
 const SHORT_PAUSE: Millis = Millis(400);
-/// Sound kept behind a segment's last word where nothing follows it soon.
+/// The most sound that is kept behind a segment's last word, where no word follows soon.
 const BREATH: Millis = Millis(400);
 
-/// Why segments may close now.
+/// Where segments may close now, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Closing {
     /// At agreed sentence ends.
     Sentences,
-    /// At agreed sentence ends, else at an agreed clause end or short pause: the segment grows long.
+    /// The segment grows long: at agreed sentence ends, else at an agreed clause end or short
+    /// pause.
     Clauses,
-    /// As `Clauses`, else wherever it does least harm: the segment is too long, and its sound up to `give_up` is
-    /// dropped, so that every word that begins before then closes.
+    /// The segment is too long: as `Clauses`, else wherever it does least harm. The sound up to
+    /// `give_up` is dropped, so every word that begins before then closes.
     Long { give_up: Millis },
-    /// Everything: a pause, or the end of the stream.
+    /// At the end of all words: there is a pause, or the stream has ended.
     All,
 }
 
@@ -39,7 +40,7 @@ pub(super) struct ClosedSource {
     pub words: Vec<Word>,
 }
 
-/// What [`Transcript::settle`] did.
+/// Result of [`Transcript::settle`].
 #[derive(Debug, Default)]
 pub(super) struct Settled {
     pub closed: Vec<ClosedSource>,
@@ -52,19 +53,20 @@ pub(super) struct Settled {
 pub(super) struct Transcript {
     segment: SegmentId,
     committed: Vec<Word>,
-    /// The newest hypothesis behind the committed words.
+    /// The newest hypothesis after the committed words.
     rest: Vec<String>,
-    /// Ends of the words of `rest`, where they were aligned.
+    /// End times of the words of `rest`, where they were aligned.
     rest_ends: Vec<Millis>,
-    /// How many words of `rest` the two newest hypotheses agree on.
+    /// How many words at the start of `rest` the two newest hypotheses agree on.
     agreed: usize,
-    /// How many words of `rest` were agreed on before, and could not be committed then: a segment closed before
-    /// them, or their alignment failed. They stay whatever later hypotheses say. A hypothesis's last word is none of
-    /// them: it may be half of one.
+    /// How many words at the start of `rest` were agreed earlier but could not be committed then,
+    /// because a segment closed before them or their alignment failed. They stay, whatever later
+    /// hypotheses say. The last word of a hypothesis is never among them, because it may be half a
+    /// word.
     sure: usize,
-    /// When the sound of the sure words ends, where they were aligned.
+    /// End time of the last sure word, where it was aligned.
     sure_until: Option<Millis>,
-    /// No committed word ends later.
+    /// End time of the last committed word, also of closed segments.
     floor: Millis,
     announced: Option<(usize, String)>,
 }
@@ -74,7 +76,7 @@ impl Transcript {
         self.segment
     }
 
-    /// Words known so far, agreed or not.
+    /// Number of known words, agreed or not.
     pub fn word_count(&self) -> usize {
         self.committed.len() + self.rest.len()
     }
@@ -87,7 +89,8 @@ impl Transcript {
         }
     }
 
-    /// Whether the words that stay are not what `heard` opens with, so that [`Transcript::hear`] needs its times.
+    /// Whether `heard` does not start with the committed and sure words, so that
+    /// [`Transcript::hear`] needs its times.
     pub fn departs(&self, heard: &[String]) -> bool {
         match heard.strip_prefix(self.committed_texts().as_slice()) {
             Some(rest) => !self.opens_with_sure(rest),
@@ -95,8 +98,8 @@ impl Transcript {
         }
     }
 
-    /// Takes a new hypothesis for the whole tail, as [`words_of`] parts it. `times`: absolute times of its words, where
-    /// it departs from the words that stay; else empty.
+    /// Takes a new hypothesis for the whole tail, split by [`words_of`]. `times` holds the absolute
+    /// times of its words where [`Transcript::departs`] asks for them; otherwise it is empty.
     pub fn hear(&mut self, heard: &[String], times: &[(Millis, Millis)]) {
         let committed = self.committed_texts();
         let at = continuation_at(&committed, heard, words_until(self.floor, times).unwrap_or(committed.len()));
@@ -114,7 +117,8 @@ impl Transcript {
         self.committed.iter().map(|word| word.text.clone()).collect()
     }
 
-    /// What was agreed on and not committed is sure from now on. Only after a failure there is any.
+    /// Makes words sure that are agreed but not committed. There are such words only after a
+    /// failure.
     fn keep_agreed(&mut self) {
         let agreed = self.agreed.min(self.rest.len().saturating_sub(1));
         if agreed > self.sure {
@@ -123,13 +127,14 @@ impl Transcript {
         }
     }
 
-    /// Marks and capitals do not matter.
+    /// Whether `rest` starts with the sure words. Punctuation and case do not matter.
     fn opens_with_sure(&self, rest: &[String]) -> bool {
         let same = |(sure, new): (&String, &String)| folded(sure) == folded(new);
         rest.len() >= self.sure && self.rest[..self.sure].iter().zip(rest).all(same)
     }
 
-    /// `rest` with the sure words before it, where it does not open with them; they are spelled as it spells them.
+    /// Puts the sure words before `rest` where it does not start with them. Where it does, they
+    /// take the spelling of `rest`.
     fn with_sure_words(&self, rest: &[String], times: &[(Millis, Millis)]) -> Vec<String> {
         if self.opens_with_sure(rest) {
             return rest.to_vec();
@@ -145,20 +150,21 @@ impl Transcript {
         committed.chain(self.rest.iter().map(String::as_str))
     }
 
-    /// Every word known, committed ones as they were committed.
+    /// All known words; committed words as they were committed.
     pub fn word_list(&self) -> Vec<String> {
         self.words().map(str::to_owned).collect()
     }
 
-    /// Takes absolute times for every word of [`Transcript::word_list`]; committed ones keep theirs.
+    /// Takes absolute times for every word of [`Transcript::word_list`]. Committed words keep their
+    /// times.
     pub fn set_times(&mut self, times: &[(Millis, Millis)]) {
         let rest = times.get(self.committed.len()..).unwrap_or_default();
         self.rest_ends = rest.iter().map(|&(_, end)| end).collect();
     }
 
-    /// Commits what may be committed and closes what may be closed. `times` as in
-    /// [`Transcript::set_times`]; a segment keeps at least its first `rests_on` words; `heard` is the end of
-    /// the tail.
+    /// Commits words and closes segments as far as `closing` allows. `times` are those of
+    /// [`Transcript::set_times`]. A segment keeps at least its first `rests_on` words. `heard` is
+    /// the end of the tail.
     pub fn settle(&mut self, closing: Closing, times: &[(Millis, Millis)], rests_on: usize, heard: Millis) -> Settled {
         let committed_len = self.committed.len();
         let mut words = self.timed_words(times);
@@ -181,7 +187,7 @@ impl Transcript {
                     ends.extend(long_cut(&words, least.max(due), known));
                 }
             }
-            // A segment that was announced closes even if its words are gone.
+            // A segment that was announced closes even if its words have disappeared.
             Closing::All if ends.last() != Some(&words.len()) && (!words.is_empty() || self.announced.is_some()) => {
                 ends.push(words.len());
             }
@@ -220,7 +226,8 @@ impl Transcript {
         Settled { closed, cut: Some(cut) }
     }
 
-    /// Committed words as they stand, the rest with its new times; none starts before the last has ended.
+    /// Committed words unchanged, the rest with new times. No word starts before the previous one
+    /// has ended.
     fn timed_words(&self, times: &[(Millis, Millis)]) -> Vec<Word> {
         let mut words = self.committed.clone();
         let mut floor = self.floor;
@@ -234,8 +241,8 @@ impl Transcript {
         words
     }
 
-    /// The source of a draft for the open segment: up to and including the first sentence end that could
-    /// close it, so that a draft never holds words of the next sentence.
+    /// The source for a draft of the open segment. It ends with the first sentence end that could
+    /// close the segment, so a draft never holds words of the next sentence.
     pub fn draft_source(&self, rests_on: usize) -> Vec<SourceWord> {
         let committed =
             self.committed.iter().map(|w| SourceWord { text: w.text.clone(), end: Some(w.end_ms), committed: true });
@@ -254,7 +261,7 @@ impl Transcript {
         words
     }
 
-    /// The event that tells of the open segment, if it says anything new.
+    /// The event for the open segment; `None` if nothing has changed since the last one.
     pub fn announce(&mut self) -> Option<EventKind> {
         let tentative = join_words(self.rest.iter().map(String::as_str));
         let now = (self.committed.len(), tentative);
@@ -272,8 +279,8 @@ impl Transcript {
         Some(event)
     }
 
-    /// Closes the open segment with the words that are sure, if it was ever announced. Those that were not committed
-    /// have no times of their own.
+    /// Closes the open segment with its committed and sure words, if it was ever announced. The
+    /// sure words get no times of their own.
     pub fn abandon(&mut self) -> Option<ClosedSource> {
         self.announced.take()?;
         let mut words = self.timed_words(&[]);
@@ -285,13 +292,13 @@ impl Transcript {
     }
 }
 
-/// The words of a hypothesis.
+/// Splits the text of a hypothesis into words.
 pub(super) fn words_of(text: &str) -> Vec<String> {
     let clean: String = text.chars().filter(|c| c.is_whitespace() || !c.is_control()).collect();
     source_words(&normalize(&clean))
 }
 
-/// How many words lie before `time`, by their middle; `None` where no times are known.
+/// How many words have their middle at or before `time`; `None` where no times are known.
 fn words_until(time: Millis, times: &[(Millis, Millis)]) -> Option<usize> {
     let is_before = |&(start, end): &(Millis, Millis)| start.0 + end.0 <= 2 * time.0;
     (!times.is_empty()).then(|| times.partition_point(is_before))
@@ -302,16 +309,18 @@ fn sentence_end_in(words: &[Word], from: usize, to: usize) -> Option<usize> {
     (from..to.min(words.len())).find(|&at| ends_sentence(&words[at].text, words.get(at + 1).map(|w| w.text.as_str())))
 }
 
-/// One past the last word in `least..=known` that ends a clause, by its mark or by the pause behind it.
+/// One past the last word in `least..=known` that ends a clause, by its punctuation or by the pause
+/// behind it.
 fn clause_end(words: &[Word], least: usize, known: usize) -> Option<usize> {
     (least.max(1)..=known.min(words.len()))
         .rev()
         .find(|&end| ends_clause(&words[end - 1].text) || gap_behind(words, end) >= SHORT_PAUSE)
 }
 
-/// Where to cut a segment that is too long, as one past its last word: at a clause end in the second half
-/// of what is agreed, else at the widest gap there. Where nothing is agreed, all but the last two words. At
-/// least `least` words; `None` where there are no words.
+/// Where to cut a segment that is too long, as one past its last word: at a clause end in the
+/// second half of the agreed words, else at the widest gap there. Where nothing is agreed, all but
+/// the last two words are taken as agreed. The cut keeps at least `least` words. `None` where there
+/// are no words.
 fn long_cut(words: &[Word], least: usize, known: usize) -> Option<usize> {
     let known = if known > 0 { known } else { words.len().saturating_sub(2).max(1) };
     let known = known.max(least).min(words.len());
@@ -329,7 +338,7 @@ fn gap_behind(words: &[Word], end: usize) -> Millis {
     }
 }
 
-/// The middle of the gap behind word `end - 1`, at most [`BREATH`] behind it.
+/// The middle of the gap behind word `end - 1`, but at most [`BREATH`] behind that word.
 fn cut_time(words: &[Word], end: usize, heard: Millis) -> Millis {
     let Some(last) = end.checked_sub(1).and_then(|at| words.get(at)) else {
         return heard;
@@ -349,7 +358,7 @@ impl ClosedSource {
         })
     }
 
-    /// Its words for a translation: all heard, all agreed on.
+    /// The words as source of a translation, all committed.
     pub fn source_words(&self) -> Vec<SourceWord> {
         let word = |w: &Word| SourceWord { text: w.text.clone(), end: Some(w.end_ms), committed: true };
         self.words.iter().map(word).collect()

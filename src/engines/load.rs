@@ -1,5 +1,5 @@
-//! From the files of models to engines that are ready: what every face does before a stream can begin.
-//! Faces say where the files are; nothing here reads a folder or a socket of its own.
+//! Loads engines from model files, which every face does before a stream can begin. A face says
+//! where the files are. Nothing here chooses a folder or opens a socket.
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -20,22 +20,22 @@ use crate::text::Language;
 use crate::weights::config::Gemma4Config;
 use crate::weights::{Files, ModelConfig, Tokenizer, Weights};
 
-/// Files of heads above this size are refused.
+/// Heads files above this size, in bytes, are refused.
 const HEADS_BYTES: usize = 1 << 20;
-/// Most positions of a prompt with its draft, whatever the model could.
+/// The most positions of a prompt with its draft, even where the model has room for more.
 const MT_CAPACITY: usize = 2048;
 
 /// The files of one model.
 #[derive(Clone)]
 pub struct ModelFiles {
-    /// As a person would name it.
+    /// Name of the model for people to read.
     pub name: String,
     pub files: Files,
-    /// It is one of the demo pack's.
+    /// Whether the model is part of the demo pack.
     pub demo: bool,
 }
 
-/// What a model is needed for.
+/// The task that a model is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Recognition,
@@ -44,7 +44,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// The family whose models can do it.
+    /// Name of the model family for this role.
     pub fn family(self) -> &'static str {
         match self {
             Role::Recognition => "Qwen3-ASR",
@@ -54,7 +54,7 @@ impl Role {
     }
 }
 
-/// A model that cannot be used for what it was named for.
+/// The model does not fit its role or direction.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     #[error("{model} is a {family} model where a {} is needed", role.family())]
@@ -63,20 +63,21 @@ pub enum ModelError {
     NoHeads { model: String, demo: bool, from: Language, to: Language },
 }
 
-/// What is translated, and how.
+/// The direction of a translation, and its settings.
 #[derive(Clone, Debug)]
 pub struct Direction {
     pub from: Language,
     pub to: Language,
-    /// How many attention heads the policy asks.
+    /// Number of attention heads that the policy uses.
     pub heads_len: usize,
-    /// The model's heads; `None`: those of its folder, or those that come with the program.
+    /// The heads to use; `None`: the file in the model's folder, or else the heads that come with
+    /// the program.
     pub heads: Option<HeadSet>,
-    /// What the talk is about: its title, names, terms. Empty: nothing is said of it.
+    /// What the talk is about: its title, names, terms. Empty where there is no context.
     pub context: String,
 }
 
-/// The models of a stream. Without `mt` it is transcribed.
+/// The models of a stream. Without `mt` the stream is only transcribed.
 #[derive(Clone)]
 pub struct Models {
     pub asr: ModelFiles,
@@ -84,7 +85,7 @@ pub struct Models {
     pub mt: Option<(ModelFiles, Direction)>,
 }
 
-/// A context that leaves too little room for what is to be translated.
+/// The context leaves too little room for the text to translate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the context takes {tokens} tokens, and this model has room for {most}")]
 pub struct ContextTooLong {
@@ -95,7 +96,7 @@ pub struct ContextTooLong {
 /// The engines that run on these models.
 pub type ModelEngines = Engines<Recognition, Alignment, Translation>;
 
-/// Called while something loads: what, bytes done, bytes in all.
+/// Progress of loading. Called with what is loading, the bytes done, and the bytes in total.
 pub type Report<'a> = &'a mut dyn FnMut(&str, u64, u64);
 
 /// Names for the start event and the status line.
@@ -104,15 +105,15 @@ pub struct Names {
     pub asr: String,
     pub aligner: String,
     pub mt: Option<String>,
-    /// Such as `vulkan:0 NVIDIA H100`.
+    /// Name of the device, such as `vulkan:0 NVIDIA H100`.
     pub device: String,
-    /// What the reader of a run should know of the models.
+    /// A note about the models for the reader of a run.
     pub note: Option<&'static str>,
 }
 
-/// All models are the demo pack's.
+/// Note where all models are those of the demo pack.
 const DEMO: &str = "demo pack: proves the machine, not the quality of the real models";
-/// Some of them are.
+/// Note where only some of them are.
 const MIXED: &str = "the demo pack's models know some hundred words only: name real ones for the others too";
 
 impl Names {
@@ -134,7 +135,7 @@ impl Names {
     }
 }
 
-/// The first event of a run.
+/// Returns the first event of a run.
 pub fn start(settings: &Settings, names: &Names) -> Start {
     Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -161,12 +162,13 @@ impl Direction {
     }
 }
 
-/// Loads `models` on a device that has passed its self-test. An error names the model or the device.
+/// Loads `models` on a device that has passed its self-test. An error names the model or the
+/// device.
 pub async fn engines(models: &Models, compute: &Compute, report: Report<'_>) -> Result<ModelEngines, BoxError> {
     // A wrong direction or context is found before any weight is read.
     let plan = models.mt.as_ref().map(|(model, direction)| Plan::new(model, direction)).transpose()?;
     let recognizer = recognition(&models.asr, compute, report).await?;
-    // A device that ran out of memory says so late.
+    // A device that ran out of memory reports it late.
     compute.settle().await?;
     let aligner = alignment(&models.aligner, compute, report).await?;
     let translator = match plan {
@@ -181,8 +183,8 @@ pub async fn engines(models: &Models, compute: &Compute, report: Report<'_>) -> 
     Ok(engines)
 }
 
-/// Has every model compute a little: a GPU's kernels are compiled at their first use, and the first words of a stream would
-/// wait for all of them. What comes later is the same with it or without.
+/// Runs every model once. The first use of a GPU kernel compiles it, and without warming up the
+/// first words of a stream would wait for all kernels. Warming up does not change any result.
 async fn warm(engines: &mut ModelEngines) -> Result<(), BoxError> {
     let sound: Vec<f32> = (0..SAMPLE_RATE).map(|i| 0.1 * (i as f32 * 0.2).sin()).collect();
     let language = Language::ENGLISH;
@@ -212,7 +214,7 @@ async fn recognition(model: &ModelFiles, compute: &Compute, report: Report<'_>) 
     Ok(Recognition::new(Arc::new(loaded)))
 }
 
-/// The aligner alone.
+/// Loads the aligner alone.
 pub async fn alignment(model: &ModelFiles, compute: &Compute, report: Report<'_>) -> Result<Alignment, BoxError> {
     let config = match ModelConfig::open(&model.files)? {
         ModelConfig::Qwen3Aligner(config) => config,
@@ -223,7 +225,7 @@ pub async fn alignment(model: &ModelFiles, compute: &Compute, report: Report<'_>
     Ok(Alignment::new(Arc::new(aligner)))
 }
 
-/// A translation that can be loaded: all that is known of it without its weights.
+/// A translation that is ready to load: everything that is known without the weights.
 struct Plan<'a> {
     model: &'a ModelFiles,
     config: Gemma4Config,
@@ -261,14 +263,14 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Whether a context makes an empty prompt of `full` tokens, where it has `bare` without one, and leaves half of the
-/// model's `capacity` to what is said.
+/// Checks that a context leaves half of the model's `capacity` to the text to translate. An empty
+/// prompt has `full` tokens with the context and `bare` tokens without it.
 fn fits(bare: usize, full: usize, capacity: usize) -> Result<(), ContextTooLong> {
     let (tokens, most) = (full.saturating_sub(bare), (capacity / 2).saturating_sub(bare));
     if tokens > most { Err(ContextTooLong { tokens, most }) } else { Ok(()) }
 }
 
-/// A Gemma-4 with its tokenizer.
+/// Loads a Gemma-4 and its tokenizer.
 pub async fn gemma4(
     model: &ModelFiles,
     compute: &Compute,
@@ -308,26 +310,27 @@ async fn gemma4_weights(
     Ok(Gemma4::load(&Loader::new(&weights, target(compute, &progress)), config, capacity(config)).await?)
 }
 
-/// What a loader tells of bytes, told to `report` under the model's name.
+/// Forwards byte counts to `report` with the model's name.
 fn told<'a>(report: Report<'a>, name: &'a str) -> impl Fn(u64, u64) + 'a {
     let report = RefCell::new(report);
     move |done, total| report.borrow_mut()(name, done, total)
 }
 
-/// Half precision holds published weights (bf16) exactly where they are between 8e-6 and 65504 and rounds smaller ones, at
-/// half the memory; the CPU computes in f32 only.
+/// Half precision holds published weights (bf16) exactly where they are between 8e-6 and 65504,
+/// rounds smaller ones, and needs half the memory. The CPU computes in f32 only.
 fn target<'a>(compute: &'a Compute, progress: &'a dyn Fn(u64, u64)) -> Target<'a> {
     let precision = if compute.is_gpu() { Precision::F16 } else { Precision::F32 };
     Target { compute, precision, progress }
 }
 
 impl ModelFiles {
-    /// The folder holds a model of another family than its role needs.
+    /// The error for a folder that holds a model of another family than the role needs.
     fn is_not(&self, role: Role, is: &ModelConfig) -> BoxError {
         ModelError::OtherFamily { model: self.name.clone(), family: is.family(), role }.into()
     }
 
-    /// The heads of this model for a direction: those of its folder, else the program's own.
+    /// The heads of this model for a direction: those in its folder, else those that come with the
+    /// program.
     pub fn heads(&self, from: Language, to: Language) -> Result<HeadSet, BoxError> {
         let name = HeadSet::file_name(from, to);
         if self.files.has(&name) {

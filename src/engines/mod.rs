@@ -1,9 +1,9 @@
-//! The cascade's three traits on real models, and how a model's files become engines.
+//! Implements the cascade's three traits on real models, and loads engines from a model's files.
 //!
 //! | file | what it is |
 //! |---|---|
 //! | `on_models` | Qwen3-ASR, its aligner and Gemma-4 as recogniser, aligner and translator |
-//! | `load` | from files to engines that are ready to run |
+//! | `load` | loads engines from model files |
 
 pub mod load;
 pub mod on_models;

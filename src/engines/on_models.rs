@@ -1,4 +1,4 @@
-//! The engines on the real models: Qwen3-ASR, Qwen3-ForcedAligner and Gemma-4 behind the cascade's traits.
+//! The cascade's traits on the real models: Qwen3-ASR, Qwen3-ForcedAligner and Gemma-4.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::text::{Language, Millis};
 use crate::weights::markup::erase_markup;
 use crate::weights::{CheckpointError, Detokenizer};
 
-/// One stream's recogniser: keeps what is settled from call to call.
+/// The recogniser of one stream. It keeps settled values from call to call.
 pub struct Recognition {
     model: Arc<Qwen3Asr>,
     current: Option<(Language, Recognizer)>,
@@ -37,7 +37,8 @@ impl Recognize for Recognition {
             recognizer.restart();
         }
         recognizer.push(&tail[recognizer.samples_len()..]);
-        // After an error nothing that it keeps is trusted: it is not put back.
+        // After an error, none of the kept values can be trusted, so the recogniser is not put
+        // back.
         let heard = recognizer.transcribe().await.map_err(failed)?;
         self.current = Some((language, recognizer));
         Ok(Hypothesis { text: heard.text, tokens: heard.ids.len() })
@@ -50,7 +51,7 @@ impl Recognize for Recognition {
     }
 }
 
-/// One stream's aligner: keeps the rows of sound that is settled.
+/// The aligner of one stream. It keeps the rows of settled sound.
 pub struct Alignment {
     model: Arc<ForcedAligner>,
     sound: AudioStream,
@@ -70,7 +71,7 @@ impl Align for Alignment {
         self.sound.push(&tail[self.sound.samples_len()..]);
         let words = self.model.align(&mut self.sound, text).await;
         if words.is_err() {
-            // Nothing that is kept of the sound is trusted.
+            // None of the kept rows can be trusted.
             self.sound.restart();
         }
         let words = words.map_err(failed)?;
@@ -85,7 +86,7 @@ impl Align for Alignment {
     }
 }
 
-/// One stream's translator: the prompt of one direction on one cache.
+/// The translator of one stream: the prompt of one direction and one cache.
 pub struct Translation {
     prompt: Prompt,
     translator: Translator,
@@ -93,7 +94,7 @@ pub struct Translation {
     last: Option<Last>,
 }
 
-/// The last draft: what of it is not accepted yet is the guess for the next.
+/// The last draft. Its tokens after the accepted prefix are the guess for the next draft.
 struct Last {
     accepted: String,
     ids: Vec<u32>,
@@ -101,15 +102,15 @@ struct Last {
 }
 
 impl Translation {
-    /// `heads_len`: how many heads `translator` was armed with.
+    /// `heads_len`: the number of heads that `translator` was armed with.
     pub fn new(prompt: Prompt, translator: Translator, heads_len: usize) -> Self {
         Self { prompt, translator, heads_len, last: None }
     }
 }
 
 impl Translation {
-    /// The prompt with as many of the newest turns of the history as leave room for the longest draft. The budget of
-    /// this draft does not matter, so that the drafts of one segment see the same turns.
+    /// The prompt with as many of the newest history turns as leave room for the longest draft. The
+    /// budget of this draft does not matter, so all drafts of a segment have the same turns.
     fn fitting(&self, request: &DraftRequest<'_>) -> Result<PromptIds, CheckpointError> {
         let mut history = request.history;
         loop {
@@ -123,7 +124,7 @@ impl Translation {
     }
 }
 
-/// A model's error as the cascade knows it.
+/// Converts a model's error for the cascade.
 fn failed(error: RunError) -> BoxError {
     match error {
         RunError::TooLong { needed, capacity, .. } => TooLong { needed, capacity }.into(),
@@ -132,7 +133,7 @@ fn failed(error: RunError) -> BoxError {
 }
 
 impl Last {
-    /// The tokens behind `accepted`, where it ends with one of them.
+    /// The tokens after `accepted`, if `accepted` ends at the end of a token; else none.
     fn behind(&self, accepted: &str) -> &[u32] {
         let mut text = self.accepted.clone();
         let mut shown = 0;
@@ -141,7 +142,8 @@ impl Last {
             text.push_str(piece);
             shown += 1;
         }
-        // What is accepted has no blank at its end: a token of blanks alone is still to come.
+        // The accepted text has no blank at its end, so a token of blanks alone still belongs to
+        // the guess.
         self.ids.get(shown..).unwrap_or_default()
     }
 }
@@ -191,7 +193,7 @@ impl Translate for Translation {
     }
 }
 
-/// Takes over the rows that are new in what the model has written.
+/// Copies the attention rows that are new since the last call.
 fn take_rows(seen: &mut Draft, rows: &drafting::Attention) {
     if let Some(attention) = &mut seen.attention {
         let fits = attention.append(&rows.rows[attention.rows.len()..], &rows.rest[attention.rest.len()..]);
@@ -203,7 +205,7 @@ fn take_rows(seen: &mut Draft, rows: &drafting::Attention) {
 mod tests {
     use super::*;
 
-    /// A draft behind `accepted`; its ids count from 0.
+    /// A draft that continues `accepted`. Its ids count from 0.
     fn last(accepted: &str, pieces: &[&str]) -> Last {
         Last {
             accepted: accepted.to_owned(),
@@ -229,7 +231,7 @@ mod tests {
         for accepted in ["Das ist Ent", "Das i", "Das war", "Da", "", "Das ist Entwurf. Und", "Dies ist"] {
             assert_eq!(draft.behind(accepted), [0; 0], "{accepted:?}");
         }
-        // The joined text lost a blank that the tokens have.
+        // Joining removed a blank that the tokens have.
         assert_eq!(last("Ja", &[" ,", " gut"]).behind("Ja,"), [0; 0]);
     }
 
@@ -239,9 +241,9 @@ mod tests {
         assert_eq!(draft.behind("Das"), [0, 1, 2, 3]);
         assert_eq!(draft.behind("Das ist"), [2, 3]);
         assert_eq!(last("", &["  ", "Das"]).behind(""), [0, 1]);
-        // A token may have its blank behind it.
+        // A token may end with its blank.
         assert_eq!(last("", &["Das ", "ist ", "gut"]).behind("Das"), [1, 2]);
-        // Half a character has no text: it goes with the half that has.
+        // Half a character has no text. It stays with the half that has.
         assert_eq!(last("我", &["", "们", "好"]).behind("我"), [0, 1, 2]);
         assert_eq!(last("我", &["", "们", "好"]).behind("我们"), [2]);
     }

@@ -1,4 +1,4 @@
-//! The program's faces: the command line, the browser's module, and what they share.
+//! The program's faces: the command line, the module for browsers, and what they share.
 
 #[cfg(not(target_arch = "wasm32"))]
 pub mod cli;

@@ -1,8 +1,9 @@
-//! SRT and WebVTT: a cue a segment, or several where it does not fit two lines of 42 columns.
+//! SRT and WebVTT. A segment becomes one cue, or several where it does not fit two lines of 42
+//! columns.
 //!
-//! A cue's times come from the source words. Where a segment is split, each part takes the time of the words
-//! that stand at the same place in the source, by share of text. Cues never overlap, never go back, and
-//! stay for a second where there is room.
+//! A cue gets its times from the source words. Where a segment is split, each part gets the times
+//! of the words at the same share of the source. Cues never overlap and never go back in time, and
+//! each stays for a second where there is room.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -13,14 +14,14 @@ use crate::cascade::{Event, EventKind, SegmentId, Word};
 use crate::text::Millis;
 use crate::text::units::{join_words, push_joined, seam_between, source_words};
 
-/// Columns of a line; a CJK character takes two.
+/// Columns of a line. A CJK character takes two.
 const COLUMNS: usize = 42;
 /// Lines of a cue.
 const LINES: usize = 2;
-/// A cue stays this long where nothing follows sooner.
+/// A cue stays for at least this long where nothing follows sooner.
 const SHORTEST: Millis = Millis(1000);
 
-/// Which side of a segment is the result.
+/// The side of a segment that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     Source,
@@ -44,11 +45,11 @@ struct Cue {
 pub struct Subtitles {
     kind: Kind,
     side: Side,
-    /// Words of closed segments whose translation has not closed yet.
+    /// Source words of closed segments whose translation has not closed yet.
     words: BTreeMap<SegmentId, Vec<Word>>,
-    /// Kept back until it is known what follows.
+    /// The last cue, not yet written: its end depends on what follows.
     last: Option<Cue>,
-    /// Where the last written cue ends.
+    /// End of the last written cue.
     floor: Millis,
     written: usize,
     text: String,
@@ -80,12 +81,12 @@ impl Subtitles {
         }
     }
 
-    /// What is ready to be written.
+    /// Takes the text that is ready to be written.
     pub fn take_text(&mut self) -> String {
         std::mem::take(&mut self.text)
     }
 
-    /// Nothing follows.
+    /// Writes the last cue. Call it after the last event.
     pub fn finish(&mut self) {
         if let Some(last) = self.last.take() {
             self.write(last, None);
@@ -110,7 +111,7 @@ impl Subtitles {
         self.floor = end;
         self.written += 1;
         let (start, end) = (self.stamp(start), self.stamp(end));
-        // Writing to a string can't fail.
+        // Writing to a string cannot fail.
         let _ = match self.kind {
             Kind::Srt => writeln!(self.text, "{}\n{start} --> {end}", self.written),
             Kind::Vtt => writeln!(self.text, "{start} --> {end}"),
@@ -132,7 +133,7 @@ impl Subtitles {
     }
 }
 
-/// A segment as cues of at most [`LINES`] lines, about equally full.
+/// Splits a segment into cues of at most [`LINES`] lines that are about equally full.
 fn cues_of(text: &str, words: &[Word]) -> Vec<Cue> {
     let lines = wrap(text, COLUMNS);
     let (Some(first), Some(last)) = (words.first(), words.last()) else {
@@ -141,7 +142,7 @@ fn cues_of(text: &str, words: &[Word]) -> Vec<Cue> {
     if lines.len() <= LINES {
         return vec![Cue { start: first.start_ms, end: last.end_ms, lines }];
     }
-    // As few cues as the lines need, with lines narrowed as far as that count allows.
+    // As few cues as the lines need, with lines as narrow as that number of cues allows.
     let count = lines.len().div_ceil(LINES);
     let narrow = (COLUMNS / 2..=COLUMNS).find(|&columns| wrap(text, columns).len() <= count * LINES);
     let lines = wrap(text, narrow.unwrap_or(COLUMNS));
@@ -159,7 +160,7 @@ fn cues_of(text: &str, words: &[Word]) -> Vec<Cue> {
     cues
 }
 
-/// When the source stands at `done / total`: the start of the word there.
+/// The start of the source word at the share `done / total` of the source.
 fn time_at(words: &[Word], done: usize, total: usize) -> Millis {
     let at = words.len() * done / total.max(1);
     match words.get(at) {
@@ -168,7 +169,8 @@ fn time_at(words: &[Word], done: usize, total: usize) -> Millis {
     }
 }
 
-/// Lines of at most `columns`, broken between words (between characters in Chinese); a longer word is cut.
+/// Splits `text` into lines of at most `columns` columns, between words or, in Chinese, between
+/// characters. A longer word is cut.
 fn wrap(text: &str, columns: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in source_words(text) {

@@ -1,29 +1,29 @@
-//! What adapters this machine has, and what each says of itself.
+//! The adapters of this machine, and what each reports about itself.
 
 use super::{Api, DeviceChoice};
 
 /// One adapter as its driver describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdapterReport {
-    /// How to ask for it: `vulkan:0`.
+    /// How a user names it: `vulkan:0`.
     pub choice: DeviceChoice,
     pub name: String,
     pub driver: String,
     pub kind: wgpu::DeviceType,
-    /// Largest single storage binding, bytes.
+    /// The largest single storage binding, in bytes.
     pub max_binding: u64,
-    /// Largest single buffer, bytes.
+    /// The largest single buffer, in bytes.
     pub max_buffer: u64,
-    /// Invocations a workgroup may have.
+    /// The most invocations of a workgroup.
     pub max_invocations: u32,
-    /// Bytes of shared memory a workgroup may have.
+    /// The most bytes of shared memory of a workgroup.
     pub max_shared: u32,
-    /// `shader-f16`, `subgroups (8..8)`, `timestamps`, as far as it has them.
+    /// Those of `shader-f16`, `subgroups 8..8` and `timestamps` that it has.
     pub features: Vec<String>,
 }
 
 impl AdapterReport {
-    /// A software rasteriser, which `auto` passes over: the CPU backend is faster.
+    /// Whether it is a software rasteriser. `auto` skips these, since the CPU backend is faster.
     pub fn is_software(&self) -> bool {
         self.kind == wgpu::DeviceType::Cpu
     }
@@ -36,8 +36,8 @@ pub(super) struct Found {
     pub adapter: wgpu::Adapter,
 }
 
-/// Every adapter of every API of this platform, best first within `auto`'s order: discrete, integrated,
-/// virtual, other, software.
+/// Every adapter of every API of this platform, best first: discrete, integrated, virtual, other,
+/// software. Within a kind the order is that of [`Api::HERE`]. `auto` tries them in this order.
 pub async fn adapters() -> Vec<AdapterReport> {
     find().await.into_iter().map(|found| found.report).collect()
 }

@@ -2,21 +2,23 @@
 
 use std::{fmt, str::FromStr};
 
-/// A graphics API that wgpu reaches adapters through.
+/// A graphics API through which wgpu reaches adapters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Api {
     Vulkan,
     Metal,
     Dx12,
-    /// The browser's own, the only one there.
+    /// The browser's API, the only one there.
     WebGpu,
 }
 
 impl Api {
-    /// The ones this build can reach, in the order `auto` prefers them.
+    /// The APIs that this build can use. `auto` prefers earlier ones among adapters of the same
+    /// kind.
     #[cfg(not(target_arch = "wasm32"))]
     pub const HERE: &[Api] = &[Api::Metal, Api::Vulkan, Api::Dx12];
-    /// The ones this build can reach, in the order `auto` prefers them.
+    /// The APIs that this build can use. `auto` prefers earlier ones among adapters of the same
+    /// kind.
     #[cfg(target_arch = "wasm32")]
     pub const HERE: &[Api] = &[Api::WebGpu];
 
@@ -44,11 +46,12 @@ impl fmt::Display for Api {
 /// Which device a run asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
-    /// The best adapter that passes the self-test, else the CPU.
+    /// The best adapter that is not a software one and passes the self-test, or else the CPU.
     #[default]
     Auto,
     Cpu,
-    /// The `index`th adapter of one API, in the order in which [`adapters`](super::adapters()) lists them.
+    /// The adapter of one API with this index, counted from 0 in the order in which wgpu enumerates
+    /// them. [`AdapterReport::choice`](super::AdapterReport::choice) has it for each adapter.
     Gpu {
         api: Api,
         index: usize,

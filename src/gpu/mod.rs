@@ -1,5 +1,5 @@
-//! The device room: which adapters there are, which one a run uses, whether it computes right, and
-//! what became of it. Knows nothing of models.
+//! The device: which adapters there are, which one a run uses, whether it computes correctly, and
+//! which errors it has reported. This room knows nothing about models.
 
 mod adapters;
 mod choice;
@@ -10,7 +10,7 @@ pub use adapters::{AdapterReport, adapters};
 pub use choice::{Api, DeviceChoice, ParseDeviceError};
 pub use open::{Complaint, Compute, Health, Passed, open};
 
-/// What can go wrong between asking for a device and having one that computes. The face says what may help.
+/// What can go wrong while a device is opened and while it computes. The face adds the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum GpuError {
     #[error("no {api} adapter {index} here ({found} found)")]

@@ -1,5 +1,5 @@
-//! Opening the device that a run asks for: everything that the adapter offers is requested, the
-//! caller's test is run on it, and a device that fails is refused by name.
+//! Opens the device that a run asks for. Nearly everything that the adapter offers is requested,
+//! the caller's test is run on the device, and a device that fails is refused by name.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,28 +8,28 @@ use burn_wgpu::WgpuSetup;
 
 use super::{AdapterReport, Api, DeviceChoice, GpuError, adapters, vulkan};
 
-/// A device that has passed the self-test, with what is known of it.
+/// A device that has passed the self-test, and what is known about it.
 #[derive(Clone, Debug)]
 pub struct Compute {
     /// Burn's handle: every tensor of a run lives here.
     pub device: Device,
-    /// `vulkan:0 NVIDIA L4`, `cpu`: for people.
+    /// Its name for people: `vulkan:0 NVIDIA L4`, `cpu`.
     pub name: String,
     /// None on the CPU backend.
     pub adapter: Option<AdapterReport>,
     pub health: Health,
 }
 
-/// What the device reported outside any call of ours.
+/// Errors that the device reported outside of any call.
 ///
-/// An error belongs to the work that was in flight when the device reported it. Whoever reads a
-/// result back calls [`Compute::check`] after it and takes what was reported since the last check,
+/// An error belongs to the work that was in flight when the device reported it. Code that reads a
+/// result back then calls [`Compute::check`], which takes what was reported since the last check,
 /// so a later user does not see it again. This holds while the users of one device take turns: each
-/// one ends its turn with a readback and a check. A lost device is different: it stays lost, and
-/// every check says so.
+/// of them ends its turn with a readback and a check. A lost device is different: it stays lost,
+/// and every check says so.
 ///
-/// After an error the results since the last good check are not to be trusted. The caller drops
-/// them, cached keys and values included, before it goes on.
+/// After an error the results since the last good check cannot be trusted. The caller drops them,
+/// including cached keys and values, before it continues.
 #[derive(Clone, Debug, Default)]
 pub struct Health(Arc<Mutex<State>>);
 
@@ -37,27 +37,27 @@ pub struct Health(Arc<Mutex<State>>);
 struct State {
     /// The first error since the last [`Health::take`].
     pending: Option<Complaint>,
-    /// Why the device is gone.
+    /// Why the device was lost.
     lost: Option<String>,
 }
 
-/// What a device reported on its own.
+/// An error that a device reported outside of any call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Complaint {
     /// An allocation failed. Other work may still fit.
     OutOfMemory(String),
-    /// The device refused what it was given, or failed inside. Other work may still succeed.
+    /// The device refused its work or failed internally. Other work may still succeed.
     Failed(String),
-    /// The device is gone and does not come back.
+    /// The device is lost and does not come back.
     Lost(String),
 }
 
-/// Devices that `auto` had to refuse, and why; to be shown to the user.
+/// The devices that `auto` refused, each with the reason; to be shown to the user.
 pub type Passed = Vec<String>;
 
 impl Health {
-    /// The first error that was reported since the last call, and forgets it. A lost device is
-    /// reported by every call.
+    /// Takes the first error that was reported since the last call. A lost device is reported by
+    /// every call.
     pub fn take(&self) -> Option<Complaint> {
         let mut state = self.state();
         let pending = state.pending.take();
@@ -76,8 +76,8 @@ impl Health {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has every error that `device` reports on its own recorded here. Burn's own handler panics on
-    /// a validation error.
+    /// Records here every error that `device` reports outside of a call. Burn's own handler panics
+    /// on a validation error.
     fn watch(&self, device: &wgpu::Device) {
         let health = self.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -95,7 +95,7 @@ impl Health {
 }
 
 impl Compute {
-    /// Burn's CPU backend: the fallback and the oracle.
+    /// Burn's CPU backend: the fallback, and the backend on which the definitions of the ops run.
     pub fn cpu() -> Self {
         Self { device: Device::flex(), name: "cpu".to_owned(), adapter: None, health: Health::default() }
     }
@@ -104,28 +104,30 @@ impl Compute {
         self.adapter.is_some()
     }
 
-    /// Tokens to queue between two readbacks: one costs a GPU the time of several tokens, and the CPU nothing.
+    /// Tokens to queue between two readbacks. A readback costs a GPU the time of several tokens,
+    /// and the CPU nothing.
     pub fn group_len(&self) -> usize {
         if self.is_gpu() { 8 } else { 1 }
     }
 
-    /// The largest tensor this device binds in one piece, bytes. The CPU has no such limit.
+    /// The largest tensor that this device binds in one piece, in bytes; `u64::MAX` on the CPU,
+    /// which has no such limit.
     pub fn max_binding(&self) -> u64 {
         self.adapter.as_ref().map_or(u64::MAX, |adapter| adapter.max_binding.min(adapter.max_buffer))
     }
 
-    /// Waits for everything queued, then checks.
+    /// Waits for all queued work, then checks.
     pub async fn settle(&self) -> Result<(), GpuError> {
         let one = Tensor::<1>::ones([1], &self.device);
         let read = one.into_data_async().await;
-        // What the device itself says is nearer to the cause.
+        // An error that the device itself reported is closer to the cause.
         self.check()?;
         read.map_err(|error| GpuError::Lost { adapter: self.name.clone(), reason: error.to_string() })?;
         Ok(())
     }
 
-    /// Err when the device has reported an error since the last check, or is lost. Called after a
-    /// readback; see [`Health`].
+    /// Fails if the device has reported an error since the last check, or is lost. It is called
+    /// after a readback; see [`Health`].
     pub fn check(&self) -> Result<(), GpuError> {
         let adapter = self.name.clone();
         match self.health.take() {
@@ -137,9 +139,12 @@ impl Compute {
     }
 }
 
-/// The device for `choice`, if it passes `test`, which says what is wrong with it otherwise. `auto`
-/// skips software rasterisers, and devices that fail (the second value says which and why), and ends
-/// at the CPU, so it cannot fail.
+/// Opens the device for `choice` and runs `test` on it, which returns what is wrong with the
+/// device.
+///
+/// `auto` skips software rasterisers, and devices that fail. It ends at the CPU, so it cannot fail.
+/// The second value names the devices that failed, with the reasons. Any other choice fails if
+/// there is no such adapter, if the driver refuses a device, or if the device does not pass `test`.
 pub async fn open(
     choice: DeviceChoice,
     test: impl AsyncFn(&Device) -> Result<(), String>,
@@ -191,8 +196,8 @@ async fn bring_up(
         .adapter
         .request_device(&wgpu::DeviceDescriptor {
             label: Some("alignatt"),
-            // Burn reads what the adapter has, not what the device was given: hold back only what
-            // needs unsafe code or would slow every buffer down.
+            // Burn looks at the features of the adapter, not at those of the device. So all are
+            // requested, except those that need unsafe code or would slow down every buffer.
             required_features: found
                 .adapter
                 .features()
@@ -258,7 +263,7 @@ mod tests {
         }
     }
 
-    /// On every adapter: an error that the device itself reports, and its loss.
+    /// On every adapter: an error that the device itself reports, and the loss of the device.
     #[test]
     fn errors_of_a_device_are_heard() {
         pollster::block_on(async {

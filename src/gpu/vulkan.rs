@@ -1,19 +1,20 @@
-//! What a Vulkan driver says of itself against what it has.
+//! Checks that a Vulkan driver has what it reports.
 
-/// Err where the device's driver lacks a function of the API version that it reports. wgpu would abort
-/// the program at its first call of such a function.
+/// Fails if the device's driver lacks a function of the API version that it reports. wgpu would
+/// abort the program at its first call of such a function.
 ///
-/// It happens where the driver's manifest (`api_version`) names an older version than the driver
-/// reports: the loader then opens it for the older one.
+/// This happens if the driver's manifest (`api_version`) names an older version than the driver
+/// reports: the loader then opens the driver for the older version.
 #[cfg(any(windows, target_os = "linux", target_os = "android", target_os = "freebsd"))]
 pub(super) fn check(device: &wgpu::Device) -> Result<(), String> {
     use std::ffi::CStr;
 
-    /// One function that each version of the API made a part of its core.
+    /// For each minor version of the API, one function that it added to the core.
     const CORE: [(u32, &CStr); 3] =
         [(1, c"vkBindBufferMemory2"), (2, c"vkGetSemaphoreCounterValue"), (3, c"vkQueueSubmit2")];
 
-    // SAFETY: the handles are those of a living device, and nothing of it is destroyed or changed.
+    // SAFETY: the handles belong to a live device, and nothing is destroyed or changed through
+    // them.
     unsafe {
         let Some(device) = device.as_hal::<wgpu::hal::api::Vulkan>() else { return Ok(()) };
         let instance = device.shared_instance().raw_instance();

@@ -1,12 +1,15 @@
-//! The Hugging Face Hub: fetches the files of a model that we need, and nothing else, into the standard cache.
+//! The Hugging Face Hub: fetches the files that this program needs of a model into the standard
+//! cache.
 //!
-//! Layout, shared with Python's `huggingface_hub`: `models--owner--name/{refs/<revision>, snapshots/<commit>/<file>,
-//! blobs/<etag>}` under `HF_HUB_CACHE`, or `hub` under `HF_HOME`. A snapshot's files are links to blobs, and a blob gets
-//! its name only when it is whole and its hash is right, so a file that is there can be trusted.
+//! The layout is shared with Python's `huggingface_hub`: `models--owner--name/{refs/<revision>,
+//! snapshots/<commit>/<file>, blobs/<etag>}` under `HF_HUB_CACHE`, or `hub` under `HF_HOME`. A
+//! snapshot's files are links to blobs. A blob gets its name only when it is whole and its hash is
+//! right, so a file that exists can be trusted.
 //!
-//! The `hf-hub` crate (1.0.0) is not used: it starts a cut download again from zero, checks no hash, drops the hash that
-//! the Hub's listing gives, and brings a second transfer protocol that no local server can stand in for. What is left is
-//! two kinds of GET request: the listing of a revision, and a file by range behind a redirect.
+//! The `hf-hub` crate (1.0.0) is not used: it restarts an interrupted download from zero, checks no
+//! hash, drops the hash that the Hub's listing gives, and uses a second transfer protocol that no
+//! local test server can imitate. What remains is two kinds of GET request: the listing of a
+//! revision, and a file by range after a redirect.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -30,28 +33,29 @@ use crate::weights::safetensors::{INDEX_FILE, Index, MAX_INDEX, SINGLE_FILE};
 const MAX_LISTING: u64 = 32 << 20;
 const MAX_REDIRECTS: usize = 10;
 const BUFFER: usize = 256 << 10;
-/// Attempts that bring less than this, all together, are given up after [`Hub::patience`].
+/// Attempts that bring less than this in total, in bytes, are given up after [`Hub::patience`].
 const LEAST_GAIN: u64 = 1 << 20;
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// How deep the names of branches and tags may lie in folders.
+/// How many folders deep the names of branches and tags may be.
 const REFS_DEPTH: usize = 8;
 
-/// Hears how a fetch goes on.
+/// Receives the progress of a fetch.
 pub trait Progress {
-    /// `total` bytes are to come, `done` of them are there already. Called again when more files turn out to be needed.
+    /// `total` bytes are needed, and `done` of them are on the disk already. Called again if more
+    /// files turn out to be needed.
     fn start(&mut self, total: u64, done: u64);
     /// The file that the next bytes belong to.
     fn file(&mut self, name: &str);
     /// `bytes` more are on the disk.
     fn advance(&mut self, bytes: u64);
-    /// `bytes` were worth nothing (a wrong hash, a server that starts again).
+    /// `bytes` have to be fetched again (a wrong hash, or a server that does not resume).
     fn lose(&mut self, bytes: u64);
-    /// Something to know: a retry, a wait.
+    /// A message for the user: a retry, a wait.
     fn note(&mut self, text: &str);
     fn finish(&mut self);
 }
 
-/// No progress shown.
+/// Shows no progress.
 pub struct Silent;
 
 impl Progress for Silent {
@@ -67,9 +71,10 @@ impl Progress for Silent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedModel {
     pub repo: String,
-    /// The revisions with all their files: `main` first, then other branches and tags, then commits without a name.
+    /// The revisions that are complete: `main` first, then other branches and tags, then commits
+    /// without a name.
     pub revisions: Vec<String>,
-    /// Bytes of all blobs, unfinished ones included.
+    /// The size of all blobs in bytes, unfinished ones included.
     pub bytes: u64,
 }
 
@@ -82,21 +87,22 @@ pub struct Hub {
     offline: bool,
     proxies: Proxies,
     certificates: Certificates,
-    /// A setting that cannot be used, which every fetch refuses.
+    /// An unusable setting; every fetch returns it as an error.
     flaw: Option<Flaw>,
-    /// Fruitless attempts in a row before a fetch gives up.
+    /// How many fruitless attempts in a row end a fetch.
     attempts: u32,
-    /// Wait before the first retry; doubles, up to half a minute.
+    /// The wait before the first retry. It doubles with every retry, up to half a minute.
     backoff: Duration,
-    /// How long attempts may go on that bring next to nothing.
+    /// How long attempts that bring next to nothing may continue.
     patience: Duration,
 }
 
 impl Hub {
-    /// From the environment, as `huggingface_hub` reads it: `HF_ENDPOINT`; `HF_TOKEN`, or the file `HF_TOKEN_PATH` or
-    /// `HF_HOME/token`; `HF_HUB_CACHE`, or `hub` in `HF_HOME`, or in `huggingface` of the user's cache folder;
-    /// `HF_HUB_OFFLINE`; the variables for proxies and for certificates. A value that cannot be used is an error when
-    /// something is fetched.
+    /// Reads the settings from the environment, as `huggingface_hub` does: `HF_ENDPOINT`;
+    /// `HF_TOKEN`, or the file `HF_TOKEN_PATH` or `HF_HOME/token`; `HF_HUB_CACHE`, or `hub` in
+    /// `HF_HOME`, or in `huggingface` of the user's cache folder; `HF_HUB_OFFLINE`; the variables
+    /// for proxies and for certificates. An unusable value is an error only when something is
+    /// fetched.
     pub fn from_env() -> Hub {
         Hub::new(Environment::read())
     }
@@ -122,7 +128,8 @@ impl Hub {
         &self.cache
     }
 
-    /// The snapshot of a revision when it is in the cache and complete. Errors: not a valid id.
+    /// The snapshot of a revision if it is in the cache and complete, otherwise `None`. Errors: the
+    /// id is not valid.
     pub fn location(&self, repo: &str, revision: &str) -> Result<Option<PathBuf>, CheckpointError> {
         let folder = self.folder(repo, revision)?;
         let commit = fs::read_to_string(folder.join("refs").join(revision)).unwrap_or_else(|_| revision.to_owned());
@@ -130,7 +137,7 @@ impl Hub {
         Ok(Some(snapshot).filter(|snapshot| is_commit(commit.trim()) && is_complete(snapshot)))
     }
 
-    /// The models in the cache, by name.
+    /// The models in the cache, sorted by name.
     pub fn list(&self) -> Vec<CachedModel> {
         let mut models: Vec<CachedModel> = entries(&self.cache)
             .into_iter()
@@ -174,8 +181,10 @@ impl Hub {
         complete.into_iter().map(|(revision, _)| revision).collect()
     }
 
-    /// Deletes a model with all its revisions from the cache; the bytes that this frees. Errors: it is not there, or
-    /// cannot be deleted.
+    /// Deletes a model with all its revisions from the cache, and returns how many bytes this
+    /// frees.
+    ///
+    /// Errors: the model is not in the cache, or cannot be deleted.
     pub fn remove(&self, repo: &str) -> Result<u64, CheckpointError> {
         let folder = self.folder(repo, MAIN)?;
         let Some(model) = self.list().into_iter().find(|model| model.repo == repo) else {
@@ -190,11 +199,12 @@ impl Hub {
         Ok(model.bytes)
     }
 
-    /// Fetches a revision into the cache, or what is missing of it, and gives its snapshot folder. Where nothing is
-    /// missing nothing is written.
+    /// Fetches a revision, or what is missing of it, into the cache, and returns its snapshot
+    /// folder. If nothing is missing, nothing is written.
     ///
-    /// Blocks; call it from a thread that may. Errors: a setting that cannot be used; the repository is gated, unknown or
-    /// holds no such model; the network fails and no complete copy is in the cache; the disk is full; a hash is wrong twice.
+    /// Blocks the calling thread. Errors: a setting is unusable; the repository is gated or
+    /// unknown, or contains no such model; the network fails and the cache has no complete copy;
+    /// the disk is full; a hash is wrong twice.
     pub fn fetch(&self, repo: &str, revision: &str, progress: &mut dyn Progress) -> Result<PathBuf, CheckpointError> {
         let folder = self.folder(repo, revision)?;
         if self.offline {
@@ -228,12 +238,12 @@ impl Hub {
         let snapshot = fetch.folder.join("snapshots").join(&listing.sha);
         let mut files = fetch.small_files(&listing)?;
         if let Some(index) = files.iter().find(|file| file.name == INDEX_FILE) {
-            // The index says which files the weights are.
+            // The index names the files that contain the weights.
             progress.start(index.size, fetch.on_disk(index, &snapshot));
             fetch.bring(index, &snapshot, progress)?;
             files.extend(fetch.shards(&listing, &snapshot)?);
         }
-        // Small files first: a wrong model is found out before gigabytes are fetched.
+        // Small files first, so that a wrong model is detected before gigabytes are fetched.
         files.sort_by_key(|file| file.size);
         let total = files.iter().map(|file| file.size).sum();
         let done = files.iter().map(|file| fetch.on_disk(file, &snapshot)).sum();
@@ -269,7 +279,7 @@ impl Hub {
     }
 }
 
-/// One fetch under way.
+/// A fetch in progress.
 struct Fetch<'a> {
     hub: &'a Hub,
     repo: &'a str,
@@ -277,7 +287,7 @@ struct Fetch<'a> {
     network: Network,
 }
 
-/// What the Hub lists of a revision.
+/// The Hub's listing of a revision.
 #[derive(Deserialize)]
 struct Listing {
     sha: String,
@@ -309,21 +319,22 @@ struct Lfs {
 struct Remote {
     name: String,
     size: u64,
-    /// Name of the blob: the SHA-256 of a large file's content, git's name for a small one's.
+    /// The blob's name: the SHA-256 of the content for a large file, git's object id for a small
+    /// one.
     etag: String,
 }
 
 /// Why one attempt failed.
 enum Trouble {
-    /// Worth another try.
+    /// Another attempt may succeed.
     Again {
         what: String,
-        /// How long the server asks to wait.
+        /// How long the server asks the client to wait.
         wait: Option<Duration>,
-        /// Bytes that the attempt brought before it failed.
+        /// How many bytes the attempt brought before it failed.
         gained: u64,
     },
-    /// Not worth it.
+    /// Another attempt would fail as well.
     Fatal(CheckpointError),
 }
 
@@ -334,7 +345,7 @@ impl Trouble {
 }
 
 impl Fetch<'_> {
-    /// The commit of a revision and its files with their sizes and hashes.
+    /// Lists the commit of a revision and its files, with their sizes and hashes.
     fn listing(&self, revision: &str, progress: &mut dyn Progress) -> Result<Listing, CheckpointError> {
         let url = format!(
             "{}/api/models/{}/revision/{}?blobs=true",
@@ -356,8 +367,8 @@ impl Fetch<'_> {
         Ok(listing)
     }
 
-    /// The files of a listing that a model needs, without the shards of its weights. Errors: no configuration, no
-    /// weights in safetensors.
+    /// The files of a listing that a model needs, without the shards of its weights. Errors: the
+    /// repository has no configuration, or no weights in safetensors.
     fn small_files(&self, listing: &Listing) -> Result<Vec<Remote>, CheckpointError> {
         let weights = if listing.has(SINGLE_FILE) || !listing.has(INDEX_FILE) { SINGLE_FILE } else { INDEX_FILE };
         if let Some(missing) = [&*MODEL_FILES.config, weights].into_iter().find(|name| !listing.has(name)) {
@@ -413,7 +424,7 @@ impl Fetch<'_> {
         self.folder.join("blobs").join(format!("{}.incomplete", file.etag))
     }
 
-    /// Bytes of a file that need not be fetched again.
+    /// How many bytes of a file need not be fetched again.
     fn on_disk(&self, file: &Remote, snapshot: &Path) -> u64 {
         let is_whole = |path: &Path| len_of(path) == Some(file.size);
         match is_whole(&snapshot.join(&file.name)) || is_whole(&self.blob(file)) {
@@ -422,7 +433,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Brings a file into the snapshot, unless it is there.
+    /// Fetches a file into the snapshot, unless it is there already.
     fn bring(&self, file: &Remote, snapshot: &Path, progress: &mut dyn Progress) -> Result<(), CheckpointError> {
         let pointer = snapshot.join(&file.name);
         if len_of(&pointer) == Some(file.size) {
@@ -432,7 +443,7 @@ impl Fetch<'_> {
         link(&pointer, file).map_err(|error| disk(&pointer, error))
     }
 
-    /// Brings one blob onto the disk, whole and with the right hash.
+    /// Fetches one blob, and stores it only if it is whole and its hash is right.
     fn blob_of(&self, file: &Remote, snapshot: &Path, progress: &mut dyn Progress) -> Result<(), CheckpointError> {
         let (blob, partial) = (self.blob(file), self.partial(file));
         fs::create_dir_all(self.folder.join("blobs")).map_err(|error| disk(&blob, error))?;
@@ -473,7 +484,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// One request for the rest of a file, written as it comes.
+    /// Makes one request for the rest of a file, and writes the bytes as they arrive.
     fn piece(&self, url: &str, file: &Remote, out: &mut Partial, progress: &mut dyn Progress) -> Result<(), Trouble> {
         if out.len == file.size {
             return Ok(());
@@ -508,7 +519,8 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    /// GET, from a byte if one is named, following redirects; the token goes to the Hub's own host only.
+    /// GET, from a byte offset if one is given, following redirects. The token is sent only to the
+    /// Hub's own host.
     fn get(&self, url: &str, from: Option<u64>) -> Result<Response<Body>, Trouble> {
         let mut url = url.to_owned();
         for _ in 0..MAX_REDIRECTS {
@@ -530,11 +542,12 @@ impl Fetch<'_> {
         Err(Trouble::Fatal(self.network_error(what)))
     }
 
-    /// A request that brought no answer. Asking again does not help where the connection cannot be trusted.
+    /// The error for a request without an answer. If the connection cannot be trusted, another
+    /// attempt does not help.
     fn unanswered(&self, url: &str, error: ureq::Error) -> Trouble {
         let is_untrusted = match &error {
             ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
-            // So the handshake says that a certificate is not right.
+            // rustls reports a bad certificate during the handshake in this way.
             ureq::Error::Io(error) => error.kind() == ErrorKind::InvalidData,
             _ => false,
         };
@@ -598,8 +611,8 @@ impl Fetch<'_> {
         Err(Trouble::Fatal(fatal))
     }
 
-    /// Runs an attempt until it succeeds or fails for good. Gives up after `attempts` in a row that brought no byte, and
-    /// when attempts went on for `patience` and brought next to nothing.
+    /// Repeats an attempt until it succeeds or fails for good. Gives up after `attempts` in a row
+    /// that brought no byte, and when attempts have brought next to nothing for `patience`.
     fn with_retries<T>(
         &self,
         progress: &mut dyn Progress,
@@ -627,7 +640,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Keeps two processes from writing one blob.
+    /// Prevents two processes from writing the same blob.
     fn lock(&self, file: &Remote, progress: &mut dyn Progress) -> Result<File, CheckpointError> {
         let name = self.folder.file_name().map(PathBuf::from).unwrap_or_default();
         let path = self.hub.cache.join(".locks").join(name).join(format!("{}.lock", file.etag));
@@ -659,11 +672,11 @@ impl Fetch<'_> {
     }
 }
 
-/// The hash that names a blob, as its bytes come.
+/// The hash that names a blob, computed as the bytes arrive.
 enum Hash {
-    /// Of a large file: of the content.
+    /// For a large file: the SHA-256 of the content.
     Sha256(Sha256),
-    /// Of a small file, as git takes it: of a head with the length, and the content.
+    /// For a small file, git's object id: the SHA-1 of a header with the length, and the content.
     Git(Sha1),
 }
 
@@ -694,7 +707,7 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A blob that is being written, with the hash of what is there.
+/// A blob that is being written, with the hash of the bytes written so far.
 struct Partial<'a> {
     path: PathBuf,
     of: &'a Remote,
@@ -704,7 +717,7 @@ struct Partial<'a> {
 }
 
 impl<'a> Partial<'a> {
-    /// Opens what an earlier attempt left, and hashes it; starts again when it is longer than the file.
+    /// Opens and hashes what an earlier attempt left. Starts again if that is longer than the file.
     fn open(path: &Path, of: &'a Remote, progress: &mut dyn Progress) -> std::io::Result<Partial<'a>> {
         let mut out = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
         let mut partial = Partial { path: path.to_owned(), of, file: out.try_clone()?, len: 0, hash: Hash::new(of) };
@@ -732,7 +745,7 @@ impl<'a> Partial<'a> {
         Ok(())
     }
 
-    /// Everything on the disk; the hash in hexadecimal.
+    /// Flushes everything to the disk and returns the hash in hexadecimal.
     fn finish(self) -> std::io::Result<String> {
         self.file.sync_all()?;
         Ok(self.hash.finish())
@@ -746,7 +759,7 @@ fn origin(url: &str) -> &str {
     &url[..host + len]
 }
 
-/// The target of a redirect, absolute or relative to the host; nothing for other schemes.
+/// The target of a redirect, absolute or relative to the host; `None` for other schemes.
 fn join(url: &str, target: &str) -> Option<String> {
     match target {
         _ if target.starts_with("https://") || target.starts_with("http://") => Some(target.to_owned()),
@@ -759,7 +772,7 @@ fn header<'r>(response: &'r Response<Body>, name: &str) -> Option<&'r str> {
     response.headers().get(name)?.to_str().ok()
 }
 
-/// Whether an answer continues at a byte rather than starting again.
+/// Whether a response continues at byte `from` and does not start again.
 fn resumes_at(response: &Response<Body>, from: u64) -> bool {
     let start = || header(response, "content-range")?.strip_prefix("bytes ")?.split('-').next()?.parse().ok();
     response.status() == StatusCode::PARTIAL_CONTENT && start().is_none_or(|start: u64| start == from)
@@ -776,7 +789,8 @@ fn disk(path: &Path, error: std::io::Error) -> CheckpointError {
     CheckpointError::io(path.display(), error, remedy)
 }
 
-/// Puts a blob into a snapshot as `pointer`: a relative link where there are links, else a hard link or a copy.
+/// Puts a blob into a snapshot as `pointer`: a relative symbolic link where the system has them,
+/// otherwise a hard link or a copy.
 fn link(pointer: &Path, file: &Remote) -> std::io::Result<()> {
     let folder = pointer.parent().unwrap_or(Path::new(""));
     fs::create_dir_all(folder)?;
@@ -789,7 +803,7 @@ fn link(pointer: &Path, file: &Remote) -> std::io::Result<()> {
             return Ok(());
         }
         remove_if_there(pointer)?;
-        // Another process may set the same link between these two lines.
+        // Another process may create the same link between these two lines.
         std::os::unix::fs::symlink(&target, pointer).or_else(|error| if is_there() { Ok(()) } else { Err(error) })
     }
     #[cfg(not(unix))]
@@ -816,7 +830,7 @@ fn is_complete(snapshot: &Path) -> bool {
     has(&MODEL_FILES.config) && has_weights()
 }
 
-/// An index on the disk. The inner error says what is wrong with its text.
+/// Reads an index from the disk. The inner error says what is wrong with its text.
 fn read_index(path: &Path) -> std::io::Result<Result<Index, String>> {
     let mut json = Vec::new();
     File::open(path)?.take(MAX_INDEX as u64 + 1).read_to_end(&mut json)?;
@@ -826,7 +840,8 @@ fn read_index(path: &Path) -> std::io::Result<Result<Index, String>> {
     Ok(Index::parse(json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&json)))
 }
 
-/// The names below `folder`, which a slash may divide.
+/// Collects the names of the references below `folder`; a name with slashes lies in folders of its
+/// own.
 fn collect_refs(folder: &Path, before: &str, depth: usize, into: &mut Vec<String>) {
     if depth == REFS_DEPTH {
         return;
@@ -840,7 +855,7 @@ fn collect_refs(folder: &Path, before: &str, depth: usize, into: &mut Vec<String
     }
 }
 
-/// A file's name as a part of an address.
+/// Escapes a file's name for use in a URL.
 fn escaped(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -880,7 +895,7 @@ mod tests {
 
     const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
     const OID: &str = "89abcdef0123456789abcdef0123456789abcdef";
-    /// What git calls the content `{}`.
+    /// git's object id of the content `{}`.
     const EMPTY_OBJECT: &str = "9e26dfeeb6e641a33dae4961196235bdb965b21b";
 
     #[derive(Clone, Debug, Default)]
@@ -895,7 +910,7 @@ mod tests {
         status: u16,
         headers: Vec<(&'static str, String)>,
         body: Vec<u8>,
-        /// Close the connection after so many bytes of the body.
+        /// Close the connection after this many bytes of the body.
         cut: Option<usize>,
     }
 
@@ -903,7 +918,7 @@ mod tests {
         Reply { status, body: body.into(), ..Reply::default() }
     }
 
-    /// A server on this machine: its address, and what it was asked for.
+    /// A local server: its address, and the requests that it has received.
     fn serve(answer: impl Fn(&Request) -> Reply + Send + 'static) -> (String, Arc<Mutex<Vec<Request>>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -993,7 +1008,7 @@ mod tests {
         )
     }
 
-    /// A range of the weights, as a CDN answers.
+    /// A range of the weights, as a CDN responds.
     fn ranged(request: &Request, body: &[u8], cut: Option<usize>) -> Reply {
         match request.range {
             Some(from) => {
@@ -1009,7 +1024,7 @@ mod tests {
         }
     }
 
-    /// The Hub, which sends large files to `cdn`.
+    /// A Hub that redirects large files to `cdn`.
     fn hub_server(cdn: String) -> (String, Arc<Mutex<Vec<Request>>>) {
         serve(move |request| match request.path.as_str() {
             "/api/models/o/m/revision/main?blobs=true" => reply(200, listing()),
@@ -1079,13 +1094,13 @@ mod tests {
             notes.notes
         );
 
-        // Again: one request, for the listing.
+        // Fetching again makes one request, for the listing.
         let before = log.lock().unwrap().len();
         assert_eq!(hub.fetch("o/m", "main", &mut Silent).unwrap(), folder);
         assert_eq!((log.lock().unwrap().len() - before, cdn_log.lock().unwrap().len()), (1, 3));
         assert_eq!(hub.location("o/m", "main").unwrap(), Some(folder.clone()));
         assert_eq!(hub.location("o/m", COMMIT).unwrap(), Some(folder.clone()));
-        // Offline, and with the Hub away: the copy serves.
+        // If HF_HUB_OFFLINE is set, or the Hub cannot be reached, the copy in the cache is used.
         let offline = Hub { offline: true, ..hub.clone() };
         assert_eq!(offline.fetch("o/m", "main", &mut Silent).unwrap(), folder);
         let message = offline.fetch("o/other", "main", &mut Silent).unwrap_err().to_string();
@@ -1236,7 +1251,7 @@ mod tests {
         assert_eq!(fs::metadata(partial).unwrap().len(), 1000);
     }
 
-    /// A Hub with one repository of these files, at every revision.
+    /// A Hub with one repository that has these files at every revision.
     fn repository(files: Vec<(String, Vec<u8>)>) -> (String, Arc<Mutex<Vec<Request>>>) {
         let git = |body: &[u8]| {
             hexadecimal(&Sha1::new_with_prefix(format!("blob {}\0", body.len())).chain_update(body).finalize())
@@ -1349,7 +1364,7 @@ mod tests {
         let cache = tempfile::tempdir().unwrap();
         let hub = hub(&url, cache.path());
         let folder = hub.fetch("o/m", "main", &mut Silent).unwrap();
-        // Nothing can be locked any more.
+        // Locking is impossible from here on.
         let locks = cache.path().join(".locks");
         fs::remove_dir_all(&locks).unwrap();
         fs::write(&locks, "").unwrap();
@@ -1369,7 +1384,7 @@ mod tests {
         hub.fetch("o/m", "refs/pr/1", &mut Silent).unwrap();
         hub.fetch("o/m", "main", &mut Silent).unwrap();
         assert_eq!(hub.list()[0].revisions, ["main", "refs/pr/1", "v1.0"]);
-        // A newer snapshot that no name points to changes nothing.
+        // A newer snapshot without a name changes nothing.
         let other = folder.with_file_name("f".repeat(40));
         fs::create_dir(&other).unwrap();
         for file in ["config.json", SINGLE_FILE] {
@@ -1396,7 +1411,7 @@ mod tests {
         assert!(log.lock().unwrap().is_empty());
     }
 
-    /// A SOCKS5 proxy: its address, and how many connections it passed on.
+    /// A SOCKS5 proxy: its address, and how many connections it has forwarded.
     fn socks_proxy() -> (String, Arc<Mutex<usize>>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -1468,7 +1483,7 @@ mod tests {
                 let mut tls = rustls::ServerConnection::new(config.clone()).unwrap();
                 let mut tls = rustls::Stream::new(&mut tls, &mut stream);
                 let mut request = [0; 4096];
-                // A client that trusts nothing here goes away.
+                // A client that does not trust this certificate disconnects.
                 if tls.read(&mut request).is_ok_and(|len| len > 0) {
                     let _ = tls.write_all(b"HTTP/1.1 404 x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
                 }
@@ -1479,7 +1494,7 @@ mod tests {
             let hub = Hub { certificates: Certificates { named }, ..hub(&url, cache.path()) };
             hub.fetch("o/m", "main", &mut Silent).unwrap_err()
         };
-        // The server's answer is that there is no such model: it was trusted.
+        // "not found" is the server's answer, so the client trusted the server.
         assert_eq!(kind(&with(vec![("SSL_CERT_FILE", pem("authority.pem"))])), "not found");
         assert_eq!(kind(&with(vec![("SSL_CERT_DIR", pem(""))])), "not found");
         let before = *connections.lock().unwrap();

@@ -1,4 +1,5 @@
-//! What the environment says of the Hub and of the network, as Python's `huggingface_hub` reads it.
+//! Settings for the Hub and the network from the environment, as Python's `huggingface_hub` reads
+//! them.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -10,13 +11,14 @@ use ureq::http::Uri;
 use crate::weights::error::{CheckpointError, Remedy, shown};
 
 const ENDPOINT: &str = "https://huggingface.co";
-/// No stored token is longer.
+/// A stored token is never longer than this, in bytes.
 const MAX_TOKEN: u64 = 64 << 10;
 
-/// A variable's value, where it is set.
+/// Returns the value of a variable if it is set.
 type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// The settings. A value that cannot be used is no error here: what needs no network works without it.
+/// The settings. An unusable value is not an error here, so that everything that needs no network
+/// works regardless.
 #[derive(Clone, Debug)]
 pub(super) struct Environment {
     pub cache: PathBuf,
@@ -25,11 +27,11 @@ pub(super) struct Environment {
     pub offline: bool,
     pub proxies: Proxies,
     pub certificates: Certificates,
-    /// The first value that cannot be used.
+    /// The first unusable value.
     pub flaw: Option<Flaw>,
 }
 
-/// A value that cannot be used.
+/// An unusable value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Flaw {
     /// The variable, or the file.
@@ -49,14 +51,15 @@ impl From<Flaw> for CheckpointError {
 pub(super) struct Proxies {
     pub http: Option<Proxy>,
     pub https: Option<Proxy>,
-    /// Hosts that are asked directly.
+    /// Hosts that are contacted directly.
     pub direct: Vec<String>,
 }
 
-/// Whose certificates are trusted.
+/// Which certificates are trusted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Certificates {
-    /// Variables that name files or folders of certificates. None: the system's own are taken.
+    /// Variables that name files or folders of certificates. If empty, the system's certificates
+    /// are used.
     pub named: Vec<(&'static str, PathBuf)>,
 }
 
@@ -81,7 +84,8 @@ impl Environment {
         let token = token(variable, &token_file).map_err(&mut keep).unwrap_or_default();
         let mut proxy = |names: &[&str]| proxy(variable, names).map_err(&mut keep).unwrap_or_default();
         let http = proxy(&["http_proxy", "all_proxy"]);
-        // A proxy that is set is never passed by: the one for http serves https where there is no other.
+        // A proxy that is set is never bypassed: if there is none for https, the one for http is
+        // used.
         let https = proxy(&["https_proxy", "all_proxy", "http_proxy"]);
         let proxies = Proxies { http, https, direct: direct_hosts(variable) };
         Environment {
@@ -96,7 +100,7 @@ impl Environment {
     }
 }
 
-/// The text of a variable without white space around it; none where it is not set or not UTF-8.
+/// The trimmed text of a variable; `None` if it is not set or not UTF-8.
 fn text(variable: Lookup, name: &str) -> Option<String> {
     variable(name).and_then(|value| value.into_string().ok()).map(|value| value.trim().to_owned())
 }
@@ -106,9 +110,10 @@ fn user_folder(variable: Lookup) -> PathBuf {
     set("HOME").or_else(|| set("USERPROFILE")).or_else(std::env::home_dir).unwrap_or_else(|| PathBuf::from("."))
 }
 
-/// A path with `~` and variables in it, as Python's `expanduser` and `expandvars` make it: what is not known stays.
+/// Expands `~` and variables in a path, like Python's `expanduser` and `expandvars`: unknown names
+/// stay.
 fn expanded(value: OsString, variable: Lookup) -> PathBuf {
-    // What is not UTF-8 is taken as it stands.
+    // A path that is not UTF-8 stays as it is.
     let Some(text) = value.to_str() else { return PathBuf::from(value) };
     let is_separator = |symbol: char| symbol == '/' || (cfg!(windows) && symbol == '\\');
     let text = match text.strip_prefix('~') {
@@ -122,14 +127,14 @@ fn expanded(value: OsString, variable: Lookup) -> PathBuf {
     PathBuf::from(with_variables(&text, variable))
 }
 
-/// The home folder of another user of this machine.
+/// The home folder of another user of this computer.
 fn folder_of(user: &str) -> Option<PathBuf> {
     let users = if cfg!(unix) { std::fs::read_to_string("/etc/passwd").ok()? } else { return None };
     let fields = users.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| fields[0] == user)?;
     fields.get(5).map(PathBuf::from)
 }
 
-/// `$NAME` and `${NAME}` replaced, where such a variable is set.
+/// Replaces `$NAME` and `${NAME}` for variables that are set.
 fn with_variables(text: &str, variable: Lookup) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -154,7 +159,7 @@ fn with_variables(text: &str, variable: Lookup) -> String {
     out + rest
 }
 
-/// The Hub's address without slashes at its end.
+/// The Hub's URL, without slashes at its end. Errors: it is not a usable URL.
 fn endpoint(value: &str) -> Result<String, Flaw> {
     if value.is_empty() {
         return Ok(ENDPOINT.to_owned());
@@ -175,7 +180,7 @@ fn endpoint(value: &str) -> Result<String, Flaw> {
     }
 }
 
-/// `HF_TOKEN`, or the token that `hf auth login` stored.
+/// The value of `HF_TOKEN`, or the token that `hf auth login` stored.
 fn token(variable: Lookup, file: &Path) -> Result<Option<String>, Flaw> {
     for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
         if let Some(value) = variable(name)
@@ -192,7 +197,8 @@ fn token(variable: Lookup, file: &Path) -> Result<Option<String>, Flaw> {
     }
 }
 
-/// A token goes into the head of a request, so it must be one line of printable ASCII. It is never part of a message.
+/// Checks a token. It goes into a request header, so it must be one line of printable ASCII. It
+/// never appears in a message.
 fn checked_token(name: &str, value: &str) -> Result<Option<String>, Flaw> {
     let value = value.trim();
     let what = match value.chars().find(|symbol| !symbol.is_ascii_graphic()) {
@@ -206,7 +212,8 @@ fn checked_token(name: &str, value: &str) -> Result<Option<String>, Flaw> {
     Err(Flaw { name: name.to_owned(), what, remedy })
 }
 
-/// The proxy that the first of these variables names. A name in small letters wins, and an empty value means none.
+/// The proxy that the first variable of `names` that is set gives. A lower-case name takes
+/// precedence, and an empty value means no proxy.
 fn proxy(variable: Lookup, names: &[&str]) -> Result<Option<Proxy>, Flaw> {
     for name in names {
         let Some((name, value)) = either_case(variable, name) else { continue };
@@ -215,7 +222,7 @@ fn proxy(variable: Lookup, names: &[&str]) -> Result<Option<Proxy>, Flaw> {
         }
         return match Proxy::new(&value) {
             Ok(proxy) => Ok(Some(proxy)),
-            // The value may hold a password.
+            // The value may contain a password.
             Err(_) => Err(Flaw {
                 name,
                 what: "is not the address of a proxy that can be used".to_owned(),
@@ -231,7 +238,8 @@ fn direct_hosts(variable: Lookup) -> Vec<String> {
     list.split(',').map(|host| host.trim().to_ascii_lowercase()).filter(|host| !host.is_empty()).collect()
 }
 
-/// A variable by its name in small or in capital letters, and its value; what is not UTF-8 is kept as wrong as it is.
+/// The name and value of a variable that is spelled in lower or in upper case. A value that is not
+/// UTF-8 is kept in lossy form, so that it is reported as wrong.
 fn either_case(variable: Lookup, name: &str) -> Option<(String, String)> {
     [name.to_owned(), name.to_ascii_uppercase()].into_iter().find_map(|name| {
         let value = variable(&name)?;
@@ -240,7 +248,7 @@ fn either_case(variable: Lookup, name: &str) -> Option<(String, String)> {
 }
 
 impl Proxies {
-    /// The proxy for an address; none: it is asked directly.
+    /// The proxy for a URL; `None` if its host is contacted directly.
     pub fn of(&self, url: &Uri) -> Option<&Proxy> {
         let host = url.host().unwrap_or_default().to_ascii_lowercase();
         let port = url.port_u16();
@@ -262,7 +270,7 @@ impl Proxies {
 }
 
 impl Certificates {
-    /// The variables that OpenSSL, Python's `requests` and curl know.
+    /// Reads the variables that OpenSSL, Python's `requests` and curl use.
     fn from_lookup(variable: Lookup) -> Certificates {
         let mut named = Vec::new();
         for name in ["SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] {
@@ -275,7 +283,7 @@ impl Certificates {
         Certificates { named }
     }
 
-    /// The certificates in DER; none: the program's own list of public authorities is to be used.
+    /// The certificates in DER; if empty, the program's own list of public authorities is used.
     pub fn load(&self) -> Result<Vec<Vec<u8>>, Flaw> {
         let Some((name, path)) = self.named.first() else {
             let found = rustls_native_certs::load_native_certs();

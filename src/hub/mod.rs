@@ -4,7 +4,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `source` | a model as the user names it |
-//! | `cache` | fetching into the cache, with resume and hashes; listing; removing |
+//! | `cache` | fetching into the cache with resume and hash checks; listing; removing |
 //! | `environment`, `network` | settings from the environment; proxies and certificates |
 //! | `model_files` | which files of a repository belong to a model |
 

@@ -1,4 +1,5 @@
-//! Which files belong to a model: the one list, `models/files.json`, that the browser's side is built from as well.
+//! Which files belong to a model. The one list, `models/files.json`, is also the source of the list
+//! in the browser's package.
 
 use std::sync::LazyLock;
 
@@ -7,7 +8,7 @@ use serde::Deserialize;
 /// The list itself.
 #[derive(Debug, Deserialize)]
 pub(crate) struct ModelFileNames {
-    /// Must be there.
+    /// The file that must exist.
     pub config: String,
     /// Small files that a model may have.
     small: Vec<String>,
@@ -17,7 +18,8 @@ pub(crate) static MODEL_FILES: LazyLock<ModelFileNames> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../models/files.json")).expect("a file of our own"));
 
 impl ModelFileNames {
-    /// Whether a model may need this small file. A listing may name heads of any direction, `heads.FROM-TO.json`.
+    /// Whether a model may need this small file. A listing may contain heads of any direction,
+    /// `heads.FROM-TO.json`.
     pub fn is_small(&self, name: &str) -> bool {
         let direction = name.strip_prefix("heads.").and_then(|rest| rest.strip_suffix(".json"));
         let is_heads = direction.is_some_and(|direction| {

@@ -1,4 +1,5 @@
-//! Connections to the Hub: through the proxies that are set, and with the certificates that are trusted here.
+//! Connections to the Hub, through the proxies that are set, with the certificates that are
+//! trusted.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,16 +10,16 @@ use ureq::{Agent, Proxy};
 
 use super::environment::{Certificates, Flaw, Proxies};
 
-/// An agent for every way that a request may go.
+/// One HTTP agent for each route that a request may take.
 pub(super) struct Network {
     proxies: Proxies,
     direct: Agent,
-    /// With its proxy.
+    /// An agent for each proxy.
     proxied: Vec<(Proxy, Agent)>,
 }
 
 impl Network {
-    /// Errors: certificates that are named and cannot be read.
+    /// Builds the agents. Errors: a named certificate cannot be read.
     pub fn new(proxies: &Proxies, certificates: &Certificates) -> Result<Network, Flaw> {
         let trusted = certificates.load()?;
         let roots = match trusted.is_empty() {
@@ -36,7 +37,7 @@ impl Network {
         })
     }
 
-    /// The agent for an address.
+    /// The agent for a URL.
     pub fn agent(&self, url: &str) -> &Agent {
         let proxy = url.parse::<Uri>().ok().and_then(|url| self.proxies.of(&url).cloned());
         let proxied = proxy.and_then(|proxy| self.proxied.iter().find(|(other, _)| *other == proxy));

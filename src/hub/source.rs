@@ -10,27 +10,28 @@ use crate::weights::error::{CheckpointError, shown};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelSource {
     Folder(PathBuf),
-    /// `repo` is `owner/name`; `revision` a branch, a tag or a commit.
+    /// A repository of the Hub: `repo` is `owner/name`; `revision` is a branch, a tag or a commit.
     Hub {
         repo: String,
         revision: String,
     },
 }
 
-/// The revision when none is named.
+/// The revision used if the user names none.
 pub const MAIN: &str = "main";
 
 impl ModelSource {
-    /// A folder that exists, or `owner/name[@revision]`. Errors: neither.
+    /// Parses a folder that exists, or `owner/name[@revision]`. Errors: the name is neither.
     ///
-    /// A folder wins: `./Qwen/Qwen3-ASR-0.6B` and `Qwen/Qwen3-ASR-0.6B` are the same while that folder exists.
+    /// A folder takes precedence: while the folder `Qwen/Qwen3-ASR-0.6B` exists, that name means
+    /// the folder.
     pub fn parse(name: impl AsRef<OsStr>) -> Result<ModelSource, CheckpointError> {
         let name = name.as_ref();
         let path = Path::new(name);
         if !name.is_empty() && path.is_dir() {
             return Ok(ModelSource::Folder(path.to_owned()));
         }
-        // A name that is not UTF-8 can only be a folder's.
+        // A name that is not UTF-8 can only be a folder.
         let text: &str = &name.to_string_lossy();
         let wrong = |what: &str| CheckpointError::Source {
             name: shown(text),
@@ -50,7 +51,8 @@ impl ModelSource {
         Ok(ModelSource::Hub { repo: repo.to_owned(), revision: revision.to_owned() })
     }
 
-    /// The folder that holds the model's files; fetches them from the Hub unless they are in its cache.
+    /// The folder that contains the model's files; fetches them from the Hub if they are not in its
+    /// cache. Errors: as for [`Hub::fetch`].
     pub fn resolve(&self, hub: &Hub, progress: &mut dyn Progress) -> Result<PathBuf, CheckpointError> {
         match self {
             ModelSource::Folder(path) => Ok(path.clone()),
@@ -72,7 +74,8 @@ impl std::fmt::Display for ModelSource {
     }
 }
 
-/// `owner/name` as the Hub allows it; also what keeps a name inside the cache folder.
+/// Whether the text is `owner/name` as the Hub allows it. This also keeps a name inside the cache
+/// folder.
 pub(crate) fn is_repo(text: &str) -> bool {
     let part = |part: &str| {
         (1..=96).contains(&part.len())
@@ -85,7 +88,8 @@ pub(crate) fn is_repo(text: &str) -> bool {
     text.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name))
 }
 
-/// A branch, tag or commit: no way out of `refs/`, nothing to escape in a URL but the slash.
+/// Whether the text is a branch, tag or commit: it cannot leave `refs/`, and only the slash needs
+/// escaping in a URL.
 pub(crate) fn is_revision(text: &str) -> bool {
     (1..=200).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'/'))

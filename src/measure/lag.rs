@@ -1,40 +1,44 @@
-//! How far a translation lags behind the speech, a segment at a time, in milliseconds.
+//! How far the translation of one segment lags behind the speech, in milliseconds.
 //!
-//! With delays d_1 … d_n from the segment's start, its length S, and R units in its reference, a translator that
-//! keeps step would show unit i at (i - 1) S / max(n, R). Both figures are the mean of what comes later than that:
+//! Let d_1 … d_n be the delays counted from the segment's start, S the segment's length, and R the
+//! number of units in its reference. A translator that keeps pace would show unit i at (i - 1) S /
+//! max(n, R). Both figures are the mean of how much later than that the units are shown:
 //!
-//! * LongYAAL over the units shown before the recording's last segment ends: what comes after is
-//!   the recording's end, not the policy (Polák et al. 2025, arXiv:2509.17349);
-//! * LAAL up to the first unit that is shown after its segment has ended (Papi et al. 2022).
+//! * LongYAAL takes the units shown before the recording's last segment ends. What comes later is
+//!   due to the end of the recording, not to the policy (Polák et al. 2025, arXiv:2509.17349);
+//! * LAAL takes the units up to the first one that is shown after its segment has ended (Papi et
+//!   al. 2022).
 //!
-//! Delays may be sound heard (computation-unaware) or the clock of a listener (computation-aware). OmniSTEval counts
-//! the same; a corpus has the mean over its segments.
+//! Delays may be sound heard (computation-unaware) or the clock of a listener (computation-aware).
+//! OmniSTEval counts in the same way. The figure of a corpus is the mean over its segments.
 
 use crate::text::time::Millis;
 
-/// One segment's units, as they were shown.
+/// The units of one segment, with the times at which they were shown.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Shown<'a> {
-    /// When each unit was shown, since the recording began.
+    /// When each unit was shown, counted from the start of the recording.
     pub delays: &'a [Millis],
-    /// Where the segment begins, and how long it is.
+    /// Where the segment begins in the recording.
     pub offset: Millis,
+    /// How long the segment is.
     pub length: Millis,
     /// Where the recording's last segment ends.
     pub recording_end: Millis,
-    /// Units of the reference.
+    /// How many units the reference has.
     pub reference_len: usize,
 }
 
 impl Shown<'_> {
-    /// LongYAAL; `None` where nothing was shown in time, or the segment has no length.
+    /// LongYAAL in milliseconds. `None` if no unit was shown before the end of the recording, or if
+    /// the segment has no length.
     pub fn long_yaal(&self) -> Option<f64> {
         let end = self.since_offset(self.recording_end);
         let late = self.lateness()?.take_while(|&(delay, _)| delay < end);
         mean(late.map(|(_, late)| late))
     }
 
-    /// LAAL; `None` where nothing was shown, or the segment has no length.
+    /// LAAL in milliseconds. `None` if no unit was shown, or if the segment has no length.
     pub fn laal(&self) -> Option<f64> {
         let length = self.length.0 as f64;
         let first = self.since_offset(*self.delays.first()?);
@@ -45,7 +49,8 @@ impl Shown<'_> {
         mean(self.lateness()?.take(in_time + 1).map(|(_, late)| late))
     }
 
-    /// The delay of each unit since the segment's start, and how much later that is than in step.
+    /// For each unit, its delay since the segment's start, and how much later that is than keeping
+    /// pace.
     fn lateness(&self) -> Option<impl Iterator<Item = (f64, f64)>> {
         if self.delays.is_empty() || self.length == Millis::ZERO {
             return None;
@@ -55,13 +60,14 @@ impl Shown<'_> {
         Some(delays.map(move |(at, delay)| (delay, delay - at as f64 * step)))
     }
 
-    /// May be negative: a unit can be shown before what it was matched with is said.
+    /// The time since the segment's start. Negative for a unit that is shown before the segment
+    /// that it was assigned to begins.
     fn since_offset(&self, time: Millis) -> f64 {
         time.0 as f64 - self.offset.0 as f64
     }
 }
 
-/// The mean; `None` of nothing.
+/// The mean, or `None` if there are no values.
 pub fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.into_iter().fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
     (count > 0).then(|| sum / count as f64)
@@ -82,7 +88,7 @@ mod tests {
 
     #[test]
     fn in_step_is_the_first_delay() {
-        // Four units over 4 s, each 1 s after its turn: the lag is 1 s however it is counted.
+        // Four units over 4 s, each shown 1 s late: the lag is 1 s by either figure.
         let delays = ms(&[1000, 2000, 3000, 4000]);
         let segment = shown(&delays, 0, 4000, 60_000, 4);
         assert_eq!((segment.long_yaal(), segment.laal()), (Some(1000.0), Some(1000.0)));
@@ -92,25 +98,27 @@ mod tests {
 
     #[test]
     fn by_hand() {
-        // Steps of 500 ms (8 units in the reference): (1000-0) + (1000-500) + (3000-1000) + (5000-1500), over 4.
+        // The reference has 8 units, so a step is 500 ms: (1000-0) + (1000-500) + (3000-1000) +
+        // (5000-1500), over 4.
         let delays = ms(&[1000, 1000, 3000, 5000]);
         let segment = shown(&delays, 0, 4000, 60_000, 8);
         assert_eq!(segment.long_yaal(), Some(1750.0));
-        // LAAL counts the first unit after the segment's end and none behind it.
+        // LAAL counts the first unit that is shown after the segment's end, and none after it.
         assert_eq!(segment.laal(), Some(1750.0));
         let more = ms(&[1000, 1000, 3000, 5000, 9000]);
         assert_eq!(shown(&more, 0, 4000, 60_000, 8).laal(), Some(1750.0));
-        // ... + (9000-2000), over 5.
+        // The sum above + (9000-2000), over 5.
         assert_eq!(shown(&more, 0, 4000, 60_000, 8).long_yaal(), Some(2800.0));
-        // What comes when the recording has ended is left out.
+        // Units that are shown after the end of the recording are left out.
         assert_eq!(shown(&more, 0, 4000, 9000, 8).long_yaal(), Some(1750.0));
         assert_eq!(shown(&more, 0, 4000, 1000, 8).long_yaal(), None);
     }
 
     #[test]
     fn waiting_for_three_words() {
-        // The example LAAL was made for: wait-3 over eight words of 1 s each, with two words more than the
-        // reference has. AL would reward the long output; here the steps shrink to 0.8 s with it.
+        // The example that LAAL was made for: wait-3 over eight words of 1 s each, with two words
+        // more than the reference has. AL would reward the long output; here it makes the steps
+        // shorter, 0.8 s each.
         let delays = ms(&[3000, 4000, 5000, 6000, 7000, 8000, 8000, 8000, 8000, 8000]);
         let segment = shown(&delays, 0, 8000, 60_000, 8);
         let late: f64 = (0..6).map(|i| 3000.0 + 200.0 * f64::from(i)).sum::<f64>() / 6.0;

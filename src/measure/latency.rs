@@ -1,5 +1,5 @@
-//! When each unit of a translation was shown: how much sound had been heard, and how long it took.
-//! Source: specs/alignatt4llm.md 6.3, 6.4.
+//! When each unit of a translation was shown: how much sound had been heard by then, and the wall
+//! clock. Source: docs/method.md, sections 6.3 and 6.4.
 
 use crate::text::language::Language;
 use crate::text::time::Millis;
@@ -9,13 +9,13 @@ use crate::text::units::latency_units;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamped {
     pub unit: String,
-    /// Sound heard when it was shown.
+    /// How much sound had been heard when the unit was shown.
     pub delay: Millis,
-    /// Wall clock when it was shown.
+    /// The wall clock when the unit was shown.
     pub elapsed: Millis,
 }
 
-/// The units of a text that is updated again and again, each with the times of the update that brought it.
+/// The units of a text that is updated repeatedly, each with the times of the update that added it.
 #[derive(Clone, Debug)]
 pub struct Stamps {
     language: Language,
@@ -23,12 +23,14 @@ pub struct Stamps {
 }
 
 impl Stamps {
+    /// Stamps of a text that is still empty.
     pub fn new(language: Language) -> Stamps {
         Stamps { language, units: Vec::new() }
     }
 
-    /// Takes the whole text as it is shown now. Units that stood there before keep their times, up to the first
-    /// that differs; the units behind it are new, and are returned.
+    /// Takes the whole text as it is shown now, with the sound heard (`audio`) and the wall clock
+    /// (`wall`). Units keep their times up to the first one that has changed. The units from there
+    /// on are new; they get these times and are returned.
     pub fn update(&mut self, text: &str, audio: Millis, wall: Millis) -> &[Stamped] {
         let units = latency_units(text, self.language);
         let kept = self.units.iter().zip(&units).take_while(|(old, new)| old.unit == **new).count();
@@ -37,14 +39,15 @@ impl Stamps {
         &self.units[kept..]
     }
 
-    /// Every unit of the newest text.
+    /// All units of the newest text.
     pub fn units(&self) -> &[Stamped] {
         &self.units
     }
 }
 
-/// Computation-aware times: what a listener waits for each unit when computing keeps the next sound from being
-/// heard. `elapsed` is the wall clock of each unit, `delays` the sound heard; the shorter list counts.
+/// Computation-aware times: when a listener gets each unit if computing delays the sound that comes
+/// next. For each unit, `delays` has the sound heard and `elapsed` the wall clock. The result is as
+/// long as the shorter of the two lists.
 pub fn computation_aware(delays: &[Millis], elapsed: &[Millis]) -> Vec<Millis> {
     let mut aware: Vec<Millis> = Vec::with_capacity(delays.len().min(elapsed.len()));
     for (at, &wall) in elapsed.iter().enumerate().take(delays.len()) {

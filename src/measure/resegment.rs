@@ -1,10 +1,13 @@
-//! A long translation parted at the segments of its reference, so that each part can be scored against its own.
+//! Splits a long translation at the segments of its reference, so that each part can be scored
+//! against its own segment.
 //!
-//! The alignment of all units of the hypothesis with all of the reference that makes the sum of their likeness
-//! greatest; gaps cost nothing. Two words are as alike as their sets of letters (intersection over union), two
-//! characters are equal or not, and punctuation never stands against a word. A unit against a gap goes to the segment
-//! before or behind it, whichever neighbour it is more like, with all units of that gap behind it. This is the
-//! SoftSegmenter of Polák et al. 2025 (arXiv:2509.17349); ties fall as they do in OmniSTEval.
+//! All units of the translation (the hypothesis) are aligned with all units of the reference so
+//! that the sum of their similarities is greatest; gaps cost nothing. The similarity of two words
+//! is that of their sets of letters (intersection over union), two characters are equal or not, and
+//! punctuation is never aligned with a word. A unit in a gap goes to the segment before or after
+//! the gap, whichever neighbour it is more similar to. Once a unit of a gap has gone to the segment
+//! after it, all later units of that gap do. This is the SoftSegmenter of Polák et al. 2025
+//! (arXiv:2509.17349); ties are resolved as in OmniSTEval.
 
 use std::ops::Range;
 
@@ -13,27 +16,29 @@ use unicode_normalization::UnicodeNormalization;
 use crate::text::language::Language;
 use crate::text::units::is_punctuation;
 
-/// What is compared: a word, or a mark that stood at its edge.
+/// What is compared: a word, or a mark from the edge of a word.
 #[derive(Clone, Debug, PartialEq)]
 struct Token {
-    /// Sorted, each once.
+    /// Sorted, each letter once.
     letters: Vec<char>,
     mark: bool,
-    /// Index of the unit it is of, or of the segment.
+    /// Index of the unit (translation) or of the segment (reference) that the token belongs to.
     of: usize,
 }
 
-/// How two sequences go on from a cell of the table.
+/// How the alignment goes on from a cell of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Match,
-    /// The reference's token has no partner.
+    /// The token of the reference has no partner.
     SkipReference,
+    /// The token of the translation has no partner.
     SkipHypothesis,
 }
 
-/// For each segment of `references` (its units each) the range of `units` that belongs to it. The ranges follow one
-/// another and hold all units. Memory: a byte for each pair of a unit and a reference unit.
+/// For each segment of `references` (a list of its units), the range of `units` that belongs to it.
+/// The ranges follow one another and contain all units. Memory: one byte for each pair of a token
+/// of the translation and a token of the reference.
 pub fn resegment(units: &[String], references: &[Vec<String>], language: Language) -> Vec<Range<usize>> {
     let hypothesis = tokens(units.iter().enumerate(), language);
     let named = references.iter().enumerate().flat_map(|(at, units)| units.iter().map(move |unit| (at, unit)));
@@ -44,7 +49,8 @@ pub fn resegment(units: &[String], references: &[Vec<String>], language: Languag
     ranges(&hypothesis, &homes, units.len(), references.len())
 }
 
-/// In lower case and NFKC; in spacing languages the marks at a word's edges are tokens of their own.
+/// The units in lower case and NFKC. Where spaces separate words, each mark at the edge of a word
+/// is a token of its own.
 fn tokens<'a>(units: impl Iterator<Item = (usize, &'a String)>, language: Language) -> Vec<Token> {
     let mut tokens = Vec::new();
     for (of, unit) in units {
@@ -64,7 +70,7 @@ fn tokens<'a>(units: impl Iterator<Item = (usize, &'a String)>, language: Langua
 }
 
 fn token(text: &str, of: usize) -> Token {
-    // The marks that OmniSTEval keeps apart.
+    // The marks that OmniSTEval separates from words.
     let marks = ".!?,;:-()。！？，；：—（）ー";
     let mut characters = text.chars();
     let mark = matches!((characters.next(), characters.next()), (Some(c), None) if marks.contains(c));
@@ -86,7 +92,7 @@ fn likeness(a: &Token, b: &Token, by_character: bool) -> f64 {
     if either == 0 { 0.0 } else { both as f64 / either as f64 }
 }
 
-/// The steps from the first cell to the last.
+/// The steps of the best alignment, from the first cell to the last.
 fn align(reference: &[Token], hypothesis: &[Token], by_character: bool) -> Vec<Step> {
     let width = hypothesis.len();
     let mut back = vec![Step::SkipHypothesis; reference.len() * width];
@@ -124,10 +130,11 @@ fn align(reference: &[Token], hypothesis: &[Token], by_character: bool) -> Vec<S
     steps
 }
 
-/// The segment of each token of the hypothesis.
+/// The segment of each token of the translation.
 fn homes(reference: &[Token], hypothesis: &[Token], steps: &[Step], by_character: bool) -> Vec<usize> {
     let mut homes = Vec::with_capacity(hypothesis.len());
-    // Tokens of the reference that are behind us, and whether this gap has turned to the one ahead.
+    // `passed`: how many tokens of the reference come before this step. `turned`: whether the rest
+    // of this gap goes to the segment after it.
     let (mut passed, mut turned) = (0usize, false);
     for step in steps {
         match step {
@@ -156,7 +163,7 @@ fn homes(reference: &[Token], hypothesis: &[Token], steps: &[Step], by_character
     homes
 }
 
-/// A unit is where its first token is.
+/// The range of units of each segment. A unit belongs to the segment of its first token.
 fn ranges(hypothesis: &[Token], homes: &[usize], units: usize, segments: usize) -> Vec<Range<usize>> {
     let mut home_of = vec![0; units];
     for (token, &home) in hypothesis.iter().zip(homes).rev() {
@@ -185,7 +192,8 @@ mod tests {
         resegment(&units, &references, language).into_iter().map(|range| units[range].join(between)).collect()
     }
 
-    /// The parts in these two tests are OmniSTEval's (0.1.10) for the same texts.
+    /// The expected parts in this test and the next are those of OmniSTEval (0.1.10) for the same
+    /// texts.
     #[test]
     fn sentences_find_their_own() {
         let references = ["Das ist ein Haus.", "Wir sehen es heute.", "Ja!"];
@@ -195,7 +203,7 @@ mod tests {
         let loose = "Dies ist das alte Haus, (ein großes) Haus. Wir sehen es morgen früh an. Und „ja“!";
         let parts = ["Dies ist das alte Haus, (ein großes) Haus.", "Wir sehen es morgen früh an.", "Und „ja“!"];
         assert_eq!(parted(loose, &refined, Language::GERMAN), parts);
-        // Its own choice, where a word might fall to either side.
+        // OmniSTEval's choice where a word could go to either side.
         let unmarked = parted("Dies ist das Haus Heute sehen wir es. Ja!", &references, Language::GERMAN);
         assert_eq!(unmarked, ["Dies ist das Haus Heute sehen", "wir es.", "Ja!"]);
         let missing = parted("Das ist ein Haus. Ja!", &references, Language::GERMAN);

@@ -1,13 +1,15 @@
-//! Greedy drafts with a decoder, from a prompt whose unchanged beginning is never computed twice.
+//! Greedy drafts with a decoder. The unchanged beginning of the prompt is never computed twice.
 //!
-//! A *guess* is what a former draft said would come: it is fed with the rest of the prompt in one pass, and what the
-//! model would have chosen all the same is kept. The ids are those of drafting afresh, whatever the guess, up to ties:
-//! rows that are computed together go through another kernel, and their logits may differ in the last bits.
+//! A *guess* is what an earlier draft suggests as the continuation. It is fed with the rest of the
+//! prompt in one pass, and those of its tokens that the model would choose again are kept. Whatever
+//! the guess, the ids are those of a fresh draft, up to ties: rows that are computed together go
+//! through another kernel, and their logits may differ in the last bits.
 //!
-//! While it drafts, the queries of the armed heads are kept and replayed on the source's keys. As published, a draft
-//! token's row belongs to the position where that token is the input, so the newest token, which has been chosen and
-//! not been fed, has none yet; or it belongs to the position before, whose query chose the token.
-//! (specs/alignatt4llm.md 3.1, 4.2)
+//! While a draft is written, the queries of the armed heads are captured, and their attention is
+//! replayed on the keys in the cache. With lead 0, as published, a draft token's row is taken at
+//! the position where that token is the input. So the newest token, which was chosen and not yet
+//! fed, has no row. With lead 1 the row is taken at the position before, whose query chose the
+//! token. (docs/method.md, sections 3.1 and 4.2)
 
 use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
@@ -19,21 +21,21 @@ use crate::gpu::Compute;
 use crate::nn::{ArmError, Cache, Capture, Head, MARGIN, RollBack, RunError, SourceSpan, Tap};
 use crate::ops::qk_replay::MASSES;
 
-/// Most tokens of a guess that are tried.
+/// The most tokens of a guess that are fed.
 const GUESS: usize = 64;
-// A wrong guess is rolled back whatever the sliding layers have dropped.
+// So a wrong guess can be rolled back, whatever the sliding layers have dropped.
 const _: () = assert!(GUESS < MARGIN);
 
-/// What is to be drafted.
+/// What to draft.
 #[derive(Clone, Debug, Default)]
 pub struct Request<'a> {
-    /// Not empty.
+    /// Ids of the prompt; not empty.
     pub prompt: &'a [u32],
-    /// The columns of `prompt` that hold the source.
+    /// The positions in `prompt` that hold the source.
     pub source: Range<usize>,
-    /// What may come, by a former draft; may be empty or wrong.
+    /// What an earlier draft suggests as the continuation; may be empty or wrong.
     pub guess: &'a [u32],
-    /// Most tokens.
+    /// The most tokens to draft.
     pub budget: usize,
 }
 
@@ -42,9 +44,9 @@ pub struct Request<'a> {
 pub struct Draft {
     /// Ids after the prompt, without the end token.
     pub ids: Vec<u32>,
-    /// Whether the model ended the turn by itself, rather than the budget or the watcher.
+    /// Whether the model ended the turn, rather than the budget or the watcher.
     pub finished: bool,
-    /// Attention of the armed heads; at most a row a token.
+    /// Attention of the armed heads; at most one row per token.
     pub attention: Attention,
     pub cost: Cost,
 }
@@ -54,20 +56,21 @@ pub struct Draft {
 pub struct Attention {
     /// [R, S, N]: probabilities.
     pub rows: Vec<f32>,
-    /// `[R]`: the rest of the prompt, and the draft; mean over heads. What is missing to 1 lies on the source.
+    /// `[R]`: the masses on the rest of the prompt and on the draft, mean over heads. What is
+    /// missing to 1 is the mass on the source.
     pub rest: Vec<[f32; 2]>,
 }
 
-/// What a draft took.
+/// What a draft cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cost {
-    /// Prompt positions computed; the others were in the cache.
+    /// Prompt positions that were computed.
     pub prefilled: usize,
     /// Prompt positions that were in the cache.
     pub cached: usize,
-    /// Guessed tokens fed along with the prompt.
+    /// Tokens of the guess that were fed with the prompt.
     pub guessed: usize,
-    /// Those of them that were right: tokens that were not drafted one by one.
+    /// Tokens of the guess that the model would choose again. These were not drafted one by one.
     pub confirmed: usize,
     /// Tokens fed one by one.
     pub stepped: usize,
@@ -75,14 +78,16 @@ pub struct Cost {
     pub readbacks: usize,
 }
 
-/// Called with all that is known after every readback; says whether to go on.
+/// Called with the draft so far after each readback that does not end it; returns whether to
+/// continue.
 pub type Watch<'a> = &'a mut dyn FnMut(&Draft) -> ControlFlow<()>;
 
-/// The heads that are asked where they look.
+/// The heads whose attention is captured.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Armed<'a> {
     pub heads: &'a [Head],
-    /// How many positions before the one where a token is the input its row is taken: 0 or 1.
+    /// How many positions before its own a token's row is taken: 0 where the token is the input, 1
+    /// where the query chose it. Larger values count as 1.
     pub lead: usize,
 }
 
@@ -91,7 +96,7 @@ struct Listening {
     lead: usize,
 }
 
-/// One sequence of prompts that share a beginning.
+/// Writes drafts for a sequence of prompts that share a beginning.
 pub struct Translator {
     model: Arc<dyn TextModel>,
     eos: Vec<u32>,
@@ -105,7 +110,10 @@ pub struct Translator {
 }
 
 impl Translator {
-    /// `eos`: the ids that end a turn. With no head armed there is no attention to be had.
+    /// `eos`: the ids that end a turn. `group_len`: tokens queued between two readbacks. Without
+    /// armed heads a draft has no attention.
+    ///
+    /// Errors: see [`TextModel::arm`].
     pub fn new(
         model: Arc<dyn TextModel>,
         eos: Vec<u32>,
@@ -120,13 +128,16 @@ impl Translator {
         Ok(Self { cache: model.cache(), model, eos, held: Vec::new(), listening, group_len, compute })
     }
 
-    /// Positions that a prompt and its draft may take.
+    /// The most positions of a prompt with its draft.
     pub fn capacity(&self) -> usize {
         self.model.capacity()
     }
 
-    /// At most `budget` ids after the prompt. Positions past the cache's end: [`RunError::TooLong`].
-    /// After an error nothing that the cache held is trusted: the next draft computes its whole prompt.
+    /// Drafts at most `budget` ids after the prompt.
+    ///
+    /// Errors: [`RunError::TooLong`] if the prompt or the budget is empty, or if the prompt leaves
+    /// no room for a draft; errors of the device. After an error nothing in the cache is trusted,
+    /// and the next draft computes its whole prompt.
     pub async fn draft(&mut self, request: &Request<'_>, watch: Watch<'_>) -> Result<Draft, RunError> {
         let outcome = self.write(request, watch).await;
         if outcome.is_err() {
@@ -156,7 +167,7 @@ impl Translator {
             let mut read = self.group(chosen, 0, request, &mut draft.cost).await?;
             let right = guess.iter().zip(&read.ids).take_while(|(guessed, id)| guessed == id).count();
             read.ids.truncate(right + 1);
-            // Rows of rejected tokens say nothing of those that stand in their place.
+            // The rows of rejected tokens say nothing about the tokens that replace them.
             read.attention.truncate(right + self.listening.as_ref().map_or(0, |listening| listening.lead));
             draft.cost.confirmed = right;
             let kept = self.cache.roll_back(prompt_len + right);
@@ -181,8 +192,8 @@ impl Translator {
         Ok(draft)
     }
 
-    /// Feeds what the cache does not hold of `prompt`, and `guess` → the ids chosen after the prompt and after each
-    /// guessed token, [1 + G].
+    /// Feeds `guess`, and before it what the cache does not hold of `prompt` → the ids chosen after
+    /// the prompt and after each guessed token, [1 + G].
     fn prefill(&mut self, prompt: &[u32], guess: &[u32], cost: &mut Cost) -> Result<Tensor<1, Int>, RunError> {
         // The last prompt position is always computed: its row chooses the first id.
         let common = self.held.iter().zip(prompt).take_while(|(a, b)| a == b).count();
@@ -200,14 +211,14 @@ impl Translator {
         Ok(self.model.choose(hidden))
     }
 
-    /// Feeds one id [1] → the id chosen after it.
+    /// Feeds one id [1] → the id chosen after it, [1].
     fn step(&mut self, id: Tensor<1, Int>, cost: &mut Cost) -> Result<Tensor<1, Int>, RunError> {
         cost.stepped += 1;
         let hidden = self.forward(id, 1)?;
         Ok(self.model.choose(hidden))
     }
 
-    /// Queues `more` tokens behind the last of `chosen`, then reads everything back together.
+    /// Queues `more` tokens after the last of `chosen`, then reads everything back together.
     async fn group(
         &mut self,
         chosen: Tensor<1, Int>,
@@ -224,7 +235,8 @@ impl Translator {
         self.read(Tensor::cat(queued, 0), request).await
     }
 
-    /// Ids, and what the armed heads looked at since the capture was restarted, in one readback.
+    /// Reads back `ids`, and the attention of the armed heads since the capture was restarted, in
+    /// one readback.
     async fn read(&self, ids: Tensor<1, Int>, request: &Request<'_>) -> Result<Read, RunError> {
         let mut transaction = Transaction::default().register(ids);
         let span = SourceSpan { source: request.source.clone(), prompt_len: request.prompt.len() };
@@ -245,7 +257,7 @@ impl Translator {
         Ok(Read { ids, attention: Attention { rows, rest: rest.collect() } })
     }
 
-    /// → the last `rows` rows.
+    /// Feeds `ids [T]` → the last `rows` rows, normed, [rows, H].
     fn forward(&mut self, ids: Tensor<1, Int>, rows: usize) -> Result<Tensor<2>, RunError> {
         let mut tap = match &mut self.listening {
             Some(listening) => Tap::capturing(&mut listening.capture),
@@ -261,7 +273,7 @@ impl Translator {
 }
 
 impl Attention {
-    /// The first `rows` rows.
+    /// Keeps the first `rows` rows.
     fn truncate(&mut self, rows: usize) {
         let row_len = self.rows.len() / self.rest.len().max(1);
         self.rest.truncate(rows);
@@ -276,7 +288,8 @@ struct Read {
 }
 
 impl Draft {
-    /// Appends up to the end token. What was computed past it is as if never drafted.
+    /// Appends the ids up to the end token, with their rows. Tokens after the end token are
+    /// dropped.
     fn add(&mut self, read: Read, eos: &[u32]) {
         let end = read.ids.iter().position(|id| eos.contains(id));
         self.finished = end.is_some();

@@ -1,4 +1,5 @@
-//! Teacher forcing: where every head listens while the model is given a translation, for calibration.
+//! Teacher forcing: the attention of every head while the model is fed a given translation. It is
+//! used for calibration.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use super::TextModel;
 use crate::gpu::Compute;
 use crate::nn::{ArmError, Capture, Head, MARGIN, RunError, SourceSpan, Tap};
 
-/// Most tokens of a translation: a capture holds a row for each, and one more.
+/// The most tokens of a translation. A capture holds one row for each, and one more.
 pub const LONGEST: usize = MARGIN - 1;
 
 /// Every head of a model, armed.
@@ -24,15 +25,17 @@ impl Forced {
         Ok(Self { model, capture, compute })
     }
 
-    /// [layers, heads]
+    /// [layers, heads per layer]
     pub fn shape(&self) -> [usize; 2] {
         self.model.shape()
     }
 
-    /// What the heads attend to at the last position of `prompt` and at each of `target` (1 to [`LONGEST`] ids, which
-    /// follow it): [L·H, 1 + R, N] probabilities on all N = prompt + R positions, zero on those to come. Row i + 1
-    /// is the query at the position where target id i is the input, row i the one that predicts it.
-    /// (specs/alignatt4llm.md 3.1)
+    /// The attention of the heads at the last position of `prompt` and at each position of `target`
+    /// (1 to [`LONGEST`] ids, which follow the prompt): [L·H, 1 + R, N], with R ids in `target` and
+    /// N = prompt + R. The values are probabilities on all N positions, zero on later ones.
+    ///
+    /// For target id i, row i + 1 is the query at the position where that id is the input, and row
+    /// i is the query that predicts it. (docs/method.md, section 3.1)
     pub async fn attention(&mut self, prompt: &[u32], target: &[u32]) -> Result<Vec<f32>, RunError> {
         let len = prompt.len() + target.len();
         let ids: Vec<i32> = prompt.iter().chain(target).map(|id| *id as i32).collect();

@@ -1,4 +1,5 @@
-//! The models: one folder a family, fields named as in the checkpoints. They know nothing of policy.
+//! The models: one folder per family, with fields named as in the checkpoints. This room knows
+//! nothing about policy.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -16,22 +17,24 @@ use burn::tensor::{Int, Tensor};
 
 use crate::nn::{ArmError, Cache, Capture, Head, Replay, RunError, SourceSpan, Tap};
 
-/// A decoder of text, as drafting and calibration use it: which family it is stays in its folder.
+/// A text decoder as drafting and calibration use it. What belongs to one family stays in that
+/// family's folder.
 pub trait TextModel: std::fmt::Debug {
-    /// [layers, attention heads a layer]
+    /// [layers, attention heads per layer]
     fn shape(&self) -> [usize; 2];
 
-    /// Positions of the longest sequence.
+    /// The most positions of a sequence.
     fn capacity(&self) -> usize;
 
     /// An empty cache.
     fn cache(&self) -> Cache;
 
-    /// Appends `ids [T]` to `cache` → its `last` rows, normed, [last, H]. `last` is at least one:
-    /// layers that own no keys run for these rows alone. A capture keeps the queries of every row at
-    /// its first position or later; all of these must be among the rows asked for.
+    /// Appends `ids [T]` to `cache` → its `last` rows, normed, [last, H]. `last` is at least one.
+    /// Layers that own no keys run for these rows only. A capture keeps the queries of every row
+    /// from its first position on, and all of these rows must be among those returned.
     ///
-    /// Errors: [`RunError::TooLong`] where the cache has no room for `ids`.
+    /// Errors: [`RunError::TooLong`] if the cache has no room for `ids`, or the capture none for
+    /// its rows.
     fn forward(
         &self,
         ids: Tensor<1, Int>,
@@ -43,13 +46,15 @@ pub trait TextModel: std::fmt::Debug {
     /// Normed rows [T, H] → the most likely id after each, `[T]`, on the device.
     fn choose(&self, rows: Tensor<2>) -> Tensor<1, Int>;
 
-    /// A capture of `heads`, with room for `rows` rows: a draft, with all that is queued past its end.
+    /// A capture of `heads`, with room for `rows` rows: those of a draft and of everything that is
+    /// queued past its end.
     ///
-    /// Errors: a head that the model does not have, or more rows than [`crate::nn::MARGIN`].
+    /// Errors: no row, or more rows than [`crate::nn::MARGIN`]; a head that the model does not
+    /// have, or one that is given twice.
     fn arm(&self, heads: &[Head], rows: usize) -> Result<Capture, ArmError>;
 
-    /// What the captured rows attended to, from the keys that `cache` holds. `cache` is the one they
-    /// were computed on, rolled back no further than their end. None where there is no head, no row or
-    /// no source.
+    /// The attention of the captured rows on the keys that `cache` holds. `cache` must be the one
+    /// on which they were computed, and must not have been rolled back beyond their end. None if
+    /// there is no head, no row or no source.
     fn replay(&self, capture: &Capture, cache: &Cache, span: &SourceSpan) -> Option<Replay>;
 }

@@ -4,32 +4,32 @@ use burn::tensor::Device;
 
 use super::kv_cache::{CachePlan, LayerCache};
 
-/// Rows taken through the layers at once: a long prompt becomes many short submissions, because
+/// Rows that go through the layers at once. A long prompt becomes many short submissions, because
 /// drivers kill long ones.
 pub const PIECE: usize = 256;
-/// Positions that can always be taken back, whatever sliding layers have dropped: a draft, the end of
-/// the turn and an accepted prefix.
+/// Positions that can always be taken back, whatever the sliding layers have dropped: enough for a
+/// draft, the end of the turn and the prefix.
 pub const MARGIN: usize = 256;
 
-/// The keys and values of one layer.
+/// The shape of one layer's keys and values.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct KvShape {
     pub heads: usize,
     pub dim: usize,
-    /// Keys that a row sees, itself included; None for a full layer.
+    /// Keys that a row sees, its own included; None for a full layer.
     pub window: Option<usize>,
 }
 
 #[derive(Debug)]
 pub struct Cache {
-    /// One a layer that owns keys and values, in the layers' order.
+    /// One per layer that owns keys and values, in the order of the layers.
     pub(crate) owners: Vec<LayerCache>,
     capacity: usize,
 }
 
 impl Cache {
-    /// `shapes`: of the layers that own keys and values, in order. `margin`: positions that sliding
-    /// layers can take back.
+    /// `shapes`: those of the layers that own keys and values, in order. `margin`: positions that
+    /// sliding layers can take back.
     pub(crate) fn new(
         capacity: usize,
         margin: usize,
@@ -41,18 +41,19 @@ impl Cache {
         Self { owners: shapes.into_iter().map(layer).collect(), capacity }
     }
 
-    /// Positions of the longest sequence.
+    /// The most positions of a sequence.
     pub fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// Positions held.
+    /// The number of positions held.
     pub fn end(&self) -> usize {
         self.owners.first().map_or(0, LayerCache::end)
     }
 
-    /// Forgets every position from `end` on. Where a sliding layer has dropped keys that are needed
-    /// again, everything is forgotten. → the positions that are left.
+    /// Forgets every position from `end` on and returns the number of positions left. If that is
+    /// impossible, everything is forgotten: a sliding layer has dropped keys that are needed again,
+    /// or the sequence never reached `end`.
     pub fn roll_back(&mut self, end: usize) -> usize {
         if self.owners.iter().all(|owner| owner.can_roll_back(end)) {
             for owner in &mut self.owners {

@@ -1,9 +1,11 @@
-//! Capture: the queries of the armed heads while a draft is written, and their attention replayed afterwards.
+//! Captures the queries of the armed heads while a draft is written, and replays their attention
+//! afterwards.
 //!
-//! A capture keeps the queries of every position from [`Capture::restart`]'s on, for the heads it was armed with,
-//! in one preallocated buffer a layer; keys are read from the cache when the draft is replayed. What passes before
-//! that position is not kept, and a pass that begins inside the kept rows replaces them from there on, as it does
-//! in the cache. (alignatt4llm, section 4; models, section 2.5)
+//! A capture keeps the queries of the heads it was armed with, in one preallocated buffer per
+//! layer, from the position given to [`Capture::restart`] on. Queries of earlier positions are not
+//! kept. The keys are read from the cache when the draft is replayed. A pass that begins inside the
+//! kept rows replaces them from there on, as it does in the cache. (docs/method.md, section 4;
+//! docs/models.md, section 2.5)
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -43,19 +45,19 @@ pub enum ArmError {
 /// The queries of the armed heads for the rows of one draft.
 #[derive(Debug)]
 pub struct Capture {
-    /// As armed, which is the order of the results.
+    /// In the order in which they were armed, which is the order of the results.
     heads: Vec<Head>,
     layers: Vec<Armed>,
-    /// Where each armed head lies among the layers' heads; None where the order is the same.
+    /// The index of each armed head among the heads of all layers; None if the order is the same.
     order: Option<Tensor<1, Int>>,
-    /// Query heads of a layer.
+    /// Query heads per layer.
     query_heads: usize,
-    /// Rows there is room for.
+    /// Rows that the buffers have room for.
     rows: usize,
     /// Position of row 0.
     from: usize,
     len: usize,
-    /// Where the rows of the pass under way go; None where they are not kept.
+    /// Where the rows of the current pass go; None if they are not kept.
     first: Option<First>,
     device: Device,
 }
@@ -74,21 +76,23 @@ struct Armed {
 pub struct SourceSpan {
     /// Positions of the source columns.
     pub source: Range<usize>,
-    /// Where the draft begins.
+    /// The length of the prompt, which is the position where the draft begins.
     pub prompt_len: usize,
 }
 
-/// What the armed heads attended to, on the device.
+/// The attention of the armed heads, on the device.
 #[derive(Clone, Debug)]
 pub struct Replay {
     /// [R, S, N]: probabilities on the source columns.
     pub rows: Tensor<3>,
-    /// [R, S, 2]: the rest of the prompt, and the draft. With the columns they sum to 1.
+    /// [R, S, 2]: the masses on the rest of the prompt and on the draft. With the columns they sum
+    /// to 1.
     pub mass: Tensor<3>,
 }
 
 impl Capture {
-    /// `dims`: the head dimension of every layer; `query_heads`: heads of a layer.
+    /// `dims`: the head dimension of every layer. `query_heads`: query heads per layer. Fails if a
+    /// head does not exist or is given twice.
     pub(crate) fn new(
         heads: &[Head],
         rows: usize,
@@ -133,7 +137,7 @@ impl Capture {
         &self.heads
     }
 
-    /// Forgets all rows; from now on those at `from` and later are kept.
+    /// Forgets all rows. From now on the rows of position `from` and later are kept.
     pub fn restart(&mut self, from: usize) {
         self.from = from;
         self.len = 0;
@@ -153,8 +157,9 @@ impl Capture {
         self.len == 0
     }
 
-    /// Err unless there is room for the rows of a pass over `positions`, of which those from `back` on are wanted:
-    /// all that are captured, since a capture must not change what is computed.
+    /// Fails if a pass over `positions` has more rows than the buffers. `back` is the position of
+    /// the first row that the pass returns. Captured rows must be among the returned ones:
+    /// otherwise capturing would change what is computed.
     pub(super) fn room(&self, positions: Range<usize>, back: usize) -> Result<(), RunError> {
         let (captured, needed) = (positions.start.max(self.from), positions.end.saturating_sub(self.from));
         debug_assert!(needed == 0 || back <= captured, "rows from {captured} are captured, from {back} wanted");
@@ -165,7 +170,7 @@ impl Capture {
         Ok(())
     }
 
-    /// Rows at `position .. position + len` go through the layers now.
+    /// The next queries belong to the positions `position .. position + len`.
     pub(super) fn stand(&mut self, position: usize, len: usize) {
         let row = position as isize - self.from as isize;
         let end = (position + len).saturating_sub(self.from);
@@ -174,15 +179,15 @@ impl Capture {
             .then(|| First { row, on_device: Tensor::from_ints([row as i32], &self.device) });
     }
 
-    /// The armed heads of one layer's queries `q [T, Hq, D]`, after norm and RoPE.
+    /// Keeps the armed heads of one layer's queries `q [T, Hq, D]`, taken after norm and RoPE.
     pub(super) fn keep(&mut self, layer: usize, q: &Tensor<3>) {
         let Some(first) = &self.first else { return };
         let Some(armed) = self.layers.iter_mut().find(|armed| armed.layer == layer) else { return };
         armed.q.inplace(|kept| qk_capture(kept, q.clone(), armed.heads.clone(), first));
     }
 
-    /// The attention of every kept row. `of(layer)`: the cache that a layer reads and how it attends. None where
-    /// there is nothing to tell: no head, no row or no source.
+    /// The attention of every kept row. `of(layer)`: the cache that a layer reads, and its
+    /// attention. None if there is no head, no row or no source.
     pub(crate) fn replay<'a>(
         &self,
         span: &SourceSpan,

@@ -1,7 +1,7 @@
-//! A token table that may be larger than one storage binding: kept in pieces of whole rows.
+//! A token table that may be larger than one storage binding. It is kept in pieces of whole rows.
 //!
-//! table [V, H] → rows of ids [T] as [T, H]. The ids may still be on the device, so a draft never reads back
-//! to look up its next embedding. The same pieces make the tied output head.
+//! table [V, H] → rows of ids [T] as [T, H]. The ids may still be on the device, so a draft needs
+//! no readback to look up its next embedding. The same pieces serve as the tied output head.
 
 use burn::tensor::{Int, Tensor};
 
@@ -19,7 +19,8 @@ impl Embedding {
         if let [whole] = self.pieces.as_slice() {
             return whole.gather(ids);
         }
-        // Each piece gives its own rows and zeros for the others': the sum is the table's.
+        // Each piece gives its own rows, and zeros for the rows of the others. The sum is the
+        // table's rows.
         let mut first = 0;
         let mut parts = Vec::new();
         for piece in &self.pieces {

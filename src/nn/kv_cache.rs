@@ -1,27 +1,28 @@
-//! Keys and values of one layer, preallocated, rolled back by setting a length.
+//! Keys and values of one layer. The memory is preallocated, and setting a length rolls it back.
 //!
-//! k, v [C, Hkv, D], f32. A full layer keeps every position: row = position. A sliding layer keeps the
-//! window and a margin: when its rows run out, the last `window - 1 + margin` move to the front (one copy
-//! every so often), so that up to `margin` positions can always be taken back with all the keys that
-//! their window reaches.
+//! k, v [C, Hkv, D], f32. A full layer keeps every position: row = position. A sliding layer keeps
+//! the window and a margin. When its rows run out, the last `window - 1 + margin` of them move to
+//! the front (a rare copy). So up to `margin` positions can always be taken back, with all the keys
+//! that their window reaches.
 
 use burn::tensor::{Device, Tensor, s};
 
 use super::RunError;
 use crate::ops::{attend::Base, kv_store::kv_store};
 
-/// How a cache is laid out.
+/// The sizes that determine a cache's layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachePlan {
-    /// Positions a full layer holds.
+    /// Positions that a full layer holds.
     pub capacity: usize,
-    /// Most rows pushed at once (a piece of prefill).
+    /// The most rows that are pushed at once (a piece of prefill).
     pub piece: usize,
-    /// Positions a sliding layer can take back.
+    /// Positions that a sliding layer can take back.
     pub margin: usize,
 }
 
-/// A sliding layer no longer holds what going back to this position needs; the prompt must be fed again.
+/// A sliding layer no longer holds the keys that rolling back to this position needs. The prompt
+/// must be fed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("position {0} is further back than the sliding window's margin")]
 pub struct RollBack(pub usize);
@@ -34,7 +35,8 @@ pub struct LayerCache {
     start: usize,
     /// Rows in use.
     len: usize,
-    /// Rows that survive a move to the front; None in full layers, which never move.
+    /// What a sliding layer keeps when its rows move to the front; None in full layers, which never
+    /// move.
     keep: Option<Keep>,
 }
 
@@ -45,13 +47,13 @@ struct Keep {
 }
 
 impl LayerCache {
-    /// `window`: keys a row sees, itself included; None for a full layer.
+    /// `window`: keys that a row sees, its own included; None for a full layer.
     pub fn new(plan: CachePlan, heads: usize, dim: usize, window: Option<usize>, device: &Device) -> Self {
         let rows = match window {
             Some(window) => (2 * (window + plan.margin) + plan.piece).min(plan.capacity),
             None => plan.capacity,
         };
-        // Zeroed, so that no row ever holds a NaN: 0 x NaN would reach a sum.
+        // Zeroed, so that no unused row holds a NaN: 0 x NaN would spoil a sum.
         let zeros = || Tensor::zeros([rows, heads, dim], device);
         let keep = window.map(|window| Keep { window, margin: plan.margin });
         Self { k: zeros(), v: zeros(), start: 0, len: 0, keep }
@@ -67,12 +69,12 @@ impl LayerCache {
         self.start
     }
 
-    /// The cache row of a position that is about to be, or has been, pushed.
+    /// The cache row of a position that has been pushed or is pushed next.
     pub fn row(&self, position: usize) -> usize {
         position - self.start
     }
 
-    /// All rows, used or not: [C, Hkv, D].
+    /// The keys [C, Hkv, D], unused rows included.
     pub fn keys(&self) -> Tensor<3> {
         self.k.clone()
     }
@@ -81,8 +83,9 @@ impl LayerCache {
         self.v.clone()
     }
 
-    /// Makes room for `rows` more. Called before `row` is asked for. Err, with nothing changed, when
-    /// there is no room: a full layer drops nothing, a sliding one only what no row sees any more.
+    /// Makes room for `rows` more rows. It is called before `row`, since it may move rows. Fails,
+    /// with nothing changed, if there is no room: a full layer drops nothing, and a sliding layer
+    /// only what no row sees any more.
     pub fn reserve(&mut self, rows: usize) -> Result<(), RunError> {
         let capacity = self.k.dims()[0];
         if self.len + rows <= capacity {
@@ -102,8 +105,8 @@ impl LayerCache {
         Ok(())
     }
 
-    /// Appends `k`, `v [T, Hkv, D]` at the end, whose row `base` names. There is room for them: a
-    /// sliding layer was asked by `reserve(T)`.
+    /// Appends `k`, `v [T, Hkv, D]` at the end, which is row `base.row`. There must be room for
+    /// them; in a sliding layer `reserve(T)` has made it.
     pub fn push(&mut self, k: Tensor<3>, v: Tensor<3>, base: &Base) {
         debug_assert_eq!(base.row, self.len);
         self.len += k.dims()[0];
@@ -111,8 +114,9 @@ impl LayerCache {
         self.v.inplace(|cache| kv_store(cache, v, base));
     }
 
-    /// Forgets every position from `end` on. Err, with nothing changed, when a sliding layer has already
-    /// dropped keys that the next position would see.
+    /// Forgets every position from `end` on. Fails, with nothing changed, if a sliding layer has
+    /// already dropped keys that the next position would see, or if `end` is beyond the last
+    /// position.
     pub fn roll_back(&mut self, end: usize) -> Result<(), RollBack> {
         if !self.can_roll_back(end) {
             return Err(RollBack(end));
@@ -138,7 +142,7 @@ impl LayerCache {
 mod tests {
     use super::*;
 
-    /// A cache with one head of one column. The key at every position is the position.
+    /// A cache with one head of one column. The key at each position is the position itself.
     fn cache(capacity: usize, window: Option<usize>) -> LayerCache {
         let plan = CachePlan { capacity, piece: 4, margin: 3 };
         LayerCache::new(plan, 1, 1, window, &Device::flex())

@@ -1,7 +1,8 @@
-//! From a checkpoint's tensors to layers on the device, a bounded piece at a time.
+//! Loads a checkpoint's tensors into layers on the device, in pieces of bounded size.
 //!
-//! At most [`UPLOAD`] bytes of a tensor are read at once, and few such pieces are on the host. Tables (embeddings, output heads) larger than the adapter
-//! binds in one piece are kept in several; every other matrix of the published models is under 128 MiB.
+//! At most [`UPLOAD`] bytes of a tensor are read at once, and only a few such pieces are on the
+//! host at a time. Tables (embeddings, output heads) that are larger than the adapter binds in one
+//! piece are kept in several. Every other matrix of the published models is under 128 MiB.
 
 use std::cell::Cell;
 
@@ -12,15 +13,15 @@ use crate::gpu::Compute;
 use crate::ops::product::pack_half;
 use crate::weights::{CheckpointError, Weights};
 
-/// Bytes of f32 read, converted and uploaded at once.
+/// Bytes of f32 that are read, converted and uploaded at once.
 const UPLOAD: usize = 32 << 20;
 
 pub type LoadError = CheckpointError;
 
-/// Told how loading goes on: bytes of weights read, and bytes in all.
+/// Receives the progress of loading: the bytes of weights read so far, and all bytes of weights.
 pub type Progress<'a> = &'a dyn Fn(u64, u64);
 
-/// Where a model's weights go, and how.
+/// Where a model's weights are loaded to, in which precision, and where progress is reported.
 #[derive(Clone, Copy)]
 pub struct Target<'a> {
     pub compute: &'a Compute,
@@ -29,20 +30,20 @@ pub struct Target<'a> {
 }
 
 impl<'a> Target<'a> {
-    /// A device, with weights in f32 and nobody told.
+    /// Weights in f32 on the device of `compute`, without reports of progress.
     pub fn new(compute: &'a Compute) -> Self {
         Self { compute, precision: Precision::F32, progress: &|_, _| {} }
     }
 }
 
-/// Reads layers by the names of the checkpoint.
+/// Loads layers by the names of the checkpoint.
 pub struct Loader<'a> {
     pub weights: &'a Weights,
     pub compute: &'a Compute,
     precision: Precision,
     progress: Progress<'a>,
     read: Cell<u64>,
-    /// Bytes read since the runtime's queue was last handed on.
+    /// Bytes read since the runtime's queue was last flushed.
     queued: Cell<u64>,
 }
 
@@ -52,28 +53,28 @@ impl<'a> Loader<'a> {
         Self { weights, compute, precision, progress, read: Cell::new(0), queued: Cell::new(0) }
     }
 
-    /// Counts what was read of `name`: `part` of its `whole` elements, and has what was read before handed on to the
-    /// device once that is much: uploads wait in the runtime's queue, each with its bytes.
+    /// Counts the bytes that were read of `name`: `part` of `whole` equal parts. Once much has been
+    /// read, flushes the runtime's queue, because uploads wait there, each with its bytes.
     fn count(&self, name: &str, part: usize, whole: usize) {
         let bytes = self.weights.info(name).map_or(0, |info| info.bytes()) * part as u64 / whole.max(1) as u64;
         self.read.set(self.read.get() + bytes);
         self.queued.set(self.queued.get() + bytes);
         if self.queued.get() >= UPLOAD as u64 / 2 {
             self.queued.set(0);
-            // A device that refuses says so again when loading is over.
+            // A device that fails here reports it again at the end of loading.
             let _ = self.compute.device.flush();
         }
         (self.progress)(self.read.get(), self.weights.total_bytes());
     }
 
-    /// A small tensor, whole, in f32.
+    /// A small tensor, read in one piece, in f32.
     pub async fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, LoadError> {
         let values = self.weights.read_f32(name, &shape).await?;
         self.count(name, 1, 1);
         Ok(Tensor::from_data(TensorData::new(values, shape), &self.compute.device))
     }
 
-    /// `{name}.weight [n, k]` and, where `bias`, `{name}.bias [n]`.
+    /// `{name}.weight [n, k]` and, with `bias`, `{name}.bias [n]`.
     pub async fn linear(&self, name: &str, n: usize, k: usize, bias: bool) -> Result<Linear, LoadError> {
         let weight = self.rows(&format!("{name}.weight"), [n, k], 0..n).await?;
         let bias = match bias {
@@ -83,12 +84,13 @@ impl<'a> Loader<'a> {
         Ok(Linear { weight, bias })
     }
 
-    /// The table `{name}.weight [v, h]`, in as many pieces as the device's binding limit asks for.
+    /// The table `{name}.weight [v, h]`, in as many pieces as the device's binding limit requires.
     pub async fn embedding(&self, name: &str, v: usize, h: usize) -> Result<Embedding, LoadError> {
         self.table(&format!("{name}.weight"), v, h).await
     }
 
-    /// The same by its full name; an output head may be as large.
+    /// The table `name [v, h]`, as in [`Loader::embedding`]. An output head may be as large as an
+    /// embedding.
     pub async fn table(&self, name: &str, v: usize, h: usize) -> Result<Embedding, LoadError> {
         let row_bytes = h as u64 * self.bytes_each(h) as u64;
         let rows = (self.compute.max_binding() / row_bytes).clamp(1, v as u64) as usize;
@@ -109,7 +111,8 @@ impl<'a> Loader<'a> {
         Ok(LayerNorm::new(weight, bias, eps))
     }
 
-    /// Pairs can be packed only in rows of even length.
+    /// Whether rows of `k` weights are kept as packed f16. Pairs can be packed only in rows of even
+    /// length.
     fn packed(&self, k: usize) -> bool {
         self.precision == Precision::F16 && k.is_multiple_of(2)
     }
@@ -118,7 +121,8 @@ impl<'a> Loader<'a> {
         if self.packed(k) { 2 } else { 4 }
     }
 
-    /// Rows `range` of the matrix `name [n, k]`, assembled on the device from uploads of bounded size.
+    /// The rows `range` of the matrix `name [n, k]`, assembled on the device from uploads of
+    /// bounded size.
     async fn rows(&self, name: &str, shape: [usize; 2], range: std::ops::Range<usize>) -> Result<Weight, LoadError> {
         let [n, k] = shape;
         let device = &self.compute.device;

@@ -1,5 +1,5 @@
-//! What the models share: layers with the checkpoint's weights in them, the key/value cache, capture and replay of
-//! attention, greedy choice. Knows nothing of which model it serves.
+//! What the models share: layers with the checkpoint's weights, the key/value cache, capture and
+//! replay of attention, the greedy choice. This room does not know which model it serves.
 
 mod cache;
 mod capture;
@@ -28,14 +28,14 @@ use burn::tensor::{Int, Tensor};
 
 use crate::gpu::{Compute, GpuError};
 
-/// Something failed while a model ran.
+/// What can fail while a model runs.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     #[error("the device failed while computing: {0}")]
     Device(String),
     #[error("{what} takes {needed} positions, the cache holds {capacity}; cut the input into shorter pieces")]
     TooLong { what: &'static str, needed: usize, capacity: usize },
-    /// A bug of ours: callers roll back no further than they keep.
+    /// A bug in this program: callers roll back no further than they keep.
     #[error(transparent)]
     RollBack(#[from] RollBack),
     #[error(transparent)]
@@ -50,7 +50,7 @@ impl From<burn::tensor::ExecutionError> for RunError {
     }
 }
 
-/// Parts [Tᵢ, H], at least one, below one another.
+/// Concatenates the rows of `parts` [Tᵢ, H], of which there is at least one.
 pub fn join(mut parts: Vec<Tensor<2>>) -> Tensor<2> {
     match parts.len() {
         1 => parts.remove(0),
@@ -58,13 +58,14 @@ pub fn join(mut parts: Vec<Tensor<2>>) -> Tensor<2> {
     }
 }
 
-/// The index of the largest logit of every row: `[T, V]` → `[T]`, on the device, without a readback.
+/// The index of the largest logit in every row: `[T, V]` → `[T]`, on the device, without a
+/// readback.
 pub fn greedy(logits: Tensor<2>) -> Tensor<1, Int> {
     logits.argmax(1).squeeze_dim(1)
 }
 
-/// Ids read back from the device. Err also where the device reported an error meanwhile that no call returned:
-/// what it computed since can't be trusted.
+/// Reads `ids` back from the device. Fails also if the device has reported an error outside of any
+/// call since the last check, because what it has computed since then cannot be trusted.
 pub async fn read_ids(ids: Tensor<1, Int>, compute: &Compute) -> Result<Vec<u32>, RunError> {
     let data = ids.into_data_async().await?;
     compute.check()?;

@@ -17,7 +17,7 @@ impl RmsNorm {
         Self { weight, eps }
     }
 
-    /// The norm without a weight (Gemma-4's values).
+    /// The norm without a weight, as Gemma-4 applies it to its values.
     pub fn unit(size: usize, eps: f64, device: &Device) -> Self {
         Self { weight: Tensor::ones([size], device), eps }
     }
@@ -27,14 +27,14 @@ impl RmsNorm {
         rms_norm(x, self.weight.clone(), self.eps)
     }
 
-    /// Every head by itself: `x [T, N, D]` → `[T, N, D]`, weight `[D]`.
+    /// Norms each head by itself: `x [T, N, D]` → `[T, N, D]`, weight `[D]`.
     pub fn forward_heads(&self, x: Tensor<3>) -> Tensor<3> {
         let [t, n, d] = x.dims();
         self.forward(x.reshape([t * n, d])).reshape([t, n, d])
     }
 }
 
-/// LayerNorm with weight and bias `[H]` (the audio tower).
+/// LayerNorm with weight and bias `[H]`, as in the audio tower.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
     weight: Tensor<1>,

@@ -1,4 +1,4 @@
-//! Rotary tables: cosines and sines of every position a cache can hold, made once.
+//! Rotary tables: the cosines and sines of every position that a cache can hold, computed once.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -12,8 +12,8 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// Tables for `positions` positions. `inverse [D/2]` are the frequencies; a pair whose frequency is 0
-    /// passes unrotated. Angles are products in f32, as the reference takes them.
+    /// Tables for `positions` positions. `inverse [D/2]`: the frequencies; a pair with frequency 0
+    /// is not rotated. Angles are products in f32, as in the reference.
     pub fn new(inverse: &[f32], positions: usize, device: &Device) -> Self {
         let angle = |p: usize| inverse.iter().map(move |f| p as f32 * f);
         let table = |of: fn(f32) -> f32| {
@@ -33,7 +33,7 @@ impl Rope {
         Self { cos: self.cos.clone().narrow(0, from, len), sin: self.sin.clone().narrow(0, from, len) }
     }
 
-    /// `x [T, N, D]`, turned by this table's T rows.
+    /// `x [T, N, D]` → `[T, N, D]`, rotated by the T rows of this table.
     pub fn apply(&self, x: Tensor<3>) -> Tensor<3> {
         rope(x, self.cos.clone(), self.sin.clone())
     }

@@ -1,5 +1,5 @@
-//! Seeing inside a forward pass: named intermediate tensors, kept when asked for, or the queries of armed heads;
-//! at no cost otherwise.
+//! A look inside a forward pass: keeps named intermediate tensors, or the queries of armed heads.
+//! It costs nothing if it is off.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::{Capture, RunError};
 
-/// Off, a list of what went by, or a capture that fills.
+/// Off, a list of intermediate tensors, or a capture that is being filled.
 #[derive(Debug, Default)]
 pub struct Tap<'a> {
     kept: Option<Vec<(String, Tensor<1>)>>,
@@ -30,19 +30,20 @@ impl<'a> Tap<'a> {
         Self { kept: None, capture: Some(capture) }
     }
 
-    /// Err unless the capture has room for a pass over `positions` that gives back those from `back` on.
+    /// Fails if the capture has no room for a pass over `positions` that returns the rows from
+    /// `back` on.
     pub(crate) fn room(&self, positions: Range<usize>, back: usize) -> Result<(), RunError> {
         self.capture.as_ref().map_or(Ok(()), |capture| capture.room(positions, back))
     }
 
-    /// Rows at `position .. position + len` go by from here on.
+    /// The next queries belong to the positions `position .. position + len`.
     pub(crate) fn stand(&mut self, position: usize, len: usize) {
         if let Some(capture) = &mut self.capture {
             capture.stand(position, len);
         }
     }
 
-    /// A layer's queries `[T, Hq, D]`, after norm and RoPE.
+    /// Receives a layer's queries `[T, Hq, D]`, taken after norm and RoPE.
     pub(crate) fn queries(&mut self, layer: usize, q: &Tensor<3>) {
         self.keep("q_post_rope", Some(layer), q);
         if let Some(capture) = &mut self.capture {
@@ -55,7 +56,7 @@ impl<'a> Tap<'a> {
         self.keep_with(name, layer, || tensor.clone());
     }
 
-    /// The same for what is computed to be kept and for nothing else.
+    /// Like [`Tap::keep`], for a tensor that is computed only to be kept.
     pub fn keep_with<const D: usize>(&mut self, name: &str, layer: Option<usize>, make: impl FnOnce() -> Tensor<D>) {
         let Some(kept) = &mut self.kept else { return };
         let name = match layer {
@@ -67,7 +68,8 @@ impl<'a> Tap<'a> {
         kept.push((name, tensor.reshape([len])));
     }
 
-    /// Everything kept, read back, in order of keeping; a name comes once for every forward pass.
+    /// Reads back everything that was kept, in order. A name occurs once per pass through the
+    /// layers.
     pub async fn read(self) -> Result<Vec<(String, TensorData)>, RunError> {
         let mut read = Vec::new();
         for (name, tensor) in self.kept.into_iter().flatten() {

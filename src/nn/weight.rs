@@ -1,4 +1,5 @@
-//! One matrix of weights on the device, `[N, K]` as the checkpoint stores it, in one of several storages.
+//! One matrix of weights on the device, `[N, K]` as in the checkpoint, in one of several storage
+//! formats.
 
 use burn::tensor::{Int, Tensor};
 
@@ -9,7 +10,7 @@ use crate::ops::product;
 pub enum Precision {
     #[default]
     F32,
-    /// Two bytes a weight; accumulation stays in f32.
+    /// Two bytes per weight. Sums are accumulated in f32.
     F16,
 }
 
@@ -17,12 +18,12 @@ pub enum Precision {
 pub enum Weight {
     /// [N, K] f32.
     Dense(Tensor<2>),
-    /// [N, K/2], two f16 a word (see [`product::pack_half`]).
+    /// [N, K/2], two f16 per word (see [`product::pack_half`]).
     Half(Tensor<2, Int>),
 }
 
 impl Weight {
-    /// N.
+    /// The number of rows, N.
     pub fn rows(&self) -> usize {
         match self {
             Weight::Dense(w) => w.dims()[0],

@@ -1,13 +1,14 @@
-//! Attention with grouped heads: causal, of some new rows on a key/value cache, with an optional window; or of rows that
-//! all see one another.
+//! Grouped-query attention in two forms: causal attention of new rows on a key/value cache, with an
+//! optional sliding window; and attention of rows that all see one another.
 //!
 //! q     [T, Hq, D]     queries, after norm and RoPE                 f32
-//! k, v  [C, Hkv, D]    the cache, whole; rows past the last query's own are not read
+//! k, v  [C, Hkv, D]    the cache; rows after the last query's own key are not read      f32
 //! base  `[1]` Int      cache row of the first query's own key       (also known to the host)
-//! →     [T, Hq, D]
+//! →     [T, Hq, D]                                                  f32
 //!
-//! Query t sees cache rows j with `j ≤ base + t`, and `j > base + t − window` in sliding layers. Query head h
-//! reads kv head h / (Hq/Hkv). Softmax in f32. Where rows see one another, C = T and every query sees every row.
+//! In the causal form, query t sees every cache row j with `j ≤ base + t`. In sliding layers, it
+//! sees only those with `j > base + t − window`. Query head h reads kv head h / (Hq/Hkv). Softmax
+//! is in f32. In the other form C = T, and every query sees every row.
 
 use burn::backend::{
     Backend, Flex, backend_extension,
@@ -18,15 +19,16 @@ use burn_wgpu::{CubeBackend, into_contiguous};
 
 use super::launch::{Shader, launch};
 
-/// What a layer's attention is made of besides its tensors.
+/// The parameters of a layer's attention besides its tensors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attend {
+    /// The factor of the scores.
     pub scale: f32,
-    /// Keys a row sees, itself included; None in full layers.
+    /// Keys that a row sees, its own included; None in full layers.
     pub window: Option<usize>,
 }
 
-/// Where the new rows stand in the cache, on the host and on the device.
+/// The cache row of the first new row, on the host and on the device.
 #[derive(Clone, Debug)]
 pub struct Base {
     pub row: usize,
@@ -46,14 +48,16 @@ pub trait AttendBackend: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// `q [T, Hq, D]` on `k`, `v [C, Hkv, D]` → `[T, Hq, D]`.
+/// Causal attention of `q [T, Hq, D]` on the cache `k`, `v [C, Hkv, D]` → `[T, Hq, D]`. The own
+/// keys of the queries are at cache rows `base.row ..`.
 pub fn attend(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, base: &Base, op: Attend) -> Tensor<3> {
     debug_assert!(q.dims()[1].is_multiple_of(k.dims()[1]), "attend: q {:?}, k {:?}", q.dims(), k.dims());
     debug_assert!(base.row + q.dims()[0] <= k.dims()[0], "attend: {} + {:?} past {:?}", base.row, q.dims(), k.dims());
     run(q, k, v, base, op, true)
 }
 
-/// `q [T, Hq, D]` on `k`, `v [T, Hkv, D]`, every row seeing all → `[T, Hq, D]`. `origin` is row 0.
+/// `q [T, Hq, D]` on `k`, `v [T, Hkv, D]` → `[T, Hq, D]`, where every row sees every row. `origin`
+/// is row 0.
 pub fn attend_all(q: Tensor<3>, k: Tensor<3>, v: Tensor<3>, origin: &Base, scale: f32) -> Tensor<3> {
     debug_assert!(q.dims()[1].is_multiple_of(k.dims()[1]), "attend_all: q {:?}, k {:?}", q.dims(), k.dims());
     debug_assert!(q.dims()[0] == k.dims()[0] && origin.row == 0, "attend_all: q {:?}, k {:?}", q.dims(), k.dims());
@@ -91,7 +95,8 @@ impl AttendBackend for Flex {
         let kv_heads = k.dims()[1];
         let group = heads / kv_heads;
 
-        // One product a kv head: its group's queries stand below one another. [Hkv, G*T, D] x [Hkv, D, S]
+        // One product per kv head, with the queries of its group stacked:
+        // [Hkv, G*T, D] x [Hkv, D, S].
         let q = q.reshape([t, kv_heads, group, d]).permute([1, 2, 0, 3]).reshape([kv_heads, group * t, d]);
         let scores = q.matmul(k.permute([1, 2, 0])) * op.scale;
         let scores = scores.reshape([kv_heads * group, t, seen]);
@@ -105,7 +110,7 @@ impl AttendBackend for Flex {
     }
 }
 
-/// [1, T, S]: 0 where query t sees column j, else a large negative number.
+/// [1, T, S]: 0 where query t sees key j, otherwise a large negative number.
 fn mask(t: usize, seen: usize, base: usize, window: Option<usize>, device: &burn::tensor::Device) -> Tensor<3> {
     let visible = |row: usize, j: usize| j <= base + row && window.is_none_or(|window| j + window > base + row);
     let values: Vec<f32> =
@@ -126,7 +131,8 @@ impl AttendBackend for CubeBackend {
         let (q, k, v) = (into_contiguous(q), into_contiguous(k), into_contiguous(v));
         let [t, heads, d] = [q.meta.shape()[0], q.meta.shape()[1], q.meta.shape()[2]];
         let kv_heads = k.meta.shape()[1];
-        // A decoding step has one row; a prompt's rows share what is loaded, in 16 KiB of shared memory at most.
+        // A decoding step has one row. The rows of a prompt go four to a workgroup and share its
+        // loads, if that takes at most 16 KiB of shared memory.
         let rows = if t == 1 || d > 512 { 1 } else { 4 };
         let [values, indices, query, offsets, of_row] = match rows {
             1 => ["f32", "u32", "q[at + i]", "0u", "values"],
@@ -138,7 +144,8 @@ impl AttendBackend for CubeBackend {
                 "values[t]",
             ],
         };
-        // A lane makes a column of the output; those beyond the head's own would only wait.
+        // A lane computes one output column at a time. Lanes beyond the head's dimension would only
+        // wait.
         let lanes: u32 = if d <= 32 { 32 } else { 64 };
         let shader = Shader {
             name: "attend",
@@ -160,7 +167,7 @@ impl AttendBackend for CubeBackend {
                 ("causal", causal.to_string()),
             ],
         };
-        // y is the row count itself, so that the shader learns it without a parameter.
+        // The grid's y is the row count, so the shader learns it without a parameter.
         let grid = [heads as u32, t as u32, 1];
         launch(shader, lanes, grid, &[&q, &k, &v, &base], [t, heads, d].into(), DType::F32)
     }

@@ -1,10 +1,12 @@
-//! The audio tower's convolution: `y = gelu(conv(x, w) + b)`, 3×3, stride 2, padding 1, so that both sides are halved.
+//! The audio tower's convolution: `y = gelu(conv(x, w) + b)`, with a 3×3 kernel, stride 2 and
+//! padding 1. It halves height and width, rounding up.
 //!
 //! x  [N, C, H, W]                                                          f32
 //! w  [O, C, 3, 3], b `[O]`                                                 f32
-//! →  [N, O, ⌈H/2⌉, ⌈W/2⌉]; GELU with erf
+//! →  [N, O, ⌈H/2⌉, ⌈W/2⌉]; GELU with erf                                   f32
 //!
-//! Burn's convolution without autotune makes one result a lane and wants the channels last, copied there and back.
+//! Without autotune, Burn's convolution computes one result per lane and needs the channels last,
+//! which costs a copy there and back.
 
 use burn::backend::{Backend, Flex, backend_extension, tensor::FloatTensor};
 use burn::tensor::{DType, Tensor, activation, module::conv2d, ops::ConvOptions};
@@ -49,7 +51,7 @@ impl ConvHalveBackend for CubeBackend {
                 ("width", width.to_string()),
             ],
         };
-        // A workgroup makes 32 channels of 8 strips of 4 columns, as in the shader.
+        // A workgroup computes 32 channels of 8 strips of 4 columns, as in the shader.
         let strips = out_height * out_width.div_ceil(4);
         let grid = [outputs.div_ceil(32) as u32, strips.div_ceil(8) as u32, n as u32];
         launch(shader, 64, grid, &[&x, &w, &b], [n, outputs, out_height, out_width].into(), DType::F32)

@@ -1,6 +1,7 @@
-//! Gated activation: `act(gate) · up`, the middle of both models' MLPs (and of Gemma's per-layer input).
+//! Gated activation: `act(gate) · up`, the middle of the MLP in both models and of Gemma-4's
+//! per-layer input.
 //!
-//! gate, up [T, I] → [T, I], f32. Qwen3: SiLU. Gemma-4: GELU by tanh.
+//! gate, up [T, I] → [T, I], f32. Qwen3 uses SiLU, Gemma-4 the tanh form of GELU.
 
 use burn::backend::{Backend, Flex, backend_extension, tensor::FloatTensor};
 use burn::tensor::{DType, Tensor, activation};
@@ -8,6 +9,7 @@ use burn_wgpu::{CubeBackend, into_contiguous};
 
 use super::launch::{Shader, launch};
 
+/// The activation function of the gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     Silu,

@@ -1,10 +1,10 @@
-//! Writing new keys or values into a cache's own buffer, in place.
+//! Writes new keys or values into a cache's own buffer, in place.
 //!
-//! cache [C, Hkv, D]; new [T, Hkv, D]; base: the row of the first new one. → the same cache.
+//! cache [C, Hkv, D]; new [T, Hkv, D]; base: the cache row of the first new row → the same cache.
 //!
-//! Burn's `slice_assign` copies the whole cache whenever a launch that reads it is still queued, which is
-//! always the case while decoding. The cache handed in is the caller's only one: nothing else sees the
-//! change, and the queue runs it after everything that was to read the old rows.
+//! Burn's `slice_assign` copies the whole cache if a launch that reads it is still queued, which is
+//! always the case during decoding. The caller passes its only handle of the cache, so nothing else
+//! sees the change, and the queue runs the write after every launch that reads the old rows.
 
 use burn::backend::{
     Backend, Flex, backend_extension,
@@ -26,7 +26,7 @@ pub trait KvStoreBackend: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// `new [T, Hkv, D]` into rows `base.row ..` of `cache [C, Hkv, D]`.
+/// Writes `new [T, Hkv, D]` into rows `base.row ..` of `cache [C, Hkv, D]`.
 pub fn kv_store(cache: Tensor<3>, new: Tensor<3>, base: &Base) -> Tensor<3> {
     debug_assert!(
         base.row + new.dims()[0] <= cache.dims()[0],

@@ -1,9 +1,9 @@
-//! Launching one WGSL shader on Burn's wgpu runtime.
+//! Launches one WGSL shader on Burn's wgpu runtime.
 //!
-//! A shader's text holds placeholders in double braces for constants that are known when weights are
-//! loaded (sizes, storage kinds): each set of values is compiled once. What changes from call to call
-//! is read from a small tensor or from the grid, since a fresh parameter buffer a launch costs more in
-//! the browser than the launch itself.
+//! A shader's text holds placeholders in double braces for constants that are known when weights
+//! are loaded (sizes, storage formats). Each set of values is compiled once. What changes from call
+//! to call is read from a small tensor or from the grid, because in the browser a new parameter
+//! buffer for each launch costs more than the launch itself.
 
 use burn::tensor::{DType, Shape};
 use burn_wgpu::{CubeDim, CubeTensor, KernelSource, SourceKernel, SourceTemplate};
@@ -12,7 +12,7 @@ use cubecl::{
     server::KernelArguments,
 };
 
-/// One shader with its constants filled in.
+/// One shader with the values of its constants.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shader {
     pub name: &'static str,
@@ -35,7 +35,8 @@ impl KernelSource for Shader {
     }
 }
 
-/// Runs `shader` over `grid` workgroups on `inputs` (contiguous, bound in order) → a new tensor, bound last.
+/// Runs `shader` over `grid` workgroups on `inputs` (contiguous, bound in order) → a new tensor,
+/// which is bound last.
 pub(super) fn launch(
     shader: Shader,
     workgroup: u32,
@@ -49,7 +50,7 @@ pub(super) fn launch(
     launch_in_place(shader, workgroup, grid, inputs, CubeTensor::new_contiguous(client, device, shape, buffer, dtype))
 }
 
-/// The same with an output that exists already and is written where it lies, whoever else holds it.
+/// Like [`launch`], but writes into the buffer of `output`, even if other tensors share it.
 pub(super) fn launch_in_place(
     shader: Shader,
     workgroup: u32,
@@ -67,18 +68,19 @@ pub(super) fn launch_in_place(
     output
 }
 
-/// `count` workgroups as a grid of two dimensions, none above the 65,535 that WebGPU allows.
-/// The shader gets the row length back as `num_workgroups.x`.
+/// Lays out `count` workgroups in two dimensions, within the 65,535 per dimension that WebGPU
+/// allows. The shader finds the length of a grid row in `num_workgroups.x`.
 pub(super) fn grid_2d(count: usize) -> [u32; 2] {
     const MAX: usize = 32_768;
     let x = count.clamp(1, MAX);
     [x as u32, count.div_ceil(x).max(1) as u32]
 }
 
-/// One workgroup a row, and the row count as the shader reads it: `row = group.y * groups.x + group.x`.
+/// A grid with one workgroup per row, `row = group.y * groups.x + group.x`, and the row count as an
+/// expression for the shader.
 ///
 /// Up to 65,535 rows the grid itself is the count. More rows are folded into a second dimension,
-/// which leaves spare groups at the end, so the count becomes a constant of the shader.
+/// which leaves unused groups at the end, so the count becomes a constant of the shader.
 pub(super) fn row_grid(rows: usize) -> ([u32; 3], String) {
     const MAX: usize = 65_535;
     if rows <= MAX {
@@ -87,7 +89,8 @@ pub(super) fn row_grid(rows: usize) -> ([u32; 3], String) {
     ([MAX as u32, rows.div_ceil(MAX) as u32, 1], format!("{rows}u"))
 }
 
-/// Lanes that share a row of `len` elements: each that has little to do costs as much as the others, and is waited for.
+/// The number of lanes that share a row of `len` elements. Short rows get fewer: a lane with little
+/// to do costs as much as the others, and they wait for it.
 pub(super) fn row_lanes(len: usize) -> u32 {
     if len <= 256 { 16 } else { 64 }
 }

@@ -1,6 +1,8 @@
-//! LayerNorm: `y = (x − mean(x)) · (var(x) + eps)^-½ · w + b`, in f32, row by row.
+//! LayerNorm: `y = (x − mean(x)) · (var(x) + eps)^-½ · w + b`, in f32, row by row. The audio tower
+//! uses it.
 //!
-//! `x [R, H]`, `w [H]`, `b [H]` → `[R, H]`; the variance is that of the H values, not an estimate. The audio tower's norm.
+//! `x [R, H]`, `w [H]`, `b [H]` → `[R, H]`. The variance is that of the H values themselves
+//! (divided by H), not an estimate.
 
 use burn::backend::{Backend, Flex, backend_extension, tensor::FloatTensor};
 use burn::tensor::{DType, Tensor};

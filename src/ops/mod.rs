@@ -1,9 +1,10 @@
-//! Operations of our own. Each is one `.rs` (shape checks, launch, the plain-Burn definition) and one
-//! `.wgsl`; the definition runs on the CPU backend, the shader on wgpu, and a test holds the two together. What runs once
-//! a token on very small tensors (capture, replay) is plain loops on the CPU instead.
+//! Our own operations (ops). Each has one `.rs` file (shape checks, launch, and the definition in
+//! plain Burn ops) and one `.wgsl` file. The definition runs on the CPU backend and the shader on
+//! wgpu, and a test compares the two. Ops that run once per token on very small tensors (capture,
+//! replay) are plain loops on the CPU instead.
 //!
-//! Callers see plain functions on `Tensor`. Shapes are checked by the callers' constructors and by
-//! debug assertions here; a mismatch is a bug of ours, never of an input.
+//! Callers see plain functions on `Tensor`. Shapes are checked by the callers' constructors, and by
+//! debug assertions here. A mismatch is a bug in this program, never a fault of the input.
 
 mod launch;
 
@@ -21,12 +22,12 @@ pub mod rope;
 use burn::backend::{Flex, tensor::FloatTensor};
 use burn::tensor::Tensor;
 
-/// The CPU backend's own form of a tensor that a definition has computed on it.
+/// Converts a tensor that a definition has computed into the CPU backend's own form.
 fn primitive<const D: usize>(tensor: Tensor<D>) -> FloatTensor<Flex> {
     tensor.try_into_primitive::<Flex>().expect("Flex tensors in, a Flex tensor out")
 }
 
-/// The values of a contiguous tensor of the CPU backend, where they lie.
+/// Borrows the values of a contiguous tensor of the CPU backend.
 fn values(tensor: &FloatTensor<Flex>) -> &[f32] {
     tensor.as_slice().expect("a contiguous tensor of f32")
 }

@@ -1,16 +1,18 @@
-//! Products with weights: `y = x Wᵀ`, for one row of a decoding step as for all rows of a prompt.
+//! Products with weights: `y = x Wᵀ`, for the one row of a decoding step and for all rows of a
+//! prompt.
 //!
-//! x  [T, K]                                                               f32
-//! W  [N, K]   as the checkpoint stores it                                 f32, or f16 packed in pairs
-//! →  [T, N]                                                               f32, accumulated in f32
+//! x  [T, K]                                              f32
+//! W  [N, K]   as the checkpoint stores it                f32, or f16 packed in pairs
+//! →  [T, N]                                              f32, accumulated in f32
 //!
-//! Packed: W is Int [N, K/2], element 2i in the low half of a word. WGSL's `unpack2x16float` reads it on
-//! every adapter, so half-precision weights need no `shader-f16`.
+//! Packed: W is Int [N, K/2], with element 2i in the low half of a word. WGSL's `unpack2x16float`
+//! reads it on every adapter, so half-precision weights need no `shader-f16`.
 //!
-//! There are two kernels, and [`Kernel::faster`] chooses. With few rows the lanes of a workgroup share
-//! each weight row (`matvec.wgsl`); with many rows each lane makes a tile (`matmat.wgsl`). Burn's own
-//! product without autotune takes more than twice as long for one row, and up to ten times as long on
-//! software adapters for many rows (docs/measurements.md). It would need packed weights unpacked first.
+//! There are two kernels, and [`Kernel::faster`] chooses one. With few rows the lanes of a
+//! workgroup share each weight row (`matvec.wgsl`); with many rows each lane computes a tile
+//! (`matmat.wgsl`). Burn's own product without autotune takes more than twice as long for one row,
+//! and up to ten times as long for many rows on software adapters (docs/measurements.md). It would
+//! also need packed weights to be unpacked first.
 
 use burn::backend::{
     Backend, Flex, backend_extension,
@@ -21,15 +23,15 @@ use burn_wgpu::{CubeBackend, CubeTensor, into_contiguous};
 
 use super::launch::{Shader, grid_2d, launch};
 
-/// Rows up to which a workgroup's lanes work on one output together.
+/// The most rows for which the kernel for few rows is chosen.
 const MAX_ROWS: usize = 16;
 /// The same for a weight of at most [`SMALL`] elements.
 const SMALL_MAX_ROWS: usize = 4;
-/// Elements of a small weight. Every matrix of the released models is larger.
+/// The most elements of a small weight. Every matrix of the released models is larger.
 const SMALL: usize = 1 << 18;
 
-/// The two kernels on wgpu. Both compute the same product of any number of rows; they differ in speed
-/// and in the order of their sums. The CPU has one way and ignores the choice.
+/// The two kernels on wgpu. Both compute the same product for any number of rows; they differ in
+/// speed and in the order of summation. The CPU has only one way and ignores the choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
     /// `matvec.wgsl`
@@ -39,9 +41,10 @@ pub enum Kernel {
 }
 
 impl Kernel {
-    /// The faster one for `x [t, k]` and a weight `[n, k]`.
+    /// The faster kernel for `x [t, k]` and a weight `[n, k]`.
     pub fn faster(t: usize, k: usize, n: usize) -> Kernel {
-        // In a small product the lanes mostly wait for one another. Tiles do not wait.
+        // For a small weight, most of the time goes to lanes that wait at the barrier. Tiles have
+        // no barrier.
         let most = if n * k <= SMALL { SMALL_MAX_ROWS } else { MAX_ROWS };
         if t <= most { Kernel::FewRows } else { Kernel::ManyRows }
     }
@@ -60,7 +63,8 @@ pub fn product(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     product_by(kernel, x, w)
 }
 
-/// [`product`] by a given kernel, so that tests and the self-test can hold each one to the definition.
+/// [`product`] with a given kernel, so that tests and the self-test can compare each kernel with
+/// the definition.
 #[doc(hidden)]
 pub fn product_by(kernel: Kernel, x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     debug_assert_eq!(x.dims()[1], w.dims()[1], "product: x {:?}, w {:?}", x.dims(), w.dims());
@@ -74,7 +78,7 @@ pub fn product_half(x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
     product_half_by(kernel, x, w)
 }
 
-/// [`product_half`] by a given kernel, as [`product_by`].
+/// [`product_half`] with a given kernel; see [`product_by`].
 #[doc(hidden)]
 pub fn product_half_by(kernel: Kernel, x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
     debug_assert_eq!(x.dims()[1], 2 * w.dims()[1], "product_half: x {:?}, w {:?}", x.dims(), w.dims());
@@ -87,7 +91,7 @@ pub fn unpack_half(w: Tensor<2, Int>) -> Tensor<2> {
     Tensor::from_dispatch(<burn::backend::Dispatch as ProductBackend>::unpack_half(w.into_dispatch()))
 }
 
-/// Two f16 a word, as [`product_half`] reads them. `halves` has an even length.
+/// Packs two f16 per word, as [`product_half`] reads them. `halves` has an even length.
 pub fn pack_half(halves: &[half::f16]) -> Vec<i32> {
     halves
         .chunks_exact(2)
@@ -105,7 +109,8 @@ impl ProductBackend for Flex {
         Self::product(x, Self::unpack_half(w), kernel)
     }
 
-    /// Sign, exponent and mantissa by integer arithmetic: the definition of the format.
+    /// Decodes sign, exponent and mantissa with integer arithmetic. This is the definition of the
+    /// format.
     fn unpack_half(w: IntTensor<Self>) -> FloatTensor<Self> {
         let w = Tensor::<2, Int>::from_primitive::<Flex>(w);
         let [n, pairs] = w.dims();
@@ -160,7 +165,7 @@ impl ProductBackend for CubeBackend {
     }
 }
 
-/// How a row is read: elements a step, WGSL types, the load expression.
+/// How the kernels read a row: elements per step, WGSL types, and the expression that loads a step.
 struct Kind {
     wide: usize,
     x: &'static str,
@@ -169,7 +174,8 @@ struct Kind {
 }
 
 impl Kind {
-    /// What both kernels are told of `w [n, k]`, and `more` that only one is.
+    /// The shader constants that both kernels need for `w [n, k]`, and `more` that only one of them
+    /// needs.
     fn constants<const M: usize>(
         &self,
         k: usize,
@@ -197,10 +203,11 @@ fn run(x: CubeTensor, w: CubeTensor, kind: Kind, kernel: Kernel) -> CubeTensor {
 }
 
 fn few_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
-    const COLUMNS: usize = 4; // a workgroup makes, as in the shader
+    const COLUMNS: usize = 4; // per workgroup, as in the shader
     let (t, k, n) = (x.meta.shape()[0], x.meta.shape()[1], w.meta.shape()[0]);
     let rows: usize = if t == 1 { 1 } else { 4 };
-    // Lanes with nothing to do cost as much as the others; as many as results are needed to add up.
+    // Idle lanes cost as much as the others, so a short row gets fewer. At least one lane per row
+    // is needed to add up the results.
     let lanes = if k / kind.wide >= 128 { 64 } else { 16 };
     let shader = Shader {
         name: "matvec",
@@ -208,18 +215,18 @@ fn few_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
         constants: kind.constants(k, n, [("rows", rows.to_string()), ("lanes", lanes.to_string())]),
     };
     let [gx, gy] = grid_2d(n.div_ceil(COLUMNS));
-    // z is the row count itself, so that the shader learns it without a parameter; the groups past the
-    // last row return at once.
+    // The grid's z is the row count, so the shader learns it without a parameter. The groups past
+    // the last row return at once.
     let grid = [gx, gy, t as u32];
     launch(shader, lanes, grid, &[&x, &w], [t, n].into(), DType::F32)
 }
 
 fn many_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
-    const TILE: usize = 32; // columns a workgroup makes, as in the shader
+    const TILE: usize = 32; // columns per workgroup, as in the shader
     let (t, k, n) = (x.meta.shape()[0], x.meta.shape()[1], w.meta.shape()[0]);
     let shader =
         Shader { name: "matmat", text: include_str!("../../shaders/matmat.wgsl"), constants: kind.constants(k, n, []) };
-    // y is the row count itself, as above.
+    // The grid's y is the row count, as z is above.
     let grid = [n.div_ceil(TILE) as u32, t as u32, 1];
     launch(shader, 64, grid, &[&x, &w], [t, n].into(), DType::F32)
 }

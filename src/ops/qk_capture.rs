@@ -1,4 +1,4 @@
-//! Capture: the queries of the armed heads into the rows kept of a draft, in place.
+//! Capture: copies the queries of the armed heads into the kept rows of a draft, in place.
 //!
 //! kept  [R, S, D]   armed queries so far, draft row by draft row                      f32
 //! q     [T, Hq, D]  one pass's queries of the layer, after norm and RoPE              f32
@@ -6,7 +6,8 @@
 //! first `[1]` Int   the kept row of the pass's first row; rows before row 0 are left out
 //! →     the same `kept`
 //!
-//! Like [`super::kv_store`], it writes a buffer that only its caller holds. (alignatt4llm, section 4.1)
+//! Like [`super::kv_store`], it writes into a buffer that only its caller holds. (docs/method.md,
+//! section 4.1)
 
 use burn::backend::{
     Backend, Flex, backend_extension,
@@ -17,10 +18,10 @@ use burn_wgpu::{CubeBackend, into_contiguous};
 
 use super::launch::{Shader, launch_in_place};
 
-/// Where the first row of a pass goes among the kept ones, on the host and on the device.
+/// The kept row that the first row of a pass goes to, on the host and on the device.
 #[derive(Clone, Debug)]
 pub struct First {
-    /// Negative where a pass begins before the rows that are to be kept.
+    /// Negative if the pass begins before the first row that is kept.
     pub row: isize,
     pub on_device: Tensor<1, Int>,
 }
@@ -36,7 +37,8 @@ pub trait QkCaptureBackend: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// The `heads` of `q [T, Hq, D]` into rows `first.row ..` of `kept [R, S, D]`.
+/// Copies the `heads [S]` of `q [T, Hq, D]` into rows `first.row ..` of `kept [R, S, D]` → the same
+/// `kept`.
 pub fn qk_capture(kept: Tensor<3>, q: Tensor<3>, heads: Tensor<1, Int>, first: &First) -> Tensor<3> {
     debug_assert!(
         (1..=kept.dims()[0] as isize).contains(&(first.row + q.dims()[0] as isize)),

@@ -1,17 +1,20 @@
-//! Replay: the attention of draft rows on all they could see, for the armed heads of one layer.
+//! Replay: the attention of draft rows on every key they could see, for the armed heads of one
+//! layer.
 //!
-//! q     [R', S, D]     captured queries, of which the first R rows are used     f32
-//! k     [C, Hkv, D]    the cache that the layer reads; nothing past the last row's own key is read
+//! q     [R', S, D]     captured queries, of which the first R rows are used             f32
+//! k     [C, Hkv, D]    the cache that the layer reads, up to the last row's own key     f32
 //! heads `[S]` Int      which heads are armed; head h reads kv head h / group
 //! →     [S, R, N + 2]  probabilities on the N source columns, then the mass on the rest of the
 //!                      prompt and the mass on the draft; a row sums to 1
 //!
-//! Row i stands at cache row `first + i` and sees rows j with `j ≤ first + i`, and `j > first + i − window` in
-//! sliding layers, as the layer did. A source column that it doesn't see has probability 0. Softmax in f32 over
-//! the whole context. (alignatt4llm, section 4.2; models, section 2.5)
+//! The own key of row i is at cache row `first + i`. Row i sees what it saw in the layer: every
+//! cache row j with `j ≤ first + i`. In sliding layers, it sees only those with
+//! `j > first + i − window`. A source column that it doesn't see has probability 0. Softmax is in
+//! f32 over the whole context. (docs/method.md, section 4.2; docs/models.md, section 2.5)
 //!
-//! On the CPU it runs once a token, where thirty Burn ops on tiny tensors cost more than the arithmetic: plain loops
-//! stand here, and the definition in Burn ops stands in `tests/ops`, against which both are held.
+//! On the CPU, replay runs once per token, and thirty Burn ops on tiny tensors would cost more than
+//! the arithmetic. So the CPU has plain loops. The definition in Burn ops is in `tests/ops`, which
+//! compares both the loops and the shader with it.
 
 use burn::backend::{
     Backend, Flex, backend_extension,
@@ -23,30 +26,30 @@ use burn_wgpu::{CubeBackend, into_contiguous};
 use super::attend::Attend;
 use super::launch::{Shader, launch};
 
-/// Masses that follow the source columns of a row.
+/// Number of masses that follow the source columns of a row.
 pub const MASSES: usize = 2;
 
-/// What a layer's replay is made of besides its tensors.
+/// The parameters of a layer's replay besides its tensors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct QkReplay {
     /// The layer's own attention.
     pub attend: Attend,
-    /// Query heads that share one kv head.
+    /// Number of query heads that share one kv head.
     pub group: usize,
 }
 
-/// The draft's rows and the parts of the context, in rows of the cache.
+/// Where the captured rows, the source and the draft are, in rows of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    /// Where the first captured row's own key lies.
+    /// The cache row of the first captured row's own key.
     pub first: usize,
-    /// Captured rows, at least one.
+    /// Number of captured rows, at least one.
     pub rows: usize,
-    /// Where the first source column lies; negative where the cache no longer holds it.
+    /// The cache row of the first source column; negative if the cache no longer holds it.
     pub source: isize,
-    /// Source columns, at least one.
+    /// Number of source columns, at least one.
     pub columns: usize,
-    /// Where the draft begins, which is after the source.
+    /// The cache row where the draft begins, which is after the source.
     pub draft: isize,
 }
 
@@ -62,7 +65,7 @@ pub trait QkReplayBackend: Backend {
     ) -> FloatTensor<Self>;
 }
 
-/// `q [R', S, D]` on `k [C, Hkv, D]` → `[S, span.rows, span.columns + 2]`.
+/// Replays `q [R', S, D]` on `k [C, Hkv, D]` → `[S, span.rows, span.columns + 2]`.
 pub fn qk_replay(q: Tensor<3>, k: Tensor<3>, heads: Tensor<1, Int>, span: Span, op: QkReplay) -> Tensor<3> {
     debug_assert_eq!([q.dims()[1], q.dims()[2]], [heads.dims()[0], k.dims()[2]], "qk_replay: {span:?}");
     debug_assert!(span.rows <= q.dims()[0] && span.first + span.rows <= k.dims()[0], "qk_replay: {span:?}");
@@ -101,7 +104,7 @@ impl QkReplayBackend for Flex {
             let seen = span.first + row + 1;
             let start = op.attend.window.map_or(0, |window| seen.saturating_sub(window));
             let scores = &mut scores[..armed * (seen - start)];
-            // Key by key: the cache is read once, in its own order.
+            // The loop goes key by key, so that the cache is read once and in order.
             for (at, key) in k[start * kv_heads * d..seen * kv_heads * d].chunks_exact(kv_heads * d).enumerate() {
                 for head in 0..armed {
                     let q = &q[(row * armed + head) * d..][..d];
@@ -126,7 +129,8 @@ impl QkReplayBackend for Flex {
     }
 }
 
-/// In four sums side by side. By patterns: in the development profile iterators are calls, and took most of a replay.
+/// The dot product, in four independent sums. It matches slice patterns, because in the development
+/// profile iterators are calls and took most of a replay.
 fn dot(mut a: &[f32], mut b: &[f32]) -> f32 {
     let [mut sum_0, mut sum_1, mut sum_2, mut sum_3] = [0.0; 4];
     while let ([a0, a1, a2, a3, a_left @ ..], [b0, b1, b2, b3, b_left @ ..]) = (a, b) {

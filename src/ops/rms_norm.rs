@@ -1,7 +1,7 @@
 //! RMSNorm: `y = x · (mean(x²) + eps)^-½ · w`, in f32, row by row.
 //!
-//! `x [R, H]`, `w [H]` → `[R, H]`. Gemma-4 and Qwen3 both multiply by `w`, not `1 + w`. Source: specs of the
-//! models (ARCHITECTURE.md, models); eps is part of the checkpoint's config.
+//! `x [R, H]`, `w [H]` → `[R, H]`. Gemma-4 and Qwen3 both multiply by `w`, not by `1 + w`. eps
+//! comes from the checkpoint's config. (docs/models.md, sections 1.6 and 2.2)
 
 use burn::backend::{Backend, Flex, backend_extension, tensor::FloatTensor};
 use burn::tensor::{DType, Tensor};

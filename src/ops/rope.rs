@@ -1,8 +1,8 @@
 //! Rotary position embedding, split-half (`rotate_half`).
 //!
-//! x    [T, N, D]    heads of one projection                       f32
-//! cos  [T, D/2]     one row a position; 1 where nothing rotates   f32
-//! sin  [T, D/2]                                                   f32
+//! x    [T, N, D]    heads of one projection                           f32
+//! cos  [T, D/2]     one row per position; 1 where nothing rotates     f32
+//! sin  [T, D/2]     0 where nothing rotates                           f32
 //! →    [T, N, D]    (a, b) → (a cos − b sin, b cos + a sin) for `a = x[i]`, `b = x[i + D/2]`
 
 use burn::backend::{Backend, Flex, backend_extension, tensor::FloatTensor};

@@ -1,7 +1,8 @@
-//! The `alignatt` policy: shows the words that rest on what has been heard.
+//! The `alignatt` policy: shows the draft tokens that rest on accessible source words.
 //!
-//! Ties the parts together: the frontier says how far the source is heard, the tracker where each token listens, the
-//! gate what may be shown, and the stall that nothing is held for ever.
+//! It combines the parts of this room: the frontier says how much of the source is accessible, the
+//! tracker which column each token looks at, and the gate what may be shown. The stall limits how
+//! long a draft can be held.
 
 use super::frontier::{Frontier, Source};
 use super::gate::{DraftView, Policy, Reading, gate, holds, readings};
@@ -12,11 +13,12 @@ use crate::policy::target_policy::{Judged, Proposal, SourceWord, TargetPolicy, V
 use crate::text::sentence::strip_final_marks;
 use crate::text::time::Millis;
 
-/// Tokens written behind the first that is held: seldom shown as they stand, but tried as a guess when more has
-/// been heard, and the reader sees where the sentence goes.
+/// Drafting goes on for this many tokens after the first held one. They are seldom shown as they
+/// are, but they lengthen the guess that the next draft starts from, and they show the reader where
+/// the sentence goes.
 const LOOK_AHEAD: usize = 4;
 
-/// One segment after another.
+/// The policy with its state. It judges one segment after another.
 #[derive(Clone, Debug)]
 pub struct AlignAtt {
     policy: Policy,
@@ -25,18 +27,19 @@ pub struct AlignAtt {
     under_way: UnderWay,
 }
 
-/// What the segment's drafts said so far.
+/// The drafts of the open segment so far.
 #[derive(Clone, Debug, Default)]
 struct Drafts {
     source: String,
     words: usize,
     text: String,
-    /// The newest draft of a source with fewer words.
+    /// The newest candidate text that was drafted from a source with fewer words.
     before: String,
 }
 
 impl Drafts {
-    /// Takes what is shown and drafted. → how much of it the draft of a shorter source had as well, in bytes.
+    /// Records the proposal's candidate text. Returns how many bytes of it, from the first, the
+    /// newest draft of a shorter source has as well; this is a character boundary.
     fn agreed(&mut self, proposal: &Proposal<'_>) -> usize {
         let source = joined(proposal.source);
         let source = strip_final_marks(&source);
@@ -51,7 +54,7 @@ impl Drafts {
     }
 }
 
-/// A draft that is being written: each of its rows is read once.
+/// The draft that is being written. Each of its rows is read once.
 #[derive(Clone, Debug)]
 struct UnderWay {
     tracker: Tracker,
@@ -66,6 +69,7 @@ impl UnderWay {
 }
 
 impl AlignAtt {
+    /// The policy at the start of a segment. `policy` should have passed [`Policy::check`].
     pub fn new(policy: Policy) -> AlignAtt {
         AlignAtt { policy, stall: Stall::default(), drafts: Drafts::default(), under_way: UnderWay::new(&policy) }
     }
@@ -84,7 +88,7 @@ impl AlignAtt {
 impl TargetPolicy for AlignAtt {
     fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict {
         let accepted_len = proposal.accepted.len();
-        // Without attention nothing is known to rest on anything.
+        // Without attention it is unknown what a token rests on, so nothing more is shown.
         let Some(attention) = proposal.attention else {
             return Verdict { show_len: accepted_len, ..Verdict::default() };
         };

@@ -1,23 +1,24 @@
-//! How many tokens a draft may have. Source: specs/alignatt4llm.md 2.3.
+//! How many tokens a draft may have. Source: docs/method.md, section 2.3.
 
-/// Most tokens in one draft of an open segment: what is drafted further is seldom shown.
+/// Most tokens in one draft of an open segment. Tokens beyond this would seldom be shown.
 pub const PARTIAL_MOST: usize = 16;
-/// Most tokens in one draft of a closed segment.
+/// Most tokens in the final translation of a segment.
 pub const FINAL_MOST: usize = 160;
 
-/// Tokens for the final draft of `source_tokens` source tokens, before the context's own limit, which only the model
-/// knows.
+/// Token budget of the final translation of `source_tokens` source tokens. The model may reduce it
+/// to what its context has room for ([`within_context`]).
 pub fn final_budget(source_tokens: usize) -> usize {
     (3 * source_tokens + 24).clamp(32, FINAL_MOST)
 }
 
-/// Tokens for a draft of an open segment, of which a policy allows `most`.
+/// Token budget of a draft of an open segment with `source_tokens` source tokens. `most` is the
+/// policy's limit.
 pub fn partial_budget(source_tokens: usize, most: usize) -> usize {
     (source_tokens + 8).min(most)
 }
 
-/// A budget within a context of `context` tokens that holds a prompt of `prompt_tokens`, with a
-/// margin of 8. Zero: the prompt leaves no room.
+/// `budget`, reduced to what is left of a context of `context` tokens after a prompt of
+/// `prompt_tokens` tokens and a margin of 8. Zero if the prompt leaves no room.
 pub fn within_context(budget: usize, prompt_tokens: usize, context: usize) -> usize {
     budget.min(context.saturating_sub(prompt_tokens + 8))
 }

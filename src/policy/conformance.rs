@@ -1,21 +1,27 @@
-//! The published policy's conformance cases that belong to this room: `tests/conformance/alignatt_cases.json`, or the
-//! file that `ALIGNATT_CONFORMANCE` names. `cargo test published_gate -- --nocapture` prints the counts.
+//! The conformance cases that concern this room: what REF, the published implementation, does
+//! (docs/method.md, section 9). They are in `tests/conformance/alignatt_cases.json`, or in the file
+//! that `ALIGNATT_CONFORMANCE` names. `cargo test published_gate -- --nocapture` prints the counts.
 //!
-//! Where ours differs on purpose:
-//! * `regression_trim`, `unit_conf`, and in `token_policy`, `mass_gate` and `cut_last_units` the options that every
-//!   published preset leaves off: not built. One policy of ten numbers is enough (specs 10); cases where they change
-//!   nothing still count.
-//! * `source_bounded_split`: shown text is never split. The gate says on how many source words it rests, and the segment
-//!   does not close before; judged is that this bound tells just when REF has to split.
-//! * `source_frontier`: hypotheses agree in whole words, so REF's character cap is judged as words that end within it.
-//! * `frontier_gate`, `token_policy`: a mass that is not a number is found before the frontier rule is asked.
-//! * `frontier_gate`: where a token has no position nothing is known of it, and it is held; REF lets it pass.
-//! * `token_policy`: a sentence-final mark at the end of a draft waits for the source's own; REF holds it in spacing
-//!   languages only, as part of the last unit.
-//! * `unit_ends`, `closes_unit`: a number such as 3.5 is not cut in Chinese either.
+//! Ours differs on purpose in these cases:
+//! * `regression_trim`, `unit_conf`, and the options of `token_policy`, `mass_gate` and
+//!   `cut_last_units` that every published preset turns off: they are not built, because ten
+//!   settings are enough (docs/method.md, sections 5.2 and 5.4). Cases in which they change nothing
+//!   still count.
+//! * `source_bounded_split`: ours never splits shown text. The gate says how many source words the
+//!   text rests on, and the segment does not close before them. The judge checks that this number
+//!   exceeds the limit exactly where REF has to split.
+//! * `source_frontier`: hypotheses agree in whole words, so REF's limit in characters is judged as
+//!   the words that end within it.
+//! * `frontier_gate`, `token_policy`: ours checks that a mass is finite before it applies the
+//!   frontier rule.
+//! * `frontier_gate`: ours holds a token without a position, because nothing is known about it. REF
+//!   lets it pass.
+//! * `token_policy`: a sentence-final mark at the end of a draft waits for the mark of the source.
+//!   REF holds it in spacing languages only, as part of the last unit.
+//! * `unit_ends`, `closes_unit`: ours does not split a number such as 3.5 in Chinese either.
 //!
-//! What is not built is in [`NOT_BUILT`]. That every kind is judged in one room or listed is held by
-//! `cascade/conformance.rs`.
+//! [`NOT_BUILT`] lists what is not built. `cascade/conformance.rs` checks that every kind of case
+//! is either judged in one room or listed.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -34,7 +40,7 @@ use crate::text::sentence::strip_final_marks;
 use crate::text::units::{core, is_closed, source_words, unit_ends, unit_ends_at};
 use crate::text::{Language, Millis};
 
-/// Judged in `cascade/conformance.rs`.
+/// The kinds that `cascade/conformance.rs` judges.
 pub(crate) const OF_THE_CASCADE: &[&str] = &[
     "append_only",
     "asr_commit",
@@ -48,7 +54,7 @@ pub(crate) const OF_THE_CASCADE: &[&str] = &[
     "token_budget",
 ];
 
-/// Kinds that nobody judges, and why.
+/// The kinds that are not judged, and why.
 pub(crate) const NOT_BUILT: &[(&str, &str)] = &[
     ("audio_frontier_flush", "of the route by which Gemma hears for itself; here words come from the recognizer"),
     ("mailbox", "of the text server, which drops partials when it is late; the cascade hears more in one step"),
@@ -57,7 +63,7 @@ pub(crate) const NOT_BUILT: &[(&str, &str)] = &[
     ("prompt_messages", "the prompt is our own; that its source columns are right is tested in `models/gemma4/prompt`"),
 ];
 
-/// How a case came out, if it did not fail.
+/// The outcome of a case that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Outcome {
     Holds,
@@ -89,7 +95,7 @@ fn list<T>(value: &Value, each: impl Fn(&Value) -> T) -> Vec<T> {
     value.as_array().map(|all| all.iter().map(each).collect()).unwrap_or_default()
 }
 
-/// A number; `"nan"` and the like as a string; `None` for null.
+/// A number, or a string such as `"nan"` as a number; `None` for null.
 fn float(value: &Value) -> Option<f32> {
     value.as_f64().map(|n| n as f32).or_else(|| value.as_str()?.parse().ok())
 }
@@ -106,7 +112,8 @@ fn language(params: &Value) -> Result<Language, String> {
     params["target_lang"].as_str().unwrap_or("de").parse().map_err(|e| format!("{e}"))
 }
 
-/// SentencePiece-style tokens as the text that each adds.
+/// The text that each SentencePiece-style token adds. Byte tokens add nothing until they complete a
+/// character.
 fn pieces(tokens: &Value) -> Vec<String> {
     let mut bytes: Vec<u8> = Vec::new();
     list(tokens, |token| token.as_str().unwrap_or_default().to_owned())
@@ -128,7 +135,7 @@ fn pieces(tokens: &Value) -> Vec<String> {
         .collect()
 }
 
-/// The text of `pieces`, and where each of them begins, and the end.
+/// The joined text of `pieces`, and the byte offsets of their boundaries: 0 and the end of each.
 fn joined(pieces: &[String]) -> (String, Vec<usize>) {
     let mut ends = vec![0];
     let mut text = String::new();
@@ -205,7 +212,7 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
     let source = normalize(text(input, "text"));
     let stamps = list(&input["word_timestamps_ms"], |pair| pair[1].as_f64().map(|_| millis(&pair[1])));
     if !stamps.is_empty() && stamps.iter().all(Option::is_none) {
-        return Ok(Differs); // no end at all is no times at all
+        return Ok(Differs); // if no word has an end, ours treats all as untimed
     }
     let cap = params["max_accessible_chars"].as_u64().map(|n| n as usize);
     let mut words: Vec<SourceWord> =
@@ -241,7 +248,7 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
     same(count, whole(&expected["accessible_unit_count"]))
 }
 
-/// A frontier of which only the accessible columns are given; each column is a word.
+/// A frontier that is given by its accessible columns alone; each column is one word.
 fn bare_frontier(params: &Value) -> Frontier {
     let columns = whole(&params["accessible_tokens"]);
     let is_final = params["is_final"] == true;
@@ -253,12 +260,13 @@ fn margins(params: &Value) -> Policy {
     Policy { margin: whole(&params["border_margin"]), soft_mass, ..Policy::published() }
 }
 
-/// A mass that is not known does not let a token pass: it counts as all.
-/// A track whose peak is where its position is.
+/// A track whose peak is its position.
 fn at(position: Option<usize>) -> Track {
     Track { position, peak: position }
 }
 
+/// A reading at `position`. An unknown inaccessible mass counts as 1, so that it does not let the
+/// token pass.
 fn reading(position: &Value, inaccessible: Option<&Value>) -> Reading {
     let inaccessible = inaccessible.and_then(float).unwrap_or(1.0);
     let position = position.as_u64().map(|p| p as usize);
@@ -271,14 +279,15 @@ fn judge_frontier_gate(input: &Value, params: &Value, expected: &Value) -> Judge
     let stop = first_held(&[reading], &frontier, &margins(params)).map(|(_, hold)| hold);
     match (stop, expected["stop"].as_str()) {
         (None, None) | (Some(Hold::Frontier), Some("source_frontier")) => Ok(Holds),
-        // REF asks where a token looks before it asks whether its masses are numbers.
+        // REF lets a token without a position pass, and it compares the position with the frontier
+        // before it checks that the masses are finite.
         (Some(Hold::NoRow), None) | (Some(Hold::NotFinite), Some("source_frontier")) => Ok(Differs),
         (ours, expected) => Err(format!("ours {ours:?}, expected {expected:?}")),
     }
 }
 
 fn judge_mass_gate(input: &Value, expected: &Value) -> Judged {
-    // JSON knows no NaN: a mass that is null is none. The third is not always measured.
+    // JSON has no NaN, so null means NaN here. The third mass is not always measured; it is 0 then.
     let mass = |key: &str| float(&input[key]).unwrap_or(f32::NAN);
     let mass = [mass("accessible"), mass("inaccessible"), float(&input["non_source"]).unwrap_or_default(), 0.0];
     let frontier = Frontier { columns: 1, ..Frontier::default() };
@@ -339,7 +348,8 @@ fn text_of_stop(expected: &Value) -> Option<&str> {
     expected["stop_reason"].as_str()?.strip_prefix("alignatt:")
 }
 
-/// The tracker's positions over heads `heads`, row by row from `rows_token_head_source`.
+/// The tracker's position for each of `rows` (`[token][head][source]`), from the heads `heads`
+/// alone. `raw`: without normalisation.
 fn track(rows: &[Vec<Vec<f32>>], heads: Range<usize>, width: usize, raw: bool) -> Vec<Option<usize>> {
     let mut tracker = Tracker::new(width);
     let mut positions = Vec::new();
@@ -347,7 +357,8 @@ fn track(rows: &[Vec<Vec<f32>>], heads: Range<usize>, width: usize, raw: bool) -
     for row in rows {
         attention.columns = vec![0..1; row.first().map_or(0, Vec::len)];
         if raw {
-            // The first row of a draft is never normalised.
+            // The first row of a draft is never normalised, so each row is the first one of a
+            // draft.
             tracker = Tracker::new(width);
             attention.skip_rows(1);
         }
@@ -381,7 +392,8 @@ fn kv_head(head: usize, heads: usize, kv_heads: usize) -> usize {
     (head / (heads / kv_heads.max(1)).max(1)).min(kv_heads.saturating_sub(1))
 }
 
-/// One head's replay in plain numbers: the softmax runs over prompt and draft, and row i sees draft keys 0..=i.
+/// Replays one head in plain numbers: the softmax is over prompt and draft, and row i sees the
+/// draft keys 0..=i.
 fn judge_replay(input: &Value, params: &Value, expected: &Value) -> Judged {
     if whole(&params["heads"]) != 1 {
         return Err("more heads than one".to_owned());
@@ -424,7 +436,8 @@ fn judge_schedule(input: &Value, expected: &Value) -> Judged {
     same(reason, text(expected, "reason"))
 }
 
-/// Ends of the units that are whole: in Chinese a run of letters at the end is not.
+/// The byte offsets at which the complete units of `text` end. In Chinese, a run of letters at the
+/// end of the text is not complete.
 fn whole_unit_ends(text: &str, target: Language) -> impl Iterator<Item = usize> {
     let mut ends = unit_ends(text, target);
     if target.counts_characters() && !is_closed(text, target) {
@@ -475,7 +488,7 @@ fn judge_stamps(input: &Value, params: &Value, expected: &Value) -> Judged {
     same(stamps.units().iter().map(|s| s.delay).collect(), list(&expected["delays_ms"], millis))
 }
 
-/// The cases of the file.
+/// All cases of the file.
 pub(crate) fn cases() -> Vec<Value> {
     let ours = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/alignatt_cases.json");
     let path = std::env::var("ALIGNATT_CONFORMANCE").unwrap_or_else(|_| ours.to_owned());

@@ -1,4 +1,5 @@
-//! One test for each published defect whose mend lies in this room. Source: specs/alignatt4llm.md 10.
+//! Tests that this room does not have the defects of the published system. Source: docs/method.md,
+//! section 10.
 
 use std::ops::Range;
 
@@ -14,16 +15,17 @@ use crate::text::units::{join_words, source_words};
 use crate::text::{Language, Millis};
 
 const DE: Language = Language::GERMAN;
-/// Shows a draft that ended to its end.
+/// A policy that shows a finished draft to its end.
 const TO_THE_END: Policy = Policy { hold_last: 0, margin: 0, ..Policy::for_tests() };
 
-/// Words that end 300 ms after one another.
+/// The words of `text`. The first one ends 300 ms after `start`, and each other one 300 ms after
+/// the one before it.
 fn words(text: &str, start: u64) -> Vec<SourceWord> {
     let texts = source_words(text).into_iter().zip(1..);
     texts.map(|(text, at)| SourceWord { text, end: Some(Millis(start + at * 300)), committed: false }).collect()
 }
 
-/// Each word a column, and each mark.
+/// The columns of `text`: one for each word, and one for each comma or full stop.
 fn columns(text: &str) -> Vec<Range<usize>> {
     let mut starts: Vec<usize> = text.match_indices([' ', ',', '.']).map(|(at, _)| at).collect();
     starts.insert(0, 0);
@@ -31,7 +33,7 @@ fn columns(text: &str) -> Vec<Range<usize>> {
     starts.windows(2).map(|pair| pair[0]..pair[1]).collect()
 }
 
-/// One head whose rows point at `peaks`.
+/// The attention of one head, with a row for each of `peaks`, the column on which it peaks.
 fn listening(columns: &[Range<usize>], peaks: &[usize]) -> Attention {
     let mut attention = Attention::new(columns.to_vec(), 1);
     for &peak in peaks {
@@ -41,7 +43,7 @@ fn listening(columns: &[Range<usize>], peaks: &[usize]) -> Attention {
     attention
 }
 
-/// What the gate shows, and on how many words it rests.
+/// The text that the gate shows, and how many source words it rests on.
 fn shown(texts: &[&str], attention: &Attention, frontier: &Frontier, policy: &Policy) -> (String, usize) {
     let mut tracker = Tracker::new(1);
     let readings = readings(attention, tracker.follow(attention), frontier);
@@ -72,7 +74,8 @@ fn bug_2_commas_do_not_move_the_frontier() {
     let right = Policy { holdback: Millis::ZERO, ..Policy::for_tests() };
     assert_eq!(frontier(9000, &right), 10);
     assert_eq!(frontier(9000, &Policy::published()), 7, "as published");
-    // "Well, the cat," ends at 900 ms: its five tokens are accessible, the comma behind it included.
+    // "Well, the cat," ends at 900 ms, so its five tokens are accessible, including the comma at
+    // its end.
     assert_eq!(frontier(900, &right), 5);
     assert_eq!(frontier(900, &Policy::published()), 3);
 }
@@ -105,7 +108,8 @@ fn bug_6_a_kept_draft_is_shown_further_behind_shown_text() {
     let attention = listening(&columns, &[1, 2]);
     committed.extend(&shown(&draft, &attention, &frontier(850), &TO_THE_END).0);
     assert_eq!(committed.as_str(), "Der Kater");
-    // The source's text is the same, and only the frontier has moved: the rest of the draft is judged again.
+    // The source text is the same, and only the frontier has moved: the rest of the draft is judged
+    // again.
     assert_eq!(Turn::new(("The cat sat", 2), ("The cat sat", 3)), Turn::FrontierAdvanced);
     let mut rest = attention;
     rest.skip_rows(1);
@@ -122,7 +126,7 @@ fn bug_7_a_head_that_was_not_captured_is_an_error() {
 
 #[test]
 fn a_segment_cannot_close_before_the_words_that_its_shown_text_rests_on() {
-    // Two sentences are in the tail; the text shown has gone into the second.
+    // Two sentences are in the tail, and the shown text reaches into the second one.
     let text = "It works. That holds";
     let words = words(text, 0);
     let columns = columns(text);
@@ -156,7 +160,7 @@ fn a_divergence_in_one_segment_does_not_mute_the_next() {
 #[test]
 fn growth_is_of_text_whatever_its_tokens() {
     let mut shown = Committed::default();
-    shown.extend("Entwurfs"); // Entwurf|s, and then Entwurfs|verarbeitung
+    shown.extend("Entwurfs"); // the tokens are Entwurf|s, and then Entwurfs|verarbeitung
     assert_eq!(shown.grow_to("Entwurfsverarbeitung"), "verarbeitung");
 }
 

@@ -1,17 +1,20 @@
-//! Text that only grows.
+//! Shown text, which only grows. Source: docs/method.md, section 6.2.
 
 use serde::{Deserialize, Serialize};
 
-/// What has been shown of a segment. It can be read and extended; there is no way to take back.
+/// The translation of one segment that has been shown. It can be read and extended; nothing can be
+/// taken back.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Committed(String);
 
 impl Committed {
+    /// The shown text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
+    /// Whether nothing has been shown.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -21,8 +24,8 @@ impl Committed {
         self.0.push_str(delta);
     }
 
-    /// Grows to `candidate` and returns what was added. A candidate that does not start with what is shown
-    /// changes nothing: the added part is empty.
+    /// Extends the shown text to `candidate` and returns the text that was added. If `candidate`
+    /// does not start with the shown text, nothing changes and the returned text is empty.
     pub fn grow_to(&mut self, candidate: &str) -> String {
         let delta = candidate.strip_prefix(self.as_str()).unwrap_or_default().to_owned();
         self.extend(&delta);

@@ -1,7 +1,9 @@
-//! The frontier: how far the source is heard and stable, in words and in the model's source tokens (columns).
+//! The frontier: how much of the source is accessible, in words and in the model's source tokens
+//! (columns).
 //!
-//! All times are absolute stream time, so the frontier means the same in the first sentence and after hours.
-//! Source: specs/alignatt4llm.md 1.5, 2.2; its BUG-1 and BUG-2 are why this is a file of its own.
+//! All times are absolute stream time, so the frontier is computed alike in the first sentence and
+//! after hours. Source: docs/method.md, sections 1.5 and 2.2. The frontier has a file of its own
+//! because of two published defects (docs/method.md, section 10, BUG-1 and BUG-2).
 
 use std::ops::Range;
 
@@ -10,7 +12,7 @@ use crate::policy::target_policy::{SourceWord, word_places};
 use crate::text::time::Millis;
 use crate::text::units::core;
 
-/// The source of one draft, as it stands now.
+/// The source of one draft, as it is known now.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     /// The words that were in the prompt.
@@ -23,27 +25,31 @@ pub struct Source<'a> {
     pub is_final: bool,
 }
 
-/// What of the source may be leant on.
+/// How much of the source a translation may rest on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Frontier {
-    /// Accessible words: a prefix.
+    /// How many words are accessible, from the first.
     pub words: usize,
-    /// Accessible columns: a prefix.
+    /// How many columns are accessible, from the first.
     pub columns: usize,
-    /// For each column, how many words the source has up to and including the last one that it touches.
+    /// For each column, the number of source words up to and including the last one that it
+    /// touches.
     pub words_through: Vec<usize>,
+    /// The segment is closed, and the whole source is accessible.
     pub is_final: bool,
-    /// Nothing has been shown for too long: words agreed on count as heard in any case.
+    /// Nothing has been shown for too long, so agreed words are accessible whatever their times.
     pub stalled: bool,
-    /// The first column of a word that may be only half heard: no margin reaches it.
+    /// The first column of the last word, if that word may be only half heard. No margin reaches
+    /// this column.
     pub half_word: Option<usize>,
 }
 
-/// A word that ends this close to the end of the sound may go on behind it: one step of the aligner.
+/// A word that ends this close to the end of the sound may continue after it. This is one step of
+/// the aligner.
 const EDGE: Millis = Millis(80);
 
 impl Frontier {
-    /// The frontier of `source`. `stalled` as [`super::stall::Stall`] says.
+    /// Computes the frontier of `source`. `stalled` comes from [`super::stall::Stall::is_over`].
     pub fn new(source: &Source<'_>, policy: &Policy, stalled: bool) -> Frontier {
         let spans = word_places(source.words);
         let words = accessible_words(source, policy, stalled);
@@ -62,9 +68,10 @@ impl Frontier {
     }
 }
 
-/// How many words are heard and stable. All of a final source. Else the longest prefix of words that ended at
-/// least `holdback` ago and, where the policy asks for it, that two hypotheses agree on. Where no word has a
-/// time: all but the last.
+/// How many words are accessible. Of a final source, all are. Otherwise it is the longest prefix of
+/// words that ended at least `holdback` ago and, if the policy requires it, that two hypotheses
+/// agree on; a last word that may be half heard is not part of it. If no word has a time, all words
+/// but the last count as ended. In a stall, agreed words are accessible in any case.
 fn accessible_words(source: &Source<'_>, policy: &Policy, stalled: bool) -> usize {
     if source.is_final {
         return source.words.len();
@@ -83,30 +90,33 @@ fn accessible_words(source: &Source<'_>, policy: &Policy, stalled: bool) -> usiz
     source.words.iter().enumerate().take_while(is_accessible).count()
 }
 
-/// Whether the last word may be only the beginning of one. As published, none is.
+/// Whether the last word may be only half heard. Never true of a final source or as published.
 fn last_is_half(source: &Source<'_>, policy: &Policy) -> bool {
     let end = source.words.last().and_then(|word| word.end);
     !source.is_final && !policy.count_columns && end.is_some_and(|end| end + EDGE > source.heard)
 }
 
-/// The columns that share a character with `span`.
+/// The indices of the columns that overlap the byte range `span`.
 pub fn columns_of(span: Range<usize>, columns: &[Range<usize>]) -> impl Iterator<Item = usize> {
     columns.iter().enumerate().filter(move |(_, c)| c.start < span.end && span.start < c.end).map(|(at, _)| at)
 }
 
-/// Words that start before `column` ends. A token that two words share counts for the later one.
+/// How many words start before `column` ends. A token that two words share counts for the later
+/// one.
 pub fn words_through(column: &Range<usize>, spans: &[Range<usize>]) -> usize {
     spans.partition_point(|span| span.start < column.end.max(column.start.saturating_add(1)))
 }
 
-/// BUG-2, as published: the *number* of tokens that touch an accessible word's letters, taken for a position.
-/// Each token of bare punctuation moves it one token to the left.
+/// The frontier as published (docs/method.md, section 10, BUG-2): the *number* of tokens that touch
+/// the letters of an accessible word, used as a position. Each token of bare punctuation moves it
+/// one token to the left.
 fn published_columns(source: &Source<'_>, spans: &[Range<usize>]) -> usize {
     let letters = spans.iter().zip(source.words).map(|(span, word)| core_span(span, &word.text));
     letters.filter(|letters| !letters.is_empty()).map(|letters| columns_of(letters, source.columns).count()).sum()
 }
 
-/// Where the letters of a word stand, without the punctuation around them.
+/// The byte range of a word's letters, without the punctuation around them. `span` is the range of
+/// the word.
 fn core_span(span: &Range<usize>, word: &str) -> Range<usize> {
     let letters = core(word);
     let start = span.start + word.find(letters).unwrap_or_default();

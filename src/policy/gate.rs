@@ -1,11 +1,14 @@
 //! The gate: how much of a draft may be shown while its source is still being spoken.
 //!
-//! A token passes where it listens to words that are heard and stable, the first that does not stops the draft,
-//! and what has passed is cut back to a whole unit:
+//! A token passes if it rests on accessible source words. The first token that does not pass stops
+//! the draft, and what has passed is cut back to whole units:
 //!
-//! `pass t  ⇔  finite(mass_t) ∧ ( position_t < accessible + margin  ∨  inaccessible mass_t < soft_mass )`
+//! `pass t ⇔ finite(mass_t) ∧ (position_t < accessible + margin ∨ inaccessible mass_t < soft_mass)`
 //!
-//! Once the source is final, everything passes. Source: specs/alignatt4llm.md 5.2, 5.3.
+//! If the sound ends within a word, a token that looks at that word passes by its mass alone. In a
+//! stall, `soft_mass` is at least the token's accessible mass.
+//!
+//! Once the source is final, everything passes. Source: docs/method.md, sections 5.2 and 5.3.
 
 use super::frontier::Frontier;
 use super::listening::Attention;
@@ -16,39 +19,51 @@ use crate::text::sentence::strip_final_marks;
 use crate::text::time::Millis;
 use crate::text::units::{is_closed, unit_ends, unit_ends_at};
 
-/// All that can be set. The presets are [`Policy::low`], [`Policy::high`] and [`Policy::published`].
+/// The settings of the `alignatt` policy. Each comment gives the default and the range. The
+/// presets are [`Policy::low`], [`Policy::high`] and [`Policy::published`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Policy {
-    /// Heads that are asked, the best of the direction's set. 4; 1 to 64.
+    /// How many heads are used: the best of the head set. Default 4; 1 to 64.
     pub heads_len: usize,
-    /// Columns past the frontier that a position may lie on. 0; as published 1; 0 to 64.
+    /// How many columns beyond the frontier a position may lie on. Default 0, as published 1; 0 to
+    /// 64.
     pub margin: usize,
-    /// A token passes with less inaccessible mass than this, wherever its position lies. 0.03; 0 (off) to 1.
+    /// A token with less inaccessible mass than this passes, whatever its position. Default 0.03; 0
+    /// (off) to 1.
     pub soft_mass: f32,
-    /// Words that ended less than this ago are not stable yet. 500 ms; 0 to 10 s.
+    /// Words that ended less than this ago are not accessible. Default 500 ms; 0 to 10 s.
     pub holdback: Millis,
-    /// Only words that two hypotheses agree on are stable: about one chunk later. `None` (auto): where units are
-    /// characters. Chinese puts time, place, manner and clauses before what English says first, so that more of a half
-    /// sentence's draft is in the wrong place, on words long heard; see [`Policy::towards`].
+    /// Only words that two hypotheses agree on are accessible, which is about one chunk later.
+    /// Default `None` (auto): on for languages whose units are characters, see [`Policy::towards`].
+    /// Chinese puts time, place, manner and clauses before what English says first. So more of the
+    /// draft of half a sentence is in the wrong place, although it rests on words heard long ago.
     pub agreed_only: Option<bool>,
-    /// Columns of the median filter behind a position. 7; 1 (off) to 63.
+    /// Width of the median filter that smooths the rows before a position is taken, in columns.
+    /// Default 7; 1 (off) to 63.
     pub filter_width: usize,
-    /// Units at the end of a draft that the model ended itself which wait for more source: what comes may go before
-    /// them, as before a German clause's verb. Those stay no longer that are still there when more has come. 1, as published, holds the last unit of a draft that nothing stopped (in
-    /// Chinese only one that may go on itself); with more, characters count half. 2; 0 to 9.
+    /// How many units at the end of a draft are held if the model ended the draft itself. What is
+    /// said next may belong before them, as it does before the verb of a German clause. A unit that
+    /// the next, longer draft repeats is shown then.
+    ///
+    /// With 1, as published, the last unit is held in every draft that the gate did not stop (in
+    /// Chinese only a unit that may continue, such as a run of letters). With more than 1, a
+    /// character counts as half a unit. Default 2; 0 to 9.
     pub hold_last: usize,
-    /// Longest wait at the frontier before words agreed on count as heard, and a token passes if more of its mass
-    /// is accessible than not. 4 s; `None`: no limit.
+    /// The longest wait at the frontier. After it, agreed words are accessible whatever their
+    /// times, and a token passes if more of its mass is accessible than inaccessible. Default 4 s;
+    /// `None`: no limit.
     pub stall: Option<Millis>,
-    /// Most tokens in a draft of an open segment. 16; 1 to 160.
+    /// Most tokens in a draft of an open segment. Default 16; 1 to 160.
     pub draft_len: usize,
-    /// Take the number of accessible tokens for the frontier (BUG-2), as published. Off.
+    /// Use the number of accessible tokens as the frontier, as published (docs/method.md, section
+    /// 10, BUG-2). Default off.
     pub count_columns: bool,
 }
 
 impl Policy {
-    /// For chunks of 850 ms. Stays behind the frontier; half a second of sound and two units at a draft's end wait, as
-    /// measured best for their lag on the demo pack (`docs/results.md`).
+    /// For chunks of 850 ms. Positions stay behind the frontier. The last half second of sound and
+    /// two units at the end of a draft are held. On the demo pack, these values had the best
+    /// quality for their lag (`docs/results.md`).
     pub const fn low() -> Policy {
         Policy {
             heads_len: 4,
@@ -64,18 +79,19 @@ impl Policy {
         }
     }
 
-    /// What tests are written against, whatever the presets are.
+    /// The policy that tests are written for, independent of the presets.
     #[cfg(test)]
     pub const fn for_tests() -> Policy {
         Policy { margin: 1, holdback: Millis(250), hold_last: 1, agreed_only: Some(false), ..Policy::low() }
     }
 
-    /// For chunks of 1500 ms. Waits for more sound behind a word.
+    /// For chunks of 1500 ms. Waits for more sound after a word.
     pub const fn high() -> Policy {
         Policy { holdback: Millis(800), stall: Some(Millis(6000)), ..Policy::low() }
     }
 
-    /// What the paper's system was scored with, BUG-2 included. Source: specs 5.7.
+    /// The settings that the paper's system was scored with, including BUG-2 (docs/method.md,
+    /// section 10). Source: docs/method.md, section 5.7.
     pub const fn published() -> Policy {
         Policy {
             heads_len: 4,
@@ -91,12 +107,12 @@ impl Policy {
         }
     }
 
-    /// The same with what depends on the target language decided.
+    /// The policy with `agreed_only` set for translation into `target`, if it was `None`.
     pub fn towards(self, target: Language) -> Policy {
         Policy { agreed_only: Some(self.agreed_only.unwrap_or(target.counts_characters())), ..self }
     }
 
-    /// Checks the ranges.
+    /// Checks the ranges. The error names the first setting that is out of its range.
     pub fn check(&self) -> Result<(), PolicyError> {
         let ranges = [
             ("heads", (1..=64).contains(&self.heads_len), "1 to 64"),
@@ -115,7 +131,7 @@ impl Policy {
 }
 
 impl Policy {
-    /// Its knobs by name, as a user sets and reads them.
+    /// The knobs by name, with their values as a user sets and reads them.
     fn knobs(&self) -> [(&'static str, String); 10] {
         let on = |on: bool| if on { "on" } else { "off" }.to_owned();
         [
@@ -132,7 +148,8 @@ impl Policy {
         ]
     }
 
-    /// The same with the knobs of `text`, such as `holdback=500,margin=0`, set. Err: what is wrong with it.
+    /// The policy with the knobs in `text` set, for example `holdback=500,margin=0`. The error says
+    /// what is wrong with `text`.
     pub fn with(mut self, text: &str) -> Result<Policy, String> {
         for knob in text.split(',').filter(|knob| !knob.is_empty()) {
             let wrong = |what: &str| format!("`{knob}` {what}");
@@ -170,14 +187,15 @@ impl Policy {
         Ok(self)
     }
 
-    /// The knobs that `other` has otherwise, as [`Policy::with`] reads them.
+    /// The knobs whose values differ from those of `other`, in the format that [`Policy::with`]
+    /// reads.
     pub fn differs_from(&self, other: &Policy) -> String {
         let ours = self.knobs().into_iter().zip(other.knobs()).filter(|(ours, theirs)| ours != theirs);
         ours.map(|((name, value), _)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
     }
 }
 
-/// A policy that cannot be run.
+/// The error for a setting that is out of its range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the policy's {field} is out of range: use {range}")]
 pub struct PolicyError {
@@ -185,23 +203,24 @@ pub struct PolicyError {
     pub range: &'static str,
 }
 
-/// What the heads say of one draft token.
+/// What the attention of one draft token says.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
-    /// Where it stands against the frontier, and the column it rests on.
+    /// The position that is compared with the frontier, and the column that the token rests on.
     pub track: Track,
-    /// Mass on accessible columns, on inaccessible ones, on the rest of the prompt, on the draft.
+    /// Mass on the accessible columns, on the inaccessible ones, on the rest of the prompt, and on
+    /// the draft.
     pub mass: [f32; 4],
 }
 
 impl Reading {
-    /// Of one row of `attention`.
+    /// The reading of one row of `attention`.
     pub fn new(attention: &Attention, row: usize, track: Track, frontier: &Frontier) -> Reading {
         Reading { track, mass: attention.mass(row, frontier.columns) }
     }
 }
 
-/// A reading for each row: `tracks` come from [`super::tracker::Tracker`].
+/// The reading of each row. `tracks` come from [`super::tracker::Tracker`].
 pub fn readings(attention: &Attention, tracks: &[Track], frontier: &Frontier) -> Vec<Reading> {
     let rows = tracks.iter().enumerate();
     rows.map(|(row, &track)| Reading::new(attention, row, track, frontier)).collect()
@@ -212,45 +231,49 @@ pub fn readings(attention: &Attention, tracks: &[Track], frontier: &Frontier) ->
 pub struct DraftView<'a> {
     /// The text that each token adds; empty for a token that is only part of a character.
     pub texts: &'a [&'a str],
-    /// For the first tokens; the last token of a draft that ran into its limit has none.
+    /// One for each of the first tokens. The last token of a draft that ran into its limit has
+    /// none.
     pub readings: &'a [Reading],
-    /// The model ended the draft itself, and all of it is here.
+    /// The model ended the draft itself, and `texts` is all of it.
     pub finished: bool,
-    /// Bytes of the texts, from the first, that the draft of a shorter source had as well.
+    /// How many bytes of the joined texts, from the first, the draft of a shorter source has as
+    /// well.
     pub agreed: usize,
     pub target: Language,
 }
 
-/// What becomes of one token.
+/// The gate's decision on one token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Fate {
     pub reading: Option<Reading>,
-    /// `None`: shown.
+    /// Why the token is held; `None` if it is shown.
     pub held: Option<Hold>,
 }
 
-/// What becomes of a draft.
+/// The gate's decision on a draft.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Decision {
     pub tokens: Vec<Fate>,
-    /// Tokens that passed, before the cut to a whole unit.
+    /// How many tokens passed, before the cut to whole units.
     pub passed: usize,
-    /// Tokens that are shown whole.
+    /// How many tokens are shown completely.
     pub shown: usize,
-    /// How many bytes of the tokens' joined text are shown; a blank may stand at their end.
+    /// How many bytes of the tokens' joined text are shown. The shown part may end with a blank.
     pub show_len: usize,
     /// What stopped the first token that did not pass.
     pub stop: Option<Hold>,
-    /// How many source words the shown text may rest on: the segment must not close before the last of them.
+    /// How many source words the shown text may rest on. The segment must not close before the last
+    /// of them.
     pub rests_on: usize,
 }
 
-/// The first token that does not pass, and why. A draft may stop being written there.
+/// The first token that does not pass, and why. Drafting may stop there.
 pub fn first_held(readings: &[Reading], frontier: &Frontier, policy: &Policy) -> Option<(usize, Hold)> {
     let held = |(at, reading): (usize, &Reading)| Some((at, holds(reading, frontier, policy)?));
     readings.iter().enumerate().find_map(held)
 }
 
+/// Why a token with this reading does not pass; `None` if it passes.
 pub fn holds(reading: &Reading, frontier: &Frontier, policy: &Policy) -> Option<Hold> {
     if frontier.is_final {
         return None;
@@ -261,18 +284,22 @@ pub fn holds(reading: &Reading, frontier: &Frontier, policy: &Policy) -> Option<
     if !reading.mass.iter().all(|mass| mass.is_finite()) {
         return Some(Hold::NotFinite);
     }
-    is_beyond(position, reading.mass, frontier, policy).then_some(Hold::Frontier)
+    is_beyond(position, reading, frontier, policy).then_some(Hold::Frontier)
 }
 
-/// The frontier rule. In a stall more accessible than inaccessible mass is enough: such a token draws more on words
-/// that are stable than on those that are not, whatever its position says.
-fn is_beyond(position: usize, mass: [f32; 4], frontier: &Frontier, policy: &Policy) -> bool {
-    let [accessible, inaccessible, ..] = mass;
+/// The frontier rule: whether a token is beyond the frontier. In a stall, more accessible than
+/// inaccessible mass is enough to pass: such a token rests more on accessible words than on others,
+/// whatever its position. A token that looks at half a word at the end of the sound is beyond the
+/// frontier, too, wherever smoothing puts its position: shown text that rests on half a word would
+/// let its segment close within that word.
+fn is_beyond(position: usize, reading: &Reading, frontier: &Frontier, policy: &Policy) -> bool {
+    let [accessible, inaccessible, ..] = reading.mass;
     let soft_mass = if frontier.stalled { policy.soft_mass.max(accessible) } else { policy.soft_mass };
     let is_soft = inaccessible < soft_mass;
     let reach = frontier.columns.saturating_add(policy.margin);
-    let reach = frontier.half_word.map_or(reach, |column| reach.min(column));
-    position >= reach && !is_soft
+    let furthest = position.max(reading.track.peak.unwrap_or(0));
+    let on_half_word = frontier.half_word.is_some_and(|column| furthest >= column);
+    (position >= reach || on_half_word) && !is_soft
 }
 
 /// Decides how much of `draft` may be shown.
@@ -295,7 +322,8 @@ pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, policy: &Policy) -> Deci
             kept = kept.min(before_last_units(&text, &ends, policy.hold_last, draft.target).max(settled));
         }
         show_len = ends[kept];
-        // A final mark at the draft's end closes the source heard so far, not the sentence.
+        // A sentence-final mark at the end of the draft ends the source heard so far, not the
+        // sentence.
         if strip_final_marks(&text[show_len..]).is_empty() {
             show_len = strip_final_marks(&text[..show_len]).len();
         }
@@ -308,7 +336,7 @@ pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, policy: &Policy) -> Deci
         reading: readings.get(at).copied(),
         held: match at {
             _ if at < shown => None,
-            _ if at < passed => Some(Hold::OpenUnit), // or the mark of a sentence that the source has not ended
+            _ if at < passed => Some(Hold::OpenUnit), // or a final mark, which waits
             _ if at == passed => stop,
             _ => Some(Hold::Behind),
         },
@@ -317,7 +345,7 @@ pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, policy: &Policy) -> Deci
     Decision { tokens: (0..len).map(fate).collect(), passed, shown, show_len, stop, rests_on }
 }
 
-/// Bytes of the first 0, 1, 2 … tokens.
+/// The length in bytes of the joined text of the first 0, 1, 2 … tokens.
 fn ends_of(texts: &[&str]) -> Vec<usize> {
     let mut ends = vec![0];
     for text in texts {
@@ -326,8 +354,10 @@ fn ends_of(texts: &[&str]) -> Vec<usize> {
     ends
 }
 
-/// How many of the first `passed` tokens make up whole units. Where the next token is known, it tells whether the
-/// last unit is whole; at the draft's end that is so after a natural stop, or where units close themselves.
+/// How many of the first `passed` tokens make up whole units. If the next token is known, it shows
+/// whether the last unit is whole. At the end of the draft, the last unit is whole if the model
+/// ended the draft there and `hold_last` is 0, or if the unit is complete whatever follows
+/// ([`is_closed`]).
 fn whole_units(
     draft: &DraftView<'_>,
     text: &str,
@@ -348,7 +378,7 @@ fn whole_units(
     if is_whole { passed } else { last_unit_at(text, &ends[..passed], draft.target) }
 }
 
-/// How many tokens stand before the last `units` units of a draft.
+/// How many tokens lie before the last `units` units of a draft. A character counts as half a unit.
 fn before_last_units(text: &str, ends: &[usize], units: usize, target: Language) -> usize {
     let held = if target.counts_characters() { 2 * units } else { units };
     let unit_ends = unit_ends(strip_final_marks(text), target);
@@ -356,16 +386,18 @@ fn before_last_units(text: &str, ends: &[usize], units: usize, target: Language)
     ends.iter().rposition(|&end| end <= most).unwrap_or(0)
 }
 
-/// The last token in `ends` before which a unit ends.
+/// The last index of `ends` at which a unit of `text` ends. `ends` are the byte offsets after 0, 1,
+/// 2 … tokens, so the index is a number of tokens.
 pub(super) fn last_unit_at(text: &str, ends: &[usize], target: Language) -> usize {
     ends.iter().rposition(|&end| unit_ends_at(text, end, target)).unwrap_or(0)
 }
 
-/// A look with less mass than this rests on nothing, however much of it lets a token pass.
+/// A token whose mass is below this rests on no word, even if a larger `soft_mass` lets it pass.
 const STRAY: f32 = 0.03;
 
-/// One past the last source word that these tokens listen to. A position counts where its side of the frontier
-/// carries mass: what passed for its small mass on an unheard word does not rest on that word.
+/// The number of source words up to the last one that these tokens rest on. A peak counts only if
+/// the columns on its side of the frontier carry enough mass: a token that passed because it has
+/// little mass on an inaccessible word does not rest on that word.
 fn rests_on(readings: &[Reading], frontier: &Frontier, policy: &Policy) -> usize {
     let word = |reading: &Reading| {
         let position = reading.track.peak?;
@@ -399,7 +431,7 @@ mod tests {
         gate(&DraftView { texts, readings, finished, agreed: 0, target }, &frontier(4), policy)
     }
 
-    /// What is shown of a draft whose tokens all pass.
+    /// The text that is shown of a draft whose tokens all pass.
     fn all_pass(texts: &[&str], hold_last: usize, finished: bool, target: Language) -> String {
         let policy = Policy { hold_last, ..Policy::for_tests() };
         let decision = judged(texts, &vec![at(0, 0.0); texts.len()], &policy, finished, target);
@@ -444,6 +476,19 @@ mod tests {
     }
 
     #[test]
+    fn a_look_at_half_a_word_is_held_wherever_smoothing_puts_it() {
+        let smoothed = |inaccessible| {
+            let track = Track { position: Some(2), peak: Some(4) };
+            Reading { track, ..at(2, inaccessible) }
+        };
+        let half = Frontier { half_word: Some(4), ..frontier(4) };
+        let policy = Policy { soft_mass: 0.03, ..Policy::for_tests() };
+        assert_eq!(first_held(&[smoothed(0.5)], &half, &policy), Some((0, Hold::Frontier)));
+        assert_eq!(first_held(&[smoothed(0.01)], &half, &policy), None, "next to nothing of it is there");
+        assert_eq!(first_held(&[smoothed(0.5)], &frontier(4), &policy), None);
+    }
+
+    #[test]
     fn every_token_says_why_it_is_held() {
         let readings = [at(0, 0.0), at(1, 0.0), at(7, 0.5), at(1, 0.0)];
         let decision = judged(&[" wir", " prü", "fen", " den", " Pfad"], &readings, &Policy::for_tests(), false, DE);
@@ -469,7 +514,8 @@ mod tests {
         reading.mass[2] = f32::INFINITY;
         let decision = judged(&[" gut"], &[reading], &Policy::for_tests(), true, DE);
         assert_eq!((decision.show_len, decision.stop), (0, Some(Hold::NotFinite)));
-        // Any of the four masses alone, on either side of the frontier, in a stall and out of it.
+        // Each of the four masses alone, on either side of the frontier, in a stall and outside
+        // one.
         for (part, position, stalled) in (0..4).flat_map(|part| [(part, 1, false), (part, 7, false), (part, 7, true)]) {
             for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 let mut reading = at(position, 0.0);

@@ -1,8 +1,8 @@
 //! Head sets: which attention heads of a model follow the source while it translates, best first.
 //!
-//! A set belongs to one model and one direction. Those of the published models are part of the program
-//! (`heads/` in the repository, figures of the paper); a model folder may bring its own, and calibration
-//! makes one. Source: specs/alignatt4llm.md 3.
+//! A set belongs to one model and one direction. The sets of the published models are part of the
+//! program (`heads/` in the repository, with the paper's figures). A model folder may contain its
+//! own set, and calibration writes one. Source: docs/method.md, section 3.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,31 +10,32 @@ use crate::text::language::Language;
 
 /// Most heads in a set.
 const MOST: usize = 64;
-/// Layers and heads are numbered below this.
+/// Layer and head numbers are below this.
 const BOUND: usize = 1024;
 
-/// One head of one layer, both from 0.
+/// One head of one layer. Both are numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     pub layer: usize,
     pub head: usize,
-    /// Share of aligned target tokens at which its attention peaks on an aligned source token.
+    /// The translation score: the share of aligned target tokens at which the head's attention
+    /// peaks on an aligned source token. 0 to 1.
     pub score: f64,
 }
 
-/// Which attention row belongs to a target token.
+/// Which attention row is taken for a target token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Rows {
-    /// That of the position where the token is the input, as published.
+    /// The row of the position at which the token is the input, as published.
     #[default]
     Input,
-    /// That of the position before, whose query chose the token.
+    /// The row of the position before, whose query chose the token.
     Predicting,
 }
 
 impl Rows {
-    /// As the file spells it.
+    /// The name in a heads file.
     pub fn name(self) -> &'static str {
         match self {
             Rows::Input => "input",
@@ -46,12 +47,13 @@ impl Rows {
 /// Where a set's scores come from.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
+    /// The method, in words.
     pub how: String,
-    /// Sentence pairs.
+    /// How many sentence pairs were used.
     pub pairs: usize,
-    /// Aligned target tokens.
+    /// How many aligned target tokens were used.
     pub tokens: usize,
-    /// Heads that scored less were left out.
+    /// Heads with a lower score were left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f64>,
 }
@@ -68,7 +70,7 @@ pub struct HeadSet {
     pub heads: Vec<Head>,
 }
 
-/// A head set that cannot be used.
+/// Why a head set cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum HeadsError {
     #[error("{file} is not a head set: {source}")]
@@ -78,10 +80,11 @@ pub enum HeadsError {
 }
 
 impl HeadSet {
-    /// Reads a set; `file` is named in errors. The heads come out best first, whatever their order was.
+    /// Reads a set from JSON and sorts its heads, best first. Errors name `file`, and the field
+    /// that is wrong.
     pub fn parse(text: &str, file: &str) -> Result<HeadSet, HeadsError> {
         let json = |source| HeadsError::Json { file: file.to_owned(), source };
-        // Editors on Windows put a byte order mark before it.
+        // Editors on Windows may put a byte order mark at the start of a file.
         let mut set: HeadSet = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(json)?;
         set.check(file)?;
         set.heads.sort_by(|a, b| b.score.total_cmp(&a.score));
@@ -112,12 +115,14 @@ impl HeadSet {
         &self.heads[..count.min(self.heads.len())]
     }
 
-    /// The set as a file holds it.
+    /// The set as the JSON text of a heads file.
     pub fn to_json(&self) -> Result<String, serde_json::Error> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// The set that comes with the program for `model`, a name such as `google/gemma-4-E4B-it`.
+    /// The set that comes with the program for `model`, a name or a folder such as
+    /// `google/gemma-4-E4B-it`. Only the last component of `model` counts, in upper or lower case.
+    /// `None` if there is no set for the model and direction.
     pub fn shipped(model: &str, source: Language, target: Language) -> Option<HeadSet> {
         let model = model.trim_end_matches('/').rsplit(['/', '\\']).next()?.to_lowercase();
         let wanted = format!("{model}.{source}-{target}.json");
@@ -125,7 +130,7 @@ impl HeadSet {
         HeadSet::parse(text, name).ok()
     }
 
-    /// The file by which a model folder brings its own set.
+    /// The name of the file that holds a model folder's own set.
     pub fn file_name(source: Language, target: Language) -> String {
         format!("heads.{source}-{target}.json")
     }

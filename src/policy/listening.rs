@@ -1,8 +1,8 @@
-//! Where a draft listens: the attention of its tokens, as the model's chosen heads hand it over.
+//! The attention of a draft's tokens, as the chosen heads of the model return it.
 //!
-//! A *row* is one draft token, a *column* one source token. Rows come in groups while a draft is written;
-//! the columns stay. Values that are not finite are kept as they are: the gate stops at them.
-//! Source: specs/alignatt4llm.md 2.2, 4.2.
+//! A *row* is one draft token, a *column* one source token. Rows come in groups while a draft is
+//! written; the columns stay the same. Values that are not finite are kept as they are, because the
+//! gate stops at them. Source: docs/method.md, sections 2.2 and 4.2.
 
 use std::ops::Range;
 
@@ -11,15 +11,16 @@ use std::ops::Range;
 pub struct Attention {
     /// Byte range of each source token in the source text, in order.
     pub columns: Vec<Range<usize>>,
-    /// Heads in each row.
+    /// How many heads each row has.
     pub heads_len: usize,
-    /// Probabilities `[row, head, column]`, of a softmax over the whole context.
+    /// Probabilities `[row, head, column]`, row-major, from a softmax over the whole context.
     pub rows: Vec<f32>,
-    /// For each row, the mean over heads of what lies on the rest of the prompt, and on the draft itself.
+    /// For each row, its mass on the rest of the prompt and its mass on the draft; both are means
+    /// over heads.
     pub rest: Vec<[f32; 2]>,
 }
 
-/// Sizes that do not fit each other.
+/// The error for sizes that do not fit each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{values} attention values for {rows} rows of {heads} heads and {columns} columns")]
 pub struct AttentionError {
@@ -30,16 +31,17 @@ pub struct AttentionError {
 }
 
 impl Attention {
-    /// No rows yet.
+    /// The attention of a draft that has no rows yet.
     pub fn new(columns: Vec<Range<usize>>, heads_len: usize) -> Attention {
         Attention { columns, heads_len, rows: Vec::new(), rest: Vec::new() }
     }
 
+    /// How many rows there are.
     pub fn rows_len(&self) -> usize {
         self.rest.len()
     }
 
-    /// One head's probabilities on the columns; empty where there is no such row or head.
+    /// One head's probabilities on the columns, in one row. Empty if there is no such row or head.
     pub fn row(&self, row: usize, head: usize) -> &[f32] {
         let columns = self.columns.len();
         if head >= self.heads_len || row >= self.rows_len() {
@@ -50,8 +52,9 @@ impl Attention {
         self.rows.get(start..start.saturating_add(columns)).unwrap_or_default()
     }
 
-    /// Mean over heads of a row's mass on the first `accessible` columns, on the other columns, on the rest of
-    /// the prompt, and on the draft. Not a number where there is no such row or no head, or values are missing.
+    /// The masses of a row, each a mean over heads: on the first `accessible` columns, on the other
+    /// columns, on the rest of the prompt, and on the draft. NaN if there is no such row, no head,
+    /// or a value is missing.
     pub fn mass(&self, row: usize, accessible: usize) -> [f32; 4] {
         let Some(&[prompt, draft]) = self.rest.get(row) else {
             return [f32::NAN; 4];
@@ -70,7 +73,8 @@ impl Attention {
         [heard / heads, unheard / heads, prompt, draft]
     }
 
-    /// Takes the next rows of the same draft. Where the sizes do not fit, nothing is taken.
+    /// Appends the next rows of the same draft, in the layouts of [`Attention::rows`] and
+    /// [`Attention::rest`]. If the sizes do not fit, it fails and appends nothing.
     pub fn append(&mut self, rows: &[f32], rest: &[[f32; 2]]) -> Result<(), AttentionError> {
         self.fits(rows, rest)?;
         self.rows.extend_from_slice(rows);

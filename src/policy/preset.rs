@@ -1,4 +1,4 @@
-//! The presets by name: a chunk of sound and the policy that goes with it.
+//! The presets by name: a chunk length, and the policy that goes with it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,13 +6,13 @@ use std::str::FromStr;
 use super::gate::Policy;
 use crate::text::time::Millis;
 
-/// How fast against how well.
+/// The choice between a short lag and a good translation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Preset {
     /// About two seconds behind the speaker.
     #[default]
     Low,
-    /// About three and a half seconds behind, and better.
+    /// About three and a half seconds behind the speaker, with a better translation.
     High,
     /// The published system's decisions, for comparison.
     Published,
@@ -21,6 +21,7 @@ pub enum Preset {
 impl Preset {
     pub const ALL: [Preset; 3] = [Preset::Low, Preset::High, Preset::Published];
 
+    /// The name that a user gives.
     pub fn name(self) -> &'static str {
         match self {
             Preset::Low => "low",
@@ -29,7 +30,7 @@ impl Preset {
         }
     }
 
-    /// Sound of one step.
+    /// The chunk: the sound of one step.
     pub fn chunk(self) -> Millis {
         match self {
             Preset::Low | Preset::Published => Millis(850),
@@ -37,6 +38,7 @@ impl Preset {
         }
     }
 
+    /// The settings of the gate.
     pub fn policy(self) -> Policy {
         match self {
             Preset::Low => Policy::low(),
@@ -46,7 +48,7 @@ impl Preset {
     }
 }
 
-/// A preset name that is none.
+/// The error for a name that no preset has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown preset `{name}`: use low, high or ref")]
 pub struct UnknownPreset {

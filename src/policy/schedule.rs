@@ -1,25 +1,26 @@
-//! Whether the open segment needs a draft now. Source: specs/alignatt4llm.md 1.6.
+//! Whether the open segment needs a draft now. Source: docs/method.md, section 1.6.
 
-/// What a new look at the source brings.
+/// How the source has changed since the last draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
     /// There is no source.
     Empty,
-    /// There was none before.
+    /// There was no source before.
     Initial,
-    /// It does not start with what was drafted last.
+    /// The source text does not start with that of the last draft.
     Rebased,
-    /// More words are accessible. Where the text is the same, the kept draft can be judged again: no model is
-    /// asked, and the result is that of a new draft, which would be written from the same prompt.
+    /// More words are accessible. If the text is the same, the kept draft is judged again without
+    /// the model: a new draft would come from the same prompt, so it would be the same draft.
     FrontierAdvanced,
-    /// Nothing is new.
+    /// The text is the same, and no more words are accessible.
     Unchanged,
-    /// The same source goes on.
+    /// The source text is longer, and no more words are accessible.
     Extended,
 }
 
 impl Turn {
-    /// Compares source text and accessible words with those of the last draft.
+    /// Compares the source text and the number of accessible words with those of the last draft.
+    /// The first variant that applies is returned, in the order of the enum.
     pub fn new(previous: (&str, usize), now: (&str, usize)) -> Turn {
         if now.0.trim().is_empty() {
             Turn::Empty
@@ -36,7 +37,7 @@ impl Turn {
         }
     }
 
-    /// Whether there is something to judge.
+    /// Whether there is a draft to judge, new or kept.
     pub fn runs(self) -> bool {
         !matches!(self, Turn::Empty | Turn::Unchanged)
     }

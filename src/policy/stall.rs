@@ -1,10 +1,10 @@
-//! How long the shown text has stood still while the gate held a draft.
+//! The stall: how long the shown text has not grown because of the frontier.
 
 use super::gate::{Decision, Policy};
 use crate::policy::target_policy::Hold;
 use crate::text::time::Millis;
 
-/// Watches one segment's drafts.
+/// Follows the drafts of one segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stall {
     since: Option<Millis>,
@@ -12,7 +12,7 @@ pub struct Stall {
 }
 
 impl Stall {
-    /// Whether the wait at the frontier has lasted for the policy's limit.
+    /// Whether the wait at the frontier has reached the policy's limit by `heard`.
     pub fn is_over(&self, heard: Millis, policy: &Policy) -> bool {
         match (self.since, policy.stall) {
             (Some(since), Some(limit)) => heard - since >= limit,
@@ -20,9 +20,10 @@ impl Stall {
         }
     }
 
-    /// Takes what was decided at `heard`, and how many bytes of the segment's translation are shown with it, in this
-    /// draft and before. The wait begins with the first decision that shows nothing more because of the frontier, and
-    /// ends when the text grows or something else is in the way.
+    /// Records the decision on a draft at `heard`. `shown_len` is how many bytes of the segment's
+    /// translation are shown, by this draft and the earlier ones. The wait begins with the first
+    /// decision that shows nothing more because of the frontier. It ends when the text grows, or
+    /// when something other than the frontier stops the draft.
     pub fn observe(&mut self, shown_len: usize, decision: &Decision, heard: Millis) {
         let waits = shown_len <= self.shown_len && decision.stop == Some(Hold::Frontier);
         self.since = if waits { self.since.or(Some(heard)) } else { None };

@@ -1,13 +1,15 @@
 //! Target policies: how much of a draft may be shown while its segment is still open.
 //!
-//! Every policy stands behind [`TargetPolicy`]: it sees a [`Proposal`] (what is shown, what was drafted,
-//! the source as it is known) and answers with a [`Verdict`]. Once the segment is closed its final translation
-//! is shown whole, and a policy is asked only what the model listened to. [`super::align_att`] is ours; the standard baselines live here:
+//! Every policy implements [`TargetPolicy`]: it takes a [`Proposal`] (the shown text, the draft,
+//! and the source as far as it is known) and returns a [`Verdict`]. Once the segment is closed, its
+//! final translation is shown whole; the policy then only reports what the model attended to.
+//! [`super::align_att`] is our own policy. The standard baselines are in this file:
 //!
-//! * `local-agreement`: what two drafts in a row begin with alike, in whole units (Liu et al. 2020);
-//! * `hold-n`: the draft without its last n units (Ma et al. 2019's wait-k seen from the target).
-//!
-//! * `offline`: nothing before the segment has closed.
+//! * `local-agreement`: shows the common beginning of two drafts in a row, in whole units (Liu et
+//!   al. 2020);
+//! * `hold-n`: shows the draft without its last n units (wait-k of Ma et al. 2019, seen from the
+//!   target);
+//! * `offline`: shows nothing before the segment has closed.
 
 use std::fmt;
 use std::ops::Range;
@@ -28,28 +30,29 @@ use crate::text::units::{is_unit_boundary, join_words, push_joined, unit_ends};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceWord {
     pub text: String,
-    /// When its sound ends, absolute; unknown where no alignment was asked for.
+    /// When its sound ends, in absolute stream time. `None` if it was not aligned.
     pub end: Option<Millis>,
     /// Two hypotheses agreed on it.
     pub committed: bool,
 }
 
-/// What a policy is asked to judge.
+/// A draft for a policy to judge.
 #[derive(Clone, Copy, Debug)]
 pub struct Proposal<'a> {
-    /// Shown when the draft was written; normalised.
+    /// The text that was shown when the draft was written; normalised.
     pub accepted: &'a str,
     /// `accepted` and the draft as one normalised text.
     pub candidate: &'a str,
-    /// Where each of the draft's tokens ends in `candidate`, without blanks behind it.
+    /// The byte offset in `candidate` at which each of the draft's tokens ends, without blanks
+    /// after it.
     pub ends: &'a [usize],
-    /// The model ended the draft by itself (not the budget).
+    /// The model ended the draft itself; it did not run out of budget.
     pub finished: bool,
-    /// What the model looked at while it wrote, where that was captured.
+    /// The attention of the draft's tokens, if it was captured.
     pub attention: Option<&'a Attention>,
     /// The source words that were in the prompt.
     pub source: &'a [SourceWord],
-    /// The segment is closed: everything may be shown, and the policy only tells what was listened to.
+    /// The segment is closed: everything may be shown, and the policy only reports the attention.
     pub source_is_final: bool,
     /// How far the stream has been heard.
     pub heard: Millis,
@@ -57,7 +60,7 @@ pub struct Proposal<'a> {
 }
 
 impl<'a> Proposal<'a> {
-    /// The text that each of the draft's tokens adds to what is shown.
+    /// The text that each of the draft's tokens adds to the shown text.
     pub fn token_texts(&self) -> Vec<&'a str> {
         let mut from = self.accepted.len();
         let text = |&end: &usize| {
@@ -68,7 +71,8 @@ impl<'a> Proposal<'a> {
         self.ends.iter().map(text).collect()
     }
 
-    /// Attention of a row on single source words, mean over heads, where it is 0.01 at least.
+    /// The mass of a row on each source word, as (index of the word, mean over heads). Words with
+    /// less than 0.01 are left out.
     pub fn words_listened_to(&self, attention: &Attention, row: usize) -> Vec<(usize, f32)> {
         let places = word_places(self.source);
         let mut masses = vec![0.0; places.len()];
@@ -88,7 +92,7 @@ pub fn joined(words: &[SourceWord]) -> String {
     join_words(words.iter().map(|word| word.text.as_str()))
 }
 
-/// Where each word lies in [`joined`].
+/// The byte range of each word in [`joined`].
 pub fn word_places(words: &[SourceWord]) -> Vec<Range<usize>> {
     let mut text = String::new();
     let place = |word: &SourceWord| {
@@ -101,45 +105,47 @@ pub fn word_places(words: &[SourceWord]) -> Vec<Range<usize>> {
 /// A policy's answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Verdict {
-    /// How many bytes of the candidate may be shown; clamped to at least what is shown and to a character.
+    /// How many bytes of the candidate may be shown. The cascade raises it to the length of the
+    /// shown text and moves it to a character boundary.
     pub show_len: usize,
-    /// How many source words that text may rest on: the segment does not close before the last of them,
-    /// so that no word is translated in two segments.
+    /// How many source words that text may rest on. The segment does not close before the last of
+    /// them, so no word is translated in two segments.
     pub rests_on: usize,
-    /// How many source words, from the first, counted as heard.
+    /// How many source words, from the first, were accessible.
     pub heard: usize,
-    /// The draft's tokens one by one, where attention was captured.
+    /// The draft's tokens one by one, if attention was captured.
     pub tokens: Vec<Judged>,
 }
 
-/// What was found of one token.
+/// The verdict on one token.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Judged {
-    /// Why it is not shown; `None`: it is.
+    /// Why it is held; `None` if it is shown.
     pub held: Option<Hold>,
-    /// The source word it rests on.
+    /// The index of the source word that it rests on.
     pub word: Option<usize>,
-    /// Attention on source words heard, on the others, on the rest of the prompt, on the draft.
+    /// Mass on accessible source words, on the other source words, on the rest of the prompt, and
+    /// on the draft.
     pub mass: [f32; 4],
 }
 
 /// Why a token is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hold {
-    /// It rests on what has not been heard.
+    /// It rests on source words that are not accessible.
     Frontier,
-    /// Its attention is not a number.
+    /// One of its masses is NaN or infinite.
     NotFinite,
-    /// Nothing was captured for it.
+    /// No attention was captured for it.
     NoRow,
-    /// Its unit is not whole.
+    /// It passed, but its unit is not complete or is held at the draft's end.
     OpenUnit,
-    /// A token before it is held.
+    /// An earlier token is held.
     Behind,
 }
 
 impl Hold {
-    /// As events and traces spell it.
+    /// The name in events and traces.
     pub fn name(self) -> &'static str {
         match self {
             Hold::Frontier => "frontier",
@@ -151,22 +157,25 @@ impl Hold {
     }
 }
 
-/// Decides, draft by draft, within one segment.
+/// Decides, draft by draft within one segment, how much is shown.
 pub trait TargetPolicy {
     /// How much of this draft may be shown.
     fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict;
-    /// How many of the source words count as heard, when the stream has been heard up to `heard`. While they, this
-    /// number and [`TargetPolicy::is_stalled`] do not change, the policy is not asked again.
+    /// How many of the source words are accessible when the stream has been heard up to `heard`.
+    /// While the source, this number and [`TargetPolicy::is_stalled`] stay the same, a held draft
+    /// is not judged again.
     fn heard_words(&self, source: &[SourceWord], _heard: Millis) -> usize {
         source.len()
     }
-    /// Whether the wait at the frontier has been too long, so that a held draft is to be judged once more.
+    /// Whether the wait at the frontier has reached its limit, so that a held draft must be judged
+    /// again.
     fn is_stalled(&self, _heard: Millis) -> bool {
         false
     }
-    /// Another draft will be written: what [`TargetPolicy::enough`] sees next is its beginning.
+    /// A new draft begins. The next call of [`TargetPolicy::enough`] sees its first tokens.
     fn draft_begins(&mut self) {}
-    /// Whether a draft under way has all that can be used now, so that writing on would only cost.
+    /// Whether the draft that is being written already has all that can be used now, so that
+    /// drafting can stop.
     fn enough(&mut self, _so_far: &Proposal<'_>) -> bool {
         false
     }
@@ -174,31 +183,33 @@ pub trait TargetPolicy {
     fn draft_len(&self) -> usize {
         PARTIAL_MOST
     }
-    /// The segment is closed: forget it.
+    /// The segment is closed: resets the policy's state.
     fn segment_closed(&mut self);
-    /// Whether it needs the times of all source words.
+    /// Whether the policy needs the times of all source words.
     fn wants_times(&self) -> bool {
         false
     }
 }
 
-/// A policy by name, as a user gives it.
+/// A policy as the user names it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PolicyKind {
-    /// `alignatt`, `alignatt:high`, and `ref`: the published decisions; with knobs that are set otherwise.
+    /// `alignatt`, `alignatt:high`, or `ref` (the published decisions): the preset, and all
+    /// settings. They differ from those of the preset where the user has set a knob.
     AlignAtt(Preset, Policy),
+    /// Shows what two drafts in a row agree on.
     LocalAgreement,
-    /// The number of units that are held.
+    /// Holds this many units at the end of a draft.
     HoldN(usize),
-    /// Shows nothing before a segment closes: what translation can be at best.
+    /// Shows nothing before a segment closes: the upper bound of translation quality.
     Offline,
 }
 
 impl PolicyKind {
-    /// Units held by `hold-n` where no number is given.
+    /// How many units `hold-n` holds if no number is given.
     pub const HOLD: usize = 3;
 
-    /// For translation into `target`.
+    /// Builds the policy for translation into `target`.
     pub fn build(self, target: Language) -> Box<dyn TargetPolicy> {
         match self {
             PolicyKind::AlignAtt(_, policy) => Box::new(AlignAtt::new(policy.towards(target))),
@@ -208,7 +219,7 @@ impl PolicyKind {
         }
     }
 
-    /// Sound of one step where no other is asked for.
+    /// The default chunk: the sound of one step.
     pub fn chunk(self) -> Millis {
         match self {
             PolicyKind::AlignAtt(preset, _) => preset.chunk(),
@@ -216,7 +227,7 @@ impl PolicyKind {
         }
     }
 
-    /// How many attention heads it asks; 0 where it needs none.
+    /// How many attention heads the policy reads; 0 if it needs none.
     pub fn heads_len(self) -> usize {
         match self {
             PolicyKind::AlignAtt(_, policy) => policy.heads_len,
@@ -231,7 +242,7 @@ impl Default for PolicyKind {
     }
 }
 
-/// A policy name that is none.
+/// The error for text that names no policy, or that sets a knob wrongly.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown policy `{name}`: {why}")]
 pub struct UnknownPolicy {
@@ -289,7 +300,7 @@ impl fmt::Display for PolicyKind {
     }
 }
 
-/// Shows what two successive drafts begin with alike.
+/// Shows the common beginning of two drafts in a row.
 #[derive(Debug, Default)]
 pub struct LocalAgreement {
     previous: Option<Previous>,
@@ -310,7 +321,8 @@ impl TargetPolicy for LocalAgreement {
             source_words: proposal.source.len(),
         };
         let verdict = match &self.previous {
-            // Both drafts begin with the shown text, so it rests on no more than the shorter source.
+            // Both drafts begin with the shown text, so it rests on no more words than the shorter
+            // source has.
             Some(before) => Verdict {
                 show_len: shown_len(proposal, agreed_len(before, &now)),
                 rests_on: before.source_words.min(now.source_words),
@@ -327,7 +339,7 @@ impl TargetPolicy for LocalAgreement {
     }
 }
 
-/// The longest common prefix of two drafts that cuts no unit of either.
+/// The length in bytes of the longest common prefix of two drafts that splits no unit of either.
 fn agreed_len(a: &Previous, b: &Previous) -> usize {
     let whole = |draft: &Previous, at: usize| {
         if at == draft.candidate.len() { draft.finished } else { is_unit_boundary(&draft.candidate, at) }
@@ -346,7 +358,7 @@ pub struct HoldN {
 impl TargetPolicy for HoldN {
     fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict {
         let ends = unit_ends(proposal.candidate, proposal.target);
-        // A draft that ran out of budget may end inside a unit: that one is held in any case.
+        // A draft that ran out of budget may end within a unit, so that unit is always held.
         let held = if proposal.finished { self.units } else { self.units.max(1) };
         let shown = match ends.len().checked_sub(held + 1) {
             Some(last) => ends[last],
@@ -374,13 +386,14 @@ impl TargetPolicy for Offline {
     fn segment_closed(&mut self) {}
 }
 
-/// About how many source words `units` target units stand for.
+/// About how many source words correspond to `units` target units.
 fn held_words(units: usize, target: Language) -> usize {
     if target.counts_characters() { units / 2 } else { units }
 }
 
-/// `len` bytes of the candidate without blanks and sentence-final marks at its end: a mark there closes
-/// the source heard so far, not the sentence. Never less than what is shown.
+/// The length of the candidate's first `len` bytes without blanks and sentence-final marks at their
+/// end: a mark there ends the source heard so far, not the sentence. Never less than the shown
+/// text.
 fn shown_len(proposal: &Proposal<'_>, len: usize) -> usize {
     let text = proposal.candidate.get(..len).unwrap_or_default();
     strip_final_marks(text).len().max(proposal.accepted.len())
@@ -417,7 +430,7 @@ mod tests {
         candidate[..verdict.show_len].to_owned()
     }
 
-    /// As the frontier counts it.
+    /// The frontier counts such a column in the same way.
     #[test]
     fn a_column_that_two_words_share_counts_for_the_later_one() {
         let word = |text: &str| SourceWord { text: text.to_owned(), end: None, committed: false };

@@ -1,46 +1,53 @@
-//! The source position of each draft token: the column that the heads turn to, against their own habit.
+//! The source position of each draft token: the column that the heads look at more than they
+//! usually do.
 //!
-//! Some columns draw attention all the time; so a head's row is compared with its rows before (z-score), smoothed
-//! along the source (median filter), and its peak is taken. The position is the lower median over heads.
-//! Source: specs/alignatt4llm.md 5.1.
+//! Some columns attract attention all the time. So each row of a head is compared with the head's
+//! earlier rows (z-score) and smoothed along the source (median filter), and its peak is taken. The
+//! position is the lower median over heads. Source: docs/method.md, section 5.1.
 //!
-//! A median filter moves a peak that is narrower than half of it, to a place where the token never looked. For the
-//! decision that is caution; which word a token rests on is asked of the rows before they are smoothed.
+//! A median filter moves a peak that is narrower than half of the filter to a column that the token
+//! never looked at. For the decision this is on the safe side. Which word a token rests on is read
+//! from the rows before they are smoothed.
 
 use super::listening::Attention;
 
-/// Least standard deviation that a row is divided by.
+/// The least standard deviation that a z-score divides by.
 const LEAST_STD: f64 = 1e-6;
-/// Widest median filter.
+/// Width of the widest median filter, in columns.
 const WIDEST: usize = 63;
-/// Least probability of a column that a token can be said to rest on: less is unusual at most.
+/// The least probability of a column that a token can rest on. A column below it is no peak,
+/// however unusual its value is.
 const LEAST_LOOK: f32 = 0.03;
 
-/// Where one token looks.
+/// Where one token looks, as column indices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Track {
-    /// By the smoothed rows: what is compared with the frontier. `None` where there is no head or no column.
+    /// The column from the smoothed rows, which is compared with the frontier. `None` if there is
+    /// no head or no column.
     pub position: Option<usize>,
-    /// By the rows as they are: the column it rests on. `None` also where it looks at none.
+    /// The column from the unsmoothed rows, which the token rests on. `None` also if it looks at no
+    /// column.
     pub peak: Option<usize>,
 }
 
-/// Follows one draft. Rows may come in groups: what is known of earlier rows is kept.
+/// Tracks the tokens of one draft. Rows may come in groups: the statistics of earlier rows are
+/// kept.
 #[derive(Clone, Debug)]
 pub struct Tracker {
     filter_width: usize,
     tracks: Vec<Track>,
-    /// Mean and sum of squared distances from it, for each head and column, over the rows so far (Welford).
+    /// For each head and column, `[head, column]`, the mean over the rows so far and the sum of
+    /// squared distances from it (Welford).
     habit: Vec<(f64, f64)>,
 }
 
 impl Tracker {
-    /// `filter_width` in columns; 1 smooths nothing.
+    /// `filter_width` is in columns and limited to 1 to 63; 1 does not smooth.
     pub fn new(filter_width: usize) -> Tracker {
         Tracker { filter_width: filter_width.clamp(1, WIDEST), tracks: Vec::new(), habit: Vec::new() }
     }
 
-    /// Takes the rows that are new in `attention` and returns the tracks of all its rows.
+    /// Takes the rows that are new in `attention` and returns the tracks of all its rows. Costs
     /// O(rows x heads x columns x filter width) for the new rows.
     pub fn follow(&mut self, attention: &Attention) -> &[Track] {
         let columns = attention.columns.len();
@@ -68,7 +75,7 @@ impl Tracker {
     }
 }
 
-/// How many standard deviations (population) `value` lies above the mean of `count` rows.
+/// How many population standard deviations `value` lies above the mean of `count` rows.
 fn z_score(value: f32, (mean, squares): (f64, f64), count: usize) -> f64 {
     (f64::from(value) - mean) / (squares / count as f64).sqrt().max(LEAST_STD)
 }
@@ -85,12 +92,12 @@ fn median_filter(values: &[f64], width: usize) -> Vec<f64> {
     (0..values.len()).map(median_at).collect()
 }
 
-/// The index of the greatest value, the smallest among equals.
+/// The index of the greatest value; the first of equals.
 fn peak(values: &[f64]) -> Option<usize> {
     peak_where(values, |_| true)
 }
 
-/// The same of those that `counts`.
+/// The same among the indices for which `counts` is true.
 fn peak_where(values: &[f64], counts: impl Fn(usize) -> bool) -> Option<usize> {
     let mut best = None;
     for (at, &value) in values.iter().enumerate().filter(|(at, _)| counts(*at)) {
@@ -140,14 +147,15 @@ mod tests {
 
     #[test]
     fn a_sharp_peak_is_where_the_token_rests() {
-        // The third token looks at column 5 and nowhere else; a seven wide median leaves nothing of that.
+        // The third token looks at column 5 only; a median filter of seven columns removes that
+        // peak.
         let mut rows = vec![0.01; 3 * 9];
         (rows[0], rows[9 + 1], rows[2 * 9 + 5]) = (0.9, 0.9, 0.9);
         let mut tracker = Tracker::new(7);
         let tracks = tracker.follow(&attention(&rows, 1, 9));
         assert_ne!(tracks[2].position, Some(5), "smoothed away");
         assert_eq!(tracks.iter().map(|track| track.peak).collect::<Vec<_>>(), [Some(0), Some(1), Some(5)]);
-        // What is unusual in a column that nobody looks at is no peak.
+        // An unusual value in a column that no row looks at is not a peak.
         let rows = [0.5, 1e-7, 0.4, 1e-7, 0.45, 1e-3, 0.01, 0.01];
         assert_eq!(Tracker::new(7).follow(&attention(&rows, 1, 2)).last().expect("a row").peak, None);
         assert_eq!(Tracker::new(7).follow(&attention(&rows[..6], 1, 2))[2].peak, Some(0));

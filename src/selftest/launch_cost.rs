@@ -1,5 +1,5 @@
-//! What a launch costs: Burn's way beside a bare dispatch. A browser's module whose static constructors run at every call
-//! shows here at once, as a factor of some hundred.
+//! Measures what a launch costs through Burn, and what a bare dispatch costs. If a browser's module
+//! runs its static constructors at every call, this shows at once: the ratio is some hundreds.
 
 use burn::tensor::{Device, Tensor};
 
@@ -8,13 +8,14 @@ use crate::ops::gated::{Act, gated};
 /// Time to enqueue one small launch, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LaunchCost {
-    /// An op of ours through Burn's runtime.
+    /// One of our ops through Burn's runtime.
     pub launch: f64,
-    /// A dispatch of wgpu in one pass with one bind group.
+    /// One dispatch of wgpu, in one pass with one bind group.
     pub bare: f64,
 }
 
-/// The mean of `count` launches each. `now` tells the time in microseconds. Err: no second device could be had.
+/// The means of `count` launches and of `count` dispatches. `now` returns the time in microseconds.
+/// Fails if the device gives no answer, or if no second device can be opened.
 pub async fn launch_cost(device: &Device, count: u32, now: &dyn Fn() -> f64) -> Result<LaunchCost, String> {
     let x = Tensor::<2>::ones([1, 64], device);
     let y = gated(x.clone(), x.clone(), Act::Silu);
@@ -30,7 +31,7 @@ pub async fn launch_cost(device: &Device, count: u32, now: &dyn Fn() -> f64) -> 
     Ok(LaunchCost { launch: launched / count, bare: bare(count as u32, now).await? / count })
 }
 
-/// Microseconds to record and submit `count` dispatches.
+/// The microseconds that it takes to record and submit `count` dispatches.
 async fn bare(count: u32, now: &dyn Fn() -> f64) -> Result<f64, String> {
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
     let adapter = instance.request_adapter(&Default::default()).await.map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! Does a device compute right, and what does a launch cost on it? Known answers through our own ops,
+//! Whether a device computes correctly, and what a launch costs on it: our ops on known inputs,
 //! before any model is loaded.
 
 mod launch_cost;
@@ -9,7 +9,7 @@ pub use self_test::{Compared, compare, self_test};
 
 use crate::gpu::{self, Compute, DeviceChoice, GpuError, Passed};
 
-/// The device for `choice`, after it has passed the self-test; see [`gpu::open`].
+/// Opens the device for `choice` with the self-test as its test; see [`gpu::open`].
 pub async fn open(choice: DeviceChoice) -> Result<(Compute, Passed), GpuError> {
     gpu::open(choice, self_test).await
 }

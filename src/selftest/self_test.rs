@@ -1,5 +1,6 @@
-//! Known answers on the device: the ops of our own and the Burn ops that the models lean on, compared with
-//! the CPU backend on inputs that are not zero. A driver that miscompiles one is found before a model loads.
+//! The self-test of a device: our ops, and the Burn ops that the models use, are compared with the
+//! CPU backend on inputs that are not zero. So a driver that miscompiles one of them is found
+//! before a model is loaded.
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
@@ -16,16 +17,16 @@ use crate::ops::{
     rope::rope,
 };
 
-/// Largest difference accepted, for results of the order of one.
+/// The largest difference that is accepted, for results of the order of one.
 const TOLERANCE: f32 = 2e-4;
 
-/// One operation on the device beside the CPU.
+/// One operation on the device, compared with the CPU backend.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Compared {
     pub name: &'static str,
-    /// Largest difference of a value; NaN where one is.
+    /// The largest difference between two values; NaN if one of them is NaN.
     pub worst: f32,
-    /// Values are not of the same number, or the CPU's are all zero.
+    /// What else is wrong: the numbers of values differ, or all values of the CPU are zero.
     pub flaw: Option<String>,
 }
 
@@ -43,7 +44,8 @@ impl Compared {
     }
 }
 
-/// Err names the first operation that came out wrong, and by how much.
+/// Fails with the name of the first operation that computes wrong values, and the largest
+/// difference.
 pub async fn self_test(device: &Device) -> Result<(), String> {
     match compare(device).await?.iter().find_map(Compared::wrong) {
         Some(wrong) => Err(wrong),
@@ -51,7 +53,8 @@ pub async fn self_test(device: &Device) -> Result<(), String> {
     }
 }
 
-/// Every operation on `device` beside the CPU. Err: the device gave no answer at all.
+/// Runs every operation on `device` and on the CPU. Fails only if the device gives no answer at
+/// all.
 pub async fn compare(device: &Device) -> Result<Vec<Compared>, String> {
     let mut all = Vec::new();
     for ((name, want), (_, got)) in answers(&Device::flex()).into_iter().zip(answers(device)) {
@@ -66,7 +69,7 @@ pub async fn compare(device: &Device) -> Result<Vec<Compared>, String> {
     Ok(all)
 }
 
-/// `f32::max` would drop a NaN.
+/// The larger value, or NaN if there is one. `f32::max` would drop a NaN.
 fn worse(a: f32, b: f32) -> f32 {
     if b > a || b.is_nan() { b } else { a }
 }
@@ -105,8 +108,9 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let image = Tensor::<4>::from_data(TensorData::new(values(2 * 3 * 16 * 10, 19), [2, 3, 16, 10]), device);
     let kernel = Tensor::<4>::from_data(TensorData::new(values(5 * 3 * 9, 20), [5, 3, 3, 3]), device);
     let halved = conv_halve(image, kernel, matrix(device, 1, 5, 27).reshape([5]));
-    // Both kernels on as many rows as each is chosen for in a large model, whatever the size here. The
-    // widest one has more columns than one dimension of a grid takes.
+    // Nine rows, for which `Kernel::faster` chooses the few-rows kernel in a large model, but not
+    // at the size of the weights here. The widest product has more columns than one dimension of a
+    // grid takes.
     let nine = || matrix(device, 9, 52, 28);
     let few = product_by(Kernel::FewRows, nine(), w.clone());
     let few_half = product_half_by(Kernel::FewRows, nine(), packed.clone());
@@ -157,7 +161,7 @@ fn matrix(device: &Device, rows: usize, columns: usize, seed: u32) -> Tensor<2> 
     Tensor::from_data(TensorData::new(values(rows * columns, seed), [rows, columns]), device)
 }
 
-/// Repeatable values in -1..1 without a zero among them.
+/// Reproducible values in -1..1, none of them zero.
 fn values(len: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9) | 1;
     (0..len)

@@ -1,8 +1,8 @@
-//! What two hypotheses of the same sound agree on.
+//! Which words two hypotheses of the same sound agree on.
 //!
-//! A word is committed when two hypotheses in a row spell it alike, punctuation included, and agree on
-//! every word before it. What is committed stays; a later hypothesis that spells the committed words
-//! otherwise is joined where it fits best.
+//! A word is committed once two hypotheses in a row spell it alike, punctuation included, and agree
+//! on every word before it. Committed words stay as they are. A later hypothesis that spells them
+//! differently is joined to them where it fits best.
 
 use super::units::folded;
 
@@ -11,19 +11,22 @@ pub fn agreed_len(previous: &[String], current: &[String]) -> usize {
     previous.iter().zip(current).take_while(|(a, b)| a == b).count()
 }
 
-/// Where `hypothesis` goes on after the committed words: the index of its first new word.
+/// Where `hypothesis` continues the committed words: the index of its first new word.
 ///
-/// Normally the hypothesis opens with exactly the committed words. Otherwise the split with the fewest word edits
-/// is taken (letters only, any case), the nearest to `expected` among equals: a word that was left out and one that
-/// was spelled otherwise cost the same, and only the times of the words tell them apart.
-/// O(committed x hypothesis), both bounded by a segment's length.
+/// Normally the hypothesis begins with exactly the committed words. Otherwise it is split so that
+/// its first part differs from the committed words by the fewest word edits; case and punctuation
+/// are ignored. Of equal splits, the one nearest to `expected` is taken: a word that was left out
+/// and a word that was spelled differently cost the same, and only the times of the words tell them
+/// apart.
+///
+/// O(committed x hypothesis); the length of a segment bounds both.
 pub fn continuation_at(committed: &[String], hypothesis: &[String], expected: usize) -> usize {
     if hypothesis.starts_with(committed) {
         return committed.len();
     }
     let want: Vec<String> = committed.iter().map(|w| folded(w)).collect();
     let have: Vec<String> = hypothesis.iter().map(|w| folded(w)).collect();
-    // edits[j] = word edits between all of `want` so far and have[..j]
+    // `edits[j]`: the number of word edits between the words of `want` so far and `have[..j]`.
     let mut edits: Vec<usize> = (0..=have.len()).collect();
     for (i, word) in want.iter().enumerate() {
         let mut diagonal = edits[0];

@@ -1,5 +1,5 @@
-//! The languages by code: their English names, as the models' prompts spell them, and whether
-//! their words stand apart.
+//! Languages by ISO 639 code: their English names as the models' prompts spell them, and whether
+//! spaces separate their words.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 #[serde(into = "&'static str", try_from = "String")]
 pub struct Language(u8);
 
-/// Code, and the English name: Qwen3-ASR was trained with it, and the translation prompt uses it.
+/// Code and English name. Qwen3-ASR was trained with these names, and the translation prompt uses
+/// them.
 const TABLE: &[(&str, &str)] = &[
     ("en", "English"),
     ("de", "German"),
@@ -51,7 +52,7 @@ impl Language {
     pub const ITALIAN: Language = Language(2);
     pub const CHINESE: Language = Language(3);
 
-    /// The languages that translation is made for.
+    /// The supported target languages; any other is refused.
     pub const TARGETS: [Language; 3] = [Language::GERMAN, Language::ITALIAN, Language::CHINESE];
 
     /// The ISO 639 code, such as `de`.
@@ -64,7 +65,8 @@ impl Language {
         TABLE[usize::from(self.0)].1
     }
 
-    /// True where units are characters and no space parts them: Chinese, Cantonese, Japanese.
+    /// True where each character is a unit and no spaces separate words: Chinese, Cantonese,
+    /// Japanese.
     pub fn counts_characters(self) -> bool {
         matches!(self.code(), "zh" | "yue" | "ja")
     }
@@ -75,7 +77,7 @@ impl Language {
     }
 }
 
-/// A code that is in no table.
+/// The error for a code that is not in the table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("unknown language `{code}`: use an ISO code such as en, de, it or zh")]
 pub struct UnknownLanguage {

@@ -1,26 +1,28 @@
 //! Guards against text that loops.
 //!
-//! Greedy decoding can fall into "the same the same the same". [`cut_loop`] ends a translation behind
-//! the first turn of such a loop. A source that repeats itself may be translated so: its own longest
-//! run is allowed for. [`without_loops`] takes the further turns out of a transcript and keeps what
-//! follows, since that was spoken.
+//! Greedy decoding can fall into "the same the same the same". A *turn* is one occurrence of the
+//! repeated block. [`cut_loop`] ends a translation after the first turn of such a loop; if the
+//! source repeats itself, the translation may do so as often. [`without_loops`] removes all turns
+//! but the first from a transcript and keeps what follows the loop, because that was spoken.
 
 use super::language::Language;
 use super::units::{folded, is_cjk, unit_ends};
 
-/// The longest block, in units, that may be repeated by intention.
+/// The longest block, in units, that may be repeated on purpose; twice as many in a translation
+/// whose units are characters.
 const LONGEST_BLOCK: usize = 12;
-/// A pattern of at most so many characters inside a word is looked for.
+/// The longest pattern that is searched for within words, in characters.
 const LONGEST_PATTERN: usize = 20;
-/// A pattern inside a word that stands as often as this is a loop. As in Qwen3-ASR's own guard.
+/// A pattern of characters that occurs this many times in a row is a loop. Qwen3-ASR's own guard
+/// uses the same number.
 const PATTERN_TURNS: usize = 20;
 
-/// A block of items that stands several times in a row.
+/// A block of items that occurs several times in a row.
 #[derive(Clone, Copy, Debug)]
 struct Run {
-    /// Where the first turn begins.
+    /// Index of the first item of the first turn.
     at: usize,
-    /// Items of one turn.
+    /// Number of items in one turn.
     len: usize,
     turns: usize,
 }
@@ -31,7 +33,8 @@ impl Run {
     }
 }
 
-/// Every run of two turns or more, of blocks of at most `longest` items, in order of place and length.
+/// Every run of at least two turns whose block has at most `longest` items, ordered by position and
+/// then by block length.
 fn runs<T: PartialEq>(items: &[T], longest: usize) -> impl Iterator<Item = Run> {
     (0..items.len()).flat_map(move |at| {
         let lengths = 1..=longest.min((items.len() - at) / 2);
@@ -39,13 +42,13 @@ fn runs<T: PartialEq>(items: &[T], longest: usize) -> impl Iterator<Item = Run> 
     })
 }
 
-/// How often the first `len` items stand there in a row.
+/// How many times in a row the first `len` items occur at the start of `items`.
 fn turns_at<T: PartialEq>(items: &[T], len: usize) -> usize {
     let (block, behind) = items.split_at(len);
     1 + behind.chunks_exact(len).take_while(|turn| *turn == block).count()
 }
 
-/// How many times in a row a block of `len` units of a translation may stand before it counts as a loop.
+/// How many turns in a row a block of `len` units may have in a translation; more are a loop.
 fn allowed_turns(len: usize, language: Language) -> usize {
     match (len, language.counts_characters()) {
         (1, false) => 3,
@@ -57,7 +60,8 @@ fn allowed_turns(len: usize, language: Language) -> usize {
     }
 }
 
-/// The same for words of a transcript. Speakers do repeat themselves, and what they say is not to be lost.
+/// The same for a block of words in a transcript. More turns are allowed than in a translation:
+/// speakers do repeat themselves, and what they say must not be lost.
 fn spoken_turns(block: &[String]) -> usize {
     let characters = block.iter().all(|word| word.chars().next().is_some_and(is_cjk));
     match (block.len(), characters) {
@@ -69,8 +73,9 @@ fn spoken_turns(block: &[String]) -> usize {
     }
 }
 
-/// `text` up to the end of the first turn of a loop, never shorter than `keep` bytes (what is already
-/// shown). `source_run` is [`longest_run`] of the source. `None` where nothing loops.
+/// `text` up to the end of the first turn of a loop, but never shorter than `keep` bytes (the text
+/// that is already shown). `source_run` is [`longest_run`] of the source: as many turns are always
+/// allowed. `None` if there is nothing to cut.
 pub fn cut_loop(text: &str, keep: usize, source_run: usize, language: Language) -> Option<&str> {
     let ends = unit_ends(text, language);
     let looping = runs(&units_of(text, &ends), usize::MAX)
@@ -86,14 +91,15 @@ pub fn cut_loop(text: &str, keep: usize, source_run: usize, language: Language) 
     if cut < text.trim_end().len() { text.get(..cut) } else { None }
 }
 
-/// The most times any block of words stands in a row: 1 for ordinary text.
+/// The largest number of times that a block of units occurs in a row; 1 for ordinary text.
 pub fn longest_run(text: &str, language: Language) -> usize {
     let ends = unit_ends(text, language);
     runs(&units_of(text, &ends), usize::MAX).map(|run| run.turns).max().unwrap_or(1)
 }
 
-/// The words of `heard`, which follow on the words `known`, without the further turns of loops. Of a loop
-/// that reaches the end its last, broken turn goes, too. Known words stay whatever they are.
+/// The words of `heard`, which follow the words of `known`, without all turns but the first of each
+/// loop. If a loop reaches the end, its incomplete last turn is removed too. Known words always
+/// stay.
 pub fn without_loops(known: &[String], heard: Vec<String>) -> Vec<String> {
     let mut words: Vec<String> = known.iter().cloned().chain(heard).collect();
     let mut from = 0;
@@ -120,7 +126,8 @@ fn units_of(text: &str, ends: &[usize]) -> Vec<String> {
     starts.zip(ends).map(|(&start, &end)| compared(text[start..end].trim())).collect()
 }
 
-/// What two turns are compared by: letters and digits in any case; marks alone as they are.
+/// The form in which two units are compared: letters and digits in lower case; bare punctuation as
+/// it is.
 fn compared(unit: &str) -> String {
     let letters = folded(unit);
     if letters.is_empty() { unit.to_owned() } else { letters }
@@ -221,7 +228,8 @@ mod tests {
             let looping = runs(&all, usize::MAX)
                 .filter(|run| run.turns > spoken_turns(&all[run.at..][..run.len]))
                 .find(|run| run.end() > known.len().max(run.at + run.len));
-            // A cut may bring two blocks together that are the same: one more turn at the most.
+            // A cut may bring two equal blocks together, so a run may have up to twice the allowed
+            // turns.
             if let Some(run) = looping {
                 prop_assert!(run.turns <= 2 * spoken_turns(&all[run.at..][..run.len]), "{all:?}: {run:?}");
             }

@@ -1,18 +1,18 @@
 //! Seams: where the accepted prefix of a translation meets its continuation.
 //!
-//! A model continues a prefix with a leading space, or within the word, or now and then repeats the last
-//! words of the prefix. [`glue`] makes one text of both. Source: specs/alignatt4llm.md 2.4.
+//! A model continues a prefix with a leading space or within a word, and sometimes repeats the last
+//! words of the prefix. [`glue`] joins both into one text. Source: docs/method.md, section 2.4.
 
 use super::units::{is_cjk, is_punctuation};
 
-/// Least content (characters that are neither blank nor punctuation) of a repeated overlap, where it has
-/// CJK and where it has none.
+/// The least content of an overlap that counts as a repetition, in characters that are neither
+/// blank nor punctuation: for an overlap with CJK characters, and for one without.
 const OVERLAP: (usize, usize) = (2, 4);
-/// The same when the continuation had to lose its leading punctuation first.
+/// The same limits for a continuation whose leading punctuation mark was skipped first.
 const OVERLAP_AFTER_MARK: (usize, usize) = (3, 6);
 
-/// Strips, deletes blanks before `, . ; : ! ?`, and makes one space of a run of blanks.
-/// `normalize(normalize(x)) == normalize(x)`.
+/// Strips blanks at both ends, deletes blanks before `, . ; : ! ?`, and reduces a run of spaces and
+/// tabs to one space. `normalize(normalize(x)) == normalize(x)`.
 pub fn normalize(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.trim().chars() {
@@ -28,8 +28,8 @@ pub fn normalize(text: &str) -> String {
     out
 }
 
-/// The accepted prefix and what a model wrote after it, as one normalised text.
-/// Where `prefix` is normalised (it is: it came from here), the result starts with `prefix`.
+/// Joins the accepted prefix and what the model wrote after it into one normalised text. The result
+/// starts with `prefix` if `prefix` is normalised, as every earlier result of this function is.
 pub fn glue(prefix: &str, generated: &str) -> String {
     let generated = generated.trim_end_matches([' ', '\n', '\t', '\r']);
     if prefix.is_empty() {
@@ -44,8 +44,9 @@ pub fn glue(prefix: &str, generated: &str) -> String {
     normalize(&format!("{prefix}{space}{kept}"))
 }
 
-/// `continuation`, normalised, without the words with which `prefix` already ends; the rest keeps its
-/// leading space. A continuation that opens with punctuation is tried behind it too, more strictly.
+/// `continuation`, normalised, without the words at its beginning with which `prefix` already ends.
+/// The rest keeps its leading space. If the continuation opens with a punctuation mark, the text
+/// after the mark is tried too, with stricter limits.
 pub fn strip_repeated_prefix(prefix: &str, continuation: &str) -> String {
     let prefix = normalize(prefix);
     let continuation = normalize(continuation);
@@ -65,7 +66,8 @@ pub fn strip_repeated_prefix(prefix: &str, continuation: &str) -> String {
     }
 }
 
-/// What follows the longest start of `text` with which `prefix` ends, if that start has enough content.
+/// The rest of `text` after its longest beginning with which `prefix` ends. `None` if there is no
+/// such beginning, or if it has less content than `least`.
 fn behind_overlap<'a>(prefix: &str, text: &'a str, least: (usize, usize)) -> Option<&'a str> {
     let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
     let longest = ends.take_while(|&end| end <= prefix.len()).filter(|&end| prefix.ends_with(&text[..end])).last()?;

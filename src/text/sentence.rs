@@ -1,22 +1,26 @@
-//! Sentence ends in a list of words, told from abbreviations, initials and decimals.
+//! Finds sentence ends in a list of words, and tells them from abbreviations, initials and
+//! decimals.
 
 use super::units::is_cjk;
 
-/// Never the end of a sentence: a name or a number follows.
+/// Abbreviations that never end a sentence, because a name or a number follows.
 const TITLES: &[&str] = &[
     "dr", "mr", "mrs", "ms", "prof", "st", "vs", "cf", "approx", "gen", "col", "gov", "capt", "lt", "sgt", "rev",
     "hon", "sen", "rep", "mt", "ca", "bzw", "hr", "fr", "sig", "dott", "ing",
 ];
-/// Not the end where a number follows (or may still follow).
+/// Abbreviations that do not end a sentence if a number follows or may still follow.
 const NUMBERED: &[&str] = &["no", "nr", "fig", "figs", "eq", "eqs", "sec", "vol", "ch", "pp", "p", "art"];
-/// The end only where the next word opens with a capital.
+/// Abbreviations that end a sentence only if the next word begins with a capital letter.
 const EITHER: &[&str] = &["etc", "inc", "ltd", "co", "corp", "jr", "sr", "al", "usw", "ecc"];
 
-/// Whether `word` ends a sentence, given the word after it (`None`: nothing heard yet).
+/// Whether `word` ends a sentence, given the word after it (`None` if nothing has been heard after
+/// it yet).
 ///
-/// `.` `!` `?` `…` and their wide forms end one, behind closing quotes too. A full stop does not after a
-/// title ("Dr."), an initial ("J."), a dotted abbreviation ("e.g."), a bare number with nothing after it
-/// ("3." may become "3.5"), or where the abbreviation's rule says so.
+/// `.` `!` `?` and their wide forms end a sentence, also if closing quotes or brackets follow them.
+/// An ellipsis does so only if the next word begins with a capital letter. A full stop does not end
+/// a sentence after a title ("Dr."), an initial ("J."), a dotted abbreviation ("e.g."), or a bare
+/// number without a capital letter after it ("3." may become "3.5"). Other abbreviations have rules
+/// of their own.
 pub fn ends_sentence(word: &str, next: Option<&str>) -> bool {
     let body = word.trim_end_matches(['"', '\'', '”', '’', ')', ']', '}', '»', '」', '』']);
     let Some(mark) = body.chars().next_back() else {
@@ -49,13 +53,14 @@ pub fn ends_sentence(word: &str, next: Option<&str>) -> bool {
     true
 }
 
-/// Whether `word` closes a clause: the place to cut when a sentence won't end.
+/// Whether `word` ends a clause. A sentence that grows too long may be cut there.
 pub fn ends_clause(word: &str) -> bool {
     word.ends_with([',', ';', ':', '，', '；', '：', '、', '—', '–']) || ends_sentence(word, Some("A"))
 }
 
-/// `text` without the sentence-final marks and blanks at its end: the mark that a recognizer sets
-/// behind the last word heard so far says nothing yet. Source: specs 1.3.
+/// `text` without the sentence-final marks and blanks at its end. A recogniser sets such a mark
+/// after the last word that it has heard so far; the mark does not mean that the sentence ends
+/// there. Source: docs/method.md, section 1.3.
 pub fn strip_final_marks(text: &str) -> &str {
     text.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '.' | '!' | '?' | '。' | '！' | '？' | '…'))
 }

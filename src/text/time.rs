@@ -5,7 +5,8 @@ use std::ops::{Add, Sub};
 
 use serde::{Deserialize, Serialize};
 
-/// Absolute stream time, or a span of it, in milliseconds. Subtraction stops at zero.
+/// Absolute stream time or a time span, in milliseconds. A sum saturates; a difference stops at
+/// zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Millis(pub u64);
@@ -13,7 +14,7 @@ pub struct Millis(pub u64);
 impl Millis {
     pub const ZERO: Millis = Millis(0);
 
-    /// Seconds, for rates and for people.
+    /// The time in seconds, for rates and for display.
     pub fn seconds(self) -> f64 {
         self.0 as f64 / 1000.0
     }

@@ -1,8 +1,9 @@
-//! Source words and target units: what a reader counts, and where one ends.
+//! Source words and target units: what a reader counts, and where each of them ends.
 //!
-//! A *source word* is a run of non-blank characters with its punctuation, or one CJK character
-//! with the punctuation after it. A *target unit* is the same thing seen from the translation.
-//! Source: specs/alignatt4llm.md 1.4, 5.5, 6.3.
+//! A *source word* is a run of non-blank characters with its punctuation, or one CJK character with
+//! the punctuation after it. A *target unit* is what a reader of the translation counts: where
+//! spaces separate words, a word with its punctuation; in Chinese and Japanese a character, a mark,
+//! or a run of letters and digits. Source: docs/method.md, sections 1.4, 5.5 and 6.3.
 
 use unicode_normalization::UnicodeNormalization;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
@@ -13,12 +14,12 @@ use super::language::Language;
 pub fn is_cjk(c: char) -> bool {
     let in_blocks = matches!(u32::from(c),
         0x3005..=0x3007                         // 々 〆 〇
-        | 0x3021..=0x3029 | 0x3031..=0x3035 | 0x3038..=0x303C // Hangzhou numerals, kana repeat marks
+        | 0x3021..=0x3029 | 0x3031..=0x3035 | 0x3038..=0x303C // Hangzhou numerals, repeat marks
         | 0x3041..=0x30FF | 0x31F0..=0x31FF     // kana
         | 0x3400..=0x4DBF | 0x4E00..=0x9FFF | 0xF900..=0xFAFF
-        | 0xFF66..=0xFF9F                       // kana of half width
-        | 0x1B000..=0x1B16F                     // old kana
-        | 0x20000..=0x3FFFD); // both planes of ideographs, those to come included
+        | 0xFF66..=0xFF9F                       // half-width kana
+        | 0x1B000..=0x1B16F                     // historic kana
+        | 0x20000..=0x3FFFD); // both ideographic planes, with code points not yet assigned
     in_blocks && !is_punctuation(c)
 }
 
@@ -27,13 +28,14 @@ pub fn is_punctuation(c: char) -> bool {
     matches!(c.general_category_group(), GeneralCategoryGroup::Punctuation | GeneralCategoryGroup::Symbol)
 }
 
-/// Punctuation that Chinese and Japanese set without spaces, in its wide forms, and the wide blank.
+/// Punctuation in its wide forms, which Chinese and Japanese set without spaces, and the wide
+/// blank.
 fn is_wide_punctuation(c: char) -> bool {
     let in_blocks = matches!(u32::from(c), 0x3000..=0x303F | 0x30A0..=0x30FF | 0xFF00..=0xFF65);
     in_blocks && (is_punctuation(c) || c == '\u{3000}')
 }
 
-/// A letter, digit or mark, or what joins them inside a word.
+/// A letter, a digit, a combining mark, or a character that joins them within a word. Not CJK.
 fn in_word(c: char) -> bool {
     !is_cjk(c)
         && (c.is_alphanumeric()
@@ -41,8 +43,8 @@ fn in_word(c: char) -> bool {
             || matches!(c, '_' | '-' | '\'' | '’'))
 }
 
-/// The words of a transcript, each with its punctuation. Blank-separated; a CJK character is a
-/// word by itself and takes the punctuation that follows it.
+/// Splits a transcript into its words, each with its punctuation. Blanks separate words. A CJK
+/// character is a word by itself and takes the punctuation that follows it.
 pub fn source_words(text: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for run in text.split_whitespace() {
@@ -66,7 +68,7 @@ pub fn source_words(text: &str) -> Vec<String> {
     words
 }
 
-/// Puts words back together: a space between two of them unless one touches CJK.
+/// Joins words, with the separator of [`seam_between`] between two of them.
 pub fn join_words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let mut text = String::new();
     for word in words {
@@ -75,13 +77,14 @@ pub fn join_words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     text
 }
 
-/// Appends `word` to `text` with the space their scripts ask for.
+/// Appends `word` to `text`, with a space between them if their scripts need one.
 pub fn push_joined(text: &mut String, word: &str) {
     text.push_str(seam_between(text, word));
     text.push_str(word);
 }
 
-/// What stands between two pieces of text: one space, or nothing where a side is empty or CJK.
+/// The separator between two pieces of text: one space, or nothing if a side is empty or has a CJK
+/// character or wide punctuation at the seam.
 pub fn seam_between(left: &str, right: &str) -> &'static str {
     let wide = |c: char| is_cjk(c) || is_wide_punctuation(c);
     match (left.chars().next_back(), right.chars().next()) {
@@ -90,20 +93,21 @@ pub fn seam_between(left: &str, right: &str) -> &'static str {
     }
 }
 
-/// A word without the quotes, brackets and punctuation around it; may be empty.
+/// A word without the quotes, brackets and punctuation around it. May be empty.
 pub fn core(word: &str) -> &str {
     let open = ['"', '\'', '`', '“', '”', '‘', '’', '(', '[', '{'];
     let close = |c: char| c.is_ascii_punctuation() || matches!(c, '”' | '’') || is_wide_punctuation(c);
     word.trim_start_matches(open).trim_end_matches(close)
 }
 
-/// What two spellings of a word are compared by: its letters and digits in lower case.
+/// The form in which two spellings of a word are compared: its letters and digits in lower case.
 pub fn folded(word: &str) -> String {
     word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// Whether `text` may be cut at byte `at` without cutting a unit in two. The end of the text is
-/// not decided here: whether its last unit is whole depends on how the draft ended.
+/// Whether `text` may be cut at byte `at` without splitting a unit. False if `at` is not a
+/// character boundary. True at both ends of the text: whether its last unit is complete depends on
+/// how the draft ended, which is not decided here.
 pub fn is_unit_boundary(text: &str, at: usize) -> bool {
     let (Some(left), Some(right)) = (text.get(..at), text.get(at..)) else {
         return false;
@@ -116,7 +120,8 @@ pub fn is_unit_boundary(text: &str, at: usize) -> bool {
     if in_word(l) && in_word(r) {
         return false;
     }
-    // 3.5, 1,200 and 10:30 are one unit each, whichever side of the mark is asked about.
+    // Numbers such as 3.5, 1,200 and 10:30 are one unit each: neither side of the mark is a
+    // boundary.
     let digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
     let mark = |c: char| matches!(c, '.' | ',' | ':' | '/');
     let cuts_number = (mark(l) && r.is_ascii_digit() && digit(before.next()))
@@ -124,8 +129,10 @@ pub fn is_unit_boundary(text: &str, at: usize) -> bool {
     !cuts_number
 }
 
-/// Whether a target unit ends at byte `at` of a draft that goes on behind it: before a blank, on either side of a CJK
-/// character (as [`unit_ends`] counts), or in Chinese and Japanese wherever no word or number is cut. Source: specs 5.3.
+/// Whether a target unit ends at byte `at` of a draft that continues after it. In Chinese and
+/// Japanese a unit ends wherever the cut splits no word or number. In other languages it ends next
+/// to a blank and on either side of a CJK character, as [`unit_ends`] counts. Source:
+/// docs/method.md, section 5.3.
 pub fn unit_ends_at(text: &str, at: usize, language: Language) -> bool {
     if language.counts_characters() {
         return is_unit_boundary(text, at);
@@ -137,15 +144,15 @@ pub fn unit_ends_at(text: &str, at: usize, language: Language) -> bool {
     left.is_empty() || left.ends_with(opens) || right.starts_with(opens)
 }
 
-/// Whether the last unit of `text` is whole whatever follows. Only Chinese and Japanese can tell: a character or a
-/// mark is, a run of letters or digits is not.
+/// Whether the last unit of `text` is complete, whatever follows. Only Chinese and Japanese text
+/// can show this: a character or a mark is complete, a run of letters or digits is not.
 pub fn is_closed(text: &str, language: Language) -> bool {
     language.counts_characters() && !text.ends_with(in_word)
 }
 
-/// The byte ends of the target units of `text`. Punctuation belongs to the unit before it in a
-/// spacing language; in Chinese and Japanese every character is a unit and so is a run of
-/// letters or digits.
+/// The byte offsets at which the target units of `text` end. Where spaces separate words, a unit is
+/// a word with its punctuation, or a CJK character among them. In Chinese and Japanese every
+/// character and every mark is a unit, and so is a run of letters or digits.
 pub fn unit_ends(text: &str, language: Language) -> Vec<usize> {
     let mut ends = Vec::new();
     for (at, c) in text.char_indices() {
@@ -166,8 +173,9 @@ pub fn unit_ends(text: &str, language: Language) -> Vec<usize> {
     ends
 }
 
-/// The units by which latency is counted: words without `,.;:!?` at their edges, or the NFKC
-/// characters of a language without spaces. Source: specs 6.3.
+/// The units in which latency is counted: words without `,.;:!?` at their edges, or in a language
+/// without spaces the characters of the text in NFKC. Bare punctuation is not counted among words.
+/// Source: docs/method.md, section 6.3.
 pub fn latency_units(text: &str, language: Language) -> Vec<String> {
     if language.counts_characters() {
         return text.nfkc().filter(|c| !c.is_whitespace()).map(String::from).collect();
@@ -179,14 +187,15 @@ pub fn latency_units(text: &str, language: Language) -> Vec<String> {
         .collect()
 }
 
-/// The same units as they are written, with their punctuation; joined by [`unit_seam`] they are the text.
+/// The units of [`latency_units`] as they are written, with their punctuation. [`unit_seam`] joins
+/// them to the text again, without bare marks at its beginning.
 pub fn written_units(text: &str, language: Language) -> Vec<String> {
     if language.counts_characters() {
         return latency_units(text, language);
     }
     let mut units: Vec<String> = Vec::new();
     for word in text.split_whitespace() {
-        // A bare mark is no unit: it belongs to the word before it.
+        // A bare mark is not a unit: it belongs to the word before it.
         match (latency_units(word, language).is_empty(), units.last_mut()) {
             (true, Some(last)) => last.push_str(word),
             (true, None) => {}
@@ -196,7 +205,7 @@ pub fn written_units(text: &str, language: Language) -> Vec<String> {
     units
 }
 
-/// What stands between two written units.
+/// The separator between two written units.
 pub fn unit_seam(language: Language) -> &'static str {
     if language.counts_characters() { "" } else { " " }
 }

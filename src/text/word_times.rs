@@ -1,12 +1,13 @@
-//! The aligner's words mapped back on ours.
+//! Maps the times of the aligner's words to the recogniser's words.
 //!
-//! An aligner strips punctuation, joins "small-test" and parts CJK characters, so its list need not have
-//! our words' count. The letters are the same, though: a word takes the times of the aligned words that
-//! hold its letters. Where even the letters differ, positions are scaled, so that a time is always found.
+//! An aligner strips punctuation, joins "small-test" and splits CJK characters, so its list may
+//! differ in length from the recogniser's. The letters are the same, though: a word takes the times
+//! of the aligned words that contain its letters. Where even the letters differ, letter positions
+//! are scaled, so that every word gets a time.
 
 use super::time::Millis;
 
-/// A word with the times of its first and last sound.
+/// An aligned word, with the times at which its sound begins and ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timed<'a> {
     pub text: &'a str,
@@ -14,8 +15,8 @@ pub struct Timed<'a> {
     pub end: Millis,
 }
 
-/// A time span for each of `words`, in order, starts and ends non-decreasing and within `limit`.
-/// With no aligned word at all the words share `limit` evenly.
+/// The time span (start, end) of each of `words`, in order. Starts and ends never decrease and stay
+/// within `limit`. If `aligned` contains no letters at all, the words share `limit` evenly.
 pub fn map_times(words: &[String], aligned: &[Timed<'_>], limit: Millis) -> Vec<(Millis, Millis)> {
     let ours: Vec<usize> = words.iter().map(|w| letters(w)).collect();
     let theirs: Vec<usize> = aligned.iter().map(|t| letters(t.text)).collect();

@@ -1,8 +1,9 @@
-//! Prompts: the chat layout of each model, as ids in which nothing that was heard or typed can steer the model.
+//! Prompts: the chat layout of each model, as token ids. Text that was recognised or typed is never
+//! read as a control token, so it cannot steer the model.
 //!
-//! Gemma-4 ships its layout as a Jinja template; [`ChatTemplate`] renders that one rather than a copy. Qwen3-ASR and its
-//! aligner have one fixed prompt each, built here directly and held to their templates by test.
-//! Source: specs of the models 1.7, 1.8, 2.4.
+//! Gemma-4 ships its layout as a Jinja template, and [`ChatTemplate`] renders the shipped template.
+//! Qwen3-ASR and its aligner have one fixed prompt each, built here directly; tests compare both
+//! with the shipped templates. Source: docs/models.md, sections 1.7, 1.8, 2.4.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -20,7 +21,7 @@ const JSON_FILE: &str = "chat_template.json";
 const CONFIG_FILE: &str = "tokenizer_config.json";
 const MAX_FILE: usize = 4 << 20;
 
-/// Gemma-4's layout for text, for folders that ship no template.
+/// Gemma-4's layout for text, used for folders that ship no template.
 const GEMMA4: &str = "{{ bos_token }}{% for m in messages %}{{ '<|turn>' + ('model' if m.role == 'assistant' else m.role) + '\n' }}\
     {{ (m.content if m.content is string else m.content | map(attribute='text') | join('')) | trim }}{{ '<turn|>\n' }}{% endfor %}\
     {% if add_generation_prompt %}{{ '<|turn>model\n' }}{% endif %}";
@@ -32,7 +33,7 @@ pub struct Message {
     pub content: Content,
 }
 
-/// What a message holds: a text, or parts of which some are sound.
+/// The content of a message: a text, or parts, some of which are audio.
 #[derive(Clone, Debug, Serialize, PartialEq)]
 #[serde(untagged)]
 pub enum Content {
@@ -46,7 +47,7 @@ pub enum Part {
     Text {
         text: String,
     },
-    /// The template writes one placeholder for it.
+    /// Audio; the template writes one placeholder for it.
     Audio,
 }
 
@@ -67,11 +68,11 @@ impl Message {
 /// How a conversation is rendered.
 #[derive(Clone, Copy, Debug)]
 pub struct ChatOptions<'a> {
-    /// Opens the assistant's turn at the end.
+    /// Open the assistant's turn at the end.
     pub add_generation_prompt: bool,
-    /// The accepted beginning of the answer: written right after the opened turn, without an end of turn.
+    /// The prefix of the answer, written right after the opened turn, without an end of turn.
     pub prefix: &'a str,
-    /// Gemma's thinking channel; off for translation.
+    /// Use Gemma's thinking channel; off for translation.
     pub enable_thinking: bool,
 }
 
@@ -85,11 +86,12 @@ impl Default for ChatOptions<'_> {
 #[derive(Clone, Debug)]
 pub struct Prompt {
     pub text: String,
-    /// Tokens with byte offsets in `text`.
+    /// Token ids with byte offsets in `text`.
     pub tokens: Vec<TokenSpan>,
-    /// Where each message's text (trimmed) lies in `text`; none for parts, and for text that the template leaves out.
+    /// Where each message's text (trimmed) lies in `text`, in bytes. `None` for a message of parts,
+    /// and for text that the template leaves out.
     pub contents: Vec<Option<Range<usize>>>,
-    /// Where the accepted beginning of the answer lies in `text`.
+    /// Where the prefix of the answer lies in `text`, in bytes.
     pub prefix: Range<usize>,
 }
 
@@ -98,7 +100,7 @@ impl Prompt {
         self.tokens.iter().map(|token| token.id).collect()
     }
 
-    /// The token columns that touch a byte range of `text`; empty when none does.
+    /// The token columns that overlap a byte range of `text`; empty if no token does.
     pub fn columns(&self, bytes: Range<usize>) -> Range<usize> {
         let start = self.tokens.partition_point(|token| token.end <= bytes.start);
         let end = self.tokens.partition_point(|token| token.start < bytes.end);
@@ -116,8 +118,10 @@ pub struct ChatTemplate {
 }
 
 impl ChatTemplate {
-    /// The template of a model folder: `chat_template.jinja`, or the key `chat_template` of `chat_template.json` or
-    /// `tokenizer_config.json`. Nothing when there is none. Errors: a file that is damaged, a template that does not parse.
+    /// Opens the template of a model folder: `chat_template.jinja`, or the key `chat_template` of
+    /// `chat_template.json` or `tokenizer_config.json`. Returns `None` if there is no template.
+    ///
+    /// Errors: a file is damaged; the template does not parse.
     pub fn open(files: &Files) -> Result<Option<ChatTemplate>, CheckpointError> {
         let config = match files.has(CONFIG_FILE) {
             true => files.json(CONFIG_FILE, MAX_FILE)?,
@@ -151,8 +155,9 @@ impl ChatTemplate {
         template.parsed(GEMMA4.to_owned()).expect("a layout of our own")
     }
 
-    /// The conversation as text, with every control string of a message as it stands: for display and comparison.
-    /// For the model, [`ChatTemplate::encode`].
+    /// Renders the conversation as text, for display and comparison. Control strings in messages
+    /// stay as they are, so this text must not be given to the model: use [`ChatTemplate::encode`]
+    /// for that.
     pub fn render(&self, messages: &[Message], options: &ChatOptions) -> Result<String, CheckpointError> {
         let rendered = self.environment.get_template("chat").and_then(|template| {
             template.render(context! {
@@ -165,16 +170,17 @@ impl ChatTemplate {
         Ok(text)
     }
 
-    /// The conversation as tokens. Control strings of the template become their tokens; the same strings in a message
-    /// or in the prefix are text.
+    /// Encodes the conversation as tokens. Control strings of the template become their tokens; the
+    /// same strings in a message or in the prefix are plain text.
     pub fn encode(
         &self,
         tokenizer: &Tokenizer,
         messages: &[Message],
         options: &ChatOptions,
     ) -> Result<Prompt, CheckpointError> {
-        // A mark behind every character that can start a control token keeps messages from forming one, even across
-        // the places where the template joins them. It is taken out before the text becomes tokens.
+        // A mark after every character that can start a control token prevents messages from
+        // forming one, even where the template joins two messages. The mark is removed before the
+        // text becomes tokens.
         let texts: Vec<&str> = messages.iter().flat_map(Message::texts).chain([options.prefix]).collect();
         let Some(mark) = ('\u{F0000}'..'\u{F1000}').find(|mark| !texts.iter().any(|text| text.contains(*mark))) else {
             return Err(self.wrong("the messages use up the private characters", "shorten the messages"));
@@ -275,7 +281,7 @@ fn mark_text(text: &str, mark: char, starts: &BTreeSet<char>) -> String {
     text.chars().flat_map(|symbol| [Some(symbol), starts.contains(&symbol).then_some(mark)]).flatten().collect()
 }
 
-/// `chat_template` as a text, or as a list of named ones of which `default` is taken.
+/// Reads `chat_template`: a text, or a list of named templates, of which `default` is used.
 fn template_of(json: &Value) -> Option<String> {
     match &json["chat_template"] {
         Value::String(text) => Some(text.clone()),
@@ -286,14 +292,14 @@ fn template_of(json: &Value) -> Option<String> {
     }
 }
 
-/// A token of `tokenizer_config.json`, written as a text or as an object with its content.
+/// A token of `tokenizer_config.json`, given as a text or as an object with a `content` field.
 fn token_of(config: &Value, name: &str) -> String {
     let token = &config[name];
     token.as_str().or_else(|| token["content"].as_str()).unwrap_or_default().to_owned()
 }
 
-/// `{% generation %}` marks the assistant's text for training and is no Jinja: it becomes a block that changes nothing
-/// and trims the same white space.
+/// Replaces `{% generation %}`, which marks the assistant's text for training and is not part of
+/// Jinja, by a block that has no effect and trims the same white space.
 fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -312,21 +318,23 @@ fn without_generation_tags(source: &str) -> String {
     out + rest
 }
 
-/// A prompt with places for the audio.
+/// A prompt with placeholders for the audio.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AudioPrompt {
     pub ids: Vec<u32>,
     /// The columns that the audio rows replace.
     pub audio: Range<usize>,
-    /// The columns of `<timestamp>` (aligner only): two a word, start and end.
+    /// The columns of `<timestamp>` (aligner only): two for each word, its start and its end.
     pub timestamps: Vec<usize>,
 }
 
 /// Qwen3-ASR's prompt for `audio_len` audio tokens.
 ///
-/// `context` goes into the system turn; `language` (an English name) forces the language and makes the model give text
-/// only; `prefix` is the accepted beginning of the answer, which without a forced language starts with the model's own
-/// `language English<asr_text>`. Errors: the tokenizer lacks a control token.
+/// `context` goes into the system turn. `language` (an English name) forces the language and makes
+/// the model write text only. `prefix` is the beginning of the answer that the model continues;
+/// without a forced language it starts with the model's own `language English<asr_text>`.
+///
+/// Errors: the tokenizer lacks a control token.
 pub fn asr_prompt(
     tokenizer: &Tokenizer,
     context: &str,
@@ -349,7 +357,8 @@ pub fn asr_prompt(
         Some(language) => format!("language {language}<asr_text>{prefix}"),
         None => prefix.to_owned(),
     };
-    // The first <asr_text> is the model's; a later one could only have been heard.
+    // The first <asr_text> separates the language from the text. Any later one can only be
+    // recognised text.
     match answer.split_once("<asr_text>") {
         Some((head, text)) => {
             ids.extend(tokenizer.encode_plain(&format!("assistant\n{head}"))?);
@@ -361,7 +370,8 @@ pub fn asr_prompt(
     Ok(AudioPrompt { ids, audio, timestamps: Vec::new() })
 }
 
-/// Qwen3-ForcedAligner's prompt: the audio, then every word with two `<timestamp>`. Words carry no spaces.
+/// Qwen3-ForcedAligner's prompt: the audio, then each word followed by two `<timestamp>`. Words
+/// must not contain spaces.
 pub fn aligner_prompt(tokenizer: &Tokenizer, audio_len: usize, words: &[&str]) -> Result<AudioPrompt, CheckpointError> {
     let mut ids = Vec::new();
     let audio = push_audio(tokenizer, &mut ids, audio_len)?;
@@ -412,7 +422,8 @@ mod tests {
             assert_eq!(prompt.ids, golden_ids("qwen3_asr", &format!("{clip}.input_ids")), "{clip}");
             let pad = tokenizer.require("<|audio_pad|>").unwrap();
             assert!(prompt.ids[prompt.audio.clone()].iter().all(|id| *id == pad) && prompt.audio.len() == audio_len);
-            // The shipped template says the same, but for the number of placeholders and the forced language.
+            // The shipped template gives the same text, except for the number of placeholders and
+            // the forced language.
             let template = ChatTemplate::open(&fixture_files("qwen3_asr")).unwrap().unwrap();
             let user = Message { role: "user", content: Content::Parts(vec![Part::Audio]) };
             let text = template.render(&[Message::system(context), user], &ChatOptions::default()).unwrap();
@@ -506,8 +517,8 @@ mod tests {
         assert!(message.starts_with("memory/chat_template.jinja: line 1: "), "{message}");
     }
 
-    /// What the published Gemma-4 template does beyond the usual: it looks back by a falling range, and keeps state in
-    /// namespaces.
+    /// What the published Gemma-4 template uses beyond common Jinja: a descending range to look
+    /// back, and state kept in namespaces.
     #[test]
     fn the_constructs_of_gemmas_template() {
         let source = r#"{%- set ns = namespace(last=-1, found=false) -%}

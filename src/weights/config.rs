@@ -1,8 +1,9 @@
-//! What `config.json` says of a model, checked value by value.
+//! The configuration of a model (`config.json`), checked value by value.
 //!
-//! Fields carry the checkpoint's names. Everything that the forward pass relies on is either a field here or refused
-//! by name: a checkpoint that asks for something this program does not do must not load and give nonsense.
-//! Source: specs of the models 1.1-1.3, 1.7, 2.1-2.4.
+//! Fields have the names that the checkpoint uses. Everything that the forward pass relies on is
+//! either a field here or checked and refused by name: a checkpoint that needs a feature that this
+//! program lacks must not load and then give nonsense. Source: docs/models.md, sections 1.1-1.3,
+//! 1.7, 2.1-2.4.
 
 use std::ops::RangeInclusive;
 
@@ -41,7 +42,7 @@ pub struct Qwen3AsrConfig {
     pub eos_token_id: Vec<u32>,
 }
 
-/// Qwen3-ForcedAligner: the same network with a classifier of times for a head.
+/// Qwen3-ForcedAligner: the same network, with a head that classifies times.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Qwen3AlignerConfig {
     pub audio_config: AudioConfig,
@@ -50,7 +51,7 @@ pub struct Qwen3AlignerConfig {
     /// Rows of the head: classes of `timestamp_segment_time` each.
     pub classify_num: usize,
     pub timestamp_token_id: u32,
-    /// Milliseconds a class.
+    /// Milliseconds per class.
     pub timestamp_segment_time: u32,
 }
 
@@ -67,9 +68,9 @@ pub struct AudioConfig {
     pub downsample_hidden_size: usize,
     /// Equal to the text model's `hidden_size`.
     pub output_dim: usize,
-    /// Half a chunk in mel frames; always 50.
+    /// Half a chunk, in mel frames; always 50.
     pub n_window: usize,
-    /// Mel frames an attention window, a multiple of `2 * n_window`.
+    /// Mel frames per attention window, a multiple of `2 * n_window`.
     pub n_window_infer: usize,
 }
 
@@ -86,7 +87,7 @@ pub struct Qwen3TextConfig {
     pub max_position_embeddings: usize,
     pub rms_norm_eps: f64,
     pub rope_theta: f64,
-    /// The head is the embedding; a stored `lm_head` is then a copy.
+    /// The head shares the embedding's weights; a stored `lm_head` is then a copy of them.
     pub tie_word_embeddings: bool,
 }
 
@@ -96,13 +97,14 @@ pub struct Gemma4Config {
     pub vocab_size: usize,
     pub vocab_size_per_layer_input: usize,
     pub hidden_size: usize,
-    /// Of the layers that own their keys and values; see [`Gemma4Layer::intermediate_size`].
+    /// Of the layers that own their keys and values; see [`Gemma4Layer::intermediate_size`] for the
+    /// others.
     pub intermediate_size: usize,
     pub num_hidden_layers: usize,
     pub num_attention_heads: usize,
     /// Of sliding layers.
     pub num_key_value_heads: usize,
-    /// Of full layers (`num_global_key_value_heads`, or the same where that is null).
+    /// Of full layers: `num_global_key_value_heads`, or `num_key_value_heads` if that is null.
     pub num_global_key_value_heads: usize,
     /// Of sliding layers.
     pub head_dim: usize,
@@ -115,7 +117,7 @@ pub struct Gemma4Config {
     pub sliding_window: usize,
     pub max_position_embeddings: usize,
     pub rms_norm_eps: f64,
-    /// `c * tanh(logits / c)`, or nothing.
+    /// The cap `c` of `c * tanh(logits / c)`; `None` if logits are not capped.
     pub final_logit_softcapping: Option<f64>,
     pub rope_parameters: Gemma4Rope,
     pub layers: Vec<Gemma4Layer>,
@@ -129,7 +131,8 @@ pub struct Gemma4Rope {
     pub full_attention: RopeParameters,
 }
 
-/// `inv_i = rope_theta^(-2i / head_dim)` for `i < head_dim / 2 * partial_rotary_factor`, 0 for the others.
+/// Rotary frequencies: `inv_i = rope_theta^(-2i / head_dim)` for
+/// `i < head_dim / 2 * partial_rotary_factor`, 0 for the others.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RopeParameters {
     pub rope_theta: f64,
@@ -143,19 +146,21 @@ pub enum LayerType {
     Full,
 }
 
-/// One layer of Gemma-4, with everything that differs from layer to layer.
+/// One layer of Gemma-4, with every value that differs between layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gemma4Layer {
     pub layer_type: LayerType,
     pub head_dim: usize,
     pub num_key_value_heads: usize,
     pub intermediate_size: usize,
-    /// The layer whose keys and values this one reads: itself, or for a shared layer the last owner of its type.
+    /// The layer whose keys and values this layer reads: itself, or, for a shared layer, the last
+    /// owner of the same type.
     pub kv_source: usize,
 }
 
 impl Gemma4Config {
-    /// The first layer without keys and values of its own; `num_hidden_layers` when there is none.
+    /// The first layer without keys and values of its own; `num_hidden_layers` if all layers own
+    /// theirs.
     pub fn first_kv_shared_layer(&self) -> usize {
         self.num_hidden_layers - self.num_kv_shared_layers
     }
@@ -166,10 +171,11 @@ impl Gemma4Config {
 }
 
 impl ModelConfig {
-    /// Reads `config.json`, and `generation_config.json` and `preprocessor_config.json` where they are.
+    /// Reads `config.json`, and `generation_config.json` and `preprocessor_config.json` where they
+    /// exist.
     ///
-    /// Errors name the file and the field: a value that is missing, of the wrong kind or absurd, a model type or a
-    /// feature that is not supported.
+    /// Errors name the file and the field: a value that is missing, of the wrong type or absurd; a
+    /// model type or a feature that is not supported.
     pub fn open(files: &Files) -> Result<ModelConfig, CheckpointError> {
         let config = files.json(CONFIG_FILE, MAX_FILE)?;
         let file = files.path(CONFIG_FILE);
@@ -195,7 +201,7 @@ impl ModelConfig {
         }
     }
 
-    /// What the model is, for people.
+    /// The name of the model, for messages.
     pub fn family(&self) -> &'static str {
         match self {
             ModelConfig::Qwen3Asr(_) => "Qwen3-ASR",
@@ -205,7 +211,8 @@ impl ModelConfig {
     }
 }
 
-/// The features are computed in one way only; a release that asks for another must not load.
+/// Checks `preprocessor_config.json`. The program computes the features in one way only; a release
+/// that needs another must not load.
 fn check_preprocessor(files: &Files) -> Result<(), CheckpointError> {
     if !files.has(PREPROCESSOR_FILE) {
         return Ok(());
@@ -221,7 +228,8 @@ fn check_preprocessor(files: &Files) -> Result<(), CheckpointError> {
     Ok(())
 }
 
-/// Both layouts of Qwen3-ASR and its aligner: `thinker_config` nested (original), or flat (transformers' own).
+/// Reads both layouts of Qwen3-ASR and its aligner: nested in `thinker_config` (original) or flat
+/// (transformers' own).
 fn qwen3(root: &Section, generation: &Section) -> Result<ModelConfig, CheckpointError> {
     let thinker = root.maybe_section("thinker_config")?;
     let core = thinker.as_ref().unwrap_or(root);
@@ -240,7 +248,8 @@ fn qwen3(root: &Section, generation: &Section) -> Result<ModelConfig, Checkpoint
     if root.flag("token_classification_bias", false)? {
         return Err(root.wrong("token_classification_bias", "true is not supported", WRONG_MODEL));
     }
-    // The top model_type is the same for both: the aligner is known by its classes.
+    // The top-level model_type is the same for both models; the aligner is recognised by its
+    // classes.
     let classes = match (core.get("classify_num"), core.get("num_labels"), core.get("id2label")) {
         (Some(_), _, _) => Some(core.count("classify_num", 2..=MAX_WIDTH)?),
         (None, Some(_), _) => Some(core.count("num_labels", 2..=MAX_WIDTH)?),
@@ -317,7 +326,8 @@ fn qwen3_text(section: &Section, tie_word_embeddings: bool) -> Result<Qwen3TextC
         section.refuse_moe(field)?;
     }
     let mut rope_theta = section.get("rope_theta").map(|_| section.number("rope_theta", 1.0..=1e12)).transpose()?;
-    // `rope_scaling` carries mrope's sections, which change nothing for audio and text: its positions are three equal rows.
+    // `rope_scaling` carries mrope's sections. They have no effect for audio and text, where
+    // mrope's three rows of positions are equal.
     for name in ["rope_scaling", "rope_parameters"] {
         let Some(rope) = section.maybe_section(name)? else { continue };
         rope.one_of("rope_type", "default", &["default", "mrope"])?;
@@ -358,7 +368,7 @@ fn gemma4(root: &Section, text: &Section, generation: &Section) -> Result<Gemma4
     }
     match text.get("use_bidirectional_attention") {
         None | Some(Value::Bool(false)) => {}
-        Some(Value::String(kind)) if kind == "vision" => {} // among image tokens only, and there are none
+        Some(Value::String(kind)) if kind == "vision" => {} // among image tokens only, which this program never uses
         Some(other) => {
             return Err(text.wrong(
                 "use_bidirectional_attention",
@@ -414,8 +424,9 @@ fn gemma4(root: &Section, text: &Section, generation: &Section) -> Result<Gemma4
     Ok(config)
 }
 
-/// Fills in what differs by layer: from `global_head_dim` and `num_global_key_value_heads`, or from the
-/// `per_layer_config` that transformers 5.15 and later write instead.
+/// Fills in the values that differ by layer, from `global_head_dim` and
+/// `num_global_key_value_heads`, or from the `per_layer_config` that transformers 5.15 and later
+/// write instead.
 fn gemma4_layers(text: &Section, config: &mut Gemma4Config) -> Result<(), CheckpointError> {
     let types = text.get("layer_types").and_then(Value::as_array);
     let Some(types) = types.filter(|types| types.len() == config.num_hidden_layers) else {
@@ -439,7 +450,7 @@ fn gemma4_layers(text: &Section, config: &mut Gemma4Config) -> Result<(), Checkp
     let global = |field: &str, max: usize| text.get(field).map(|_| text.count(field, 1..=max)).transpose();
     let (global_head_dim, global_kv_heads) =
         (global("global_head_dim", MAX_HEAD_DIM)?, global("num_global_key_value_heads", MAX_HEADS)?);
-    // Both ways at once are allowed as long as they agree.
+    // A file may contain both, as long as they agree.
     let mut by_layer = vec![(None, None); config.num_hidden_layers];
     if let Some(per_layer) = text.maybe_section("per_layer_config")? {
         for key in per_layer.map.keys() {
@@ -508,7 +519,7 @@ fn gemma4_layers(text: &Section, config: &mut Gemma4Config) -> Result<(), Checkp
     Ok(())
 }
 
-/// The first list of end ids that there is.
+/// The first list of end ids found in `sections`.
 fn eos(sections: &[&Section], vocab: usize) -> Result<Vec<u32>, CheckpointError> {
     for section in sections {
         let one = |id: &Value| id.as_u64().filter(|id| *id < vocab as u64).map(|id| id as u32);
@@ -522,12 +533,13 @@ fn eos(sections: &[&Section], vocab: usize) -> Result<Vec<u32>, CheckpointError>
             None => Err(section.wrong("eos_token_id", format_args!("must be ids below {vocab}"), FETCH_AGAIN)),
         };
     }
-    // The published Qwen3-ASR always carries generation_config.json; without any end a transcript never ends.
+    // The published Qwen3-ASR always ships generation_config.json. Without end ids a transcript
+    // would never end.
     let last = sections[0];
     Err(last.wrong("eos_token_id", "is missing here and in config.json", FETCH_AGAIN))
 }
 
-/// An object of a JSON file that knows where it is.
+/// An object of a JSON file, with its file and path for messages.
 struct Section<'a> {
     file: &'a str,
     path: String,
@@ -546,7 +558,7 @@ impl<'a> Section<'a> {
         CheckpointError::config(self.file, format_args!("{}{field}", self.path), what, remedy)
     }
 
-    /// A value that is there and not null.
+    /// The value of a field; `None` if it is absent or null.
     fn get(&self, field: &str) -> Option<&'a Value> {
         self.map.get(field).filter(|value| !value.is_null())
     }
@@ -776,7 +788,7 @@ mod tests {
     fn the_ways_to_write_a_gemma_config_agree() {
         let published = raw("gemma4_e2b_like");
         let expected = gemma(&published);
-        // What transformers 5.23 saves for the same model.
+        // The layout that transformers 5.23 saves for the same model.
         let mut by_layer = published.clone();
         let text = by_layer["text_config"].as_object_mut().unwrap();
         text.remove("global_head_dim");
@@ -1034,7 +1046,7 @@ mod tests {
         assert!(message.contains("eos_token_id: is missing here and in config.json"), "{message}");
     }
 
-    /// Every value of a JSON tree, by pointer.
+    /// Collects the pointers of all values of a JSON tree.
     fn pointers(value: &Value, at: &str, out: &mut Vec<String>) {
         out.push(at.to_owned());
         match value {

@@ -1,23 +1,23 @@
-//! What can be wrong with a checkpoint. Every message names the file and the field or tensor; what may help is a
-//! [`Remedy`], which the face that shows the error spells with its own commands.
+//! Errors about checkpoints. Every message names the file and the field or tensor. What the user
+//! can do about it is a [`Remedy`]; each face prints it in terms of its own commands.
 
 use std::fmt::{self, Display};
 
-/// For a file that is damaged or incomplete.
+/// The remedy for a file that is damaged or incomplete.
 pub(crate) const FETCH_AGAIN: Remedy = Remedy::FetchAgain;
-/// For a checkpoint that this program does not know.
+/// The remedy for a checkpoint that this program does not support.
 pub(crate) const WRONG_MODEL: &str = "use a Qwen3-ASR, Qwen3-ForcedAligner or Gemma-4 E2B/E4B checkpoint as published";
 
-/// What may help against an error.
+/// What the user can do about an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remedy {
-    /// Fetch the model again: a file of it is damaged or missing.
+    /// Fetch the model again: one of its files is damaged or missing.
     FetchAgain,
     /// Compute on the CPU, in f32.
     UseCpu,
-    /// Look which models are in the cache.
+    /// See which models are in the cache.
     ListModels,
-    /// Something that is the same for every face; part of the message.
+    /// A remedy that is the same for every face; it is part of the message.
     Words(String),
 }
 
@@ -33,7 +33,7 @@ impl From<String> for Remedy {
     }
 }
 
-/// The end of a message: what a face spells is left out here.
+/// The end of a message. Remedies that the face phrases itself are left out.
 impl Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -43,10 +43,10 @@ impl Display for Remedy {
     }
 }
 
-/// An error of this room.
+/// An error about a checkpoint or the Hub.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// A file that must be there is not.
+    /// A required file does not exist.
     #[error("{file} is missing in {place}{remedy}")]
     Missing { file: String, place: String, remedy: Remedy },
     /// The operating system (or the network, for a remote source) refused a read or a write.
@@ -55,25 +55,25 @@ pub enum CheckpointError {
     /// A file is damaged, truncated, or not what its name says.
     #[error("{file}: {what}{remedy}")]
     File { file: String, what: String, remedy: Remedy },
-    /// A tensor is missing, extra, or of another shape, dtype or content than the model needs.
+    /// A tensor is missing or extra, or has another shape, dtype or content than the model needs.
     #[error("{file}: tensor {tensor}: {what}{remedy}")]
     Tensor { file: String, tensor: String, what: String, remedy: Remedy },
-    /// A configuration value is missing, absurd, or asks for something that is not supported.
+    /// A configuration value is missing or absurd, or needs a feature that is not supported.
     #[error("{file}: {field}: {what}{remedy}")]
     Config { file: String, field: String, what: String, remedy: Remedy },
-    /// A text cannot be turned into tokens, or tokens into text.
+    /// A text cannot be turned into tokens, or tokens cannot be turned into text.
     #[error("{file}: {what}{remedy}")]
     Tokenizer { file: String, what: String, remedy: Remedy },
     /// A chat template cannot be read or rendered.
     #[error("{file}: {what}{remedy}")]
     Template { file: String, what: String, remedy: Remedy },
-    /// What the user named is neither a folder nor a Hub id.
+    /// The model named by the user is neither a folder nor a Hub id.
     #[error("{name}: {what}{remedy}")]
     Source { name: String, what: String, remedy: Remedy },
-    /// An environment variable (or the stored token) has a value that cannot be used.
+    /// An environment variable (or the stored token) has an unusable value.
     #[error("{name}: {what}{remedy}")]
     Environment { name: String, what: String, remedy: Remedy },
-    /// The Hub refuses the repository: gated, private, or a bad token.
+    /// The Hub refuses access to the repository: it is gated or private, or the token is not valid.
     #[error("{repo}: the Hub answered {status}{remedy}")]
     Gated { repo: String, status: u16, remedy: Remedy },
     /// The Hub does not know the repository, the revision or the file.
@@ -85,7 +85,7 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
-    /// What may help.
+    /// What the user can do about the error.
     pub fn remedy(&self) -> &Remedy {
         match self {
             Self::Missing { remedy, .. }
@@ -103,7 +103,7 @@ impl CheckpointError {
         }
     }
 
-    /// The file, folder or name that it is about.
+    /// The file, folder or name that the error is about.
     pub fn place(&self) -> &str {
         match self {
             Self::Missing { place, .. } => place,
@@ -154,7 +154,8 @@ impl CheckpointError {
     }
 }
 
-/// A piece of foreign text in a message: one line, at most 80 characters, so that a hostile file cannot flood the screen.
+/// Foreign text for a message: one line of at most 80 characters, so that a hostile file cannot
+/// flood the screen.
 pub(crate) fn shown(text: &str) -> String {
     let mut short: String = text.chars().take(80).flat_map(char::escape_debug).collect();
     if text.chars().nth(80).is_some() {

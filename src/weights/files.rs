@@ -1,7 +1,8 @@
-//! The files of one model, wherever they lie: a folder, the program itself (the demo pack), or a remote store.
+//! The files of one model, wherever they are stored: in a folder, in the program itself (the demo
+//! pack), or in a remote store.
 //!
-//! Small files (configs, tokenizers, templates) are read whole and at once; weights are read by byte range through
-//! [`ByteSource`], which is asynchronous so that a browser can serve it from HTTP or OPFS.
+//! Small files (configs, tokenizers, templates) are read whole. Weights are read by byte range
+//! through [`ByteSource`], which is asynchronous so that a browser can serve it from HTTP or OPFS.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -13,21 +14,21 @@ use std::path::{Path, PathBuf};
 
 use super::error::{CheckpointError, FETCH_AGAIN, shown};
 
-/// `Send + Sync` natively, nothing in the browser, whose handles live on one thread.
+/// `Send + Sync` on native targets; no bound in the browser, whose handles belong to one thread.
 #[cfg(not(target_arch = "wasm32"))]
 pub trait Portable: Send + Sync {}
 #[cfg(not(target_arch = "wasm32"))]
 impl<T: Send + Sync + ?Sized> Portable for T {}
-/// `Send + Sync` natively, nothing in the browser, whose handles live on one thread.
+/// `Send + Sync` on native targets; no bound in the browser, whose handles belong to one thread.
 #[cfg(target_arch = "wasm32")]
 pub trait Portable {}
 #[cfg(target_arch = "wasm32")]
 impl<T: ?Sized> Portable for T {}
 
-/// What [`ByteSource::read`] returns: the bytes, or what the store said.
+/// What [`ByteSource::read`] returns: the bytes, or the store's error.
 #[cfg(not(target_arch = "wasm32"))]
 pub type ReadFuture<'a> = Pin<Box<dyn Future<Output = std::io::Result<Vec<u8>>> + Send + 'a>>;
-/// What [`ByteSource::read`] returns: the bytes, or what the store said.
+/// What [`ByteSource::read`] returns: the bytes, or the store's error.
 #[cfg(target_arch = "wasm32")]
 pub type ReadFuture<'a> = Pin<Box<dyn Future<Output = std::io::Result<Vec<u8>>> + 'a>>;
 
@@ -35,11 +36,12 @@ pub type ReadFuture<'a> = Pin<Box<dyn Future<Output = std::io::Result<Vec<u8>>> 
 pub trait ByteSource: Portable {
     /// Length of the file in bytes.
     fn size(&self) -> u64;
-    /// Exactly `len` bytes from `offset`; fewer are an error (`UnexpectedEof`). Callers ask for at most a few MiB at a time.
+    /// Reads exactly `len` bytes from `offset`; if there are fewer, the error is `UnexpectedEof`.
+    /// Callers read at most a few MiB at a time.
     fn read(&self, offset: u64, len: usize) -> ReadFuture<'_>;
 }
 
-/// Bytes that are in memory already, most often in the program itself.
+/// Bytes in memory, usually part of the program itself.
 impl ByteSource for &'static [u8] {
     fn size(&self) -> u64 {
         self.len() as u64
@@ -66,7 +68,8 @@ fn slice(bytes: &[u8], offset: u64, len: usize) -> std::io::Result<Vec<u8>> {
     Ok(piece.to_vec())
 }
 
-/// A file on disk, read by range; not mapped, so that a file that changes underneath is an error and not a fault.
+/// A file on disk, read by range. It is not mapped, so a file that changes during reading causes an
+/// error, not a fault.
 #[cfg(not(target_arch = "wasm32"))]
 struct DiskFile {
     file: std::sync::Mutex<std::fs::File>,
@@ -108,7 +111,7 @@ impl ByteSource for DiskFile {
     }
 }
 
-/// The files of one model by name. Cheap to clone.
+/// The files of one model, by name. Cheap to clone.
 #[derive(Clone)]
 pub struct Files {
     label: Arc<str>,
@@ -148,7 +151,8 @@ impl Files {
         Files { label: label.into(), kind: Kind::Memory { small: BTreeMap::new(), fixed, ranged: BTreeMap::new() } }
     }
 
-    /// Small files that the caller has fetched already, and stores to read the weights from (HTTP, OPFS).
+    /// Small files that the caller has already fetched, and stores from which the weights are read
+    /// (HTTP, OPFS).
     pub fn remote(label: &str, small: Vec<(String, Vec<u8>)>, ranged: Vec<(String, Arc<dyn ByteSource>)>) -> Files {
         let small = small.into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
         let ranged = ranged.into_iter().collect();
@@ -165,7 +169,7 @@ impl Files {
         format!("{}/{}", self.label.trim_end_matches('/'), shown(name))
     }
 
-    /// Whether there is such a file.
+    /// Whether a file of this name exists.
     pub fn has(&self, name: &str) -> bool {
         if !is_safe_name(name) {
             return false;
@@ -179,7 +183,7 @@ impl Files {
         }
     }
 
-    /// The folder, when it is one.
+    /// The folder, if the files are in one.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn as_folder(&self) -> Option<&Path> {
         match &self.kind {
@@ -188,8 +192,10 @@ impl Files {
         }
     }
 
-    /// A whole small text file without its byte order mark, which editors on Windows write. Errors: missing, unreadable,
-    /// longer than `max` bytes (checked before anything is read).
+    /// Reads a whole small text file, without the byte order mark that editors on Windows write.
+    ///
+    /// Errors: the file is missing, unreadable, or longer than `max` bytes (checked before anything
+    /// is read).
     pub fn bytes(&self, name: &str, max: usize) -> Result<Vec<u8>, CheckpointError> {
         let mut bytes = self.whole(name, max)?;
         if bytes.starts_with(BYTE_ORDER_MARK) {
@@ -232,20 +238,20 @@ impl Files {
         }
     }
 
-    /// A whole small text file. Errors as [`Files::bytes`], and text that is not UTF-8.
+    /// Reads a whole small text file. Errors: as for [`Files::bytes`]; the text is not UTF-8.
     pub fn text(&self, name: &str, max: usize) -> Result<String, CheckpointError> {
         String::from_utf8(self.bytes(name, max)?)
             .map_err(|error| CheckpointError::file(self.path(name), format!("is not UTF-8 ({error})"), FETCH_AGAIN))
     }
 
-    /// A whole small JSON file. Errors as [`Files::text`], and JSON that does not parse.
+    /// Reads a whole small JSON file. Errors: as for [`Files::text`]; the JSON does not parse.
     pub fn json(&self, name: &str, max: usize) -> Result<serde_json::Value, CheckpointError> {
         serde_json::from_slice(&self.bytes(name, max)?).map_err(|error| {
             CheckpointError::file(self.path(name), format!("is not valid JSON ({error})"), FETCH_AGAIN)
         })
     }
 
-    /// Random access to one file. Errors: missing, unreadable.
+    /// Random access to one file. Errors: the file is missing or unreadable.
     pub fn source(&self, name: &str) -> Result<Arc<dyn ByteSource>, CheckpointError> {
         if !is_safe_name(name) {
             return Err(self.missing(name));
@@ -282,15 +288,16 @@ impl std::fmt::Debug for Files {
     }
 }
 
-/// A byte order mark in UTF-8.
+/// The byte order mark in UTF-8.
 pub(crate) const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
-/// A name of a file in a folder or below it, as a repository lists it: plain names with slashes between them.
+/// Whether this is the name of a file in a folder or below it, as a repository lists it: plain
+/// names separated by slashes.
 pub(crate) fn is_safe_name(name: &str) -> bool {
     name.len() <= 1024 && name.split('/').all(is_plain_name)
 }
 
-/// A name that stays in its folder: no separators, no `..`, no drive, nothing empty.
+/// Whether a name stays in its folder: no separators, no `..`, no drive, not empty.
 fn is_plain_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 255 && !name.contains(['/', '\\', ':', '\0']) && name != "." && name != ".."
 }

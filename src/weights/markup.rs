@@ -1,22 +1,23 @@
-//! Control strings in what a model has written: they steer the model and are no text.
+//! Control strings in a model's output. They steer the model and are not text.
 //!
-//! Control *tokens* are known by their ids. A model can also spell such a string in ordinary tokens,
-//! break it off, or end in the middle of it, so text is searched by shape: `<name>`, where the name has
-//! ASCII letters, digits and `_ | / ｜ ▁`.
+//! Control *tokens* are recognised by their ids. But a model can also spell such a string in
+//! ordinary tokens, break it off, or end in the middle of it. So text is searched by shape:
+//! `<name>`, where the name consists of ASCII letters, digits and `_ | / ｜ ▁`.
 
 use std::ops::Range;
 
-/// Takes every control string out of `text`, and puts `instead` in its place.
+/// Replaces every control string in `text` by `instead`.
 pub fn without_markup(text: &str, instead: &str) -> String {
     let mut text = text.to_owned();
-    // What stood on either side of a control string may be one together.
+    // The text before and after a control string may form another one when joined.
     while let Some(at) = find(&text) {
         text.replace_range(at, instead);
     }
     text
 }
 
-/// The same for a text in pieces, a piece a token: each keeps what is not part of a control string.
+/// Removes control strings from a text given in pieces, one for each token. Every piece keeps the
+/// characters that are not part of a control string.
 pub fn erase_markup(pieces: &mut [String]) {
     while let Some(at) = find(&pieces.concat()) {
         let mut start = 0;
@@ -29,7 +30,7 @@ pub fn erase_markup(pieces: &mut [String]) {
     }
 }
 
-/// Where the first control string stands: whole, with an end missing, or begun at the end of `text`.
+/// Where the first control string is: whole, with one end missing, or begun at the end of `text`.
 fn find(text: &str) -> Option<Range<usize>> {
     text.char_indices().find_map(|(at, c)| match c {
         '<' => opened(text, at),
@@ -38,7 +39,7 @@ fn find(text: &str) -> Option<Range<usize>> {
     })
 }
 
-/// From a `<` on.
+/// A control string that begins with the `<` at `at`.
 fn opened(text: &str, at: usize) -> Option<Range<usize>> {
     let behind = &text[at + 1..];
     let name = &behind[..behind.find(|c| !in_name(c)).unwrap_or(behind.len())];
@@ -48,7 +49,8 @@ fn opened(text: &str, at: usize) -> Option<Range<usize>> {
     steers.then(|| at..end + usize::from(text[end..].starts_with('>')))
 }
 
-/// Up to a `>` that no `<` belongs to. A name with a mark in it is none of prose.
+/// A control string that ends with the `>` at `at` and has lost its `<`. Its name must contain a
+/// character of `_ | / ｜ ▁`: ordinary prose does not.
 fn closed(text: &str, at: usize) -> Option<Range<usize>> {
     let name: usize = text[..at].chars().rev().take_while(|c| in_name(*c)).map(char::len_utf8).sum();
     let start = at - name;

@@ -1,17 +1,17 @@
 //! Checkpoints: the files of one model, its tensors by byte range, its tokenizer and its prompts.
 //!
-//! This room reads what others have published, so everything in it is input that may be wrong.
-//! Errors name the file, the field or the tensor, and what may help; nothing panics, and nothing is
-//! allocated because a file asks for it.
+//! This room reads what others have published, so all its input may be wrong. Errors name the file,
+//! the field or the tensor, and the remedy. Nothing panics, and no size in a file is trusted for an
+//! allocation.
 //!
 //! | file | what it is |
 //! |---|---|
 //! | [`files`] | the files of one model: a folder, the embedded demo pack, a remote store |
-//! | [`safetensors`] | tensors of one or many safetensors files, read by byte range |
+//! | [`safetensors`] | tensors of one or several safetensors files, read by byte range |
 //! | [`config`] | `config.json` and its companions, checked value by value |
-//! | [`names`] | under which names the tensors of each layout are stored |
+//! | [`names`] | the names under which each layout stores its tensors |
 //! | [`tokenizer`] | text to tokens and back |
-//! | [`markup`] | control strings in what a model has written |
+//! | [`markup`] | control strings in a model's output |
 //! | [`chat`] | prompts: chat templates, and the fixed prompts of Qwen3-ASR |
 //!
 //! Invariant: nothing here knows what a model computes.

@@ -1,30 +1,34 @@
-//! Under which names the tensors of a model are stored. Source: specs of the models 1.3, 2.3.
+//! The names under which a model's tensors are stored. Source: docs/models.md, sections 1.3, 2.3.
 //!
-//! Prefixes come without the last dot: `format!("{}.layers.{i}.fc1.weight", names.audio_tower)`.
+//! Prefixes have no dot at the end: `format!("{}.layers.{i}.fc1.weight", names.audio_tower)`.
 
 use super::config::{Gemma4Config, ModelConfig};
 use super::error::{CheckpointError, WRONG_MODEL, shown};
 use super::safetensors::Weights;
 
-/// Qwen3-ASR and its aligner, in the original layout (`thinker.…`) or in transformers' own.
+/// Names of Qwen3-ASR and its aligner, in the original layout (`thinker.…`) or in transformers'
+/// own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QwenNames {
-    /// conv2d1..3, conv_out, layers.i, ln_post
+    /// Prefix of conv2d1..3, conv_out, layers.i, ln_post.
     pub audio_tower: &'static str,
-    /// First projector, with weight and bias.
+    /// Prefix of the first projector, with weight and bias.
     pub proj1: &'static str,
-    /// Second projector, with weight and bias.
+    /// Prefix of the second projector, with weight and bias.
     pub proj2: &'static str,
-    /// embed_tokens, layers.i, norm
+    /// Prefix of embed_tokens, layers.i, norm.
     pub text_model: &'static str,
-    /// The head's weight: `[vocab, H]` of the recogniser, unless it is tied, or `[classify_num, H]` of the aligner.
+    /// The head's weight: `[vocab, H]` for the recogniser, `None` if it is tied;
+    /// `[classify_num, H]` for the aligner.
     pub head: Option<&'static str>,
-    /// Prefixes of tensors to pass over: a tied head that is stored as well.
+    /// Prefixes of tensors to skip: a tied head that is stored as well.
     pub skip: &'static [&'static str],
 }
 
 impl QwenNames {
-    /// Looks at the names which layout it is. Errors: neither, or both; not a configuration of Qwen3.
+    /// Detects the layout from the tensor names.
+    ///
+    /// Errors: the names match neither layout, or both; `config` is not one of Qwen3.
     pub fn detect(config: &ModelConfig, weights: &Weights) -> Result<QwenNames, CheckpointError> {
         let (aligner, tied) = match config {
             ModelConfig::Qwen3Asr(config) => (false, config.text_config.tie_word_embeddings),
@@ -61,17 +65,17 @@ impl QwenNames {
     }
 }
 
-/// The text decoder of Gemma-4, alone or inside the multimodal release.
+/// Names of Gemma-4's text decoder, on its own or inside the multimodal release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GemmaNames {
-    /// embed_tokens, embed_tokens_per_layer, per_layer_model_projection, layers.i, norm
+    /// Prefix of embed_tokens, embed_tokens_per_layer, per_layer_model_projection, layers.i, norm.
     pub text_model: &'static str,
-    /// Prefixes of tensors to pass over: the other towers, and a tied head that is stored as well.
+    /// Prefixes of tensors to skip: the other towers, and a tied head that is stored as well.
     pub skip: &'static [&'static str],
 }
 
 impl GemmaNames {
-    /// Looks at the names which export it is. Errors: none that is known.
+    /// Detects the export from the tensor names. Errors: the names match no known export.
     pub fn detect(weights: &Weights) -> Result<GemmaNames, CheckpointError> {
         let skip = &[
             "model.audio_tower.",
@@ -87,7 +91,8 @@ impl GemmaNames {
             .ok_or_else(|| unknown(weights, "model.language_model.embed_tokens.weight nor model.embed_tokens.weight"))
     }
 
-    /// Marks the keys and values of shared layers as known: full-precision releases carry them, nothing reads them.
+    /// Marks the keys and values of shared layers as used. Full-precision releases contain them,
+    /// but nothing reads them.
     pub fn ignore_shared_kv(&self, config: &Gemma4Config, weights: &Weights) {
         for layer in config.first_kv_shared_layer()..config.num_hidden_layers {
             for part in ["k_proj", "v_proj", "k_norm"] {

@@ -1,12 +1,14 @@
-//! Tensors of one or many safetensors files, read by byte range.
+//! Tensors of one or several safetensors files, read by byte range.
 //!
-//! A file is 8 bytes of header length (little-endian), a JSON header `{name: {dtype, shape, data_offsets}}`, then the
-//! data. [`Weights::open`] reads the headers only and believes none of them: every size is checked against the file
-//! before anything is allocated. Tensors are then read one at a time, or in rows, in pieces of [`PIECE`] bytes, so that
-//! the memory needed beyond the result stays small whatever the model's size.
+//! A file is 8 bytes of header length (little-endian), a JSON header
+//! `{name: {dtype, shape, data_offsets}}`, then the data. [`Weights::open`] reads only the headers
+//! and does not trust them: every size is checked against the file before anything is allocated.
+//! Tensors are then read one at a time, or by rows, in pieces of [`PIECE`] bytes, so that the
+//! memory needed beyond the result stays small for models of any size.
 //!
-//! The `safetensors` crate gives the dtypes; its parser wants the whole file in memory and takes the last of two
-//! entries of one name, so the header is parsed here. Source: the format's README, <https://github.com/huggingface/safetensors>.
+//! The dtypes come from the `safetensors` crate. Its parser needs the whole file in memory, and if
+//! two entries have the same name it silently uses the last one, so the header is parsed here.
+//! Source: the format's README, <https://github.com/huggingface/safetensors>.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -22,37 +24,37 @@ pub use safetensors::Dtype;
 use super::error::{CheckpointError, FETCH_AGAIN, Remedy, WRONG_MODEL, shown};
 use super::files::{ByteSource, Files, is_safe_name};
 
-/// The weights when they are one file.
+/// The weights, if they are in one file.
 pub const SINGLE_FILE: &str = "model.safetensors";
-/// The list of shards when they are many.
+/// The list of shards, if the weights are in several files.
 pub const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// Most bytes read from a source at a time.
+/// The most bytes read from a source at a time.
 pub const PIECE: usize = 4 << 20;
 
 const MAX_HEADER: u64 = 100_000_000;
-/// The largest index that is read.
+/// The largest index that is read, in bytes.
 pub(crate) const MAX_INDEX: usize = 64 << 20;
 const MAX_TENSORS: usize = 1 << 17;
 const MAX_SHARDS: usize = 1024;
 const MAX_RANK: usize = 8;
 const MAX_NAME: usize = 512;
 
-/// What a header says of one tensor, checked against the file.
+/// What a header says about one tensor, checked against the file.
 #[derive(Clone, Debug)]
 pub struct TensorInfo {
     pub dtype: Dtype,
-    /// Row-major; `[]` is one number.
+    /// Row-major; `[]` is a single number.
     pub shape: Vec<usize>,
-    /// Full name of the file that holds it, for messages.
+    /// Full name of the file that contains the tensor, for messages.
     pub file: Arc<str>,
     shard: usize,
-    /// Absolute position of the first byte in that file.
+    /// Absolute position of the tensor's first byte in that file.
     offset: u64,
 }
 
 impl TensorInfo {
-    /// How many numbers it holds.
+    /// The tensor's number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product() // checked when the header was read
     }
@@ -61,7 +63,7 @@ impl TensorInfo {
         self.len() == 0
     }
 
-    /// How many bytes it takes in its file.
+    /// The tensor's size in its file, in bytes.
     pub fn bytes(&self) -> u64 {
         (self.len() as u64 * self.dtype.bitsize() as u64).div_ceil(8)
     }
@@ -69,8 +71,9 @@ impl TensorInfo {
 
 /// The tensors of one checkpoint.
 ///
-/// Every read names the shape the model needs and marks the tensor as used; [`Weights::refuse_unused`] then refuses a
-/// checkpoint that holds more than the model knows.
+/// Every read gives the shape that the model needs and marks the tensor as used.
+/// [`Weights::refuse_unused`] then refuses a checkpoint that contains tensors that the model does
+/// not know.
 pub struct Weights {
     label: String,
     shards: Vec<Arc<dyn ByteSource>>,
@@ -85,9 +88,11 @@ impl fmt::Debug for Weights {
 }
 
 impl Weights {
-    /// Reads the headers of `model.safetensors`, or of all the shards that `model.safetensors.index.json` lists.
+    /// Reads the headers of `model.safetensors`, or of all shards that
+    /// `model.safetensors.index.json` lists.
     ///
-    /// Errors: neither file is there, a shard is missing or truncated, a header lies, the index and the shards disagree.
+    /// Errors: neither file exists; a shard is missing or truncated; a header contradicts its file;
+    /// the index and the shards disagree.
     pub async fn open(files: &Files) -> Result<Weights, CheckpointError> {
         if files.has(SINGLE_FILE) || !files.has(INDEX_FILE) {
             let source = files.source(SINGLE_FILE)?;
@@ -116,7 +121,7 @@ impl Weights {
         Ok(weights)
     }
 
-    /// The same from sources that are open already: `(name for messages, bytes)` of each file.
+    /// The same for sources that are already open: `(name for messages, bytes)` of each file.
     pub async fn from_sources(
         label: &str,
         sources: Vec<(String, Arc<dyn ByteSource>)>,
@@ -142,17 +147,18 @@ impl Weights {
         Ok(weights)
     }
 
-    /// Where the checkpoint lies, for messages.
+    /// Where the checkpoint is, for messages.
     pub fn label(&self) -> &str {
         &self.label
     }
 
-    /// All names, sorted.
+    /// All tensor names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.tensors.keys().map(String::as_str)
     }
 
-    /// What the header says of a tensor, if there is such a tensor. Does not mark it as used.
+    /// What the header says about a tensor; `None` if there is no such tensor. Does not mark it as
+    /// used.
     pub fn info(&self, name: &str) -> Option<&TensorInfo> {
         self.tensors.get(name)
     }
@@ -161,20 +167,21 @@ impl Weights {
         self.tensors.contains_key(name)
     }
 
-    /// Bytes of all tensors together.
+    /// The size of all tensors together, in bytes.
     pub fn total_bytes(&self) -> u64 {
         self.tensors.values().map(|info| bytes_of(info.dtype, info.len() as u64).unwrap_or(0)).sum()
     }
 
-    /// A whole tensor as f32, row-major.
+    /// Reads a whole tensor as f32, row-major.
     ///
-    /// Errors: missing; another shape than `expect_shape`; a dtype other than F32, F16, BF16; a value that is not finite;
-    /// a read that fails.
+    /// Errors: the tensor is missing; its shape is not `expect_shape`; its dtype is not F32, F16 or
+    /// BF16; a value is not finite; a read fails.
     pub async fn read_f32(&self, name: &str, expect_shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
         self.read(name, expect_shape, None).await
     }
 
-    /// Rows `rows` (of the first dimension) of a tensor as f32: `rows.len() * product(expect_shape[1..])` numbers.
+    /// Reads the rows `rows` (of the first dimension) of a tensor as f32:
+    /// `rows.len() * product(expect_shape[1..])` numbers. Errors: as for [`Weights::read_f32`].
     pub async fn read_rows_f32(
         &self,
         name: &str,
@@ -184,8 +191,9 @@ impl Weights {
         self.read(name, expect_shape, Some(rows)).await
     }
 
-    /// Rows of a tensor as f16, rounded to nearest even. Errors: as [`Weights::read_f32`], and a value that does not fit
-    /// f16 (above 65504), which is refused rather than saturated: the model must read that tensor as f32.
+    /// Reads rows of a tensor as f16, rounded to nearest, ties to even. Errors: as for
+    /// [`Weights::read_f32`]; a value does not fit f16 (above 65504). Such a value is refused, not
+    /// saturated: the model must read that tensor as f32.
     pub async fn read_rows_f16(
         &self,
         name: &str,
@@ -195,12 +203,12 @@ impl Weights {
         self.read(name, expect_shape, Some(rows)).await
     }
 
-    /// Marks a tensor as used without reading it: known, and not needed.
+    /// Marks a tensor as used without reading it, because the model knows it and does not need it.
     pub fn ignore(&self, name: &str) {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
     }
 
-    /// Names that were neither read nor ignored and start with none of `skip_prefixes`.
+    /// Names of tensors that were neither read nor ignored and start with none of `skip_prefixes`.
     pub fn unused(&self, skip_prefixes: &[&str]) -> Vec<&str> {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         self.names()
@@ -208,7 +216,8 @@ impl Weights {
             .collect()
     }
 
-    /// Errors when [`Weights::unused`] is not empty: the model would silently do without a part of the checkpoint.
+    /// Errors: [`Weights::unused`] is not empty. Then a part of the checkpoint would silently have
+    /// no effect.
     pub fn refuse_unused(&self, skip_prefixes: &[&str]) -> Result<(), CheckpointError> {
         let unused = self.unused(skip_prefixes);
         let Some(first) = unused.first() else { return Ok(()) };
@@ -285,9 +294,9 @@ impl Weights {
     }
 }
 
-/// A number type that weights are read as.
+/// A number type as which weights can be read.
 trait Number: Copy {
-    /// Appends `bytes`, little-endian numbers of `dtype` (F32, F16 or BF16).
+    /// Appends `bytes`, which are little-endian numbers of `dtype` (F32, F16 or BF16).
     fn append(out: &mut Vec<Self>, dtype: Dtype, bytes: &[u8]);
     fn is_finite(self) -> bool;
 }
@@ -320,27 +329,28 @@ impl Number for f16 {
     }
 }
 
-/// One stored number, for messages.
+/// One stored number as f32, for messages.
 fn widen(dtype: Dtype, bytes: &[u8]) -> f32 {
     let mut one = Vec::with_capacity(1);
     f32::append(&mut one, dtype, bytes);
     one.first().copied().unwrap_or(f32::NAN)
 }
 
-/// Bytes of `len` numbers; nothing when they overflow or are no whole number of bytes.
+/// The size of `len` numbers in bytes; `None` if it overflows or is not a whole number of bytes.
 fn bytes_of(dtype: Dtype, len: u64) -> Option<u64> {
     let bits = len.checked_mul(dtype.bitsize() as u64)?;
     bits.is_multiple_of(8).then_some(bits / 8)
 }
 
-/// What an index says: the shard of every tensor, and the shards in order.
+/// The contents of an index: the shard of every tensor, and the shards in order.
 pub(crate) struct Index {
     pub tensors: BTreeMap<String, String>,
     pub shards: BTreeSet<String>,
 }
 
 impl Index {
-    /// Reads the text of an index. A shard lies beside it or in a folder below; an error says what else it names.
+    /// Parses the text of an index. A shard must be in the same folder or below it; the error names
+    /// any other.
     pub fn parse(json: &[u8]) -> Result<Index, String> {
         #[derive(Deserialize)]
         struct Json {
@@ -360,7 +370,7 @@ impl Index {
     }
 }
 
-/// The index of a model's files, which must all be there.
+/// Reads the index of a model's files. All shards must exist.
 fn read_index(files: &Files) -> Result<Index, CheckpointError> {
     let index = Index::parse(&files.bytes(INDEX_FILE, MAX_INDEX)?)
         .map_err(|what| CheckpointError::file(files.path(INDEX_FILE), what, FETCH_AGAIN))?;
@@ -374,7 +384,7 @@ fn read_index(files: &Files) -> Result<Index, CheckpointError> {
     }
 }
 
-/// Reads and checks one header. `shard` is filled in by the caller.
+/// Reads and checks one header. The caller fills in `shard`.
 async fn read_header(file: &Arc<str>, source: &dyn ByteSource) -> Result<Vec<(String, TensorInfo)>, CheckpointError> {
     let size = source.size();
     let bad = |what: String| CheckpointError::file(file, what, FETCH_AGAIN);
@@ -406,7 +416,8 @@ async fn read_header(file: &Arc<str>, source: &dyn ByteSource) -> Result<Vec<(St
     check_layout(file, size, 8 + len, header)
 }
 
-/// Checks every entry against the file: size = shape x dtype, inside the file, no overlap, no gap, nothing behind.
+/// Checks every entry against the file: size = shape x dtype, inside the file, no overlap, no gap,
+/// nothing after the last one.
 fn check_layout(
     file: &Arc<str>,
     size: u64,
@@ -473,7 +484,7 @@ fn shown_long(text: &str) -> String {
     text.chars().take(300).flat_map(char::escape_debug).collect()
 }
 
-/// A parsed header: names are unique and bounded, `__metadata__` is dropped.
+/// A parsed header. Names are unique and bounded; `__metadata__` is dropped.
 struct Header(BTreeMap<String, Entry>);
 
 #[derive(Deserialize)]
@@ -585,7 +596,7 @@ mod tests {
         assert_eq!(now(weights.read_rows_f32("c", &[3, 2], 0..2)).unwrap(), values[..4]);
         assert!(now(weights.read_rows_f32("c", &[3, 2], 1..1)).unwrap().is_empty());
         assert_eq!(weights.unused(&[]), Vec::<&str>::new());
-        // 65504 rounds to 65536 in bf16, which f16 cannot hold.
+        // 65504 becomes 65536 in bf16, which does not fit f16.
         let message = now(weights.read_rows_f16("c", &[3, 2], 0..3)).unwrap_err().to_string();
         assert!(message.contains("tensor c: number 4 is 65536, which does not fit f16"), "{message}");
         let message = now(weights.read_rows_f32("c", &[3, 2], 2..4)).unwrap_err().to_string();
@@ -594,7 +605,7 @@ mod tests {
 
     #[test]
     fn pieces_join_without_a_seam() {
-        let len = PIECE / 2 + 7; // two pieces and a bit as f32, one and a bit as bf16
+        let len = PIECE / 2 + 7; // more than two pieces as f32, more than one as bf16
         let data: Vec<u8> = (0..len).flat_map(|i| ((i % 251) as f32).to_le_bytes()).collect();
         let weights =
             open(&format!(r#"{{"a":{{"dtype":"F32","shape":[{len}],"data_offsets":[0,{}]}}}}"#, len * 4), &data)

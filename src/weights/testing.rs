@@ -1,4 +1,5 @@
-//! What the tests of this room share: the fixtures, a tiny executor, and safetensors bytes made by hand.
+//! Helpers for the tests of this room: the fixtures, a tiny executor, and handmade safetensors
+//! bytes.
 
 use std::path::PathBuf;
 use std::pin::pin;
@@ -6,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::files::Files;
 
-/// A folder of the parity fixtures: `ALIGNATT_FIXTURES`, or `tests/fixtures` of this package.
+/// A folder of the parity fixtures, in `ALIGNATT_FIXTURES` or in `tests/fixtures` of this package.
 pub fn fixture(name: &str) -> PathBuf {
     let root = std::env::var_os("ALIGNATT_FIXTURES")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"), PathBuf::from);
@@ -31,7 +32,7 @@ pub fn golden_ids(model: &str, name: &str) -> Vec<u32> {
     tensor.data().chunks(width).map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).collect()
 }
 
-/// Runs a future that never waits, as those over files and memory.
+/// Runs a future that never waits, such as those over files and memory.
 pub fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
@@ -39,7 +40,7 @@ pub fn now<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// A safetensors file with this header text and this data.
+/// A safetensors file with the given header text and data.
 pub fn safetensors_file(header: &str, data: &[u8]) -> Vec<u8> {
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend_from_slice(header.as_bytes());

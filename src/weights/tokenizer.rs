@@ -1,16 +1,18 @@
-//! Text to tokens and back, equal to the reference tokenizers of Qwen3-ASR (byte-level BPE) and Gemma-4 (BPE with
-//! byte fallback).
+//! Text to tokens and back, equal to the reference tokenizers of Qwen3-ASR (byte-level BPE) and
+//! Gemma-4 (BPE with byte fallback).
 //!
-//! [`Tokenizer::open`] takes `tokenizer.json` where there is one; Qwen3-ASR is published without it, and is then built
-//! from `vocab.json`, `merges.txt` and the `added_tokens_decoder` of `tokenizer_config.json`. Nothing is added to a
-//! text by itself: no BOS, no prefix space. The `tokenizers` crate does the work; only the parts that these two
-//! families use are let through to it. Source: specs of the models 1.2, 1.7, 2.4.
+//! [`Tokenizer::open`] uses `tokenizer.json` if there is one. Qwen3-ASR is published without it;
+//! its tokenizer is built from `vocab.json`, `merges.txt` and the `added_tokens_decoder` of
+//! `tokenizer_config.json`. Nothing is added to a text implicitly: no BOS, no leading space. The
+//! `tokenizers` crate does the work; only the components that these two model families use are
+//! passed on to it. Source: docs/models.md, sections 1.2, 1.7, 2.4.
 //!
 //! Contracts:
-//! - [`Tokenizer::encode`] turns control strings (`<|im_end|>`) in the text into their tokens; [`Tokenizer::encode_plain`]
-//!   never gives a control token, so a heard or typed `<|im_end|>` cannot end a turn.
-//! - [`Detokenizer`] never gives half a character, and what it gave, joined, is what [`Tokenizer::decode`] gives
-//!   (for ids that decode to valid UTF-8).
+//! - [`Tokenizer::encode`] turns control strings (`<|im_end|>`) in the text into their tokens.
+//!   [`Tokenizer::encode_plain`] never gives a control token, so a recognised or typed `<|im_end|>`
+//!   cannot end a turn.
+//! - [`Detokenizer`] never gives half a character. Its outputs, joined, equal the result of
+//!   [`Tokenizer::decode`] (for ids that decode to valid UTF-8).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,16 +40,17 @@ const CONFIG_FILE: &str = "tokenizer_config.json";
 const MAX_FILE: usize = 128 << 20;
 const MAX_ID: u32 = 1 << 22;
 
-/// How Qwen2 and Qwen3 cut a text before BPE.
+/// How Qwen2 and Qwen3 split a text before BPE.
 const QWEN_PATTERN: &str =
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// A tokenizer. Use one for a model and share it by reference.
+/// A tokenizer. Use one for each model and share it by reference.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    /// The added tokens that plain text may hold: runs of spaces and the like, no control tokens.
+    /// The added tokens that plain text may contain: runs of spaces and the like, no control
+    /// tokens.
     harmless: AddedVocabulary,
-    /// The other added tokens.
+    /// All other added tokens.
     control: AddedVocabulary,
     surface: Surface,
     file: String,
@@ -56,9 +59,9 @@ pub struct Tokenizer {
 /// How the bytes of a token follow from its name in the vocabulary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Surface {
-    /// GPT-2's alphabet: one character a byte (Qwen).
+    /// GPT-2's alphabet: one character for each byte (Qwen).
     ByteLevel,
-    /// `▁` is a space, `<0x0A>` a byte (Gemma).
+    /// `▁` is a space, `<0x0A>` is a byte (Gemma).
     ByteFallback,
 }
 
@@ -66,8 +69,9 @@ enum Surface {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSpan {
     pub id: u32,
-    /// **Byte** offsets into the text that was encoded. Tokens that share one character (a CJK character of two tokens)
-    /// all carry that character's whole span, so offsets lie on character boundaries, never run backwards, and leave no gap.
+    /// **Byte** offsets into the encoded text. Tokens that share one character (such as a CJK
+    /// character of two tokens) all have that character's whole span. So offsets lie on character
+    /// boundaries, never decrease, and leave no gap.
     pub start: usize,
     pub end: usize,
 }
@@ -75,7 +79,8 @@ pub struct TokenSpan {
 impl Tokenizer {
     /// Opens the tokenizer of a model folder.
     ///
-    /// Errors: no tokenizer files; a file that is damaged; a kind of tokenizer that neither model family uses.
+    /// Errors: the folder has no tokenizer files; a file is damaged; neither model family uses this
+    /// kind of tokenizer.
     pub fn open(files: &Files) -> Result<Tokenizer, CheckpointError> {
         if files.has(JSON_FILE) {
             Tokenizer::from_json(&files.path(JSON_FILE), &files.bytes(JSON_FILE, MAX_FILE)?)
@@ -90,7 +95,7 @@ impl Tokenizer {
         }
     }
 
-    /// From the text of a `tokenizer.json`. `file` names it in messages.
+    /// Builds a tokenizer from the text of a `tokenizer.json`. `file` names it in messages.
     pub fn from_json(file: &str, json: &[u8]) -> Result<Tokenizer, CheckpointError> {
         let surface = check_outline(file, json)?;
         let inner = tokenizers::Tokenizer::from_bytes(json)
@@ -98,7 +103,7 @@ impl Tokenizer {
         Tokenizer::finish(file, inner, surface)
     }
 
-    /// From `vocab.json`, `merges.txt` and `tokenizer_config.json`.
+    /// Builds a tokenizer from `vocab.json`, `merges.txt` and `tokenizer_config.json`.
     fn from_vocab(files: &Files) -> Result<Tokenizer, CheckpointError> {
         #[derive(Deserialize)]
         struct Config {
@@ -146,7 +151,8 @@ impl Tokenizer {
                 return Err(CheckpointError::tokenizer(vocab_file, what, FETCH_AGAIN));
             }
         }
-        // The added tokens join the vocabulary under the ids that the file gives them; no merge leads to them.
+        // The added tokens join the vocabulary under the ids that the file gives them; no merge
+        // produces them.
         let mut added = Vec::new();
         for (id, token) in config.added_tokens_decoder {
             let wrong = |what: &str| {
@@ -174,7 +180,7 @@ impl Tokenizer {
         }
 
         let merges = parse_merges(&merges_file, &files.text(MERGES_FILE, MAX_FILE)?)?;
-        let mut map = AddedVocabulary::new().get_vocab().clone(); // an empty map of the type that the builder takes
+        let mut map = AddedVocabulary::new().get_vocab().clone(); // an empty map of the type that the builder needs
         map.extend(vocab);
         let build =
             |error: tokenizers::Error| CheckpointError::tokenizer(&merges_file, shown(&error.to_string()), FETCH_AGAIN);
@@ -206,31 +212,35 @@ impl Tokenizer {
         Ok(Tokenizer { inner, harmless, control, surface, file: file.to_owned() })
     }
 
-    /// The ids of a text in which control strings stand for their tokens: for prompts that the program writes.
+    /// The ids of a text whose control strings become their tokens; for prompts that the program
+    /// writes.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, CheckpointError> {
         Ok(self.run(text, self.inner.get_added_vocabulary(), OffsetType::None)?.get_ids().to_vec())
     }
 
-    /// The ids of a text in which control strings are just text: for anything that was heard, typed or received.
+    /// The ids of a text whose control strings are plain text; for anything recognised, typed or
+    /// received.
     ///
-    /// A control token is an added token that is marked special or is written `<like this>`; the other added tokens
-    /// (Gemma's runs of spaces and line breaks) are text, and are recognised.
+    /// A control token is an added token that is marked special or is written `<like this>`. The
+    /// other added tokens (Gemma's runs of spaces and line breaks) are text, and are encoded as
+    /// tokens.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, CheckpointError> {
         Ok(self.run(text, &self.harmless, OffsetType::None)?.get_ids().to_vec())
     }
 
-    /// As [`Tokenizer::encode`], with each token's byte offsets in `text`.
+    /// Like [`Tokenizer::encode`], with each token's byte offsets in `text`.
     pub fn encode_with_offsets(&self, text: &str) -> Result<Vec<TokenSpan>, CheckpointError> {
         Ok(spans(text, &self.run(text, self.inner.get_added_vocabulary(), OffsetType::Byte)?))
     }
 
-    /// As [`Tokenizer::encode_plain`], with each token's byte offsets in `text`.
+    /// Like [`Tokenizer::encode_plain`], with each token's byte offsets in `text`.
     pub fn encode_plain_with_offsets(&self, text: &str) -> Result<Vec<TokenSpan>, CheckpointError> {
         Ok(spans(text, &self.run(text, &self.harmless, OffsetType::Byte)?))
     }
 
-    /// The text of some ids. `skip_special` leaves out the tokens marked special; Qwen's `<asr_text>` is not one of
-    /// them and stays. Ids that no token has (padding rows of the embedding) give nothing, as in the reference.
+    /// The text of some ids. `skip_special` leaves out the tokens that are marked special; Qwen's
+    /// `<asr_text>` is not marked and stays. Ids without a token (padding rows of the embedding)
+    /// give no text, as in the reference.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, CheckpointError> {
         self.inner.decode(ids, skip_special).map_err(|error| self.failed(&error))
     }
@@ -240,7 +250,7 @@ impl Tokenizer {
         self.inner.token_to_id(token)
     }
 
-    /// The id of a token that the model cannot do without.
+    /// The id of a token that the model requires. Errors: the tokenizer lacks it.
     pub fn require(&self, token: &str) -> Result<u32, CheckpointError> {
         self.token_id(token).ok_or_else(|| {
             CheckpointError::tokenizer(&self.file, format!("has no token {}", shown(token)), WRONG_MODEL)
@@ -253,7 +263,7 @@ impl Tokenizer {
         added.max(self.inner.get_vocab_size(false))
     }
 
-    /// Errors: ids that a model whose tables have `rows` rows does not know.
+    /// Checks that every id is a row of tables with `rows` rows. Errors: some ids are not.
     pub fn fits(&self, rows: usize) -> Result<(), CheckpointError> {
         if self.vocab_size() > rows {
             let what = format!("has {} ids, the model's tables {rows} rows", self.vocab_size());
@@ -262,7 +272,7 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// Whether an id is a token marked special.
+    /// Whether an id belongs to a token that is marked special.
     pub fn is_special(&self, id: u32) -> bool {
         self.inner
             .get_added_vocabulary()
@@ -270,7 +280,7 @@ impl Tokenizer {
             .is_some_and(|name| self.inner.get_added_vocabulary().is_special_token(&name))
     }
 
-    /// The bytes that one token stands for, possibly a part of a character. Unknown ids stand for nothing.
+    /// The bytes of one token, possibly a part of a character; empty for an unknown id.
     pub fn token_bytes(&self, id: u32) -> Vec<u8> {
         if let Some(name) = self.inner.get_added_vocabulary().simple_id_to_token(id) {
             return match self.surface {
@@ -296,7 +306,8 @@ impl Tokenizer {
         self.control.get_vocab().keys().filter_map(|token| token.chars().next()).collect()
     }
 
-    /// Cuts a text at its control strings: `(piece, id of the control token, or None for plain text)`.
+    /// Splits a text at its control strings:
+    /// `(piece, id of the control token, or None for plain text)`.
     pub(crate) fn split_control<'t>(&self, text: &'t str) -> Vec<(&'t str, Option<u32>)> {
         let pieces = self.control.extract_and_normalize(None::<&tokenizers::NormalizerWrapper>, text);
         let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
@@ -333,7 +344,7 @@ impl std::fmt::Debug for Tokenizer {
     }
 }
 
-/// Turns ids into text as they come, holding back the bytes of a character until it is whole.
+/// Turns ids into text as they arrive, and withholds the bytes of a character until it is whole.
 #[derive(Clone, Debug, Default)]
 pub struct Detokenizer {
     pending: Vec<u8>,
@@ -345,8 +356,8 @@ impl Detokenizer {
         Detokenizer { pending: Vec::new(), skip_special }
     }
 
-    /// The text that is certain with this id; empty while a character is incomplete. Bytes that can become no character
-    /// give U+FFFD.
+    /// Adds an id and returns the text that is now certain; empty while a character is incomplete.
+    /// Bytes that cannot become a character give U+FFFD.
     pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
         if !(self.skip_special && tokenizer.is_special(id)) {
             self.pending.extend(tokenizer.token_bytes(id));
@@ -372,7 +383,7 @@ impl Detokenizer {
         text
     }
 
-    /// What was held back when no more ids come: nothing, or one U+FFFD.
+    /// What is still withheld when no more ids follow: nothing, or one U+FFFD.
     pub fn finish(&mut self) -> String {
         let text = String::from_utf8_lossy(&self.pending).into_owned();
         self.pending.clear();
@@ -389,7 +400,8 @@ fn spans(text: &str, encoding: &Encoding) -> Vec<TokenSpan> {
             end: text.ceil_char_boundary(*end),
         })
         .collect();
-    // NFC folds a combining mark into the character before it and leaves its bytes to nobody: they go to that character.
+    // NFC folds a combining mark into the character before it, and then no token covers the mark's
+    // bytes: they are added to that character.
     for at in 0..spans.len() {
         let end = spans[at].end;
         let next = spans[at + 1..].iter().map(|span| span.start).find(|start| *start >= end);
@@ -398,12 +410,13 @@ fn spans(text: &str, encoding: &Encoding) -> Vec<TokenSpan> {
     spans
 }
 
-/// Whether a token steers the model rather than standing for text.
+/// Whether a token steers the model and is not text.
 fn is_control(token: &AddedToken) -> bool {
     token.special || (token.content.len() > 2 && token.content.starts_with('<') && token.content.ends_with('>'))
 }
 
-/// The byte that a character of GPT-2's alphabet stands for: printable Latin-1 is itself, the others follow from U+0100.
+/// The byte that a character of GPT-2's alphabet stands for. Printable Latin-1 characters stand for
+/// themselves; the other bytes are mapped from U+0100 on.
 fn byte_of(symbol: char) -> Option<u8> {
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     match u32::from(symbol) {
@@ -412,7 +425,7 @@ fn byte_of(symbol: char) -> Option<u8> {
     }
 }
 
-/// `merges.txt`: a version line, then two tokens a line.
+/// Parses `merges.txt`: a version line, then two tokens on each line.
 fn parse_merges(file: &str, text: &str) -> Result<Vec<(String, String)>, CheckpointError> {
     let mut merges = Vec::new();
     for (at, line) in text.lines().enumerate() {
@@ -432,7 +445,8 @@ fn parse_merges(file: &str, text: &str) -> Result<Vec<(String, String)>, Checkpo
     Ok(merges)
 }
 
-/// Reads a `tokenizer.json` without its vocabulary and lets through only what the two model families use.
+/// Reads a `tokenizer.json` without its vocabulary, and accepts only what the two model families
+/// use.
 fn check_outline(file: &str, json: &[u8]) -> Result<Surface, CheckpointError> {
     #[derive(Deserialize)]
     struct Outline {
@@ -502,7 +516,8 @@ fn check_outline(file: &str, json: &[u8]) -> Result<Surface, CheckpointError> {
     refuse("decoder", &outline.decoder.to_string())
 }
 
-/// The types of a part of the pipeline, one level of `Sequence` opened; `?` for what is not understood.
+/// The types of a part of the pipeline, with one level of `Sequence` opened; `?` for a type that is
+/// not understood.
 fn kinds<'v>(part: &'v Value, children: &str) -> Vec<&'v str> {
     let kind = |part: &'v Value| part["type"].as_str().unwrap_or("?");
     match part {
@@ -572,7 +587,8 @@ mod tests {
 
     #[test]
     fn real_tokenizers_give_the_golden_ids() {
-        // Cut to what these texts can reach; the whole ones are looked for in ALIGNATT_NODE_MODULES.
+        // The fixtures contain only what these texts can reach; the whole tokenizers are read from
+        // ALIGNATT_NODE_MODULES if it is set.
         let golden = std::fs::read_to_string(fixture("text/real_tokenizer_golden.json")).unwrap();
         let golden: Value = serde_json::from_str(&golden).unwrap();
         let whole = std::env::var_os("ALIGNATT_NODE_MODULES").map(std::path::PathBuf::from);
@@ -609,7 +625,7 @@ mod tests {
             assert!(ids.iter().any(is_control) && !plain.iter().any(is_control));
             assert_eq!(tokenizer.encode("a b").unwrap(), tokenizer.encode_plain("a b").unwrap());
         }
-        // Gemma's line-break and space runs are added tokens, but they are text.
+        // Gemma's runs of line breaks and spaces are added tokens, but they are text.
         let gemma = Tokenizer::from_json("gemma3", &std::fs::read(own("tokenizers/gemma3.json")).unwrap()).unwrap();
         assert_eq!(gemma.encode_plain("<bos>").unwrap().iter().filter(|id| **id == 2).count(), 0);
         assert_eq!(gemma.encode("<bos>").unwrap(), [2]);
@@ -633,7 +649,7 @@ mod tests {
     fn offsets_are_bytes_of_the_original_text() {
         for model in MODELS {
             let tokenizer = open(model);
-            let text = "Zu\u{308}rich 你好, the fox <|im_end|>"; // u + combining diaeresis: NFC makes one character of two
+            let text = "Zu\u{308}rich 你好, the fox <|im_end|>"; // u + combining diaeresis: NFC joins the two into one character
             let spans = tokenizer.encode_plain_with_offsets(text).unwrap();
             assert_eq!(spans.iter().map(|span| span.id).collect::<Vec<_>>(), tokenizer.encode_plain(text).unwrap());
             assert_eq!((spans[0].start, spans[spans.len() - 1].end), (0, text.len()));

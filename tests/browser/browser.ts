@@ -1,4 +1,4 @@
-// How Chromium is started. SwiftShader gives WebGPU on a machine without a graphics card.
+// How the tests start Chromium. SwiftShader provides WebGPU on a machine without a graphics card.
 
 import { type BrowserContext, chromium } from '@playwright/test';
 import { createServer, type AddressInfo } from 'node:net';
@@ -13,14 +13,17 @@ const QUIET = [
   '--disable-sync',
 ];
 
-/** Without these there is no adapter. */
+/** Without these flags there is no adapter. */
 const WEBGPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
 
 export const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
 export const withWebgpu = { executablePath, args: [...QUIET, ...WEBGPU] };
 export const withoutWebgpu = { executablePath, args: QUIET };
 
-/** What Playwright switches off: a tab that nobody sees is slowed down. */
+/**
+ * Flags that Playwright sets so that hidden tabs are not slowed down. `withHiddenTabs` removes
+ * them.
+ */
 const SLOWED = [
   '--disable-background-timer-throttling',
   '--disable-backgrounding-occluded-windows',
@@ -28,8 +31,9 @@ const SLOWED = [
 ];
 
 /**
- * A browser in which a tab behind another is hidden and slowed down, as it is for people. Playwright makes every tab that
- * it opens believe that it is seen; those of a browser that it finds running it can leave as they are.
+ * Runs `use` with a browser in which a background tab is hidden and slowed down, as in normal use.
+ * Playwright makes every tab that it opens believe that it is visible. The tabs of a browser that
+ * is already running can be left as they are.
  */
 export async function withHiddenTabs(use: (context: BrowserContext) => Promise<void>, flags: string[] = []): Promise<void> {
   const port = await freePort();
@@ -55,10 +59,10 @@ function freePort(): Promise<number> {
   });
 }
 
-/** Whether the tests that take long run too. */
+/** Whether the slow tests run too. */
 export const LONG = Boolean(process.env['LONG']);
 
-/** A path of the repository. */
+/** The absolute path of a file in the repository. */
 export function repo(path: string): string {
   return fileURLToPath(new URL(`../../${path}`, import.meta.url));
 }

@@ -1,5 +1,5 @@
-// The built demo page on a plain server, under a path of its own: with the package, or with a stand-in for it that plays
-// recorded events, for what is about the page alone.
+// Serves the built demo page from a plain server, under a path of its own. The page has either the
+// real package or, for tests of the page alone, a stand-in that plays recorded events.
 
 import { type BrowserContext, expect, type Page, test as base } from '@playwright/test';
 import { execFile } from 'node:child_process';
@@ -14,9 +14,9 @@ import { Site } from './server.js';
 
 export type Language = 'de' | 'it' | 'zh';
 
-/** What the stand-in is told: see replay/index.js. */
+/** Settings of the stand-in: see replay/index.js. */
 export interface Replay {
-  /** In place of the sample's. */
+  /** Replaces the events of the sample. */
   events?: { [language in Language]?: TranslatorEvent[] };
   speed?: number;
   loadMs?: number;
@@ -25,7 +25,10 @@ export interface Replay {
   fail?: { at: 'load' | 'stream' | 'microphone'; code: string; message?: string; after?: number };
 }
 
-/** What the native program makes of the sample on the page. Kept beside other temporary files, by the age of program and models. */
+/**
+ * The native program's events for the page's sample. They are cached among temporary files, under
+ * the time of the newest of program and models.
+ */
 export async function sampleEvents(to: Language): Promise<TranslatorEvent[]> {
   const weights = ['asr', 'aligner', 'mt'].map((model) => repo(`models/demo/${model}/model.safetensors`));
   const newest = Math.max(...[BINARY, ...weights].map((path) => statSync(path).mtimeMs));
@@ -43,7 +46,7 @@ export function committed(events: TranslatorEvent[], side: 'source' | 'target'):
   return [...lines.values()].filter(Boolean).join('\n');
 }
 
-/** What is shown for good, line by line. */
+/** The committed text on the page, one line for each segment. */
 export function shownText(page: Page, side: 'source' | 'target'): Promise<string> {
   const [line, word] = side === 'target' ? ['.put', '.t.sure'] : ['.said', '.s.sure'];
   return page.locator('#captions').evaluate(
@@ -60,13 +63,13 @@ export function shownText(page: Page, side: 'source' | 'target'): Promise<string
   );
 }
 
-/** The subtitles that the native program makes of it. */
+/** The native program's subtitles of the sample. */
 export async function sampleSubtitles(to: Language, format: 'srt' | 'vtt'): Promise<string> {
   const args = ['translate', repo('samples/talk-a.flac'), '--to', to, '--format', format, '--device', 'cpu', ...MODELS];
   return (await promisify(execFile)(BINARY, args)).stdout;
 }
 
-/** Makes the worker of the package lose its device when it is told to. */
+/** Makes the package's worker lose its device on request. */
 const LOSABLE = `
 const devices = [];
 const request = globalThis.GPUAdapter?.prototype.requestDevice;
@@ -113,7 +116,7 @@ export const test = base.extend<{ site: Site; standIn: Site; replayed: (replay?:
   },
 });
 
-/** A page on which an error that nobody caught fails the test. */
+/** Opens a page on which an uncaught error fails the test. */
 async function watched(context: BrowserContext): Promise<Page> {
   const page = await context.newPage();
   page.on('pageerror', (error) => expect(error, 'an error on the page').toBeUndefined());

@@ -1,4 +1,5 @@
-// Fetching models into the browser's storage: whole, by ranges, resumed, checked, shared. No module is needed for it.
+// Fetching models into the browser's storage: whole, by ranges, resumed, checked, shared. These
+// tests do not need the module.
 
 import type { Page } from '@playwright/test';
 import { createHash, randomBytes } from 'node:crypto';
@@ -24,7 +25,7 @@ function fetchModel(
   );
 }
 
-/** SHA-256 of what storage holds of a file. */
+/** SHA-256 of the stored content of a file. */
 function storedHash(page: Page, model: string, name: string): Promise<string> {
   return page.evaluate(
     async ([model, name]) => {
@@ -140,7 +141,7 @@ test('a large file comes in pieces, several at a time, and pieces that came are 
   writeFileSync(join(root, 'large', WEIGHTS), randomBytes(45_000_000));
   const large = await Hub.serve(root);
   try {
-    // The first piece is fast, so that one is there when the visit ends.
+    // The first piece is fast, so that it is complete when the visit ends.
     large.fault = (path, range) => (path.endsWith(WEIGHTS) && range !== 'bytes=0-8388607' ? { slow: 400_000 } : {});
     const stopped = await home.evaluate(async (endpoint) => {
       const stop = new AbortController();

@@ -1,4 +1,5 @@
-// A tab behind another: hidden, slowed down, its wake lock taken back. The change is a real one, see `withHiddenTabs`.
+// A tab in the background: hidden, slowed down, its wake lock released. The tab is really hidden,
+// see `withHiddenTabs`.
 
 import type { BrowserContext, Page } from '@playwright/test';
 import { repo, withHiddenTabs } from './browser.js';
@@ -51,11 +52,11 @@ packaged('a translation goes on while its tab is hidden, and no event is lost', 
   expect(hidden.at(-1)).toBe(false);
 });
 
-/** The page's wake locks, in the order in which it got them: held or released. */
+/** The page's wake locks in the order of their requests, each held or released. */
 const locks = (page: Page) =>
   page.evaluate(() => (globalThis as unknown as { locks: WakeLockSentinel[] }).locks.map(({ released }) => (released ? 'released' : 'held')));
 
-/** Has the page's wake locks noted; they stay the browser's own. */
+/** Records the page's wake locks. They stay the browser's own. */
 async function noteLocks(context: BrowserContext): Promise<void> {
   await context.addInitScript(() => {
     const locks: WakeLockSentinel[] = [];
@@ -79,7 +80,7 @@ paged('the screen stays on while it listens: let go when hidden or over, asked f
   await expect.poll(() => locks(page)).toEqual(['released']);
   await show(page);
   await expect.poll(() => locks(page)).toEqual(['released', 'held']);
-  // Another sound in the middle: it stops listening and listens again at once.
+  // A new sound in the middle of a run: the page stops listening and listens again at once.
   await page.setInputFiles('#picker', repo('samples/talk-b.flac'));
   await expect.poll(() => locks(page)).toEqual(['released', 'released', 'held']);
   await page.keyboard.press('Escape');
@@ -90,7 +91,7 @@ paged('the screen stays on while it listens: let go when hidden or over, asked f
   expect(await locks(page)).toHaveLength(3);
 });
 
-/** What the page says of its place in the sound, in seconds. */
+/** The position in the sound that the page shows, in seconds. */
 const placed = async (page: Page) => {
   const [, minutes, seconds] = /^(\d+):(\d\d)/.exec((await page.locator('#place').textContent()) ?? '') ?? [];
   return Number(minutes) * 60 + Number(seconds);
@@ -114,7 +115,7 @@ paged('the sample goes on aloud behind another tab, and the page is up to date w
     const value = await page.locator(`[data-figure=${figure}] b`).textContent();
     expect(Number.parseFloat(value!), `${figure}: ${value}`).toBeLessThan(10);
   }
-  // What a screen reader is told went on, too.
+  // The text for screen readers continued, too.
   expect((await page.locator('#live p').allTextContents()).join('\n')).toContain(text);
   await page.keyboard.press('Escape');
   await phase(page, 'ended');
@@ -128,7 +129,7 @@ paged('the microphone is heard behind another tab', async ({ real }) => {
   await hide(page);
   const [before, beganAt] = [await placed(page), Date.now()];
   await expect.poll(() => placed(page), { timeout: 60_000 }).toBeGreaterThanOrEqual(before + 8);
-  // Sound that came meanwhile was heard, not dropped.
+  // Sound that arrived in the meantime was heard, not dropped.
   expect((Date.now() - beganAt) / 1000 - 8).toBeLessThan(6);
   await show(page);
   await page.click('#stop');

@@ -1,7 +1,8 @@
-// A model of a third of a gigabyte: it goes to the device in pieces, and the module's heap stays that of a small one.
+// A model of a third of a gigabyte. It is loaded onto the device in pieces, and the module's heap
+// stays as small as with a small model.
 //
-// It is the demo pack's translation model with tables of half a million tokens, all but the first of them zeros that no text
-// asks for: so it says what the small one says.
+// The model is the demo pack's translation model with embedding tables of half a million tokens.
+// The added rows are zeros and no text uses them, so the output is the same as the small model's.
 
 import { closeSync, copyFileSync, ftruncateSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,7 +22,7 @@ interface Tensor {
   data_offsets: [number, number];
 }
 
-/** Writes the large model; the zeros take no room on the disk. */
+/** Writes the large model. The zeros are a hole in the file and take no disk space. */
 function widen(folder: string): number {
   for (const name of readdirSync(SMALL)) copyFileSync(join(SMALL, name), join(folder, name));
   const config = JSON.parse(readFileSync(join(SMALL, 'config.json'), 'utf8'));

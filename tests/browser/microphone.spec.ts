@@ -1,4 +1,4 @@
-// Sound that comes live: a microphone that beeps, through the AudioWorklet, at the pace of the clock.
+// Live sound: a fake microphone that beeps, through the AudioWorklet, in real time.
 
 import { withWebgpu } from './browser.js';
 import { expect, expectInOrder, test } from './package-page.js';

@@ -1,4 +1,5 @@
-// The compiled module on the browser's WebGPU: each operation beside its definition on the CPU, and what a launch costs.
+// The compiled module on the browser's WebGPU: each op is compared with its definition on the CPU,
+// and the cost of a launch is measured.
 
 import type { Page } from '@playwright/test';
 import { readFileSync, statSync } from 'node:fs';
@@ -8,7 +9,10 @@ import { expect, test } from './package-page.js';
 
 const WASM = repo('web/wasm/alignatt_bg.wasm');
 
-/** A launch through Burn over a bare one. Tens when all is well, thousands when constructors run at each call. */
+/**
+ * Largest ratio of the time of a launch through Burn to that of a bare one. Normally it is tens; it
+ * is thousands if static constructors run at every call.
+ */
 const LAUNCH_RATIO = 500;
 const LARGEST_DOWNLOAD = 4_000_000;
 

@@ -1,4 +1,4 @@
-// The native program, whose final text is what the browser is held to.
+// The native program. The final text of the browser must equal its text.
 
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
@@ -7,7 +7,9 @@ import { repo } from './browser.js';
 
 export const BINARY = process.env['ALIGNATT_BIN'] ?? repo('target/debug/alignatt');
 
-/** The demo pack that the package was built with: a program built earlier may hold another. */
+/**
+ * The demo pack that the package was built with. A program built earlier may contain another one.
+ */
 export const MODELS = ['asr', 'aligner', 'mt'].flatMap((model) => [`--${model}`, repo(`models/demo/${model}`)]);
 
 export async function nativeEvents(sound: string, to: string): Promise<TranslatorEvent[]> {

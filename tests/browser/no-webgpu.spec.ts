@@ -1,4 +1,4 @@
-// A browser without WebGPU: it is told, and the CPU does the work.
+// A browser without WebGPU: this is reported, and the CPU computes.
 
 import { withoutWebgpu } from './browser.js';
 import { expect, test } from './package-page.js';

@@ -1,5 +1,5 @@
-// The package as others get it: packed, installed in a fresh Vite project, built there, and used from what was built and
-// from the development server.
+// The package as its users get it: packed, installed in a new Vite project, and built there. Tested
+// both from the built files and from the development server.
 
 import { execFileSync, spawn } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -35,19 +35,19 @@ const FILES: Record<string, string> = {
   }),
   'index.html': '<!doctype html><title>fresh</title><script type="module" src="/src/main.ts"></script>',
   'src/main.ts': MAIN,
-  // Top-level await, as the script above has it.
+  // The script above uses top-level await.
   'vite.config.js': `export default { base: './', build: { target: 'es2022' } };`,
   'dev.config.js': documented(),
 };
 
-/** The settings for the development server, as the README of the package gives them. */
+/** The settings for the development server, from the package's README. */
 function documented(): string {
   const [, code] = /^```js\n(export default .*optimizeDeps.*\n)```$/m.exec(readFileSync(repo('web/README.md'), 'utf8')) ?? [];
   if (!code) throw new Error('web/README.md says nothing of the development server');
   return code;
 }
 
-/** Opens the project's page, which translates the sample, and compares what came. */
+/** Opens the project's page, which translates the sample, and compares the text. */
 async function expectTranslated(page: Page, url: string): Promise<void> {
   await page.goto(url);
   await page.waitForFunction(() => 'done' in globalThis, undefined, { timeout: 300_000 });
@@ -56,7 +56,7 @@ async function expectTranslated(page: Page, url: string): Promise<void> {
   expect(finalText(events)).toEqual(finalText(await nativeEvents(repo('samples/talk-a.flac'), 'de')));
 }
 
-/** The development server in `folder`, once it tells its address. */
+/** Starts the development server in `folder` and waits until it prints its address. */
 async function developing(folder: string): Promise<{ url: string; stop: () => void }> {
   const args = ['node_modules/vite/bin/vite.js', '--config', 'dev.config.js'];
   const server = spawn(process.execPath, args, { cwd: folder, env: { ...process.env, NO_COLOR: '1', FORCE_COLOR: undefined } });

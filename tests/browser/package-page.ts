@@ -1,5 +1,5 @@
-// The page on which the package is tested, and what tests know of it. It forbids by its policy whatever the package's
-// README says is not needed.
+// The page on which the package is tested, and helpers for tests. The page's content security
+// policy forbids everything that the package's README says is not needed.
 
 import { type BrowserContext, expect, type Page, test as base } from '@playwright/test';
 import type * as Alignatt from '../../web/src/index.js';
@@ -7,7 +7,7 @@ import type { TranslatorEvent } from '../../web/src/events.js';
 import { repo } from './browser.js';
 import { Hub, Site } from './server.js';
 
-/** What `readAll` gives: the events, and the error if one was thrown. */
+/** The result of `readAll`: the events, and the error if one was thrown. */
 export interface Read {
   events: TranslatorEvent[];
   code?: string;
@@ -34,7 +34,7 @@ declare global {
   var blocksOf: (samples: Float32Array, len?: number) => AsyncGenerator<Float32Array>;
 }
 
-/** Under `/broken/` the worker of the package listens to orders: to lose its device, or to trap. */
+/** Under `/broken/`, the package's worker obeys two messages: to lose its device, and to trap. */
 const BROKEN = `
 const devices = [];
 const request = GPUAdapter.prototype.requestDevice;
@@ -94,7 +94,7 @@ export async function openPage(context: BrowserContext, site: Site): Promise<Pag
   return page;
 }
 
-/** What is shown in the end: each segment's words and translation. */
+/** The final text: each segment's words and translation. */
 export function finalText(events: TranslatorEvent[]): { source: string[]; target: string[] } {
   const source: string[] = [];
   const target: string[] = [];
@@ -105,7 +105,7 @@ export function finalText(events: TranslatorEvent[]): { source: string[]; target
   return { source, target };
 }
 
-/** What holds for every run that came to its end, however it did. */
+/** Checks what holds for every run that came to an end, for whatever reason. */
 export function expectInOrder(events: TranslatorEvent[]): void {
   expect(events[0]?.type).toBe('start');
   expect(events.at(-1)?.type).toBe('end');

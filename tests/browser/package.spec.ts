@@ -1,4 +1,5 @@
-// The package end to end on the demo pack: the same final text as the native program, its errors, and how streams end.
+// The package end to end on the demo pack: its final text equals the native program's; its errors;
+// and how streams end.
 
 import type { Page } from '@playwright/test';
 import { LONG, repo } from './browser.js';
@@ -7,7 +8,7 @@ import { expect, expectInOrder, finalText, type Read, test } from './package-pag
 
 type Language = 'de' | 'it' | 'zh';
 
-/** Loads a translator that the steps of a test then use. */
+/** Loads a translator for all steps of a test. */
 async function load(page: Page, options: object): Promise<void> {
   await page.evaluate(async (options) => {
     Object.assign(globalThis, { translator: await alignatt.Translator.load(options) });
@@ -44,7 +45,7 @@ async function translate(page: Page, device: 'cpu' | 'webgpu', sound: string, to
       `with loading; heap ${(heapBytes / 1e6).toFixed(0)} MB, device ${(memoryBytes / 1e6).toFixed(0)} MB`,
   );
   expect(heapBytes).toBeLessThan(300e6);
-  // What is needed is there after some sentences; allocators round up.
+  // After some sentences everything needed has been allocated; allocators round up.
   expect(heapBytes - read.early.heapBytes).toBeLessThan(8e6);
   expect(memoryBytes - read.early.memoryBytes).toBeLessThan(8e6);
   return finalText(read.events);
@@ -57,9 +58,9 @@ for (const [talk, to] of [
 ] as [string, Language][]) {
   for (const device of ['cpu', 'webgpu'] as const) {
     test(`${talk} into ${to} on ${device} is the native program's text`, async ({ home }) => {
-      // One sample on WebGPU, and each of the others on the CPU; with LONG all of them on both.
+      // One sample on WebGPU and the others on the CPU; with LONG, all of them on both.
       test.skip(!LONG && (device === 'webgpu') !== (talk === 'talk-a.flac'), 'one device for each sample');
-      // A processor that plays a graphics card takes some seconds for one of sound.
+      // WebGPU emulated on a CPU takes some seconds for one second of sound.
       test.setTimeout(1_800_000);
       const text = await translate(home, device, `/samples/${talk}`, to);
       const native = finalText(await nativeEvents(repo(`samples/${talk}`), to));
@@ -212,7 +213,8 @@ test('options that the module refuses cost no download', async ({ home, hub }) =
       },
       [hub.url, options] as const,
     );
-  // It has nothing to give: the last load, of good options, shows that it would have been asked.
+  // The Hub has no models. The last load, which has valid options, shows that the Hub would have
+  // been asked.
   hub.fault = () => ({ status: 404 });
   for (const wrong of [
     { policy: 'guess' },

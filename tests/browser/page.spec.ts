@@ -1,5 +1,5 @@
-// What the demo page promises. Its own behaviour is tested on recorded events; then the same page with the package,
-// the models and WebGPU.
+// What the demo page promises. First its own behaviour, tested on recorded events; then the same
+// page with the package, the models and WebGPU.
 
 import { readFile } from 'node:fs/promises';
 import type { Page } from '@playwright/test';
@@ -62,7 +62,7 @@ test.describe('on recorded events', () => {
       new MutationObserver(() => {
         for (const [word, text] of sure) {
           if (!word.isConnected || !word.classList.contains('sure')) taken.push(`gone: ${text}`);
-          // Marks may follow a word that was shown.
+          // Punctuation may be added to a word that was shown.
           else if (!word.textContent!.startsWith(text)) taken.push(`${text} became ${word.textContent}`);
         }
         for (const word of document.querySelectorAll('#captions .t.sure')) sure.set(word, word.textContent!);
@@ -287,14 +287,14 @@ test.describe('on recorded events', () => {
     const text = await shownText(page, 'target');
     expect(text.startsWith(kept)).toBe(true);
     const whole = committed(events, 'target').split('\n');
-    // The segment that broke off stays as it was, and is heard once more as a whole.
+    // The interrupted segment stays as it was, and is heard once more from its beginning.
     expect(text.split('\n').slice(-3)).toEqual(whole.slice(-3));
     for (const line of whole) expect(text).toContain(line);
     const [first, second] = await calls(page, 'translate');
     expect(first.startMs).toBe(0);
     expect(second.startMs).toBeGreaterThan(3000);
     expect(await calls(page, 'load')).toHaveLength(2);
-    // What is saved has it once: one run, segments without gaps, words in order.
+    // The saved events have the segment once: one run, segments without gaps, words in order.
     const kept2 = parsed((await saved(page, 'Every event, JSONL')).text);
     expect(committed(kept2, 'target')).toBe(committed(events, 'target'));
     expect(committed(kept2, 'source')).toBe(committed(events, 'source'));
@@ -492,7 +492,7 @@ test.describe('on recorded events', () => {
   });
 });
 
-/** The least contrast of the colours in which text is set, on the grounds on which it is set. In the page. */
+/** Runs in the page. The lowest contrast between the colours of text and their backgrounds. */
 function weakest(): number {
   const canvas = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true })!;
   const luminance = (colour: string) => {
@@ -545,8 +545,9 @@ test.describe('with a microphone', () => {
   });
 });
 
-// The rest is the page as it is published: package, module and models. Where the text is compared it computes on the CPU,
-// which is many times faster than a graphics card that is the processor.
+// The remaining tests use the page as it is published: package, module and models. Where text is
+// compared, the page computes on the CPU, which is many times faster than WebGPU emulated on the
+// CPU.
 
 test('the sample plays to its end, and is saved as it was shown', async ({ real }) => {
   test.setTimeout(400_000);
@@ -554,7 +555,8 @@ test('the sample plays to its end, and is saved as it was shown', async ({ real 
   await page.click('#play');
   await phase(page, 'running');
   await expect(page.locator('body')).toHaveAttribute('data-phase', 'ended', { timeout: 300_000 });
-  // Live, what is heard in one step depends on how fast the last one was: the text is not compared with another run's.
+  // In real time, the sound of one step depends on how fast the step before was: the text is not
+  // compared with another run's.
   const text = await shownText(page, 'target');
   expect(text.split('\n').length).toBeGreaterThan(8);
   const events = parsed((await saved(page, 'Every event, JSONL')).text);
@@ -583,7 +585,7 @@ test('on WebGPU it loads, hears, and survives a lost device', async ({ real }) =
   await page.click('#play');
   await phase(page, 'running');
   await expect(page.locator('[data-figure=memory] b')).toContainText('MB');
-  // A card that is the processor needs long for the first step, and says so.
+  // On an emulated graphics card the first step takes long, and the page says so.
   await expect(page.locator('#quiet')).toContainText('behind the sound', { timeout: 60_000 });
   await expect(page.locator('[data-figure=rtf] b')).not.toHaveText('–', { timeout: 300_000 });
   await page.evaluate(() => new BroadcastChannel('orders').postMessage('lose'));

@@ -1,18 +1,22 @@
-// What goes wrong outside of the package: the device, the microphone, the network, other tabs, and long hours.
+// Failures outside of the package: the device, the microphone, the network, other tabs, and long
+// runs.
 
 import type { Page } from '@playwright/test';
 import { LONG, withWebgpu } from './browser.js';
 import { expect, expectInOrder, finalText, test } from './package-page.js';
 
-// There is a microphone, and nobody who allows it.
+// There is a microphone, and nobody allows its use.
 test.use({ launchOptions: { ...withWebgpu, args: [...withWebgpu.args, '--use-fake-device-for-media-stream'] } });
 
-/** How much sound the long stream has. */
+/** How many minutes of sound the long stream has. */
 const LONG_MINUTES = Number(process.env['LONG_MINUTES'] ?? (LONG ? 20 : 2));
-/** A heap may grow by as much after its first minute: allocators round up. */
+/** How many bytes a heap may grow after its first minute: allocators round up. */
 const GROWTH = 8e6;
 
-/** A stream in which the device is lost or the module traps once something was committed, and another after that. */
+/**
+ * Loses the device, or traps in the module, once a stream has shown something; then opens another
+ * stream. Returns what both streams gave.
+ */
 async function brokenBy(page: Page, order: 'lose' | 'trap', device: 'webgpu' | 'cpu') {
   return page.evaluate(
     async ([order, device]) => {
@@ -67,7 +71,7 @@ test('a microphone that is denied', async ({ home }) => {
 });
 
 test('the network goes while models are fetched: what came is kept', async ({ home, hub }) => {
-  // Everything but the first megabytes of the weights is refused.
+  // Every transfer of the weights breaks off after 500,000 bytes.
   hub.fault = (path) => (path === '/cdn/asr/model.safetensors' ? { cut: 500_000 } : undefined);
   const load = () =>
     home.evaluate(async (endpoint) => {
@@ -116,7 +120,7 @@ test('dispose at any moment leaves nothing running', async ({ home }) => {
       const loading = alignatt.Translator.load({ to: 'de', signal: stop.signal });
       return failing(loading.then((translator) => translator.dispose()));
     }, wait);
-    // A fast machine may have loaded before the last of these.
+    // A fast machine may have finished loading before the last of these.
     if (failed.code !== undefined) expect(failed).toMatchObject({ code: 'aborted', ours: true });
   }
   await expect.poll(() => home.workers().length).toBe(0);

@@ -1,5 +1,5 @@
-// Pictures of the page, for people to look at: results/screenshots/. Nothing is compared; a state that cannot be reached
-// fails.
+// Pictures of the page, for people to look at: results/screenshots/. Nothing is compared. A state
+// that cannot be reached is a failure.
 
 import type { Page } from '@playwright/test';
 import { LONG, repo } from './browser.js';
@@ -11,7 +11,7 @@ test.skip(!LONG, 'pictures for people: what they show is tested in page.spec.ts'
 const WIDTHS = [360, 800, 1440];
 const SCHEMES = ['light', 'dark'] as const;
 
-/** Takes the state at every width, dark and light. */
+/** Takes pictures of the page's state at every width, dark and light. */
 async function picture(page: Page, name: string, { again = async () => {} }: { again?: () => Promise<unknown> } = {}): Promise<void> {
   await page.evaluate(() => document.fonts.ready);
   for (const width of WIDTHS) {

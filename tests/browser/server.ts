@@ -1,4 +1,5 @@
-// Servers for the tests: a site with the package on it, and a stand-in for the Hub with faults to order.
+// Servers for the tests: a site with the package, and a stand-in for the Hub that can simulate
+// faults.
 
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, readdirSync, readFileSync, statSync } from 'node:fs';
@@ -18,7 +19,10 @@ const TYPES: Record<string, string> = {
   '.wasm': 'application/wasm',
 };
 
-/** A plain static server. `folders` maps the first part of a path to a folder; the longest that fits is taken. */
+/**
+ * A plain static server. `folders` maps the first part of a path to a folder; the longest match is
+ * used.
+ */
 export class Site {
   readonly url: string;
   readonly #server: Server;
@@ -61,24 +65,25 @@ export class Site {
   }
 }
 
-/** What to do to a request for a file; the first that returns something decides. */
+/** A simulated fault in the answer to a request. */
 export interface Fault {
   status?: number;
-  /** Break the connection after so many bytes. */
+  /** Break the connection after this many bytes. */
   cut?: number;
-  /** Send other bytes than the file has. */
+  /** Send content that differs from the file. */
   corrupt?: boolean;
-  /** Answer 200 with the whole file. */
+  /** Ignore the range: answer 200 with the whole file. */
   noRanges?: boolean;
-  /** Bytes a second. */
+  /** Bytes per second. */
   slow?: number;
 }
 
 const COMMIT = '0123456789abcdef0123456789abcdef01234567';
 
 /**
- * The Hub as far as the package asks it: listings, and files behind a redirect to another address. A model `demo/asr` is
- * the folder `asr` under `root`. Also plain folders of files under `/plain`.
+ * The Hub, as far as the package uses it: listings, and files behind a redirect to another address.
+ * A model `demo/asr` is the folder `asr` under `root`. Also serves plain folders of files under
+ * `/plain`.
  */
 export class Hub {
   readonly url: string;
@@ -161,7 +166,7 @@ async function send(response: ServerResponse, whole: Buffer, range: string | und
     if (fault.slow) await new Promise((wake) => setTimeout(wake, 50));
   }
   if (sent.length === bytes.length) return void response.end();
-  // What was written gets out first.
+  // The bytes that were written are sent first.
   setTimeout(() => response.destroy(), 50);
 }
 

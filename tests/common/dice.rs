@@ -1,6 +1,6 @@
 //! Repeatable randomness for tests.
 
-/// A small repeatable generator.
+/// A small generator that gives the same numbers for the same seed.
 pub struct Dice(pub u64);
 
 impl Dice {
@@ -9,13 +9,13 @@ impl Dice {
         self.0 >> 33
     }
 
-    /// 0..n
+    /// A number of 0..n.
     #[allow(dead_code)] // not every test draws numbers
     pub fn below(&mut self, n: usize) -> usize {
         (self.next() % n as u64) as usize
     }
 
-    /// -1..1, hardly ever 0
+    /// A number of -1..1, hardly ever 0.
     #[allow(dead_code)] // not every test draws values
     pub fn unit(&mut self) -> f32 {
         self.next() as f32 / (1u64 << 30) as f32 - 1.0

@@ -1,16 +1,16 @@
-//! What the tests on devices share: every device there is.
+//! Helpers for the tests on devices, such as the list of all devices that are present.
 
 use alignatt::gpu::{Compute, adapters};
 use alignatt::selftest::open;
 
-/// Whether the tests that take long run whole: `./test --long` sets the variable LONG.
+/// Whether the long tests run in full: `./test --long` sets the variable LONG.
 #[allow(dead_code)] // not every test has something to leave out
 pub fn long() -> bool {
     std::env::var_os("LONG").is_some()
 }
 
-/// The CPU backend and every wgpu adapter. In CI (the variable CI is set) a missing adapter is a failure;
-/// elsewhere what was not run is printed.
+/// The CPU backend and every wgpu adapter. In CI (the variable CI is set) a missing adapter is a
+/// failure; elsewhere the tests that were not run are printed.
 pub async fn devices() -> Vec<Compute> {
     let mut devices = vec![Compute::cpu()];
     for adapter in adapters().await {

@@ -1,15 +1,16 @@
-//! No word of the sound is lost and none is shown twice: the samples, cut at random.
+//! No word of the sound is lost and none is shown twice. The samples are cut at random.
 //!
-//! What a real recognizer says of a piece depends on where the piece begins and ends, and it errs. So a piece is held
-//! to what the same models make of the whole piece at once (`transcribe` in steps of ten seconds), and both to the
-//! transcript: apart from the words that the cut goes through, steps cost no more than one word in ten.
+//! What a recogniser makes of a cut depends on where the cut begins and ends, and the recogniser
+//! errs. So each cut is compared with what the same models make of it at once (`transcribe` in
+//! steps of ten seconds), and both are compared with the transcript. Apart from words that the cut
+//! splits, hearing it in steps may get at most one word in ten more wrong.
 
 use std::path::Path;
 
 use super::score::{errors, words};
 use super::{sample, shown, talk, wav};
 
-/// Where a talk is cut, as places from 0 to 1, and the steps in which it is heard.
+/// Each cut: the talk, where the cut begins and ends as shares of the talk, and the chunk in ms.
 const CUTS: [(&str, f64, f64, &str); 6] = [
     ("talk-a", 0.13, 0.47, "300"),
     ("talk-a", 0.58, 0.91, "1500"),

@@ -1,5 +1,6 @@
-//! The program from outside, on the demo pack: sample talks against their references, the events against their own
-//! rules, the same text on every device, and input that is wrong in every way we could think of.
+//! The program from outside, on the demo pack: sample talks against their references, the events
+//! against their own rules, the same text on every device, and invalid input of every kind that we
+//! could think of.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -32,7 +33,7 @@ fn run(arguments: &[&str]) -> Output {
     alignatt(arguments).output().unwrap()
 }
 
-/// A run that must succeed; its events.
+/// The events of a run that must succeed.
 fn events(arguments: &[&str]) -> Vec<Event> {
     let output = run(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -44,7 +45,7 @@ fn parse(stdout: &[u8]) -> Vec<Event> {
     lines.map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
-/// What was shown in the end: source words, and the closed translations.
+/// What is shown at the end: the source words, and the translations of closed segments.
 fn shown(events: &[Event]) -> (Vec<String>, Vec<String>) {
     let (mut source, mut target) = (Vec::new(), Vec::new());
     for event in events {
@@ -61,7 +62,8 @@ fn talk(name: &str) -> serde_json::Value {
     serde_json::from_slice(&std::fs::read(sample(&format!("{name}.json"))).unwrap()).unwrap()
 }
 
-/// One that must fail: exit code, and one line on standard error that holds all of `parts`.
+/// Checks a run that must fail: the exit code, and one line on standard error that contains all of
+/// `parts`.
 fn refused(output: &Output, code: i32, parts: &[&str]) {
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{told}");
@@ -87,9 +89,10 @@ fn a_voice_in_noise() {
     in_three_languages("talk-c", 0.25, 0.50);
 }
 
-/// A talk in every language: the rules hold, words and translations are near the references. The floors
-/// lie somewhat under what the demo pack reaches (tools/demo-pack/README.md). Each policy hears each talk, and
-/// speaks each language; with LONG every policy does both at once.
+/// Translates a talk into every language. The events must keep their rules, and words and
+/// translations must be near the references. The limits are somewhat looser than what the demo pack
+/// reaches (tools/demo-pack/README.md). Each policy runs on each talk and into each language; with
+/// LONG, in every combination of the two.
 fn in_three_languages(name: &str, most_wer: f64, most_edits: f64) {
     let talk = talk(name);
     let path = sample(&format!("{name}.flac"));
@@ -157,7 +160,7 @@ fn copy_of_mt(folder: &Path) -> PathBuf {
     model
 }
 
-/// Where the model listened goes to standard error and changes nothing of what is written.
+/// The attention that `--trace` prints goes to standard error and does not change the output.
 #[test]
 fn a_trace_beside_the_text() {
     let path = sample("talk-c.flac");
@@ -175,7 +178,7 @@ fn a_trace_beside_the_text() {
     assert!(of(&traced, "   committed  \"") > 10 && of(&traced, "   HELD       \"") > 10);
 }
 
-/// The page of a run holds all that the run has shown.
+/// The page of `explain` contains everything that the run has shown.
 #[test]
 fn a_run_explained() {
     let folder = tempfile::tempdir().unwrap();
@@ -202,7 +205,7 @@ fn a_run_explained() {
     refused(&run(&["explain", empty.to_str().unwrap()]), 1, &["empty.jsonl, line 1"]);
 }
 
-/// Twelve sentence pairs of the samples, as `calibrate` reads them.
+/// Twelve sentence pairs of the samples, in the format that `calibrate` reads.
 fn twelve_pairs(folder: &Path, language: &str) -> String {
     let talks = ["talk-a", "talk-b", "talk-c"].map(talk);
     let sentences = talks.iter().flat_map(|talk| talk["sentences"].as_array().unwrap());
@@ -217,7 +220,8 @@ fn twelve_pairs(folder: &Path, language: &str) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// A model without known heads is refused with the way out, and works once its heads are measured.
+/// A model without known heads is refused with a remedy, and works once its heads have been
+/// measured.
 #[test]
 fn heads_are_measured_and_used() {
     let folder = tempfile::tempdir().unwrap();
@@ -290,7 +294,7 @@ fn text_subtitles_and_standard_input() {
         assert!(written.matches("-->").count() > 5, "{written}");
     }
 
-    // Raw samples by a pipe say what the file says.
+    // Raw samples from a pipe give the same words as the file.
     let mut sound = alignatt::audio::decode::AudioFile::open(path).unwrap();
     let mut bytes = Vec::new();
     while let Some(block) = sound.next_block().unwrap() {
@@ -308,7 +312,7 @@ fn text_subtitles_and_standard_input() {
     writer.join().unwrap().unwrap();
     let (source, _) = shown(&parse(&piped.stdout));
     let whole = words(talk("talk-a")["transcript"].as_str().unwrap());
-    // The floor of the same talk from its file.
+    // The limit is that of the same talk read from its file.
     assert!(errors(&words(&source.join(" ")), &whole) <= 0.15, "{source:?}");
 }
 
@@ -323,7 +327,7 @@ fn word_times_by_align() {
     let folder = tempfile::tempdir().unwrap();
     let piece = folder.path().join("piece.wav");
     let mut off: Vec<u64> = Vec::new();
-    // Sentence by sentence, as the cascade asks.
+    // Sentence by sentence, as the cascade calls the aligner.
     for (i, sentence) in talk["sentences"].as_array().unwrap().iter().enumerate() {
         let text = sentence["en"].as_str().unwrap();
         let from = sentence["start_ms"].as_u64().unwrap().saturating_sub(200);
@@ -360,7 +364,7 @@ fn wav(samples: &[f32]) -> Vec<u8> {
     file
 }
 
-/// A manifest of the samples, and where its results go.
+/// Writes a manifest of the samples; returns its path and the folder for its results.
 fn manifest(folder: &Path) -> (String, String) {
     let lines = ["talk-a", "talk-b", "talk-c"].map(|name| {
         let sound = sample(&format!("{name}.flac"));
@@ -410,7 +414,7 @@ fn an_evaluation_fits_together_and_is_not_run_twice() {
         let report: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
         assert_eq!(report["segments"], sentences);
         assert!(report["long_yaal_ms"].as_f64().unwrap() < report["long_yaal_ca_ms"].as_f64().unwrap(), "{report}");
-        // No device is asked for: the table comes from the events.
+        // No such device exists: the second table can only come from the stored events.
         let again = evaluate(language, "vulkan:99");
         assert_eq!(made.stdout, again.stdout, "{}", String::from_utf8_lossy(&again.stderr));
     }
@@ -438,7 +442,7 @@ fn wrong_input_is_named_in_one_line() {
     refused(&run(&["translate", &good]), 2, &[]);
     refused(&run(&["translate", &good, "--to", "fr"]), 2, &[]);
 
-    // A model folder whose weights end in the middle, and one whose header lies.
+    // A model folder whose weights are truncated, and one whose header contradicts the file.
     let model = copy_of_mt(folder.path());
     let weights = model.join("model.safetensors");
     let whole = std::fs::read(&weights).unwrap();
@@ -448,12 +452,13 @@ fn wrong_input_is_named_in_one_line() {
     lying[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     std::fs::write(&weights, &lying).unwrap();
     refused(&on_cpu(&good, &["--mt", model.to_str().unwrap()]), 1, &["model.safetensors"]);
-    // A speech model where a translation model belongs.
+    // A speech model given as the translation model.
     let asr = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/asr");
     refused(&on_cpu(&good, &["--mt", asr.to_str().unwrap()]), 1, &["Qwen3-ASR"]);
 }
 
-/// A context that leaves no room for what is said is refused before anything is heard, with the figure and the flag.
+/// A context that leaves no room for the source is refused before any sound is processed; the error
+/// gives its length in tokens and the flag.
 #[test]
 fn a_context_that_is_too_long_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -467,7 +472,8 @@ fn a_context_that_is_too_long_is_refused_at_once() {
     let long = translate(&"The bus company of Vienna. ".repeat(1_000), &[]);
     refused(&long, 1, &["context.txt", "the context takes", "tokens", "--context"]);
     assert!(long.stdout.is_empty(), "nothing was heard");
-    // Half of the model's room is left to what is said, with the longest history, too.
+    // With this context, at least half of the model's positions remain for the source, even with
+    // the longest history.
     let some = translate(&"The bus company of Vienna. ".repeat(80), &["--history", "8"]);
     assert!(some.status.success(), "{}", String::from_utf8_lossy(&some.stderr));
     let events = parse(&some.stdout);
@@ -478,7 +484,7 @@ fn a_context_that_is_too_long_is_refused_at_once() {
     }));
 }
 
-/// Nothing to hear: no words, no complaint, and the events still end as they should.
+/// Silence: no words, no complaint, and the events still end as they should.
 #[test]
 fn next_to_nothing_and_silence() {
     let folder = tempfile::tempdir().unwrap();
@@ -492,7 +498,8 @@ fn next_to_nothing_and_silence() {
     }
 }
 
-/// A driver whose manifest names an older API than the driver reports: refused by name, and the CPU is listed.
+/// A driver whose manifest names an older API version than the driver reports is refused by name,
+/// and the CPU is listed.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_driver_that_contradicts_itself_is_refused() {
@@ -524,7 +531,7 @@ fn a_driver_that_contradicts_itself_is_refused() {
     }
 }
 
-/// Sounds that are no speech: whatever the demo models make of them, no markup and no loop is shown.
+/// Sounds without speech: whatever the demo models make of them, no markup and no loop is shown.
 #[test]
 fn no_markup_and_no_loop_comes_of_noise() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
-//! Word and unit error rates, for floors in tests.
+//! Error rates of words and units, for limits in tests.
 
-/// Lower-case words without punctuation.
+/// The words of a text in lower case, without punctuation.
 pub fn words(text: &str) -> Vec<String> {
     text.split_whitespace()
         .map(|word| word.chars().filter(|c| c.is_alphanumeric() || *c == '\'').collect::<String>().to_lowercase())
@@ -8,7 +8,7 @@ pub fn words(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// What is counted in a language: words, or characters in Chinese.
+/// The units of a text: words, or characters in Chinese.
 pub fn units(text: &str, language: &str) -> Vec<String> {
     match language {
         "zh" => text.chars().filter(|c| c.is_alphanumeric()).map(String::from).collect(),
@@ -16,7 +16,7 @@ pub fn units(text: &str, language: &str) -> Vec<String> {
     }
 }
 
-/// Edits from `want` to `got`, over the length of `want`.
+/// The edit distance of `got` from `want`, divided by the length of `want`.
 pub fn errors(got: &[String], want: &[String]) -> f64 {
     let mut row: Vec<usize> = (0..=want.len()).collect();
     for (i, g) in got.iter().enumerate() {

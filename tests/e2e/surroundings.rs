@@ -1,5 +1,5 @@
-//! What surrounds a run: names of any bytes, streams that cannot be written, terminals that go away, blank variables,
-//! and results that would be written over inputs.
+//! The surroundings of a run: file names of any bytes, streams that cannot be written, terminals
+//! that close, blank variables, and outputs that would overwrite inputs.
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -76,7 +76,7 @@ fn names_need_not_be_utf8() {
     refused(&gone, 1, &["gone\u{fffd}.wav"]);
 }
 
-/// A full disk behind standard error takes no result with it and changes no exit code.
+/// If standard error is on a full disk, no result is lost and no exit code changes.
 #[cfg(target_os = "linux")]
 #[test]
 fn standard_error_may_fail() {
@@ -95,7 +95,7 @@ fn standard_error_may_fail() {
     assert_eq!(code(&["transcribe", "/nowhere.wav", "--device", "cpu"]), Some(1));
     assert_eq!(code(&["transcribe", sound, "--device", "cpu", "-o", sound]), Some(2));
     assert_eq!(code(&["transcribe", sound, "--bogus"]), Some(2));
-    // Standard output is where results go: that it fails is an error.
+    // Results go to standard output, so a failure to write there is an error.
     let unwritten = alignatt(&["transcribe", sound, "--device", "cpu"]).stdout(full()).output().unwrap();
     refused(&unwritten, 1, &["cannot write to standard output"]);
     refused(&alignatt(&["--help"]).stdout(full()).output().unwrap(), 1, &["cannot write to standard output"]);
@@ -146,7 +146,7 @@ fn results_are_not_written_over_inputs() {
     }
     assert_eq!(files(folder.path()), before);
 
-    // The talk lies where its events would be written.
+    // The talk is stored where its events would be written.
     let events = folder.path().join("out/de/hold-n-3-850/events");
     std::fs::create_dir_all(&events).unwrap();
     std::fs::rename(&sound, events.join("talk.part")).unwrap();
@@ -192,7 +192,7 @@ fn blank_variables_are_unset() {
     let sound = short(folder.path(), 1);
     let sound = sound.to_str().unwrap();
     for blank in ["", " "] {
-        // No Vulkan driver: nothing but the CPU is tried.
+        // Without a Vulkan driver, nothing but the CPU is tried.
         let mut command = alignatt(&["transcribe", sound]);
         command.env("ALIGNATT_DEVICE", blank).env("RUST_LOG", blank).env("VK_DRIVER_FILES", "/nowhere");
         let output = command.output().unwrap();
@@ -235,7 +235,7 @@ fn an_evaluation_is_run_again_where_its_settings_are_others() {
     let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/mt");
     let heads = std::fs::read_to_string(demo.join("heads.en-de.json")).unwrap();
     std::fs::write(at("heads.json"), heads.replacen("\"score\": 0.", "\"score\": 0.9", 3)).unwrap();
-    // On a device that is not there nothing can be played: only what was played before can be reported.
+    // A device that does not exist cannot run anything, so only stored runs can be reported.
     let eval = |device: &str, more: &[&str]| {
         let point = ["eval", &at("m.jsonl"), "--to", "de", "--out", &at("out"), "--policy", "alignatt"];
         alignatt(&[&point[..], &["--device", device], more].concat()).output().unwrap()
@@ -255,27 +255,28 @@ fn an_evaluation_is_run_again_where_its_settings_are_others() {
     succeeded(&eval("cpu", &["--context", &one]));
     succeeded(&eval("vulkan:99", &["--context", &two]));
     refused(&eval("vulkan:99", &[]), 1, &["vulkan"]);
-    // Another sound of the same name, and one that is not here.
+    // Another sound under the same name, and then a sound that no longer exists.
     short(folder.path(), 3);
     refused(&eval("vulkan:99", &["--context", &one]), 1, &["vulkan"]);
     std::fs::remove_file(at("short.wav")).unwrap();
     succeeded(&eval("vulkan:99", &["--context", &one]));
 }
 
-/// Both ends of a terminal.
+/// Opens a pseudo-terminal and returns both of its ends.
 #[cfg(target_os = "linux")]
 fn terminal() -> (std::fs::File, std::fs::File) {
     use std::os::fd::FromRawFd;
     let (mut master, mut slave) = (0, 0);
     let (name, modes, size) = (std::ptr::null_mut(), std::ptr::null(), std::ptr::null());
-    // SAFETY: the call fills both descriptors or fails, and nobody else owns them.
+    // SAFETY: the call sets both descriptors or fails, and nothing else owns them.
     unsafe {
         assert_eq!(libc::openpty(&mut master, &mut slave, name, modes, size), 0);
         (std::fs::File::from_raw_fd(master), std::fs::File::from_raw_fd(slave))
     }
 }
 
-/// The terminal of the live view goes away: its file goes on, to its last event.
+/// When the terminal of the live view closes, the run continues and writes its file to the last
+/// event.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_outlives_its_terminal() {
@@ -302,19 +303,27 @@ fn until_there_is(run: &Path) {
     }
 }
 
-/// A terminal's SIGHUP may come twice: the run is finished cleanly. One that was started to ignore it goes on.
+/// A closing terminal may send SIGHUP twice; the run still finishes cleanly. A run that was started
+/// with SIGHUP ignored continues.
 #[cfg(unix)]
 #[test]
 fn a_hangup_ends_a_run_cleanly() {
+    use std::os::unix::process::CommandExt;
     let folder = tempfile::tempdir().unwrap();
     let sound = short(folder.path(), 4);
     let run = folder.path().join("run.jsonl");
-    for (trap, code, interrupted) in [("-", 130, true), ("''", 0, false)] {
-        let program = alignatt(&[]);
-        let mut shell = std::process::Command::new("sh");
-        shell.arg("-c").arg(format!("trap {trap} HUP; exec \"$0\" \"$@\"")).arg(program.get_program());
-        shell.args(["translate", sound.to_str().unwrap(), "--to", "de", "--format", "jsonl", "--realtime", "-o"]);
-        let mut child = shell.arg(&run).args(ON_CPU).stderr(std::process::Stdio::null()).spawn().unwrap();
+    for (disposition, code, interrupted) in [(libc::SIG_DFL, 130, true), (libc::SIG_IGN, 0, false)] {
+        let mut program =
+            alignatt(&["translate", sound.to_str().unwrap(), "--to", "de", "--format", "jsonl", "--realtime"]);
+        program.arg("-o").arg(&run).args(ON_CPU).stderr(std::process::Stdio::null());
+        // The tests themselves may run with SIGHUP ignored, which a child process inherits.
+        let set = move || match unsafe { libc::signal(libc::SIGHUP, disposition) } {
+            libc::SIG_ERR => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        };
+        // SAFETY: `signal` may be called between fork and exec.
+        unsafe { program.pre_exec(set) };
+        let mut child = program.spawn().unwrap();
         until_there_is(&run);
         let kill = format!("kill -HUP {0}; kill -HUP {0}", child.id());
         assert!(std::process::Command::new("sh").arg("-c").arg(kill).status().unwrap().success());
@@ -326,7 +335,7 @@ fn a_hangup_ends_a_run_cleanly() {
     }
 }
 
-/// Colours only where the terminal has them and they are not refused.
+/// Colours are used only if the terminal supports them and they are not disabled.
 #[cfg(target_os = "linux")]
 #[test]
 fn colours_can_be_refused() {
@@ -340,7 +349,7 @@ fn colours_can_be_refused() {
         succeeded(&command.output().unwrap());
         drop(command);
         let (mut told, mut block) = (Vec::new(), [0; 4096]);
-        // Reading fails once the other end is closed and all is read.
+        // Reading fails once the other end is closed and everything has been read.
         while let Ok(read @ 1..) = master.read(&mut block) {
             told.extend(&block[..read]);
         }

@@ -1,8 +1,8 @@
-//! Every op's WGSL against its plain-Burn definition, over random shapes, on every adapter; the loops of capture and
-//! replay on the CPU against theirs.
+//! Compares every op's WGSL with its definition in plain Burn, over random shapes, on every
+//! adapter. The CPU's loops for capture and replay are compared with theirs, too.
 //!
-//! Inputs are checked to be non-zero, memory that must not be read holds NaN, and inputs also come as
-//! non-contiguous views.
+//! Expected results must not be all zero, memory that must not be read holds NaN, and inputs also
+//! come as non-contiguous views.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -27,7 +27,7 @@ use dice::Dice;
 
 const SHAPES: usize = 24;
 
-/// One tensor's worth of values, to be put on either device.
+/// The values of one tensor, which can be put on either device.
 #[derive(Clone)]
 struct Values<const D: usize> {
     values: Vec<f32>,
@@ -45,7 +45,7 @@ impl<const D: usize> Values<D> {
         Tensor::from_data(TensorData::new(self.values.clone(), self.shape), device)
     }
 
-    /// The same tensor as a view of a larger one: the last two dimensions swapped in memory.
+    /// The same tensor as a view: in memory, its last two dimensions are swapped.
     fn view_on(&self, device: &Device) -> Tensor<D> {
         let swapped = self.on(device).swap_dims(D - 2, D - 1);
         let len = swapped.shape().num_elements();
@@ -71,7 +71,7 @@ fn on_adapters(seed: u64, check: impl Fn(&mut Dice, &Device, &Device, &str)) {
     on_adapters_once(seed, |dice, cpu, gpu, name| (0..SHAPES).for_each(|_| check(dice, cpu, gpu, name)));
 }
 
-/// The same for a check that draws all its shapes itself.
+/// Runs `check` once on every adapter, for checks that draw all their shapes themselves.
 fn on_adapters_once(seed: u64, check: impl Fn(&mut Dice, &Device, &Device, &str)) {
     let cpu = Device::flex();
     for compute in pollster::block_on(devices()).iter().filter(|compute| compute.is_gpu()) {
@@ -82,7 +82,7 @@ fn on_adapters_once(seed: u64, check: impl Fn(&mut Dice, &Device, &Device, &str)
 
 const KERNELS: [Kernel; 2] = [Kernel::FewRows, Kernel::ManyRows];
 
-/// A weight in both storages, of the same values.
+/// A weight that can be stored as f32 or f16, with the same values.
 struct Stored {
     halves: Vec<half::f16>,
     n: usize,
@@ -98,13 +98,13 @@ impl Stored {
         Values { values: self.halves.iter().map(|half| half.to_f32()).collect(), shape: [self.n, self.k] }
     }
 
-    /// k is even.
+    /// The weight as packed f16; k must be even.
     fn packed(&self, device: &Device) -> Tensor<2, Int> {
         Tensor::from_data(TensorData::new(pack_half(&self.halves), [self.n, self.k / 2]), device)
     }
 }
 
-/// `x` with rows of NaN before it and behind it.
+/// `x` as a view with rows of NaN before and after it.
 fn among_nans(x: &Values<2>, device: &Device) -> Tensor<2> {
     let [t, k] = x.shape;
     let mut values = vec![f32::NAN; (t + 40) * k];
@@ -112,12 +112,13 @@ fn among_nans(x: &Values<2>, device: &Device) -> Tensor<2> {
     Tensor::<2>::from_data(TensorData::new(values, [t + 40, k]), device).narrow(0, 8, t)
 }
 
-/// Memory of this shape that a result may get: full of NaN.
+/// Fills memory of this shape with NaN and frees it, so that a result may be placed there.
 fn poison(shape: [usize; 2], device: &Device) {
     drop(vec(Tensor::<2>::full(shape, f32::NAN, device)));
 }
 
-/// Each kernel with each storage on the first `t` rows of `x`, for every `t` of `counts`, against `x Wᵀ`.
+/// Compares each kernel with each storage against `x Wᵀ`, on the first `t` rows of `x` for every
+/// `t` of `counts`.
 fn check_products(
     name: &str,
     (cpu, gpu): (&Device, &Device),
@@ -143,7 +144,8 @@ fn check_products(
     }
 }
 
-/// Lengths of every kind of step (4, 2 and 1 elements), for few lanes and for many, with every rest of columns.
+/// Row lengths for every step width (4, 2 and 1 elements), for few lanes and many, and column
+/// counts with every remainder.
 #[test]
 fn products_of_every_row_count_equal_their_definition() {
     for (seed, (k, n)) in [(52, 7), (134, 9), (37, 6), (516, 8), (1, 1), (2, 131)].into_iter().enumerate() {
@@ -154,7 +156,7 @@ fn products_of_every_row_count_equal_their_definition() {
     }
 }
 
-/// More columns than one dimension of the grid takes.
+/// More columns than one dimension of the grid can count.
 #[test]
 fn products_of_very_many_columns_equal_their_definition() {
     on_adapters_once(40, |dice, cpu, gpu, name| {
@@ -163,7 +165,7 @@ fn products_of_very_many_columns_equal_their_definition() {
     });
 }
 
-/// A weight of a released model's kind: large, so that the kernel changes at more rows.
+/// A weight like those of released models: so large that the choice of kernel changes at more rows.
 #[test]
 fn products_of_a_large_weight_equal_their_definition() {
     on_adapters_once(41, |dice, cpu, gpu, name| {
@@ -198,7 +200,7 @@ fn product_of_halves_equals_its_definition() {
 
 #[test]
 fn unpack_half_is_exact_on_every_bit_pattern() {
-    // All finite f16 values, signed zeros and subnormals among them.
+    // All finite f16 values, including signed zeros and subnormals.
     let halves: Vec<_> = (0..=u16::MAX).map(half::f16::from_bits).filter(|v| v.is_finite()).collect();
     let want: Vec<f32> = halves.iter().map(|v| v.to_f32()).collect();
     for compute in pollster::block_on(devices()) {
@@ -226,7 +228,7 @@ fn layer_norm_equals_its_definition() {
     on_adapters(10, |dice, cpu, gpu, name| {
         let (r, h) = (1 + dice.below(40), 1 + dice.below(300));
         let mut x = Values::random(dice, [r, h]);
-        x.values.iter_mut().for_each(|v| *v += 3.0); // a mean that the variance must not contain
+        x.values.iter_mut().for_each(|v| *v += 3.0); // a mean that must not enter the variance
         let (w, b) = (Values::random(dice, [h]), Values::random(dice, [h]));
         let want = vec(layer_norm(x.on(cpu), w.on(cpu), b.on(cpu), 1e-5));
         let what = format!("{name}: layer_norm {r}x{h}");
@@ -235,7 +237,7 @@ fn layer_norm_equals_its_definition() {
     });
 }
 
-/// More rows than one dimension of a grid takes.
+/// More rows than one dimension of the grid can count.
 #[test]
 fn norms_of_very_many_rows_equal_their_definition() {
     on_adapters_once(42, |dice, cpu, gpu, name| {
@@ -304,7 +306,7 @@ fn attend_equals_its_definition_and_reads_nothing_else() {
         let rows = before + t + after;
         let q = Values::random(dice, [t, kv * group, d]);
         let (mut k, mut v) = (Values::random(dice, [rows, kv, d]), Values::random(dice, [rows, kv, d]));
-        // Rows no query may see: those after the last one, and those the window has passed.
+        // Rows that no query may see: those after the last one, and those before the window.
         let hidden = window.map_or(0, |window| (before + 1).saturating_sub(window));
         for cache in [&mut k, &mut v] {
             cache.values[..hidden * kv * d].fill(f32::NAN);
@@ -360,7 +362,7 @@ fn kv_store_writes_its_rows_and_no_other() {
     });
 }
 
-/// Some of `0..all`, at least one, none twice, in any order.
+/// Some numbers of `0..all` in random order: at least one, none twice.
 fn some_of(dice: &mut Dice, all: usize) -> Vec<i32> {
     let mut left: Vec<i32> = (0..all as i32).collect();
     (0..1 + dice.below(all)).map(|_| left.remove(dice.below(left.len()))).collect()
@@ -372,7 +374,8 @@ fn qk_capture_writes_its_rows_and_no_other() {
         let (all, t) = (1 + dice.below(8), 1 + dice.below(20));
         let d = [1 + dice.below(140), 256, 512][dice.below(3)];
         let heads = some_of(dice, all);
-        // Rows of the pass that are not kept, or else rows kept before it; and rows that stay free.
+        // With a negative `row`, the first rows of the pass are not captured; with a positive one,
+        // that many rows before the pass must stay as they are, as must the rows after it.
         let row = dice.below(t + 10) as isize - (t as isize - 1);
         let (armed, rows) = (heads.len(), (row + t as isize) as usize + dice.below(9));
         let q = Values::random(dice, [t, all, d]);

@@ -1,4 +1,5 @@
-//! The replay's three forms: its definition in Burn ops, which stands here, the CPU's loops and the WGSL.
+//! The replay in three forms: its definition in Burn ops (in this file), the CPU's loops, and the
+//! WGSL.
 
 use std::ops::Range;
 
@@ -8,19 +9,19 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation, s};
 
 use crate::{SHAPES, Values, close, dice::Dice, on_adapters, some_of, vec};
 
-/// `q [R', S, D]` on `k [C, Hkv, D]` → `[S, R, N + 2]`, on any device.
+/// Replays `q [R', S, D]` on `k [C, Hkv, D]` → `[S, R, N + 2]`, on any device.
 fn definition(q: Tensor<3>, k: Tensor<3>, heads: Tensor<1, Int>, span: Span, op: QkReplay) -> Tensor<3> {
     let Span { first, rows, .. } = span;
     let (armed, device) = (heads.dims()[0], k.device());
 
-    // Rows of the cache that any of the draft's rows sees, and their probabilities [S, R, seen].
+    // The cache rows that any row of the draft sees, and their probabilities [S, R, seen].
     let start = op.attend.window.map_or(0, |window| (first + 1).saturating_sub(window));
     let seen = first + rows - start;
     let k = k.narrow(0, start, seen).select(1, heads / op.group as i32);
     let scores = q.narrow(0, 0, rows).permute([1, 0, 2]).matmul(k.permute([1, 2, 0])) * op.attend.scale;
     let probs = activation::softmax(scores + mask(rows, seen, first - start, op.attend.window, &device), 2);
 
-    // From here on places are counted from `start`; what lies outside of 0..seen has no mass.
+    // From here on positions are relative to `start`; those outside of 0..seen have no mass.
     let within = |range: Range<isize>| {
         let clamp = |at: isize| at.clamp(0, seen as isize) as usize;
         Some(clamp(range.start)..clamp(range.end)).filter(|range| !range.is_empty())
@@ -42,7 +43,7 @@ fn definition(q: Tensor<3>, k: Tensor<3>, heads: Tensor<1, Int>, span: Span, op:
     Tensor::cat(vec![columns, rest, mass(draft..seen as isize)], 2)
 }
 
-/// [1, R, seen]: 0 where row i sees column j, else a large negative number.
+/// [1, R, seen]: 0 where row i sees column j, otherwise a large negative number.
 fn mask(rows: usize, seen: usize, base: usize, window: Option<usize>, device: &Device) -> Tensor<3> {
     let visible = |row: usize, j: usize| j <= base + row && window.is_none_or(|window| j + window > base + row);
     let values: Vec<f32> =
@@ -50,7 +51,7 @@ fn mask(rows: usize, seen: usize, base: usize, window: Option<usize>, device: &D
     Tensor::from_data(TensorData::new(values, [1, rows, seen]), device)
 }
 
-/// One draft's replay, with NaN wherever nothing may be read.
+/// The replay of one draft, with NaN wherever nothing may be read.
 struct Case {
     q: Values<3>,
     k: Values<3>,
@@ -66,7 +67,8 @@ impl Case {
         let heads = some_of(dice, kv * group);
         let (rows, first, after) = (1 + dice.below(20), dice.below(300), dice.below(9));
         let window = [None, Some(1 + dice.below(40)), Some(1 + dice.below(300))][dice.below(3)];
-        // The draft begins at, before or just after the first captured row; the source may lie before the cache.
+        // The draft begins at, before or directly after the first captured row; the source may lie
+        // before the cache.
         let draft = first as isize + 1 - dice.below(12) as isize;
         let columns = 1 + dice.below(90);
         let source = draft - dice.below(12) as isize - columns as isize;
@@ -90,11 +92,11 @@ impl Case {
         vec(definition(self.q.on(device), self.k.on(device), self.heads(device), self.span, self.op))
     }
 
-    /// The op on plain tensors and on views.
+    /// The op's results, on plain tensors and on views.
     fn replayed(&self, device: &Device) -> [Vec<f32>; 2] {
         let shape = [self.heads.len(), self.span.rows, self.span.columns + MASSES];
         [(self.q.on(device), self.k.on(device)), (self.q.view_on(device), self.k.view_on(device))].map(|(q, k)| {
-            // What the result's memory may have held before.
+            // Memory that the result may be placed in holds NaN.
             drop(vec(Tensor::<3>::full(shape, f32::NAN, device)));
             let out = qk_replay(q, k, self.heads(device), self.span, self.op);
             assert_eq!(out.dims(), shape);
@@ -106,7 +108,7 @@ impl Case {
         format!("qk_replay of {:?} on {:?}, {:?}, {:?}", self.heads, self.k.shape, self.op, self.span)
     }
 
-    /// Every row is a distribution.
+    /// Checks that every row sums to 1.
     fn check(&self, out: &[f32]) {
         for row in out.chunks_exact(self.span.columns + MASSES) {
             let total: f32 = row.iter().sum();

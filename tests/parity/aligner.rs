@@ -1,4 +1,5 @@
-//! Qwen3-ForcedAligner: logits at every position, classes, and word times through words and repair.
+//! Qwen3-ForcedAligner: logits at every position, classes, and word times after the split into
+//! words and the repair of times.
 
 use alignatt::audio::mel::log_mel;
 use alignatt::gpu::Compute;
@@ -30,7 +31,7 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
     golden.same("timestamp_argmax", &model.classes(&prompt, audio).await.unwrap());
 
     let words = model.align(&mut AudioStream::of(&samples), text).await.unwrap();
-    // A sound that came bit by bit, with its rows asked for in between.
+    // Sound that arrives in chunks, with the tower's rows read in between.
     let mut growing = AudioStream::default();
     for chunk in samples.chunks(6_000) {
         growing.push(chunk);

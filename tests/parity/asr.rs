@@ -1,4 +1,5 @@
-//! Qwen3-ASR: mel, tower, decoder, prompts, greedy text; cached = uncached; pieces = one; rollback = never there.
+//! Qwen3-ASR: mel, tower, decoder, prompts and greedy text. Results must be equal with and without
+//! the cache, in pieces and in one pass, and after a rollback.
 
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ fn config(config: &ModelConfig) -> &Qwen3AsrConfig {
 
 pub fn wav(files: &Files, clip: &str) -> Vec<f32> {
     let bytes = files.bytes(&format!("{clip}.wav"), 1 << 26).unwrap();
-    // 44 bytes of header, then s16le 16 kHz mono: the fixtures' own form.
+    // A header of 44 bytes, then s16le 16 kHz mono: all fixtures have this form.
     bytes[44..].chunks_exact(2).map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 32768.0).collect()
 }
 
@@ -47,7 +48,7 @@ pub async fn check_other_layout(files: &Files, _: &ModelConfig, compute: &Comput
         return;
     }
     let golden = Golden::open(files, &compute.name);
-    // Tokenizer files stand beside the original layout only.
+    // The tokenizer files exist only beside the original layout.
     let staged = tempfile::tempdir().unwrap();
     for from in [files.as_folder().unwrap(), &folder] {
         for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
@@ -64,7 +65,7 @@ pub async fn check_other_layout(files: &Files, _: &ModelConfig, compute: &Comput
     }
 }
 
-/// Greedy ids by the recogniser itself, as many as the reference took.
+/// Greedy ids from the recogniser itself, as many as the reference has.
 async fn transcribe(model: &Arc<Qwen3Asr>, case: &serde_json::Value, samples: &[f32], len: usize) -> Vec<u32> {
     let (context, language) = asked(case);
     let mut recognizer = Recognizer::new(model.clone(), context, language).unwrap();
@@ -180,7 +181,7 @@ async fn check_clip(
     let taken = transcribe(model, case, &samples, greedy_ids.len()).await;
     golden.same(&named("greedy_ids"), &taken);
 
-    // The same logits from pieces, with detours that are rolled back.
+    // The same logits in pieces, with detours that are rolled back.
     let mut dice = Dice(7);
     let mut cache = model.decoder.cache(512);
     let mut pieces: Vec<f32> = Vec::new();
@@ -198,8 +199,9 @@ async fn check_clip(
     }
     golden.close_to(&format!("{clip}: logits in pieces"), &pieces, &full, TOLERANCE);
 
-    // A tail that grows: every call sees the whole so far, the last one all of it. What was heard before is a guess,
-    // right or wrong, longer or shorter than what is asked for, that the ids don't depend on.
+    // A growing tail: every call sees all the sound so far, and the last call sees the whole clip.
+    // The recogniser uses the ids of the call before as a guess; the result must not depend on
+    // whether the guess is right, nor on its length.
     let mut growing = Recognizer::new(model.clone(), context, language).unwrap();
     for chunk in samples.chunks(6_000) {
         growing.push(chunk);

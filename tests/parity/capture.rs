@@ -1,5 +1,6 @@
-//! Captured queries replayed: the reference's own attention probabilities, past the window and after the sliding
-//! caches have moved; captures side by side; and drafts that are the same to the last bit with a capture or without.
+//! Replays of captured queries give the reference's attention probabilities, also past the window
+//! and after the sliding caches have moved. Captures side by side do not disturb each other. Drafts
+//! are bit-identical with and without a capture.
 
 use alignatt::gpu::Compute;
 use alignatt::models::{TextModel, gemma4::Gemma4};
@@ -30,14 +31,14 @@ impl<'a> Bench<'a> {
         Self { model, config, golden: Golden::open(files, &compute.name), device: compute.device.clone() }
     }
 
-    /// One pass over `ids`, of which the last `n` rows come back.
+    /// One pass over `ids`; returns the last `n` rows.
     fn pass(&self, ids: &[u32], cache: &mut Cache, n: usize, tap: &mut Tap) -> Tensor<2> {
         let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
         let ids = Tensor::<1, Int>::from_ints(ids.as_slice(), &self.device);
         self.model.forward(ids, cache, n, tap).unwrap()
     }
 
-    /// The heads whose probabilities the reference recorded, latest layer first.
+    /// The heads for which the reference recorded probabilities, latest layer first.
     fn recorded(&self) -> Vec<Head> {
         let pairs = self.golden.ints("selected_heads");
         let mut heads: Vec<Head> =
@@ -53,7 +54,8 @@ impl<'a> Bench<'a> {
         (0..self.config.num_hidden_layers).flat_map(heads).collect()
     }
 
-    /// Holds the replay of `capture` to `probs[i][row][column]`, the probabilities of its i-th head at all positions.
+    /// Compares the replay of `capture` with `probs[i][row][column]`, the probabilities of its i-th
+    /// head at all positions.
     async fn check(&self, what: &str, capture: &Capture, cache: &Cache, span: &SourceSpan, probs: &[Vec<f32>]) {
         let replay = self.model.replay(capture, cache, span).unwrap();
         let (heads, columns) = (capture.heads().len(), span.source.len());
@@ -116,7 +118,7 @@ pub async fn replays_the_reference(files: &Files, config: &ModelConfig, compute:
         }
     };
 
-    // Token by token; the pass over the prompt isn't captured.
+    // Token by token; the pass over the prompt is not captured.
     let (mut capture, mut cache) = (model.arm(&heads, 40).unwrap(), model.cache());
     assert_eq!(capture.heads(), heads);
     capture.restart(prompt);
@@ -128,7 +130,8 @@ pub async fn replays_the_reference(files: &Files, config: &ModelConfig, compute:
     assert_eq!((capture.from(), capture.len()), (prompt, all.len() - prompt));
     check("token by token", &capture, &cache).await;
 
-    // Some of it rolled back, other tokens captured in its place and rolled back too.
+    // A part is rolled back, other tokens are captured in its place, and these are rolled back,
+    // too.
     let kept = 7;
     assert_eq!(cache.roll_back(prompt + kept), prompt + kept);
     bench.pass(&all[3..12], &mut cache, 9, &mut Tap::capturing(&mut capture));
@@ -136,14 +139,15 @@ pub async fn replays_the_reference(files: &Files, config: &ModelConfig, compute:
     bench.pass(&all[prompt + kept..], &mut cache, all.len() - prompt - kept, &mut Tap::capturing(&mut capture));
     check("after a detour", &capture, &cache).await;
 
-    // The same capture again, on another cache, prompt and draft in one pass: as held ids are verified.
+    // The same capture again, on another cache, with prompt and draft in one pass, as a guess is
+    // checked.
     let mut cache = model.cache();
     capture.restart(prompt);
     bench.pass(&all, &mut cache, all.len() - prompt + 1, &mut Tap::capturing(&mut capture));
     check("in one pass", &capture, &cache).await;
     assert!(model.replay(&capture, &cache, &SourceSpan { source: 4..4, prompt_len: prompt }).is_none());
 
-    // More rows than there is room for are refused before anything has changed.
+    // A pass with more rows than the capture has room for is refused before anything changes.
     let end = cache.end();
     let ids = Tensor::from_ints([5i32; 20], &bench.device);
     assert!(model.forward(ids, &mut cache, 20, &mut Tap::capturing(&mut capture)).is_err());
@@ -162,7 +166,7 @@ pub async fn replays_the_reference(files: &Files, config: &ModelConfig, compute:
     }
 }
 
-/// Far past the window, drafts during which the sliding caches move to their front.
+/// Drafts far past the window, during which the sliding caches move to their front.
 pub async fn replays_past_the_window(files: &Files, config: &ModelConfig, compute: &Compute) {
     let bench = Bench::open(files, config, compute).await;
     let (model, config) = (&bench.model, bench.config);
@@ -194,13 +198,14 @@ pub async fn replays_past_the_window(files: &Files, config: &ModelConfig, comput
     for id in &all[prompt..] {
         bench.pass(&[*id], &mut cache, 1, &mut Tap::capturing(&mut capture));
     }
-    // The source begins before what the sliding caches still hold, and ends inside of it.
+    // The source begins before the positions that the sliding caches still hold, and ends within
+    // them.
     let span = SourceSpan { source: 100..prompt - 2, prompt_len: prompt };
     bench.check("past the window", &capture, &cache, &span, &probs).await;
     let span = SourceSpan { source: 3..50, prompt_len: prompt };
     bench.check("past the window, a source before it", &capture, &cache, &span, &probs).await;
 
-    // The draft inside one long pass, across two pieces.
+    // The draft within one long pass, across two pieces.
     let (prompt, len) = (PIECE - 16, PIECE + 14);
     let mut cache = model.cache();
     capture.restart(prompt);
@@ -209,7 +214,7 @@ pub async fn replays_past_the_window(files: &Files, config: &ModelConfig, comput
     bench.check("across two pieces", &capture, &cache, &span, &probs).await;
 }
 
-/// Two drafts with different heads, step by step in turn, give what each gives alone.
+/// Two drafts with different heads, computed alternately step by step, give the same as each alone.
 pub async fn side_by_side(files: &Files, config: &ModelConfig, compute: &Compute) {
     let bench = Bench::open(files, config, compute).await;
     let model = &bench.model;
@@ -250,7 +255,7 @@ pub async fn side_by_side(files: &Files, config: &ModelConfig, compute: &Compute
     }
 }
 
-/// Whatever is captured, logits are the same to the last bit, and so are the ids.
+/// Logits and ids are bit-identical, whatever is captured.
 pub async fn bit_identity(files: &Files, config: &ModelConfig, compute: &Compute) {
     let bench = Bench::open(files, config, compute).await;
     let (model, golden) = (&bench.model, &bench.golden);
@@ -262,11 +267,12 @@ pub async fn bit_identity(files: &Files, config: &ModelConfig, compute: &Compute
         (0..n).map(|_| left.remove(dice.below(left.len()))).collect::<Vec<_>>()
     };
     let mut sets = vec![some(4), every.clone()];
-    // Where a launch is dear, the numbers in between are left to the CPU.
+    // On a GPU, where each launch is expensive, the numbers in between are left out.
     if long() || !compute.is_gpu() {
         sets.extend([Vec::new(), some(1), some(8)]);
     }
-    // A prompt, a prompt with held ids after it, and one past the end of a piece.
+    // A prompt, a prompt followed by a guess, and a prompt with a guess that ends after the end of
+    // a piece.
     let long: Vec<u32> = all.iter().cycle().take(300).copied().collect();
     for (ids, held) in [(&prompt[..], 0), (&all[..prompt.len() + 5], 5), (&long[..], 60)] {
         let prompt_len = ids.len() - held;

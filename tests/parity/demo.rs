@@ -1,7 +1,9 @@
-//! The demo pack against transformers on the same weights: prompts, greedy ids, texts, aligner classes.
+//! Compares the demo pack with transformers on the same weights: prompts, greedy ids, texts,
+//! aligner classes.
 //!
-//! The references come with the models (`tools/demo-pack`): bf16 weights computed in f32, greedy. A case whose two
-//! best logits were closer than [`TIE`] on the way may go either way and is left out, and counted.
+//! The references come with the models (`tools/demo-pack`): bf16 weights computed in f32, greedy.
+//! If the two best logits of a case came closer than [`TIE`] at some step, either may win: such a
+//! case is left out and counted.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

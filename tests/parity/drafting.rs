@@ -1,5 +1,5 @@
-//! Drafting: whatever is in the cache, whatever was guessed and wherever the watcher broke off, the ids are those of
-//! drafting afresh, and so is the attention of the armed heads up to rounding.
+//! Drafting gives the ids of drafting afresh, whatever is in the cache, whatever was guessed and
+//! wherever the caller broke off. The attention of the armed heads is the same up to rounding.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use super::common::long;
 use super::dice::Dice;
 use super::gemma::unwrap;
 
-/// Growths of the source on each device and fixture: fewer where a launch is dear.
+/// How often the source grows on each device and fixture; less often on a GPU, where each launch is
+/// expensive.
 fn growths(compute: &Compute) -> usize {
     match (compute.is_gpu(), long()) {
         (false, true) => 1000,
@@ -26,7 +27,7 @@ fn growths(compute: &Compute) -> usize {
 }
 
 const BUDGET: usize = 10;
-/// Attention may differ by rounding: rows are computed together or one by one.
+/// Attention may differ by rounding, because rows are computed together or one by one.
 const ROUNDING: f32 = 2e-3;
 
 pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
@@ -38,7 +39,7 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
     for lead in [0, 1] {
         let armed = Armed { heads: &heads, lead };
         let translator = |group| Translator::new(model.clone(), vec![7], armed, group, compute.clone()).unwrap();
-        // `afresh` is given no guess, and a group of another length.
+        // `afresh` gets no guess, and its groups have another length.
         let (mut ours, mut afresh) = (translator(4), translator(1));
         grow(&mut ours, &mut afresh, config.vocab_size, growths(compute) / 2, &compute.name).await;
     }
@@ -49,7 +50,8 @@ async fn grow(ours: &mut Translator, afresh: &mut Translator, vocab: usize, grow
     let mut total = Cost::default();
     let mut prompt: Vec<u32> = Vec::new();
     for growth in 0..growths {
-        // A source that grows by some tokens, in front of a tail that stays; now and then another one.
+        // A source that grows by some tokens, before a tail that stays the same; now and then
+        // another source.
         if growth % 12 == 0 {
             prompt = (0..8 + dice.below(12)).map(|_| dice.below(vocab) as u32).collect();
         }
@@ -60,7 +62,7 @@ async fn grow(ours: &mut Translator, afresh: &mut Translator, vocab: usize, grow
         let request = Request { prompt: &prompt, source: source.clone(), guess: &[], budget: BUDGET };
         let want = afresh.draft(&request, &mut |_| ControlFlow::Continue(())).await.unwrap();
 
-        // Right up to some place, and behind it wrong.
+        // A guess that is right up to a random place and wrong from there on.
         let mut guess = want.ids.clone();
         let right = dice.below(guess.len() + 2).min(guess.len());
         if let Some(id) = guess.get_mut(right) {
@@ -68,7 +70,7 @@ async fn grow(ours: &mut Translator, afresh: &mut Translator, vocab: usize, grow
         }
         let request = Request { guess: &guess, ..request };
         if dice.below(3) == 0 {
-            // Broken off: a beginning of the same ids.
+            // A draft that is broken off must be a beginning of the same ids.
             let most = 1 + dice.below(BUDGET);
             let stop = &mut |draft: &Draft| match draft.ids.len() >= most {
                 true => ControlFlow::Break(()),
@@ -80,7 +82,7 @@ async fn grow(ours: &mut Translator, afresh: &mut Translator, vocab: usize, grow
         }
         let got = ours.draft(&request, &mut |_| ControlFlow::Continue(())).await.unwrap();
         assert_eq!((&got.ids, got.finished), (&want.ids, want.finished), "growth {growth} on {device}");
-        // The last token is never tried as a guess: it has to be chosen all the same.
+        // The last token of the budget is never tried as a guess: it has to be chosen anyway.
         let tried = guess.len().min(BUDGET - 1);
         assert_eq!((got.cost.guessed, got.cost.confirmed), (tried, right.min(tried)), "growth {growth} on {device}");
         close(&got, &want, source.len());
@@ -95,7 +97,8 @@ async fn grow(ours: &mut Translator, afresh: &mut Translator, vocab: usize, grow
 }
 
 fn close(got: &Draft, want: &Draft, columns: usize) {
-    // What was never fed has no row where rows are inputs; there the drafts may differ by their last row.
+    // Where rows belong to inputs, a token that was never an input has no row; there the drafts may
+    // differ by their last row.
     let rows = got.attention.rest.len().min(want.attention.rest.len());
     assert!(rows + 1 >= want.ids.len(), "{rows} rows for {} tokens", want.ids.len());
     let values = rows * 3 * columns;

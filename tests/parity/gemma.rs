@@ -1,4 +1,5 @@
-//! Gemma-4: every stage, greedy ids, cached = uncached, pieces = one, rollback = never there, past the window.
+//! Gemma-4: every stage and greedy ids. Results must be equal with and without the cache, in pieces
+//! and in one pass, after a rollback, and past the window.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -104,7 +105,7 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
         };
         let first = draft(&prompt, greedy.len()).await;
         assert_eq!(first.ids, greedy, "{} in groups of {group}", golden.label());
-        // Again from the cache, and after a prompt that leaves it in the middle.
+        // Again with a warm cache, and after a prompt that differs from the middle on.
         let again = draft(&prompt, greedy.len()).await;
         assert_eq!((again.ids, again.cost.prefilled), (greedy.clone(), 1), "{}", golden.label());
         let mut other = prompt.clone();
@@ -113,7 +114,8 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
         draft(&other, 3).await;
         assert_eq!(draft(&prompt, greedy.len()).await.ids, greedy, "{}", golden.label());
     }
-    // A budget inside a group gives the same ids, and is no end of turn.
+    // A budget that ends inside a group gives the same ids, and does not count as the end of the
+    // turn.
     for budget in 1..greedy.len().min(12) {
         let eos = vec![greedy[greedy.len() / 2]];
         let by_group = async |group| {
@@ -125,13 +127,13 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
         };
         assert_eq!(by_group(8).await, by_group(1).await, "{} budget {budget}", golden.label());
     }
-    // The length of the short prompt isn't recorded: some prefix gives its logits.
+    // The length of the short prompt is not recorded: its logits must be those of some prefix.
     let (_, short) = golden.floats("short.logits_last");
     let distance = |row: &[f32]| row.iter().zip(short).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     let nearest = full.chunks_exact(v).map(distance).fold(f32::MAX, f32::min);
     assert!(nearest < TOLERANCE * 30.0, "{}: short.logits_last is {nearest} from any row", golden.label());
 
-    // Pieces, each after a detour that is rolled back; far past the sliding window.
+    // In pieces, each after a detour that is rolled back, far past the sliding window.
     let mut dice = Dice(11);
     let long: Vec<u32> = all.iter().cycle().take(5 * rows).copied().collect();
     let whole = model.forward(tensor(&long), &mut model.cache(), long.len(), &mut Tap::off()).unwrap();
@@ -151,7 +153,8 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
     golden.finish();
 }
 
-/// Weights in f16: near the reference, by as much as the rounding of the weights explains.
+/// Weights in f16 give logits near the reference; the distance is explained by the rounding of the
+/// weights.
 pub async fn check_half(files: &Files, config: &ModelConfig, compute: &Compute) {
     let config = unwrap(config);
     let golden = Golden::open(files, &compute.name);
@@ -160,7 +163,7 @@ pub async fn check_half(files: &Files, config: &ModelConfig, compute: &Compute) 
     let (_, want) = golden.floats("logits");
     let mut cache = model.cache();
     let mut got: Vec<f32> = Vec::new();
-    // The first part through the matrix product, the rest by the op of our own.
+    // Three passes: many rows, then 15, then 5.
     for part in [&ids[..ids.len() - 20], &ids[ids.len() - 20..ids.len() - 5], &ids[ids.len() - 5..]] {
         let (len, part) = (part.len(), Tensor::<1, Int>::from_ints(part, &compute.device));
         let out = model.forward(part, &mut cache, len, &mut Tap::off()).unwrap();

@@ -1,4 +1,4 @@
-//! The reference's tensors, and comparing with them by name until none is left.
+//! The reference's tensors, and comparisons with them by name until none is left.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -47,7 +47,7 @@ impl Golden {
         self.floats.contains_key(name) || self.ints.contains_key(name)
     }
 
-    /// The reference's integers, which count as used.
+    /// An integer tensor of the reference; marks it as compared.
     pub fn ints(&self, name: &str) -> Vec<i64> {
         self.left.borrow_mut().remove(name);
         self.ints.get(name).unwrap_or_else(|| panic!("{}: no {name}", self.label)).clone()
@@ -57,14 +57,15 @@ impl Golden {
         self.ints(name).into_iter().map(|id| id as u32).collect()
     }
 
-    /// Shape and values of the reference's floats, which count as used.
+    /// Shape and values of a float tensor of the reference; marks it as compared.
     pub fn floats(&self, name: &str) -> (Vec<usize>, &[f32]) {
         self.left.borrow_mut().remove(name);
         let (shape, values) = self.floats.get(name).unwrap_or_else(|| panic!("{}: no {name}", self.label));
         (shape.clone(), values)
     }
 
-    /// Panics where `got` is further from the reference than `tolerance` times its largest value (at least 1).
+    /// Panics where `got` differs from the reference by more than `tolerance` times the reference's
+    /// largest value (at least 1).
     pub fn close(&self, name: &str, got: &[f32], tolerance: f32) {
         let (_, want) = self.floats(name);
         self.close_to(name, got, want, tolerance);
@@ -86,7 +87,7 @@ impl Golden {
         assert_eq!(got, self.ids(name), "{}: {name}", self.label);
     }
 
-    /// Names not compared yet.
+    /// The names that have not been compared yet.
     pub fn left(&self) -> Vec<String> {
         self.left.borrow().iter().cloned().collect()
     }
@@ -101,7 +102,7 @@ impl Golden {
     }
 }
 
-/// What a tap kept, by name; tensors of the same name follow one another.
+/// What a tap recorded, by name; tensors of the same name are concatenated.
 pub fn by_name(kept: Vec<(String, burn::tensor::TensorData)>) -> BTreeMap<String, Vec<f32>> {
     let mut all: BTreeMap<String, Vec<f32>> = BTreeMap::new();
     for (name, data) in kept {
@@ -110,7 +111,7 @@ pub fn by_name(kept: Vec<(String, burn::tensor::TensorData)>) -> BTreeMap<String
     all
 }
 
-/// [T, N, D] as [N, T, D], the reference's order.
+/// Transposes [T, N, D] to [N, T, D], the reference's order.
 pub fn heads_first(values: &[f32], heads: usize, dim: usize) -> Vec<f32> {
     let rows = values.len() / (heads * dim);
     let mut out = Vec::with_capacity(values.len());
@@ -123,7 +124,8 @@ pub fn heads_first(values: &[f32], heads: usize, dim: usize) -> Vec<f32> {
     out
 }
 
-/// Attention probabilities [T, T] of one head from q and k `[N, T, D]`, causal, with an optional window.
+/// Attention probabilities [T, T] of one head from q and k `[T, D]`, causal, with an optional
+/// window.
 pub fn probabilities(q: &[f32], k: &[f32], dim: usize, scale: f32, window: Option<usize>) -> Vec<f32> {
     let rows = q.len() / dim;
     let mut all = vec![0.0; rows * rows];

@@ -1,7 +1,9 @@
-//! Parity: every golden tensor of every fixture folder, on the CPU backend and on every adapter present.
+//! Parity: every golden tensor of every fixture folder, on the CPU backend and on every adapter
+//! that is present.
 //!
-//! Folders: `tests/fixtures`, or the one that ALIGNATT_FIXTURES names. Tolerances are those of the fixtures' README.
-//! Devices: in CI (the variable CI is set) a missing adapter is a failure; elsewhere what was not run is printed.
+//! The folders are in `tests/fixtures`, or where ALIGNATT_FIXTURES points. The tolerances are those
+//! of the fixtures' README. In CI (the variable CI is set) a missing adapter is a failure;
+//! elsewhere the tests that were not run are printed.
 
 mod aligner;
 mod asr;
@@ -22,7 +24,7 @@ use alignatt::weights::Files;
 use alignatt::weights::config::ModelConfig;
 use common::devices;
 
-/// Folders that hold a model and its golden tensors.
+/// The folders that contain a model and its golden tensors.
 fn folders() -> Vec<PathBuf> {
     let root = match std::env::var_os("ALIGNATT_FIXTURES") {
         Some(root) => PathBuf::from(root),
@@ -38,7 +40,7 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-/// Runs `check` on every folder whose config is of a kind, on every device.
+/// Runs `check` on every device, with every folder whose config is of the given kind.
 fn everywhere(kind: &str, check: impl AsyncFn(&Files, &ModelConfig, &Compute)) {
     pollster::block_on(async {
         let devices = devices().await;

@@ -1,6 +1,9 @@
-"""The speech models' tokenizer: byte-level BPE of the Qwen2 kind, trained on the demo grammar's English and the prompt's own words.
+"""The speech models' tokenizer: byte-level BPE as in Qwen2, trained on the demo grammar's English
+and the words of the prompt.
 
-Saved as the release has it: vocab.json, merges.txt and tokenizer_config.json (added tokens in added_tokens_decoder), no tokenizer.json.
+Saved in the layout of the release: vocab.json, merges.txt and tokenizer_config.json (added tokens
+in added_tokens_decoder), no tokenizer.json.
+
 Run:  python asr_tokenizer.py --out build/demo-pack/tokenizer [--seed 1 --sentences 6000 --vocab 1200]
 """
 import argparse
@@ -14,13 +17,13 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 SPECIALS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|audio_start|>", "<|audio_end|>", "<|audio_pad|>", "<asr_text>", "<timestamp>"]
-NOT_SPECIAL = {"<asr_text>", "<timestamp>"}           # as published: skip_special_tokens keeps them
+NOT_SPECIAL = {"<asr_text>", "<timestamp>"}           # as published, so skip_special_tokens keeps them
 PROMPT_WORDS = ["system\n", "user\n", "assistant\n", "language English", "language German", "language Italian", "language Chinese", "language None"]
 LANGUAGES = ["English", "German", "Italian", "Chinese"]
 
 
 def clean(word):
-    """A word as the forced aligner sees it: letters, digits and the apostrophe."""
+    """A word as the forced aligner gets it: letters, digits and the apostrophe."""
     return "".join(c for c in word if c == "'" or unicodedata.category(c)[0] in "LN")
 
 

@@ -1,10 +1,12 @@
-"""Training examples for the translation model, made on the fly and packed so that nothing is computed twice.
+"""Training examples for the translation model, made on the fly and packed so that nothing is
+computed twice.
 
-A row holds one language: the prompt's head, then sentences. A sentence's source is a chain of tokens; model turns branch
-off it where the source was cut, and see only what lies above them (`mask`), at the positions they have at run time. So
-one source serves its full translation, a prefix translation and a forced continuation, each exactly as if it stood alone.
-Loss is taken only where the model itself speaks (`loss`). The grammar's alignment of each token chosen there goes along
-(`gold`), so that attention heads can be told where to look.
+A row contains one language: the prompt's head, then sentences. The source of a sentence is a chain
+of tokens. Model turns branch off the chain where the source was cut. They see only the tokens above
+them (`mask`), at the positions that these have at run time. So one source serves its full
+translation, a prefix translation and a forced continuation, each exactly as if it were alone. Loss
+is taken only where the model itself writes (`loss`). The grammar's alignment of each token written
+there is included (`gold`), so that attention heads can be trained to follow the source.
 """
 import bisect
 import random
@@ -27,7 +29,7 @@ class Encoder:
         return self.tok.encode(text, add_special_tokens=False).ids if text else []
 
     def places(self, text):
-        """(from, to) in the text of every token, without the blank before it."""
+        """(from, to) of every token in the text, without the blank before it."""
         spans = self.tok.encode(text, add_special_tokens=False).offsets
         return [(a + (text[a:a + 1] == " "), b) for a, b in spans]
 
@@ -38,7 +40,8 @@ class Encoder:
 
 
 def cut_words(rng, n):
-    """How many words have been heard: any number, with more weight on pieces of two to four words, as chunks give."""
+    """Draws how many words have been heard: any number, with more weight on steps of two to four
+    words, which chunks usually bring."""
     if rng.random() < 0.5:
         return rng.randint(1, n)
     k = 0
@@ -49,7 +52,8 @@ def cut_words(rng, n):
 
 
 def accepted_tokens(rng, s, lang, k):
-    """Tokens that earlier, shorter sources may have committed: one to three steps, each perhaps only in part."""
+    """Tokens that earlier, shorter sources may have committed, in one to three steps, each perhaps
+    only in part."""
     acc, at = [], 0
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         if at >= k:
@@ -66,7 +70,7 @@ def accepted_tokens(rng, s, lang, k):
 
 
 def noisy(rng, s, k, vocab):
-    """The first k words with a slip of the recogniser at the end, or a comma lost."""
+    """The first k words, with an error of the recogniser at the end or without a comma."""
     words = s.source(k).split(" ")
     if rng.random() < 0.4 and any(w.endswith(",") for w in words):
         words = [w.rstrip(",") for w in words]
@@ -90,7 +94,7 @@ def draw(rng, pair=0.12):
 
 
 def full_example(s, lang):
-    """(source, accepted, continuation, the target's Toks) of a whole sentence."""
+    """(source, prefix, continuation, the target's Toks) of a whole sentence."""
     return s.source(len(s.words), True), "", getattr(s, lang), s.toks[lang]
 
 
@@ -111,7 +115,7 @@ def forced_example(rng, s, lang):
 
 
 def source_keys(enc, source):
-    """For each word of the source, the places of its tokens; bare punctuation left out."""
+    """For each word of the source, the places of its tokens, without punctuation on its own."""
     starts = [0] + [i + 1 for i, c in enumerate(source) if c == " "]
     keys = [[] for _ in starts]
     for at, (a, b) in enumerate(enc.places(source)):
@@ -142,7 +146,8 @@ class Row:
         self.at = 0
 
     def add(self, ids, spans, pos):
-        """A segment that sees `spans` (list of (from, to) in the row) and itself causally, from position pos on."""
+        """Adds a segment that sees `spans` (a list of (from, to) in the row) and, causally, itself.
+        Its positions start at pos."""
         a, b = self.at, self.at + len(ids)
         if b > self.n:
             return None
@@ -155,13 +160,13 @@ class Row:
         return a, b
 
     def close(self):
-        if self.at < self.n:  # padding sees itself only
+        if self.at < self.n:  # padding sees only itself
             i = np.arange(self.at, self.n)
             self.mask[i, i] = True
 
 
 def fill(rng, enc, lang, length, window, vocab, history=0.25):
-    """One packed row."""
+    """Makes one packed row."""
     row = Row(length, window)
     head = enc.fixed(prompt.head(lang))
     open_user = enc.fixed("<|turn>user\n" + prompt.USER.format(source=""))
@@ -196,7 +201,7 @@ def fill(rng, enc, lang, length, window, vocab, history=0.25):
             got = row.add(tail + acc_ids + out_ids + newline, spans, start + cut)
             if got is None:
                 break
-            first = got[0] + len(tail) + len(acc_ids) - 1   # the position that predicts the first word of its own
+            first = got[0] + len(tail) + len(acc_ids) - 1   # the position that predicts the first token of the model's own
             for j, y in enumerate(out_ids):
                 row.loss.append(first + j)
                 row.label.append(y)

@@ -1,7 +1,10 @@
-"""Word-time error of an exported aligner folder (bf16 weights as shipped, f32 arithmetic) on held-out sentences.
+"""Word-time error of an exported aligner folder on held-out sentences (the shipped bf16 weights,
+f32 arithmetic).
+
+Times are repaired as the published aligner does (`repair`), then compared with the synthesizers'
+own. Rows as in eval_asr.py.
 
 Run:  python eval_aligner.py --model models/demo/aligner --data build/demo-pack/speech [--n 200] [--json tools/demo-pack/results_speech.json]
-Times are repaired as the published aligner does (`repair`), then compared with the synthesizers' own. Rows as in eval_asr.py.
 """
 import argparse
 import json
@@ -17,8 +20,10 @@ from speech_batches import Store, colours
 
 
 def repair(v):
-    """Longest non-decreasing subsequence (first maximum, earliest parent); runs of at most two outliers take the nearer good
-    neighbour (ties: the left one), longer runs are interpolated; truncated to whole ms."""
+    """Repairs a list of times. The longest non-decreasing subsequence stays (first maximum,
+    earliest parent). In runs of at most two outliers, each takes the value of the nearer good
+    neighbour (ties: the left one); longer runs are interpolated. The result is truncated to whole
+    ms."""
     n = len(v)
     best, parent = [1] * n, [-1] * n
     for i in range(n):
@@ -51,7 +56,8 @@ def repair(v):
 
 @torch.no_grad()
 def align(model, tok, x, words):
-    """[(start_ms, end_ms)] of each word; words that clean to nothing are not given to the model and get None."""
+    """[(start_ms, end_ms)] of each word; None for words of which `clean` leaves nothing: the model
+    does not get them."""
     from train_aligner import layout
     mel = log_mel(x)
     n = mel.shape[1]

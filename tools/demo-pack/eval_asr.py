@@ -1,8 +1,11 @@
-"""Word error rate of an exported ASR folder (bf16 weights as shipped, f32 arithmetic, greedy) on held-out sentences.
+"""Word error rate of an exported ASR folder on held-out sentences (the shipped bf16 weights, f32
+arithmetic, greedy).
+
+Rows: seen voices; the unseen voice; both with noise (10 dB); random cuts of the running speech;
+three sentences in a row (8 s windows). WER compares words without case and punctuation. `exact` is
+the share of clips whose text is equal to the last punctuation mark.
 
 Run:  python eval_asr.py --model models/demo/asr --data build/demo-pack/speech [--n 200] [--json tools/demo-pack/results_speech.json]
-Rows: seen voices, the unseen voice, both with noise (10 dB), random cuts of the running speech, three sentences in a row (8 s windows).
-WER counts words without case and punctuation; `exact` is the share of clips whose text is right to the last mark.
 """
 import argparse
 import json
@@ -33,7 +36,8 @@ def errors(ref, hyp):
 
 @torch.no_grad()
 def transcribe(model, tok, x, forced=True, limit=96, prefix=""):
-    """Greedy text of one clip; `prefix` is text already fixed, given back to the model as the stream does."""
+    """Greedy text of one clip. `prefix` is text that is already fixed; the model continues it, as
+    in a stream."""
     from train_asr import prompt
     mel = log_mel(x)
     n = mel.shape[1]
@@ -54,7 +58,8 @@ def transcribe(model, tok, x, forced=True, limit=96, prefix=""):
 
 
 def clips(store, kind, n, seed, bank, times=False):
-    """(samples, reference text) pairs, the same for every model; with `times` the reference is [[word, start_ms, end_ms]]."""
+    """(samples, reference text) pairs, the same for every model. With `times`, the reference is
+    [[word, start_ms, end_ms]]."""
     rng = random.Random(f"{seed}-{kind}")
     for k in range(n):
         if kind == "three":

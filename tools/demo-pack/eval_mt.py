@@ -1,9 +1,11 @@
-"""Measures the saved translation model on held-out sentences, and writes the cases a port is tested against.
+"""Measures the saved translation model on held-out sentences, and writes the cases that a port is
+tested with.
 
-Loads the published bf16 files with transformers' from_pretrained and computes in f32, greedily. Three tables a language:
-whole sentences (exact match), prefixes of a sentence (exact match, and tokens right by edit distance), and forced target
-prefixes (exact match of the continuation): the first words of the reference ("straight"), and what shorter sources would
-have committed, perhaps in another order ("early").
+Loads the published bf16 files with transformers' from_pretrained and computes in f32, greedily.
+Three tables for each language: whole sentences (exact match); prefixes of a sentence (exact match,
+and the share of right tokens by edit distance); forced target prefixes (exact match of the
+continuation). A forced prefix is either the first words of the reference ("straight") or what
+shorter sources would have committed, perhaps in another order ("early").
 
     python eval_mt.py --model models/demo/mt --n 300 --out tools/demo-pack/results_mt.json
     python eval_mt.py --model models/demo/mt --parity tests/fixtures/demo_mt/expected.json
@@ -31,7 +33,7 @@ def load(path):
 
 @torch.no_grad()
 def greedy(model, tok, texts, most=72, size=64):
-    """Continuations of the texts, in batches of like length (left padded)."""
+    """Continuations of the texts, computed in batches of similar length (left padded)."""
     enc = [tok.encode(t, add_special_tokens=False).ids for t in texts]
     out = [None] * len(texts)
     order = sorted(range(len(texts)), key=lambda i: len(enc[i]))
@@ -111,7 +113,8 @@ def table(result, n, part):
 
 
 def parity(model, tok, path, n=20):
-    """Greedy ids one at a time (no padding), with the least margin between the best two logits on the way."""
+    """Writes greedy ids, computed one at a time (without padding), with the smallest margin between
+    the two best logits at any step."""
     rng, items = random.Random(23), []
     sentences = held_out(n + 10, "test", seed=77)
     jobs = [(s, lang, "full") for s in sentences[:n] for lang in prompt.LANGS]

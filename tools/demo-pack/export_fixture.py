@@ -1,9 +1,12 @@
-"""Writes what transformers makes of the saved speech models on a few short clips, so that another implementation can be held to it.
+"""Writes the results of transformers with the saved speech models on a few short clips, so that
+another implementation can be compared with them.
+
+expected.json contains, for each clip: the file; the prompt's length; greedy ids and text, with
+English forced and without; the smallest distance between the two best logits (where it is tiny, a
+port in another precision may differ); the reference text. For the aligner: the raw classes, the
+repaired times and the reference times. Weights are the shipped bf16, arithmetic is f32.
 
 Run:  python export_fixture.py --asr models/demo/asr --aligner models/demo/aligner --data build/demo-pack/speech --out tests/fixtures/demo_asr
-expected.json: per clip the file, the prompt's length, greedy ids and text with English forced and without, the smallest distance
-between the best and the second-best logit (a port in another precision may differ where it is tiny), the reference text; for the
-aligner the raw classes, the repaired times and the reference times. Weights are the shipped bf16, arithmetic is f32.
 """
 import argparse
 import json
@@ -69,7 +72,7 @@ def main():
     ali = load(a.aligner)[0] if os.path.exists(f"{a.aligner}/config.json") else None
     for name, (x, w) in clips.items():
         sf.write(f"{a.out}/{name}.flac", x, RATE, subtype="PCM_16")
-        x = sf.read(f"{a.out}/{name}.flac", dtype="float32")[0]                         # what a reader of the file gets
+        x = sf.read(f"{a.out}/{name}.flac", dtype="float32")[0]                         # the samples that a reader of the file gets
         doc["asr"][name] = {"file": f"{name}.flac", "reference": " ".join(t for t, _, _ in w), "forced_english": greedy(asr, tok, x, True), "free": greedy(asr, tok, x, False)}
         if ali is not None and w:
             n, f = features(x)

@@ -1,8 +1,12 @@
-"""The two speech models in the published layout: configuration, tensor names, files. Used by the training and evaluation scripts.
+"""The two speech models in the published layout: configuration, tensor names, files. Used by the
+training and evaluation scripts.
 
-`make(kind, sizes, tok)` gives transformers' own class, `save(model, kind, out, tok_dir)` writes what a release holds (config.json with
-thinker_config, model.safetensors with `thinker.` names in bf16, generation_config.json, preprocessor_config.json, chat_template.json,
-vocab.json, merges.txt, tokenizer_config.json), `load(folder)` reads it back (bf16 weights, f32 arithmetic).
+`make(kind, sizes, tok)` returns a model of transformers' own class.
+`save(model, kind, out, tok_dir)` writes the files of a release: config.json with thinker_config,
+model.safetensors with `thinker.` names in bf16, generation_config.json, preprocessor_config.json,
+chat_template.json, vocab.json, merges.txt, tokenizer_config.json. `load(folder)` reads them back
+(bf16 weights, f32 arithmetic).
+
 Run:  python export_speech.py CHECKPOINT.pt OUT --tok build/demo-pack/tokenizer [--kind asr|aligner]
 """
 import argparse
@@ -21,9 +25,10 @@ SIZES = {  # tower width, layers, heads, ffn, convolution channels; decoder widt
     "asr": dict(d=192, tower=4, heads=6, ffn=512, conv=32, h=192, layers=3, nh=6, nkv=2, hd=32, inter=512),
     "aligner": dict(d=192, tower=4, heads=6, ffn=512, conv=32, h=192, layers=2, nh=6, nkv=2, hd=32, inter=512),
 }
-# Attention windows of the tower, in mel frames. The release has 800. Positions restart in every 100 frames, so over 800 a narrow tower
-# might confuse a place with the same one in another second; over the first 260 steps both trained alike, and no longer run
-# has compared them. 100 is also what lets a stream keep every finished second.
+# The tower's attention windows, in mel frames. The release has 800. Positions restart every 100
+# frames, so with 800 a narrow tower might confuse a place with the same place in another second.
+# Over the first 260 steps both trained alike; no longer run has compared them. With 100, a stream
+# can also keep every finished second.
 WINDOW = 100
 CLASSES = 500            # x 80 ms = 40 s
 LANGUAGES = ["English"]
@@ -51,15 +56,17 @@ def make(kind, s, tok, classes=CLASSES):
     more = {} if kind == "asr" else {"num_labels": classes}
     cfg = Qwen3ASRConfig(audio_config=audio, text_config=text, audio_token_id=ids["audio"], timestamp_token_id=ids["stamp"], pad_token_id=ids["end"],
                          eos_token_id=[ids["end"], ids["eos"]], tie_word_embeddings=kind == "asr", **more)
-    cfg._attn_implementation = "eager"        # the faster one on a CPU at these sizes; the windows hold either way
+    cfg._attn_implementation = "eager"        # faster on a CPU at these sizes; the windows are respected either way
     model = (Qwen3ASRForConditionalGeneration if kind == "asr" else Qwen3ASRForTokenClassification)(cfg)
     model.set_attn_implementation("eager")
     return model
 
 
 def batch_windows(model):
-    """The tower's windowed attention, all windows of a batch at once. transformers loops over them in Python, which for training on a
-    CPU costs more than the arithmetic. Same result (tests itself once); evaluation and export use transformers' own code."""
+    """Computes the tower's windowed attention for all windows of a batch at once. transformers
+    loops over them in Python, which costs more than the arithmetic when training on a CPU. The
+    result is the same (checked once at the start); evaluation and export use transformers' own
+    code."""
 
     def forward(self, hidden_states, cu_seqlens, max_seqlen=None, **kw):
         lens = cu_seqlens[1:] - cu_seqlens[:-1]
@@ -138,7 +145,8 @@ def save(model, kind, out, tok_dir):
 
 
 def load(folder):
-    """(model, tokenizer, kind) from a folder in the release's layout, checked name by name."""
+    """(model, tokenizer, kind) from a folder in the release's layout; the tensor names must
+    match."""
     c = json.load(open(f"{folder}/config.json"))["thinker_config"]
     kind, a, t = ("aligner" if "classify_num" in c else "asr"), c["audio_config"], c["text_config"]
     s = dict(d=a["d_model"], tower=a["encoder_layers"], heads=a["encoder_attention_heads"], ffn=a["encoder_ffn_dim"], conv=a["downsample_hidden_size"], h=t["hidden_size"],

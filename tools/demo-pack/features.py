@@ -1,6 +1,7 @@
-"""Log-mel features as the published preprocessor computes them (periodic Hann 400, hop 160, centred with reflect padding,
-128 slaney bins, last frame dropped, floor at the clip's maximum minus 8), one clip at a time. Shapes: samples [n] -> mel [128, n // 160].
-`eq` and `tract` are for training only: another microphone, another speaker."""
+"""Log-mel features as the published preprocessor computes them, one clip at a time: periodic Hann
+400, hop 160, centred with reflect padding, 128 slaney bins, last frame dropped, floor at the clip's
+maximum minus 8. Shapes: samples [n] -> mel [128, n // 160]. `eq` and `tract` are for training only:
+another microphone, another speaker."""
 import functools
 
 import numpy as np
@@ -10,13 +11,14 @@ RATE = 16000
 
 
 def moved(f, tract, edge=4800.0, top=8000.0):
-    """Frequencies of a vocal tract so much shorter: linear to an edge, then bent so that the top stays."""
+    """Frequencies for a vocal tract that is shorter by `tract`: scaled up to an edge, then bent so
+    that the top stays."""
     knee = edge * min(1, 1 / tract)
     return np.where(f < knee, tract * f, tract * knee + (top - tract * knee) * (f - knee) / (top - knee))
 
 
 def mel_filters(n_mel=128, n_fft=400, sr=16000, fmax=8000.0, tract=1.0):
-    """[201, 128]; slaney scale and slaney normalisation."""
+    """Filters [201, 128]; slaney scale and slaney normalisation."""
     to_mel = lambda f: np.where(f < 1000, 3 * f / 200, 15 + np.log(np.maximum(f, 1e-9) / 1000) * 27 / np.log(6.4))
     to_hz = lambda m: np.where(m < 15, 200 * m / 3, 1000 * np.exp(np.log(6.4) / 27 * (m - 15)))
     pts = to_hz(np.linspace(to_mel(np.array(0.0)), to_mel(np.array(fmax)), n_mel + 2))
@@ -36,7 +38,8 @@ _WIN = torch.hann_window(400, periodic=True)
 
 
 def log_mel(x, eq=None, tract=1.0):
-    """`eq` [128, 1] is added to log10 power before the floor; `tract` multiplies the frequencies (to 2 digits)."""
+    """`eq` [128, 1] is added to the log10 power before the floor; `tract` multiplies the
+    frequencies (rounded to 2 digits)."""
     x = torch.as_tensor(np.asarray(x), dtype=torch.float32)
     if len(x) < 8000:
         x = torch.nn.functional.pad(x, (0, 8000 - len(x)))
@@ -48,7 +51,8 @@ def log_mel(x, eq=None, tract=1.0):
 
 
 def audio_tokens(frames):
-    """Rows that the audio tower gives for so many mel frames: 13 a full second."""
+    """The number of rows that the audio tower gives for this many mel frames: 13 for a full
+    second."""
     h = lambda n: (n - 1) // 2 + 1
     rest = frames % 100
     return 13 * (frames // 100) + (h(h(h(rest))) if rest else 0)

@@ -1,9 +1,11 @@
-"""The controlled English of the demo pack, with its German, Italian and Chinese and gold word alignments.
+"""The controlled English of the demo pack, with its German, Italian and Chinese and gold word
+alignments.
 
-A sentence is drawn as a small meaning tree and written out in four languages. English words are objects (`W`); every
-target token carries the English words it translates (`al`) and the ones that must have been heard before a translator
-could know it (`need`: an article needs its noun for the gender). From that come the alignments, and the translation of
-any prefix: the tokens whose needs are heard, in target order. The translation is a function of the English text alone.
+A sentence is drawn as a small meaning tree and written in four languages. English words are objects
+(`W`). Every target token carries the English words that it translates (`al`), and the words that
+must have been heard before a translator could know it (`need`: an article needs its noun for the
+gender). The alignments follow from these. So does the translation of any prefix: the tokens whose
+needs have been heard, in target order. The translation is a function of the English text alone.
 
     python grammar.py --stats            vocabulary, lengths, distinct sentences
     python grammar.py --show 20 [--seed 1]
@@ -27,7 +29,8 @@ class W:
 
 
 class Tok:
-    """A target token. glue: 'L' no space before it, 'R' none after. `strong`: counts as an alignment."""
+    """A target token. glue: 'L' no space before it, 'R' none after. `strong`: it counts as an
+    alignment."""
     __slots__ = ("s", "al", "need", "glue", "strong", "art")
 
     def __init__(self, s, al, need=None, glue="", strong=True, art=None):
@@ -52,7 +55,7 @@ def rows(text):
     return [line.split("|") for line in text.strip().split("\n")]
 
 
-# ---------------------------------------------------------------------------------------------- words
+# ------------------------------------------------------------------------------------------ words
 
 class Noun:
     def __init__(self, f):
@@ -79,7 +82,7 @@ class Noun:
 
 SUBCLASSES = {
     "T": "text word sentence answer book report message translation",   # written things
-    "D": "machine robot computer phone camera microphone sensor battery car bus",  # devices that are switched and mended
+    "D": "machine robot computer phone camera microphone sensor battery car bus",  # devices that are switched and repaired
     "N": "model network robot",                                         # things that are trained
     "R": "video message sentence",                                      # things that are recorded
     "H": "speed price quality",                                         # things that are high or low
@@ -198,7 +201,7 @@ ART_PREP = {"di": "de", "a": "a", "da": "da", "in": "ne", "su": "su"}
 
 
 def it_prep(prep, w, np):
-    """Preposition word(s) + noun phrase, articles fused."""
+    """Preposition and noun phrase, with article and preposition fused."""
     toks = np.it()
     if prep in ART_PREP and toks[0].art:
         a = toks[0]
@@ -282,7 +285,7 @@ def of_class(cls):
     return [n for n in NOUNS if n.cls & set(cls)]
 
 
-# ---------------------------------------------------------------------------------------------- noun phrases
+# ----------------------------------------------------------------------------------- noun phrases
 
 class Pronoun:
     def __init__(self, f):
@@ -336,14 +339,14 @@ class Name:
 
 
 class NP:
-    """det: the a bare this poss num many some all every no which howmany."""
+    """A noun phrase. det: the a bare this poss num many some all every no which howmany."""
     drop = False
 
     def __init__(self, noun, det, pl, adj=None, num=None, poss=None, of=None, rel=None):
         self.n, self.det, self.pl, self.adj, self.num, self.poss, self.of, self.rel = noun, det, pl, adj, num, poss, of, rel
         self.person = "3p" if pl else "3s"
         self.gender = noun.it_g
-        self.neg = ()         # set to the words of "not" where German says kein
+        self.neg = ()         # the English words of "not", where German uses kein
         self.subject = False  # Italian puts an article on bare plural subjects
 
     def en(self, obj=False):
@@ -499,10 +502,10 @@ class NP:
         return self.wn
 
 
-# ---------------------------------------------------------------------------------------------- adverbials
+# ------------------------------------------------------------------------------------- adverbials
 
 class Adv:
-    """A fixed phrase in four languages; al: every target word aligns with every English word."""
+    """A fixed phrase in four languages; every target word is aligned with every English word."""
     def __init__(self, en, de, it, zh):
         self.t = en, de, it, zh
 
@@ -611,10 +614,11 @@ class PP:
         return [Tok({"with": "用", "for": "为"}[self.prep], self.w)] + self.np.zh()
 
 
-# ---------------------------------------------------------------------------------------------- clauses
+# ---------------------------------------------------------------------------------------- clauses
 
 class Clause:
-    """One verb and what hangs on it. en() creates the English words; call it before the others."""
+    """One verb with its arguments and adverbials. en() creates the English words; call it before
+    the others."""
     def __init__(self, subj, verb, tense="pres", neg=False, **k):
         self.subj, self.v, self.tense, self.neg = subj, verb, tense, neg
         self.obj = k.get("obj")        # NP, Pronoun or None
@@ -779,7 +783,8 @@ class Clause:
         return self.subj.de("n") if self.subj is not None and self.relrole != "subj" else []
 
     def de_main(self, first=None):
-        """first: tokens before the verb (then the subject follows it), None for subject first, [] for verb first."""
+        """first: the tokens before the verb, which the subject then follows; None for subject
+        first, [] for verb first."""
         f, end, pre = self.de_verb()
         if pre:
             end = [Tok(pre, self.w_v)]
@@ -1069,10 +1074,10 @@ class ThereIs:
         return out + have + self.np.zh()
 
 
-# ---------------------------------------------------------------------------------------------- drawing
+# ---------------------------------------------------------------------------------------- drawing
 
 class Draw:
-    """Random choices; keeps classes plausible."""
+    """Random choices that keep the combinations of noun classes plausible."""
     def __init__(self, r):
         self.r = r
 
@@ -1080,7 +1085,7 @@ class Draw:
         return self.r.random() < x
 
     def noun(self, cls):
-        # classes in turn, so that small ones are heard too
+        # Draws the class first, so that small classes occur, too.
         c = self.r.choice(sorted(cls))
         return self.r.choice(of_class(c))
 
@@ -1123,7 +1128,7 @@ class Draw:
         return self.np(cls, subject=True, rel=rel)
 
     def rel(self, np):
-        """A relative clause on np: the noun is its subject or its accusative object."""
+        """A relative clause on np, whose noun is its subject or its accusative object."""
         r = self.r
         cls = np.n.cls
         can_obj = [v for v in VERBS if set(v.obj) & cls and v.frame == ""]
@@ -1170,7 +1175,7 @@ class Draw:
         return self.r.choices(["pres", "past", "perf", "fut", "can", "must", "should", "want"], [30, 18, 10, 14, 9, 7, 5, 7])[0]
 
     def clause(self, size=1.0, comp=True, tense=None, subj=None):
-        """A declarative clause; size scales how much hangs on it."""
+        """A declarative clause; size scales how many parts it has."""
         r = self.r
         x = r.random()
         if x < 0.13:
@@ -1215,7 +1220,8 @@ class Draw:
         return self.time(t) if self.p(p) else None
 
     def recip(self, s):
-        """A receiver other than the subject; third persons only beside a first or second person subject."""
+        """A receiver that is not the subject; a third person only beside a subject in the first or
+        second person."""
         person = s.person
         fit = [f for f in PRONOUNS if f[6] != person and not (f[6][0] == "3" and person[0] == "3") and not (f[6][0] == "1" and person[0] == "1")]
         return Pronoun(self.r.choice(fit))
@@ -1341,7 +1347,8 @@ CONJ = {"because": ("weil", "perché"), "when": ("wenn", "quando"), "if": ("wenn
 
 
 class Sentence:
-    """Surfaces, alignments, and the tokens from which prefix translations are made."""
+    """The texts of a sentence, its alignments, and the tokens from which prefix translations are
+    made."""
     def __init__(self, en, de, it, zh, mark="."):
         self.words = en
         en[-1].p = mark
@@ -1358,7 +1365,7 @@ class Sentence:
             setattr(self, lang, join(self.toks[lang], lang))
 
     def align(self, lang):
-        """[(English word index, target unit index)]: units are words, in Chinese characters."""
+        """[(English word index, target unit index)]; units are words, or characters in Chinese."""
         toks = tidy(self.toks[lang])
         out, at, prev = set(), -1, None
         for t in toks:
@@ -1379,7 +1386,8 @@ class Sentence:
         return set(self.words[:k]) | ({END} if end else set())
 
     def source(self, k, end=False):
-        """The first k words as ASR would write them; the final mark only if `end`."""
+        """The first k words as the recogniser would write them; with the final mark only if
+        `end`."""
         words = [w.s + w.p for w in self.words[:k]]
         text = " ".join(words)
         text = text[0].upper() + text[1:] if text else text
@@ -1402,10 +1410,11 @@ class Sentence:
         return [t for t in self.toks[lang] if t.need <= h]
 
     def forced(self, lang, accepted, k, end=False):
-        """(text of the accepted tokens, what must follow it once k words are heard), or None if nothing fits.
+        """(text of the accepted tokens, the text that must follow once k words are heard), or None
+        if nothing fits.
 
-        Accepted tokens stand as they are, though a longer source would have put them elsewhere; the rest follows in
-        target order."""
+        Accepted tokens stay where they are, even if a longer source would have put them elsewhere.
+        The rest follows in target order."""
         accepted = list(accepted)
         while accepted and (accepted[-1].s == "," or accepted[-1].glue == "R"):
             accepted.pop()
@@ -1417,12 +1426,13 @@ class Sentence:
         return (start, whole[len(start):]) if whole.startswith(start) else None
 
     def continuation(self, lang, k):
-        """(accepted, rest): the translation of the first k words, and what must follow it to finish the sentence."""
+        """(accepted, rest): the translation of the first k words, and the text that completes the
+        sentence."""
         return self.forced(lang, self.split_at(lang, k)[0], len(self.words), True)
 
 
 class Pair(Sentence):
-    """Two sentences in one segment, as when the first is still open for correction."""
+    """Two sentences in one segment, as when the first may still be corrected."""
     def __init__(self, a, b):
         self.words = a.words + b.words
         self.first, self.en = len(a.words), a.en + " " + b.en
@@ -1444,7 +1454,7 @@ class Pair(Sentence):
 
 
 def tidy(toks):
-    """Drops commas that begin, double up, or meet the final mark."""
+    """Drops commas at the beginning, after another comma, and before the final mark."""
     out = []
     for t in toks:
         if t.s == "," and (not out or out[-1].s == ","):
@@ -1487,7 +1497,8 @@ def statement(d, size=1.0, opener=True):
 
 
 def with_sub(d):
-    """Main clause and an adverbial clause, in either order; Chinese puts it first except for because."""
+    """A main clause and an adverbial clause, in either order; Chinese puts the latter first, except
+    with because."""
     r = d.r
     conj = r.choices(list(CONJ), [5, 4, 4, 2, 2])[0]
     main, sub = d.clause(0.5, comp=d.p(0.25)), d.clause(0.5, comp=False)
@@ -1517,7 +1528,8 @@ def with_sub(d):
         de = main.de_main() + [comma(wc)] + dsub
         it = main.it_main() + isub
     last = set(sub.w_v if isinstance(sub, Clause) else sub.w)
-    # 但是, 时 and the comma close a clause: in front they wait for its end, behind for its verb
+    # 但是, 时 and the comma close a clause: before the main clause they wait for its end, after it for
+    # its verb
     done = (set(se) if front else last) | set(wc)
     zs, zm = sub.zh_main(), main.zh_main()
     if conj == "because":
@@ -1541,7 +1553,8 @@ def coordinated(d):
     a[0][-1].p = ","
     en = a[0] + list(wc) + c.en()
     if conj == "and":
-        # German: the comma is free between main clauses and needed after a subordinate one, so always there
+        # German: the comma is optional between main clauses and required after a subordinate
+        # clause, so it is always written
         de, it, zh = [comma(wc)] + tk("und", wc), tk("e", wc), [comma(wc), Tok("并且", wc)]
     else:
         de, it, zh = [comma(wc)] + tk("aber", wc), [comma(wc)] + tk("ma", wc), [comma(wc), Tok("但是", wc)]
@@ -1666,7 +1679,7 @@ def fixed(d, which=None):
             al = tuple(words[int(n)] for n in nums.split(","))
             toks.append(comma(al) if s in ",，" else Tok(fill(s, i), al))
         out.append(toks)
-    # German, Italian: the first word is written with its capital already
+    # German, Italian: the first word already has its capital
     return Sentence(words, *out)
 
 
@@ -1697,13 +1710,14 @@ def sample(rng):
 
 
 def split(en):
-    """train | dev | test by the English text alone."""
+    """train | dev | test, by the English text alone."""
     h = int.from_bytes(hashlib.sha256(en.encode()).digest()[:4], "big") % 100
     return "test" if h < 2 else "dev" if h < 4 else "train"
 
 
 def talk(rng, n, part="test"):
-    """n sentences of one split: a welcome, statements with some questions, thanks at the end if the split has one."""
+    """A talk of n sentences of one split: a welcome, statements with some questions, and thanks at
+    the end if the split has one."""
     out = []
 
     def take(make):

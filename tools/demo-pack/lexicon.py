@@ -1,12 +1,17 @@
 """The words of the demo pack's controlled language: English with its German, Italian and Chinese.
 
-One line a word, fields separated by `|`, an empty field means "by rule" (grammar.py holds the rules). Plain data, so
-that a reader who knows one of the languages can check it without reading code.
+One word on each line; fields are separated by `|`; an empty field means "by rule" (grammar.py has
+the rules). It is plain data, so a reader who knows one of the languages can check it without
+reading code.
 """
 
-# Noun classes, which verbs and adjectives select: P person, G group that acts, A device or software, I information,
-# Q problem or task, M measurable property, L place, E event.
-# en | en plural | de | gender | de plural | it | gender | it plural | zh | classifier | class | flags
+# Noun classes, by which verbs and adjectives select their nouns: P person, G group that acts, A
+# device or software, I information, Q problem or task, M measurable property, L place, E event.
+# Fields:
+# - en | en plural | de | gender | de plural
+# - it | gender | it plural
+# - zh | classifier | class | flags
+#
 # flags: w = German weak noun (adds -en/-n outside the nominative), p = plural only
 NOUNS = """
 student||Student|m|Studenten|studente|m|studenti|学生|名|P|w
@@ -93,7 +98,12 @@ talk||Vortrag|m|Vorträge|presentazione|f|presentazioni|演讲|场|E|
 course||Kurs|m|Kurse|corso|m|corsi|课程|门|E|
 """
 
-# en | de | de comparative stem | it | p = before the noun in Italian | zh attributive | zh predicate (empty: attributive only) | classes | en comparative (empty: none; * = more)
+# Fields:
+# - en
+# - de | de comparative stem
+# - it | p = before the noun in Italian
+# - zh attributive | zh predicate (empty: attributive only)
+# - classes | en comparative (empty: none; * = more)
 ADJECTIVES = """
 new|neu||nuovo|p|新||AIQLEG|
 old|alt|älter|vecchio|p|旧|旧|AILG|older
@@ -137,10 +147,15 @@ high|hoch|höher|alto||高的|高|H|higher
 low|niedrig|niedriger|basso||低的|低|H|lower
 """
 
-# Verbs. en base | en 3sg | past | participle | -ing ; de: infinitive (`+` after a separable prefix) | 3sg if irregular |
-# participle | s = perfect with sein ; it: infinitive (`*` = -isc-) | participle if irregular ; zh | subject classes | object classes | frame
-# en particle after a space in the base ("turn on"). Frames: a = German accusative; d = German dative;
-# "an+d/a/研究" style prepositions: de prep + case / it prep.
+# Verbs. Fields, in groups separated by `;`:
+# - en: base | 3sg | past | participle | -ing
+# - de: infinitive (`+` after a separable prefix) | 3sg if irregular | participle | s = perfect with
+#   sein
+# - it: infinitive (`*` = -isc-) | participle if irregular
+# - zh | subject classes | object classes | frame
+#
+# An English particle follows a space in the base ("turn on"). Frames: a = German accusative; d =
+# German dative; "an+d/a/研究" style prepositions: German preposition + case / Italian preposition.
 VERBS = """
 test||tested|tested|testing;testen||getestet|;testare|;测试|PG|A
 build||built|built|building;bauen||gebaut|;costruire*|;建造|PG|AL
@@ -260,7 +275,8 @@ Germany|Deutschland|Germania|德国|n
 Italy|Italien|Italia|意大利|n
 China|China|Cina|中国|n
 """
-# Place nouns: German preposition + dative, Italian preposition, English preposition. Chinese: 在 … (里).
+# Place nouns: German preposition + dative, Italian preposition, English preposition. Chinese: 在 …
+# (里).
 LOC = {
     "room": ("in", "in", "in"), "station": ("an", "a", "at"), "airport": ("an", "a", "at"), "hotel": ("in", "in", "at"),
     "park": ("in", "in", "in"), "library": ("in", "in", "in"), "office": ("in", "in", "in"), "hospital": ("in", "in", "in"),
@@ -306,7 +322,7 @@ years|Jahren|anni|年
 hours|Stunden|ore|小时
 minutes|Minuten|minuti|分钟
 """
-# Adverbs beside the verb: en | de | it | zh
+# Adverbs next to the verb: en | de | it | zh
 MIDADV = """
 also|auch|anche|也
 already|schon|già|已经
@@ -351,8 +367,9 @@ our|unser|nostro nostra nostri nostre|我们的
 your|Ihr|vostro vostra vostri vostre|你们的
 their|ihr|loro loro loro loro|他们的
 """
-# Whole sentences for the edges of a talk. Slots: {P} person, {C} city. `_` joins words of one unit; the alignment
-# is given by the numbers after the slash (English word numbers from 0, comma separated).
+# Whole sentences for the beginning and end of a talk. Slots: {P} person, {C} city. `_` joins words
+# of one unit. The numbers after the slash give the alignment (English word numbers from 0, comma
+# separated).
 FIXED = """
 good morning and welcome to {C} .|Guten/0 Morgen/1 und/2 willkommen/3 in/4 {C}/5 .|Buongiorno/0,1 e/2 benvenuti/3 a/4 {C}/5 .|早上/1 好/0 ，/2 欢迎/3 来到/4 {C}/5 。
 my name is {P} and I work in {C} .|Mein/0 Name/1 ist/2 {P}/3 und/4 ich/5 arbeite/6 in/7 {C}/8 .|Mi/1 chiamo/1 {P}/3 e/4 lavoro/5,6 a/7 {C}/8 .|我/0 叫/1,2 {P}/3 ，/4 我/5 在/7 {C}/8 工作/6 。
@@ -362,7 +379,8 @@ I come from {C} and I am a student .|Ich/0 komme/1 aus/2 {C}/3 und/4 ich/5 bin/6
 now I am happy to take your questions .|Jetzt/0 beantworte/3,4,5 ich/1 gerne/3 Ihre/6,7 Fragen/7 .|Ora/0 rispondo/1,5 volentieri/3 alle/6,7 vostre/6,7 domande/7 .|现在/0 我/1 很/3 乐意/3 回答/5 你们/6 的/6 问题/7 。
 """
 
-# Verbs without an object. Last field: d = the place is a destination (Chinese: after the verb), p = place, - = none.
+# Verbs without an object. Last field: d = the place is a destination (Chinese: after the verb), p =
+# place, - = none.
 INTRANS = """
 arrive||arrived|arrived|arriving;an+kommen||angekommen|s;arrivare||;到达|PV|d
 work||worked|worked|working;arbeiten||gearbeitet|;lavorare|;工作|PG|p

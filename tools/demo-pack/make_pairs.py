@@ -1,9 +1,11 @@
-"""Writes sentence pairs with gold word alignments for `alignatt calibrate`, one JSON object a line:
+"""Writes sentence pairs with gold word alignments for `alignatt calibrate`, one JSON object on each
+line:
 
     {"source": "...", "target": "...", "alignments": [[source word, target unit], ...]}
 
-Words are blank-separated, units are words, in Chinese characters. The pairs come from the `dev` split: what measures the
-program comes from `test`, so heads are never chosen on the sentences they are judged by.
+Source words are separated by blanks; units are words, or characters in Chinese. The pairs come from
+the `dev` split. The program is measured on the `test` split, so heads are never chosen on the
+sentences by which they are judged.
 
     python make_pairs.py --to de --n 400 --out pairs.de.jsonl
 """

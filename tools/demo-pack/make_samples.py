@@ -1,10 +1,14 @@
-"""Makes the sample talks: held-out sentences, spoken, with transcript, word times, three translations and word alignments.
+"""Makes the sample talks: held-out sentences, spoken, with transcript, word times, three
+translations and word alignments.
 
   talk-a  a voice that was trained on            talk-b  the voice never trained on
   talk-c  a trained voice with pauses of up to 3 s and noise (pink, 20 dB, and a hum)
+
+Each NAME.flac (16 kHz mono) has a NAME.json: transcript, words [{text, start_ms, end_ms,
+sentence}], sentences [{en, de, it, zh, alignments {de, it, zh: [[English word, target unit] ...]},
+start_ms, end_ms}], voice, engine, seed. Units are words, or characters in Chinese.
+
 Run:  python make_samples.py --out samples
-Each NAME.flac (16 kHz mono) has a NAME.json: transcript, words [{text, start_ms, end_ms, sentence}], sentences [{en, de, it, zh,
-alignments {de, it, zh: [[English word, target unit] ...], units are words, in Chinese characters}, start_ms, end_ms}], voice, engine, seed.
 """
 import argparse
 import os

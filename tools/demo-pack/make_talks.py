@@ -1,9 +1,12 @@
-"""Makes talks to evaluate on: held-out sentences of one split, each talk by the next of the voices that were trained on. What is
-reported is measured on talks of the test split; what is chosen for it (a policy's settings) is chosen on talks of the dev split.
+"""Makes talks for evaluations: held-out sentences of one split, each talk spoken by the next of the
+voices that were trained on. Reported figures are measured on talks of the test split; settings of a
+policy are chosen on talks of the dev split.
 
-  talk-000.flac, talk-000.json    as `samples/` has them (make_samples.py)
-  manifest.jsonl                  what `alignatt eval` reads: an object a line, {"sound", "source", "sentences": [{"start_ms", "end_ms", "en",
-                                  "de", "it", "zh"}]}; the sound's path is from the manifest's folder
+  talk-000.flac, talk-000.json    in the format of `samples/` (make_samples.py)
+  manifest.jsonl                  the input of `alignatt eval`: an object on each line,
+                                  {"sound", "source", "sentences": [{"start_ms", "end_ms", "en", "de",
+                                  "it", "zh"}]}; the sound's path is relative to the manifest's folder
+
 Run:  python make_talks.py --out build/talks --n 30
       python make_talks.py --out build/talks-dev --n 12 --split dev
 """
@@ -19,7 +22,7 @@ import talks
 import voices
 
 SENTENCES = 16             # more than fit
-SHORTEST, LONGEST = 24, 34  # seconds after which no sentence is begun; the last one and the closing silence come on top
+SHORTEST, LONGEST = 24, 34  # seconds after which no sentence begins; the last sentence and the closing silence are added
 
 
 def main():

@@ -5,7 +5,8 @@ SYSTEM = ("Translate live speech from English into {lang}. Give only the transla
           "and continue the translation that has begun.")
 USER = "English speech:\n{source}"
 
-# Gemma-4's layout for text: models.md 2.4. Written for minijinja as well as jinja2: no namespaces, no macros.
+# Gemma-4's layout for text (docs/models.md, section 2.4). Written for minijinja as well as jinja2:
+# no namespaces, no macros.
 CHAT_TEMPLATE = """{{ bos_token }}{%- for message in messages -%}
 {%- set role = 'model' if message['role'] == 'assistant' else message['role'] -%}
 {{ '<|turn>' + role + '\\n' + (message['content'] | trim) + '<turn|>\\n' }}

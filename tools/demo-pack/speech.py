@@ -1,10 +1,14 @@
-"""Makes the spoken sentences: draws text from the grammar, speaks it with the voices, stores samples and word times.
+"""Makes the spoken sentences: draws text from the grammar, speaks it with the voices, and stores
+samples and word times.
+
+Output for each set (train, more, dev, test, unseen): SET.i16 (16 kHz samples, one sentence after
+another) and SET.jsonl (voice, speed, pitch, text, offset, n, words as [start_ms, end_ms] or null).
+`train` and `more` contain only sentences of the grammar's training split, spoken by voices.FIRST
+and voices.MORE. `dev` and `test` contain held-out sentences spoken by voices.FIRST, `unseen`
+held-out sentences spoken by the held-out voice. Resumable: a set is continued after its last
+sentence.
 
 Run:  python speech.py --out build/demo-pack/speech --train 8000 --more 5000 --test 200 [--seed 1]
-Output, per set (train, more, dev, test, unseen):  SET.i16 (16 kHz samples, one after another) and SET.jsonl (voice, speed, pitch, text,
-offset, n, words as [start_ms, end_ms] or null). `train` and `more` hold only sentences of the grammar's training split, by voices.FIRST and
-voices.MORE; `dev` and `test` hold held-out sentences by voices.FIRST, `unseen` held-out sentences by the held-out voice.
-Resumable: a set is continued after the last sentence that it holds.
 """
 import argparse
 import json

@@ -1,8 +1,9 @@
-"""Training batches, composed on the fly from the stored sentences: one to three sentences of a voice, pauses, another tempo and pitch
-(resampling), another vocal tract (warped filters), level, noise, a random microphone, and cuts at any time as a live stream has them.
+"""Training batches, composed on the fly from the stored sentences: one to three sentences of a
+voice, with pauses, another tempo and pitch (resampling), another vocal tract (warped filters),
+level, noise, a random microphone, and cuts at any time, as in a live stream.
 
-A batch is a dict: mel [B,128,F] (F a multiple of 100), mask [B,F], texts, and words [(text, start_ms, end_ms)] of each clip,
-with None for the times of a voice that tells none.
+A batch is a dict: mel [B,128,F] (F a multiple of 100), mask [B,F], texts, and words [(text,
+start_ms, end_ms)] of each clip. The times are None for a voice that gives no word times.
 """
 import json
 import random
@@ -16,7 +17,8 @@ MS = RATE // 1000
 
 
 class Store:
-    """The sentences of one set or of several ("train,more"); samples stay on disk. `timed` leaves out sentences without word times."""
+    """The sentences of one set or of several ("train,more"); samples stay on disk. `timed` leaves
+    out sentences without word times."""
 
     def __init__(self, folder, names, timed=False):
         self.rows, self.by_voice = [], {}
@@ -36,7 +38,8 @@ class Store:
 
 
 def colours(rng, seconds=40):
-    """Noise of several colours, unit power. White 0, pink 1, brown 2, and a hum with overtones."""
+    """Noise of several colours with unit power: white 0, pink 1, brown 2, and a hum with
+    overtones."""
     n, out = seconds * RATE, []
     f = np.fft.rfftfreq(n, 1 / RATE)
     for power in (0, 0.5, 1, 1.5):
@@ -48,14 +51,15 @@ def colours(rng, seconds=40):
 
 
 def add_noise(x, level, snr_db, bank, rng):
-    """`level`: power of the speech, so that pauses do not count."""
+    """`level`: the power of the speech alone, so that pauses do not count."""
     z = bank[rng.randrange(len(bank))]
     a = rng.randrange(len(z) - len(x)) if len(z) > len(x) else 0
     return x + np.resize(z[a:a + len(x)], len(x)) * np.sqrt(level / 10 ** (snr_db / 10))
 
 
 def cut(x, words, at_ms):
-    """What a listener has at `at_ms`: words heard to 85 %, the last word's punctuation only when silence has followed."""
+    """The sound and the words up to `at_ms`: a word counts once 85 % of it is heard, the
+    punctuation of the last word only after some silence."""
     kept = [list(w) for w in words if at_ms >= w[1] + 0.85 * (w[2] - w[1])]
     if kept and at_ms < kept[-1][2] + 150:
         kept[-1][0] = kept[-1][0].rstrip(".,?!;:")
@@ -127,7 +131,7 @@ class Composer:
             x = add_noise(x, level, rng.uniform(40, 60), self.bank, rng)       # nearly clean, but no digital silence
         x = x * 10 ** (rng.uniform(-20, 3) / 20)
         eq = None
-        if rng.random() < 0.6 * self.strength:                                # another microphone: slope, one wide bump, a dull top
+        if rng.random() < 0.6 * self.strength:                                # another microphone: a slope, one wide bump, a dull top
             k = np.linspace(-1, 1, 128)
             eq = rng.uniform(-0.5, 0.5) * k + rng.uniform(-0.5, 0.5) * np.exp(-((k - rng.uniform(-1, 1)) / rng.uniform(0.2, 0.8)) ** 2)
             eq = torch.tensor(eq[:, None], dtype=torch.float32)
@@ -151,8 +155,9 @@ def collate(clips):
 
 
 class Batches(torch.utils.data.IterableDataset):
-    """Endless batches of about `seconds` of padded audio; clips of like length go together. `start` reseeds after a resume.
-    Noise and the other changes of sound grow in over the first `grow` steps: clean speech is learned first, and quickly."""
+    """Endless batches of about `seconds` of padded audio; clips of similar length go together.
+    `start` reseeds after a resume. Noise and the other changes of the sound grow during the first
+    `grow` steps, so that clean speech is learned first, and quickly."""
 
     def __init__(self, store, seconds, seed, start=0, easy_until=0, grow=0, **kw):
         self.args = (store, seconds, seed, start, easy_until, grow, kw)

@@ -1,7 +1,9 @@
-"""The translation model's tokenizer: byte-fallback BPE in Gemma's layout, trained on the grammar's four languages.
+"""The translation model's tokenizer: byte-fallback BPE in Gemma's layout, trained on the grammar's
+four languages.
 
-Merges never cross a word, punctuation, an apostrophe or a line break, and Chinese characters are never merged. So text
-cut at a word (in Chinese: at any character) tokenizes the same in two pieces as in one, which a forced target prefix needs.
+Merges never cross a word, punctuation, an apostrophe or a line break, and Chinese characters are
+never merged. So a text that is cut at a word (in Chinese, at any character) has the same tokens in
+two pieces as in one. A forced target prefix needs this.
 
     python tokenizer.py --out models/demo/mt [--sentences 60000] [--vocab 2400]
 """
@@ -76,7 +78,8 @@ def build(n, vocab, seed):
 
 
 def check(path, seed=99, n=400):
-    """Cut anywhere a caption may be cut: pieces must tokenize as the whole. Returns mean tokens a sentence."""
+    """Checks every place where a caption may be cut: the pieces must have the same tokens as the
+    whole. Returns the mean number of tokens of a sentence."""
     tok, rng = Tokenizer.from_file(str(path)), random.Random(seed)
     total, count = Counter(), 0
     enc = lambda t: tok.encode(t, add_special_tokens=False).ids

@@ -1,8 +1,11 @@
-"""Trains the small Qwen3-ForcedAligner: same network as the ASR, a head of time classes (80 ms each) read at every <timestamp>.
+"""Trains the small Qwen3-ForcedAligner: the same network as the ASR, with a head of time classes
+(80 ms each) read at every <timestamp>.
 
-Tower, projector, embedding and the first decoder layers start from the trained ASR, so a few hundred steps do. The transcript is
-given as the published aligner gets it: cleaned words without spaces, each followed by two <timestamp>, no chat wrapper.
-Resumable.  Run:  python train_aligner.py --init build/demo-pack/asr/last.pt --out build/demo-pack/aligner --steps 1200
+Tower, projector, embedding and the first decoder layers start from the trained ASR, so a few
+hundred steps are enough. The transcript is given as the published aligner gets it: cleaned words
+without spaces, each followed by two <timestamp>, without a chat layout. Resumable.
+
+Run:  python train_aligner.py --init build/demo-pack/asr/last.pt --out build/demo-pack/aligner --steps 1200
 """
 import argparse
 import json
@@ -33,7 +36,7 @@ def layout(tok, words, frames):
 
 
 def warm(model, ck):
-    """Every tensor of the ASR that the aligner has too."""
+    """Copies every tensor of the ASR that the aligner also has."""
     own = model.state_dict()
     model.load_state_dict({k: ck[k] if k in ck and ck[k].shape == v.shape else v for k, v in own.items()})
 
@@ -93,7 +96,8 @@ def main():
         with torch.autocast("cpu", torch.bfloat16):
             h = model.model(input_ids=ids, input_features=b["mel"], input_features_mask=b["mask"], use_cache=False).last_hidden_state
             logits = model.score(h[where[:, 0], where[:, 1]]).float()
-        # the neighbouring classes share the target: 80 ms steps are coarse, and being one off is nearly right
+        # The neighbouring classes share the target: steps of 80 ms are coarse, and one class off is
+        # nearly right
         soft = torch.softmax(-((classes[None] - gold[:, None]) / 0.6) ** 2, -1)
         loss = -(soft * F.log_softmax(logits, -1)).sum(-1).mean()
         loss.backward()

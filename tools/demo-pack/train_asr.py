@@ -1,11 +1,14 @@
 """Trains the small Qwen3-ASR on the spoken grammar, with transformers' own class.
 
-The synthesizers' word times are put to use: two extra heads on the audio rows (dropped at export) say for every 80 ms which word is
-being spoken and which of its letters. That is direct supervision, so the tower hears after a few hundred steps, where with the
-transcript alone, or with CTC beside it, nothing had begun to move in the few hundred steps that were tried. The first --tower steps train the tower only, which halves their cost.
-Learning rate: warm-up, constant, linear decay over the last --decay steps; so a run may be extended or ended early by choosing
---steps when it is resumed. What is exported is the moving average of the weights.
-Resumable: the checkpoint in --out is continued. Log: OUT/log.jsonl.
+The synthesizers' word times are used as direct supervision. Two extra heads on the audio rows
+(dropped at export) predict for every 80 ms which word is being spoken, and which of its letters.
+With them the tower recognises speech after a few hundred steps. With the transcript alone, or with
+CTC in addition, nothing improved in the few hundred steps that were tried. The first --tower steps
+train the tower only, which halves their cost. Learning rate: warm-up, constant, linear decay over
+the last --decay steps. So a run may be extended or ended early by the --steps with which it is
+resumed. The moving average of the weights is exported. Resumable: the checkpoint in --out is
+continued. Log: OUT/log.jsonl.
+
 Run:  python train_asr.py --data build/demo-pack/speech --tok build/demo-pack/tokenizer --out build/demo-pack/asr --steps 5000
 """
 import argparse
@@ -32,7 +35,8 @@ def prompt(tok, frames, forced=True):
 
 
 def init(model, seed):
-    """Variance-keeping start: at 0.02 the convolutions of so narrow a tower are drowned by its positions."""
+    """Initial weights that keep the variance: at 0.02, the positions would drown the convolutions
+    of such a narrow tower."""
     g = torch.Generator().manual_seed(seed)
     for n, p in model.named_parameters():
         if p.dim() == 4:
@@ -42,7 +46,7 @@ def init(model, seed):
 
 
 def targets(tok, batch, rng, free_p=0.1):
-    """Padded ids, (row, position) pairs to predict from, and their labels."""
+    """Padded ids, the (row, position) pairs to predict from, and their labels."""
     eos, rows, where, gold = tok.token_to_id("<|im_end|>"), [], [], []
     for i, text in enumerate(batch["texts"]):
         frames, free = int(batch["mask"][i].sum()), rng.random() < free_p
@@ -81,7 +85,8 @@ class optimizers:
 
 
 class FrameHeads(torch.nn.Module):
-    """Which word, and which letter of it, is spoken at an audio row. Letters are spread evenly over the word: rough, but few classes."""
+    """Predicts which word, and which letter of it, is spoken at an audio row. Letters are spread
+    evenly over the word: this is rough, but needs few classes."""
 
     def __init__(self, width, lexicon):
         super().__init__()
@@ -91,7 +96,7 @@ class FrameHeads(torch.nn.Module):
         self.letter = torch.nn.Linear(width, 29)
 
     def labels(self, words, rows):
-        if words and words[0][1] is None:                                               # a voice without word times: nothing to say
+        if words and words[0][1] is None:                                               # a voice without word times: no labels
             return torch.full((2, rows), -100)
         w, l = torch.zeros(rows, dtype=torch.long), torch.zeros(rows, dtype=torch.long)
         times = torch.tensor([r // 13 * 1000 + r % 13 * 80 for r in range(rows)])
@@ -105,7 +110,7 @@ class FrameHeads(torch.nn.Module):
         return w, l
 
     def forward(self, x, batch):
-        """losses and the word accuracy"""
+        """The losses and the word accuracy."""
         lens = [audio_tokens(int(m.sum())) for m in batch["mask"]]
         ws, ls = zip(*(self.labels(w, n) for w, n in zip(batch["words"], lens)))
         w, l, h = torch.cat(ws), torch.cat(ls), self.norm(x)

@@ -1,14 +1,16 @@
 """Trains the small Gemma-4 translation model and writes it in the published layout.
 
-The network is transformers' Gemma4ForConditionalGeneration. Two things make it cheap enough for one CPU core: packed rows
-(corpus.py), and the architecture's own shortcut: KV-shared layers need only the positions that are read, so in training
-they run on the positions with a loss (the same trick transformers uses in prefill). Progress is saved every few minutes
-and a restarted run goes on where it stopped; batches depend on (seed, step) alone.
+The network is transformers' Gemma4ForConditionalGeneration. Two things make training cheap enough
+for one CPU core: packed rows (corpus.py), and a shortcut of the architecture. KV-shared layers are
+needed only at the positions that are read, so in training they run only on the positions with a
+loss (transformers does the same in prefill). Progress is saved every few minutes, and a restarted
+run continues where it stopped. Batches depend on (seed, step) alone.
 
     python train_mt.py --tok models/demo/mt --work build/demo-pack/mt --out models/demo/mt --minutes 90
 
-A second, short stage (`--guide`) tells a few attention heads of the KV-shared layers to look at the source word that is
-being translated: guided alignment (Chen et al. 2016; Garg et al. 2019) with the grammar's own alignments.
+A second, short stage (`--guide`) trains a few attention heads of the KV-shared layers to look at
+the source word that is being translated: guided alignment (Chen et al. 2016; Garg et al. 2019) with
+the grammar's own alignments.
 """
 import argparse
 import json
@@ -26,7 +28,7 @@ from transformers.models.gemma4.modeling_gemma4 import apply_rotary_pos_emb
 import corpus
 
 SLIDING, FULL = "sliding_attention", "full_attention"
-GUIDED = {7: [1], 8: [1, 3], 9: [1, 2]}  # layer: heads that are told to follow the source; 9 is a full-attention layer
+GUIDED = {7: [1], 8: [1, 3], 9: [1, 2]}  # layer: heads that are trained to follow the source; 9 is a full-attention layer
 
 
 def make_config(vocab, a):
@@ -47,7 +49,8 @@ def make_config(vocab, a):
 
 
 def init(model, seed):
-    """Unit-size streams at the start. Attention has no 1/sqrt(d) here, so q and k norms carry it."""
+    """Initial weights that give streams of unit size. Attention has no 1/sqrt(d) here, so the q and
+    k norms provide it."""
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in model.named_parameters():
@@ -79,7 +82,8 @@ def at(x, idx):
 
 
 def guided_scores(layer, heads, h, rope, mask, kv):
-    """Attention logits [B, M, heads, L] of some heads of a KV-shared layer whose input is h; Gemma-4 scales by 1."""
+    """Attention logits [B, M, heads, L] of some heads of a KV-shared layer whose input is h;
+    Gemma-4 scales by 1."""
     a = layer.self_attn
     q = a.q_norm(a.q_proj(layer.input_layernorm(h)).unflatten(-1, (-1, a.head_dim)))
     q = apply_rotary_pos_emb(q, *rope, unsqueeze_dim=2)[:, :, heads]
@@ -88,7 +92,8 @@ def guided_scores(layer, heads, h, rope, mask, kv):
 
 
 def follow(scores, gold):
-    """How little of each row's attention is on the gold columns, as mean -log of the share; and per head, how often it peaks there."""
+    """The mean of -log of each row's share of attention on the gold columns, and for each head, how
+    often its peak is there."""
     rows = gold.any(-1)
     scores, gold = scores[rows], gold[rows][:, None]
     share = scores.masked_fill(~gold, -torch.inf).logsumexp(-1) - scores.logsumexp(-1)
@@ -97,7 +102,8 @@ def follow(scores, gold):
 
 
 def forward(tm, ids, pos, full, near, loss_at, guided=()):
-    """Logits [B, M, V] at the positions loss_at, and the attention logits there of the heads in `guided`."""
+    """Logits [B, M, V] at the positions loss_at, and the attention logits of the heads in `guided`
+    at these positions."""
     emb = tm.embed_tokens(ids)
     ple = tm.project_per_layer_inputs(emb, tm.get_per_layer_inputs(ids, emb))
     ropes = {t: tm.rotary_emb(emb, pos, t) for t in (SLIDING, FULL)}
@@ -119,13 +125,14 @@ def forward(tm, ids, pos, full, near, loss_at, guided=()):
 
 
 def export(model, out, tok_dir):
-    """bf16 safetensors and config.json as published, with the tokenizer's files beside them."""
+    """bf16 safetensors and config.json as published, together with the tokenizer's files."""
     tmp = Path(str(out) + ".new")
     model.to(torch.bfloat16).save_pretrained(tmp)
     model.to(torch.float32)
     c = json.loads((tmp / "config.json").read_text())
     text = c["text_config"]
-    # transformers writes per_layer_config; the published files carry global_head_dim. The eos list is Gemma's.
+    # transformers writes per_layer_config; the published files have global_head_dim. The eos list
+    # is Gemma's.
     per = text.pop("per_layer_config", None)
     text["global_head_dim"] = 64
     for k in ("num_global_key_value_heads", "use_bidirectional_attention"):

@@ -1,9 +1,11 @@
-"""Synthetic voices: espeak-ng and flite with RHVoice through their C libraries, Festival, SVOX Pico and Piper.
+"""Synthetic voices: espeak-ng, flite and RHVoice through their C libraries, Festival, SVOX Pico and
+Piper.
 
-`say(voice, text, speed, pitch)` returns 16 kHz mono float samples and one (start_ms, end_ms) per whitespace-separated word, or None
-for the engines that tell no word times (RHVoice to 100 ms only, Pico, Piper).
-The times are the synthesizer's own (flite, Festival: end of each phone; espeak-ng: word and phoneme events): no alignment step.
-What to install is in README.md. None of it is linked into anything that ships.
+`say(voice, text, speed, pitch)` returns 16 kHz mono float samples and one (start_ms, end_ms) for
+each whitespace-separated word, or None for engines without usable word times (RHVoice, whose times
+are exact to 100 ms only; Pico; Piper). The times are the synthesizer's own (flite, Festival: the
+end of each phone; espeak-ng: word and phoneme events); there is no alignment step. README.md says
+what to install. Nothing of it is linked into anything that ships.
 """
 import ctypes as C
 import re
@@ -16,9 +18,10 @@ from scipy.signal import resample_poly
 
 RATE = 16000
 
-# name -> (engine, language or library voice, espeak variant or None). Different speakers, not only different pitches:
-# the Klatt variants use another synthesis method than espeak's own formant synthesis, and the en-* languages other vowels.
-# FIRST makes the sets train, dev and test; MORE the set `more`, with the share of each voice.
+# name -> (engine, language or library voice, espeak variant or None). The speakers differ in more
+# than pitch: the Klatt variants use another synthesis method than espeak's own formant synthesis,
+# and the en-* languages use other vowels. FIRST makes the sets train, dev and test; MORE makes the
+# set `more`; the numbers are the share of each voice.
 VOICES = {
     "slt": ("flite", "cmu_us_slt", None), "awb": ("flite", "cmu_us_awb", None),
     "rms": ("flite", "cmu_us_rms", None), "kal16": ("flite", "cmu_us_kal16", None),
@@ -32,8 +35,9 @@ VOICES = {
     "es_m5": ("espeak", "en", "m5"), "es_lee": ("espeak", "en-us", "Lee"), "es_michael": ("espeak", "en-gb-x-gbclan", "Michael"),
     "es_klatt4": ("espeak", "en-us", "klatt4"), "es_steph": ("espeak", "en-029", "steph"), "es_f3": ("espeak", "en-gb-x-gbcwmd", "f3"),
 }
-HELD_OUT = "rms"          # never heard in training: a recorded male speaker of his own (CMU ARCTIC), not a variant of another voice
-# flite's recorded voices sound most like people and count more; espeak's variants bring the variety of speakers
+HELD_OUT = "rms"          # never heard in training: a recorded male speaker (CMU ARCTIC), not a variant of another voice
+# flite's recorded voices sound most like people and count more; espeak's variants add a variety of
+# speakers
 FIRST = {v: 3.0 if e == "flite" else 1.0 for v, (e, _, _) in list(VOICES.items())[:14] if v != HELD_OUT}
 TRAIN = list(FIRST)
 ENGINE = {v: e for v, (e, _, _) in VOICES.items()}
@@ -125,7 +129,7 @@ WORD, PHONEME, END, TERMINATED = 1, 7, 5, 6
 class Espeak:
     def __init__(self):
         self.lib = C.CDLL("libespeak-ng.so.1")
-        self.rate = self.lib.espeak_Initialize(2, 200, None, 1)                 # synchronous, phoneme events on
+        self.rate = self.lib.espeak_Initialize(2, 200, None, 1)                 # synchronous, with phoneme events
         self.cb = _CB(self._got)
         self.lib.espeak_SetSynthCallback(self.cb)
         self.lib.espeak_SetVoiceByName.argtypes = [C.c_char_p]
@@ -145,7 +149,7 @@ class Espeak:
         self.chunks, self.events = [], []
         if self.lib.espeak_SetVoiceByName(f"{lang}+{variant}".encode()):
             raise ValueError(f"espeak-ng has no voice {lang}+{variant}")
-        self.lib.espeak_SetParameter(1, int(165 * speed), 0)                    # words a minute
+        self.lib.espeak_SetParameter(1, int(165 * speed), 0)                    # words per minute
         self.lib.espeak_SetParameter(3, int(np.clip(50 * pitch, 10, 99)), 0)
         raw = text.encode()
         self.lib.espeak_Synth(raw, len(raw) + 1, 0, 1, 0, 1, None, None)
@@ -153,8 +157,9 @@ class Espeak:
         return resample(x, self.rate), self._spans(text, len(x))
 
     def _spans(self, text, total):
-        """One span a word. A word starts at its WORD event and ends at the next word's or at the pause phoneme before it.
-        Words that espeak joins ("of the") share one event: their time is divided by letters."""
+        """One span for each word. A word starts at its WORD event and ends at the next word's event
+        or at the pause phoneme before it. Words that espeak joins ("of the") share one event: their
+        time is divided in proportion to their letters."""
         ws = [(m.start(), m.end()) for m in re.finditer(r"\S+", text)]
         starts = {}
         for t, pos, _, s, _ in self.events:
@@ -243,7 +248,7 @@ class Festival:
             out = subprocess.run(["festival", "--pipe"], input=script, capture_output=True, text=True, check=True, timeout=20).stdout
             x, rate = soundfile.read(f.name, dtype="float32")
         times = [[float(t) for t in part.split()] for part in out.split(";") if part.strip()]
-        return resample(x, rate), [(1000 * t[0], 1000 * max(t)) for t in times]      # a mark is a word at 0
+        return resample(x, rate), [(1000 * t[0], 1000 * max(t)) for t in times]      # a punctuation mark is a word at 0
 
 
 # ---------------------------------------------------------------- SVOX Pico, Piper
@@ -268,7 +273,7 @@ class Piper:
         self.voice.session = onnxruntime.InferenceSession(path, one)
 
     def say(self, name, text, speed, pitch):
-        """Pitch is another playing rate, and so another throat."""
+        """Pitch is changed by resampling, which also changes the vocal tract."""
         c = list(self.voice.synthesize(text, self.piper.SynthesisConfig(length_scale=pitch / speed)))
         return resample(np.concatenate([p.audio_float_array for p in c]), round(c[0].sample_rate * pitch / 500) * 500), None
 
@@ -278,7 +283,8 @@ _engines = {}
 
 
 def say(voice, text, speed=1.0, pitch=1.0):
-    """16 kHz float32 samples (peak 0.5, no clipping) and [(start_ms, end_ms)] for each word of text.split(), or None."""
+    """16 kHz float32 samples (peak 0.5, no clipping), and [(start_ms, end_ms)] for each word of
+    text.split(), or None."""
     engine, a, b = VOICES[voice]
     if engine not in _engines:
         _engines[engine] = ENGINES[engine]()
@@ -288,7 +294,7 @@ def say(voice, text, speed=1.0, pitch=1.0):
     return (0.5 / max(1e-4, np.abs(x).max())) * x, spans
 
 
-if __name__ == "__main__":                                                       # a look at every voice
+if __name__ == "__main__":                                                       # try every voice
     import sys, time, soundfile as sf
     text = sys.argv[1] if len(sys.argv) > 1 else "The old man of the house doesn't like green apples, but his sister eats them."
     for v in VOICES:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Has OmniSTEval judge every point below a folder of `alignatt eval`, and sets our figures beside its own.
+# Scores every point below a folder of `alignatt eval` with OmniSTEval, and prints our figures
+# beside its own.
 #   pip install OmniSTEval && bash tools/results/omnisteval.sh build/eval
 set -euo pipefail
 for folder in "$1"/*/*/; do

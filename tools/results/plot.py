@@ -1,7 +1,10 @@
-"""Quality against lag from the `report.json` files of `alignatt eval`: an SVG with a panel a language, and a markdown table.
+"""Quality against lag from the `report.json` files of `alignatt eval`: an SVG with a panel for each
+language, and a markdown table.
 
   python3 tools/results/plot.py build/eval --svg docs/quality-lag.svg > table.md
-A line is a policy (`hold-n:1` and `hold-n:3` are one), a point one of its settings. No packages needed.
+
+A line is a policy (`hold-n:1` and `hold-n:3` share one), a point is one of its settings. Needs no
+packages.
 """
 import argparse
 import json
@@ -24,7 +27,8 @@ def family(report):
 
 
 def families(reports):
-    """Name -> points, each a report with its label: what tells it from the others of its line."""
+    """Name -> points: reports with a label that names the settings in which they differ from the
+    others of their line."""
     lines = {}
     for report in reports:
         lines.setdefault(family(report), []).append(report)

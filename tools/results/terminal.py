@@ -20,13 +20,13 @@ CELL, LINE, MARGIN = 8.43, 20, 14
 FONT = "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace"
 COLOURS = {"bright": "#e8e8ea", "dim": "#84848e", "reverse": "#16161a", "plain": "#c8c8cc"}
 PAPER = "#16161a"
-# What the live view prints: move to a place, change the look, clear to the end of the line, text.
+# The live view's output: move to a place, change the look, clear to the end of the line, text.
 PART = re.compile(r"\x1b\[(\d+);(\d+)H|\x1b\[(\d*)m|\x1b\[K|\x1b\[[?0-9;]*[a-zA-Z]|([^\x1b]+)", re.S)
 LOOKS = {"": "plain", "0": "plain", "1": "bright", "2": "dim", "7": "reverse"}
 
 
 def played(program, seconds):
-    """What the program has printed after `seconds`."""
+    """The program's output in the first `seconds`."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm-256color"
@@ -61,7 +61,7 @@ def screen(printed):
 
 
 def runs(line):
-    """Where each stretch of one look begins, the look, and its text."""
+    """Where each run of cells with the same look begins, the look, and its text."""
     start = 0
     for at in range(1, len(line) + 1):
         if at == len(line) or line[at][1] != line[start][1]:
@@ -84,7 +84,7 @@ def svg(cells):
             if look == "reverse":
                 box = f'x="{x:.1f}" y="{base - 15}" width="{len(text) * CELL:.1f}" height="{LINE}"'
                 out.append(f'<rect {box} fill="{COLOURS["plain"]}"/>')
-            shown = text.strip().replace(" ", "\u00a0")  # SVG makes one blank of two
+            shown = text.strip().replace(" ", "\u00a0")  # SVG collapses two blanks into one
             if not shown:
                 continue
             x += (len(text) - len(text.lstrip())) * CELL

@@ -1,5 +1,6 @@
-// What is used here of the browser's interfaces that TypeScript's DOM library leaves to its library for workers, which
-// cannot be used beside it.
+// Declarations of browser interfaces that this package uses and TypeScript's DOM library lacks.
+// They are in TypeScript's library for workers, which cannot be loaded together with the DOM
+// library.
 
 interface FileSystemSyncAccessHandle {
   read(into: Uint8Array<ArrayBuffer>, options: { at: number }): number;
@@ -12,7 +13,10 @@ interface FileSystemSyncAccessHandle {
 
 interface FileSystemFileHandle {
   createSyncAccessHandle(): Promise<FileSystemSyncAccessHandle>;
-  /** Renames within its folder. In every browser with OPFS, not yet in the DOM library. */
+  /**
+   * Renames within its folder. Every browser with OPFS has it; the DOM library does not declare it
+   * yet.
+   */
   move(name: string): Promise<void>;
 }
 

@@ -1,8 +1,8 @@
-// What this browser can do, found out without downloading anything.
+// What this browser can do, found out without any download.
 
 import type { ErrorCode } from './errors.js';
 
-/** The limits that decide which models fit. */
+/** The limits that decide which models fit on the device. */
 const LIMITS = [
   'maxBufferSize',
   'maxStorageBufferBindingSize',
@@ -11,32 +11,34 @@ const LIMITS = [
 ] as const;
 
 export interface Adapter {
-  /** What is known of it: browsers tell little. */
+  /** The name, as far as the browser reveals it. */
   name: string;
   vendor: string;
   architecture: string;
   limits: Record<(typeof LIMITS)[number], number>;
   features: string[];
-  /** It computes on the processor. */
+  /** True for a software adapter, which computes on the CPU. */
   software: boolean;
 }
 
 export interface Capabilities {
-  /** There is an adapter to compute on. */
+  /** True if there is an adapter to compute on. */
   webgpu: boolean;
-  /** WebGPU, storage and the microphone need an address with https, or localhost. */
+  /** True on https or localhost. WebGPU, storage and the microphone need it. */
   secureContext: boolean;
   adapter?: Adapter;
   storage: {
-    /** The private file system in which models are kept. */
+    /** True if the private file system, in which models are stored, can be used. */
     opfs: boolean;
-    /** Bytes this site may use, and those it uses. Absent where the browser does not tell. */
+    /**
+     * Bytes that this site may use, and bytes that it uses. Absent where the browser does not say.
+     */
     quota?: number;
     usage?: number;
-    /** The browser will not clear it on its own. */
+    /** True if the browser will not clear this site's storage on its own. */
     persisted: boolean;
   };
-  /** Microphone and tab sound can be taken in. */
+  /** True if sound from a microphone or a tab can be captured. */
   audioWorklet: boolean;
   wasm: boolean;
   /** Why there is no WebGPU. */
@@ -73,7 +75,7 @@ async function gpu(): Promise<Pick<Capabilities, 'adapter' | 'reason'>> {
   };
 }
 
-/** Browsers tell a vendor and a family, some a name. */
+/** Most browsers give a vendor and a family only; some give a name. */
 export function adapterName({ vendor, architecture, device, description }: GPUAdapterInfo): string {
   return description || [vendor, architecture, device].filter(Boolean).join(' ') || 'unnamed adapter';
 }
@@ -94,7 +96,7 @@ async function storage(): Promise<Capabilities['storage']> {
   };
 }
 
-/** The eight bytes of an empty module: a content security policy may forbid even these. */
+/** Compiles the eight bytes of an empty module. A content security policy may forbid even that. */
 function wasm(): boolean {
   try {
     return new WebAssembly.Module(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0)) instanceof WebAssembly.Module;

@@ -1,7 +1,8 @@
-// Runs on the sound thread: takes what a microphone or a tab plays, averages its channels, and sends blocks to the worker
-// by a port of their own, so that a busy page delays nothing. The page says when it is over.
+// Runs on the audio thread. Takes the sound of a microphone or a tab, averages its channels, and
+// sends blocks directly to the worker through a port of their own, so that a busy page delays
+// nothing. The page posts 'over' when the capture ends.
 
-/** About 40 ms at 48 kHz: few messages, and no delay that a chunk would notice. */
+/** About 40 ms at 48 kHz: few messages, and a delay that is short beside a chunk. */
 const BLOCK = 2048;
 
 class Capture extends AudioWorkletProcessor {
@@ -18,7 +19,7 @@ class Capture extends AudioWorkletProcessor {
     };
   }
 
-  /** Called for each 128 frames. False: this processor is not needed any more. */
+  /** Called for every 128 frames. Returns false when this processor is not needed any more. */
   process([channels = []]: Float32Array[][]): boolean {
     const frames = channels[0]?.length ?? 0;
     for (let at = 0; at < frames && !this.#over; at += 1) {

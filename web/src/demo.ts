@@ -1,14 +1,16 @@
-// The demo pack: three small models that come with the package and lie beside it. Read over HTTP into memory as a whole.
+// The demo pack: three small models that come with the package, in a folder beside `dist`. Each
+// file is read over HTTP into memory as a whole.
 //
-// Each address is written out, so that a bundler finds the files and takes them along. `?no-inline` is for Vite: without it
-// small files become `data:` addresses, which content security policies forbid and service workers cannot keep.
+// Each address is written out in full, so that a bundler finds the files and includes them.
+// `?no-inline` is for Vite: without it, Vite turns small files into `data:` addresses, which
+// content security policies forbid and service workers cannot cache.
 
 import { AlignattError } from './errors.js';
 import { get, withRetries, type Site } from './net.js';
 import type { ModelFile } from './module.js';
 import { Meter, type FetchProgress, type Slot } from './progress.js';
 
-/** Size of each file, by its path; put in when the package is built. */
+/** Size of each file in bytes, by its path. The build defines it. */
 declare const DEMO_SIZES: Record<string, number>;
 
 const addresses = (): Record<Slot, Record<string, URL>> => ({
@@ -49,7 +51,10 @@ export function demoBytes(): number {
   return Object.values(DEMO_SIZES).reduce((sum, size) => sum + size, 0);
 }
 
-/** The files of one of its models, at `base` where it is not beside this module. */
+/**
+ * The files of one model of the pack. They are read from `base`, or from beside this module if
+ * there is no `base`.
+ */
 export async function demoFiles(
   slot: Slot,
   base: string | undefined,

@@ -1,8 +1,9 @@
-// Fetches a model into the store. Worker only: writing in place needs synchronous file access.
+// Fetches a model into the store. For workers only: writing in place needs synchronous file access.
 //
-// A file comes in pieces, several at a time, each marked when it is on the disk, so that a fetch that was broken off goes
-// on where it stopped, in this visit or the next. The hash is taken while the pieces come, in their order. A file gets its
-// name when it is whole and its hash is right, and only then.
+// A file is fetched in pieces, several at a time. Each piece is marked when it is on disk, so that
+// an interrupted fetch continues where it stopped, in this visit or the next. The hash is computed
+// in the order of the pieces, while they arrive. A file gets its final name only when it is
+// complete and its hash is right.
 
 import { createSHA256, type IHasher } from 'hash-wasm';
 import { asError, AlignattError } from './errors.js';
@@ -14,7 +15,10 @@ import { fileName, lockName, ModelFolder, needStorage, PIECE, type Manifest } fr
 
 const PARALLEL = 4;
 
-/** Brings a model into the store, or what is missing of it, in its newest state. One tab at a time; others wait. */
+/**
+ * Fetches the missing parts of a model's newest version into the store. One tab fetches at a time;
+ * others wait.
+ */
 export async function fetchModel(
   place: Place,
   access: Access,
@@ -45,7 +49,10 @@ export async function fetchModel(
   });
 }
 
-/** A file into `folder`, whole and with the right hash. One that comes with a wrong hash is fetched once more. */
+/**
+ * Fetches a file into `folder` and checks its hash. If the hash is wrong, the file is fetched once
+ * more.
+ */
 async function fetchFile(site: Site, file: RemoteFile, folder: ModelFolder, meter: Meter): Promise<void> {
   const whole = fileName(file);
   for (let attempt = 0; attempt < 2; attempt += 1) {
@@ -69,7 +76,7 @@ async function fetchFile(site: Site, file: RemoteFile, folder: ModelFolder, mete
   throw new AlignattError('network', `${site.label}: ${what}`);
 }
 
-/** All pieces that are missing; whether the hash is right. */
+/** Fetches all missing pieces. Returns whether the hash is right. */
 async function fetchPieces(site: Site, file: RemoteFile, part: Part, meter: Meter): Promise<boolean> {
   const hash = file.sha256 ? await createSHA256() : undefined;
   const missing = part.missing();
@@ -85,7 +92,8 @@ async function fetchPieces(site: Site, file: RemoteFile, part: Part, meter: Mete
       hashOn();
     }
   };
-  // All lines have come to rest before the file is closed, and the first error is the one to tell.
+  // The file is closed only after all lines have ended. The first error is the one that is
+  // reported.
   const lines = Array.from({ length: Math.min(PARALLEL, missing.length) }, () =>
     line().catch((error: unknown) => {
       failed = true;
@@ -125,7 +133,7 @@ async function fetchPiece(site: Site, file: RemoteFile, part: Part, piece: numbe
   part.mark(piece);
 }
 
-/** A file that is being fetched, and which of its pieces are there. */
+/** A file that is being fetched, with the marks of the pieces that are on disk. */
 class Part {
   readonly piecesLen: number;
   readonly #size: number;
@@ -153,7 +161,7 @@ class Part {
     const marks = await folder.open(`${name}.done`);
     const part = new Part(data, marks, size, piece);
     try {
-      // A file of another length is not ours to go on with; its marks would be of other pieces.
+      // A file of another length is not continued: its marks would belong to other pieces.
       if (data.getSize() === size && marks.getSize() === part.piecesLen) marks.read(part.#done, { at: 0 });
       else part.#begin();
     } catch (error) {
@@ -163,11 +171,14 @@ class Part {
     return part;
   }
 
-  /** Room for all of it is taken at once: a full disk is told now and not after an hour. */
+  /**
+   * Reserves the space for the whole file at once, so that a full disk is reported now and not
+   * after an hour.
+   */
   #begin(): void {
     this.#marks.truncate(0);
     this.#data.truncate(this.#size);
-    // Chromium refuses without a word.
+    // Chromium does not throw when it cannot reserve the space.
     if (this.#data.getSize() !== this.#size) throw full();
     this.#marks.truncate(this.piecesLen);
     this.#marks.flush();
@@ -189,13 +200,13 @@ class Part {
     let written = 0;
     while (written < bytes.length) {
       const len = this.#data.write(bytes.subarray(written), { at: at + written });
-      // Chromium tells a full disk by a number that is none: an error code below zero, read as unsigned.
+      // On a full disk, Chromium returns a negative error code, read as an unsigned number.
       if (len === 0 || len > bytes.length - written) throw full();
       written += len;
     }
   }
 
-  /** The piece is there: first on the disk, then in the marks. */
+  /** Marks the piece as done. The data is flushed to disk before the mark. */
   mark(piece: number): void {
     this.#data.flush();
     this.#done[piece] = 1;
@@ -225,10 +236,13 @@ class Part {
 }
 
 const READ = 1 << 20;
-/** Git's own hash can only be taken of a file in one piece. What is larger has a SHA-256 on the Hub. */
+/**
+ * Git's own hash needs the file in one piece, so it is computed only up to this size. Larger files
+ * have a SHA-256 on the Hub.
+ */
 const LARGEST_GIT = 64 << 20;
 
-/** The name git gives to a content: the SHA-1 of a short head and the bytes. */
+/** Git's hash of the content (its blob id): the SHA-1 of a short header and the bytes. */
 async function gitName(part: Part): Promise<string | undefined> {
   if (part.size > LARGEST_GIT) return undefined;
   const head = new TextEncoder().encode(`blob ${part.size}\0`);

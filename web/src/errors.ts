@@ -1,4 +1,5 @@
-// Errors of the package. `code` is stable and meant for programs, `message` for people: it says what to do.
+// Errors of the package. `code` is stable and meant for programs. `message` is meant for people and
+// says what to do.
 
 const CODES = [
   'no-webgpu',
@@ -28,13 +29,16 @@ export class AlignattError extends Error {
   }
 }
 
-/** An error as it crosses from the worker: classes do not survive the way. */
+/** An error as it is sent from the worker: `postMessage` does not preserve classes. */
 export interface ErrorData {
   code: ErrorCode;
   message: string;
 }
 
-/** Whatever was thrown, as one of ours. What cannot be named better is `internal`. */
+/**
+ * Converts anything that was thrown into an `AlignattError`. Unknown errors get the code
+ * `internal`.
+ */
 export function asError(thrown: unknown): AlignattError {
   if (thrown instanceof AlignattError) return thrown;
   const { name, message, code } = partsOf(thrown);

@@ -1,20 +1,24 @@
-// The events of a translation. Field for field what the cascade writes as JSON lines in the command line program too.
+// The events of a translation. Their fields are those of the JSON lines that the command line
+// program writes.
 //
-// `start` is first, `end` is last. In a segment `committed` only grows; `tentative` is free to change. After
-// `closed: true` nothing more comes of that segment and side.
+// `start` is first, `end` is last. Within a segment, `committed` only grows and `tentative` is free
+// to change. After `closed: true` there are no more events of that segment and side.
 
-/** On every event: how much sound had been heard, and the time since the stream was opened. Neither goes back. */
+/**
+ * On every event, in milliseconds: how much sound had been heard, and the time since the stream was
+ * opened. Neither ever decreases.
+ */
 export interface Times {
   audio_ms: number;
   wall_ms: number;
 }
 
-/** What runs, and on what. */
+/** The models, the languages, the policy and the device of this stream. */
 export interface StartEvent extends Times {
   type: 'start';
   version: string;
   source_language: string;
-  /** Absent where nothing is translated. */
+  /** Absent where only the source is transcribed. */
   target_language?: string;
   asr: string;
   aligner: string;
@@ -22,11 +26,11 @@ export interface StartEvent extends Times {
   device: string;
   policy?: string;
   chunk_ms: number;
-  /** Closed segments that a prompt brings along; absent for none. */
+  /** How many closed segments the prompt contains; absent for none. */
   history?: number;
 }
 
-/** A committed source word with its punctuation. Times are absolute. */
+/** A committed source word with its punctuation. Its times count from the start of the sound. */
 export interface Word {
   text: string;
   start_ms: number;
@@ -37,7 +41,7 @@ export interface Word {
 export interface SourceEvent extends Times {
   type: 'source';
   segment: number;
-  /** Words that stay: all of the segment's so far. */
+  /** The words of the segment that will not change: all of them so far. */
   committed: Word[];
   /** The rest of the newest hypothesis. */
   tentative: string;
@@ -48,49 +52,54 @@ export interface SourceEvent extends Times {
 export interface TargetEvent extends Times {
   type: 'target';
   segment: number;
-  /** What this event adds to the former `committed`. */
+  /** The text that this event adds to the previous `committed`. */
   delta: string;
   committed: string;
-  /** The rest of the newest draft, to be set directly behind `committed`. */
+  /** The rest of the newest draft. It follows `committed` without a separator. */
   tentative: string;
   closed: boolean;
 }
 
-/** One token of a draft, and where the model listened while it wrote it. */
+/** One token of a draft, and the source words that the model looked at when it wrote it. */
 export interface ListenToken {
   text: string;
   shown: boolean;
-  /** Why it is held; absent where it is shown. */
+  /** Why the token is held; absent where it is shown. */
   why?: string;
-  /** The source word it rests on, by its place in `source`. */
+  /** Index in `source` of the word that the token rests on. */
   word?: number;
-  /** Attention on source words heard, on the others, on the rest of the prompt, on the draft. `null`: not a number. */
+  /**
+   * Attention on accessible source words, on inaccessible ones, on the rest of the prompt, and on
+   * the draft. `null` is not a number.
+   */
   mass: [number | null, number | null, number | null, number | null];
-  /** Attention on single source words, as pairs of their place in `source` and the mass. */
+  /** Attention on single source words, as pairs of an index in `source` and the mass. */
   on: [word: number, mass: number][];
 }
 
-/** Where the model listened while it wrote a draft. Comes before the target event that it explains. */
+/**
+ * Where the model looked while it wrote a draft. Comes before the target event that it explains.
+ */
 export interface ListenEvent extends Times {
   type: 'listen';
   segment: number;
   source: string[];
-  /** How many of `source`, from the first, counted as heard. */
+  /** How many of the words in `source`, from the first, were accessible. */
   heard: number;
-  /** False: an earlier draft was judged anew, and no model was asked. */
+  /** False where an earlier draft was judged again, without the model. */
   drafted: boolean;
   tokens: ListenToken[];
 }
 
-/** How a step went. */
+/** The cost and state of one step. Durations are in milliseconds. */
 export interface ProgressEvent extends Times {
   type: 'progress';
   /** From the arrival of this step's oldest sound to its last result. */
   lag_ms: number;
-  /** Computing time over sound heard, since the start: below 1 keeps up. */
+  /** Computing time over sound heard, since the start. Below 1 the device keeps up. */
   rtf: number;
   tokens_per_second: number;
-  /** Sound held for the open segment. */
+  /** Sound of the open segment. */
   tail_ms: number;
   /** Sound that waits to be heard. */
   waiting_ms: number;
@@ -99,7 +108,7 @@ export interface ProgressEvent extends Times {
   translate_ms: number;
 }
 
-/** Something the reader should know; the stream goes on. */
+/** Something that the reader should know. The stream goes on. */
 export interface WarningEvent extends Times {
   type: 'warning';
   message: string;
@@ -116,7 +125,7 @@ export interface EndEvent extends Times {
   readbacks: number;
   rtf: number;
   tokens_per_second: number;
-  /** The stream was broken off, or something failed: the last segment may be incomplete. */
+  /** True if the stream was stopped or failed: the last segment may be incomplete. */
   interrupted: boolean;
 }
 

@@ -1,4 +1,4 @@
-// Where sound comes from, on the worker's side: each feed is a run of blocks of 16 kHz mono.
+// Where sound comes from, on the worker's side. Every feed yields blocks of 16 kHz mono samples.
 
 import { Resampler, Sound } from '../wasm/alignatt.js';
 import { fromData, type ErrorData } from './errors.js';
@@ -6,15 +6,18 @@ import type { Feed } from './protocol.js';
 
 export interface OpenFeed {
   blocks: AsyncGenerator<Float32Array>;
-  /** Sound comes at its own pace and is taken in as it comes; otherwise as it is consumed. */
+  /**
+   * True for sound that arrives at its own pace and is taken in at once. Otherwise the feed yields
+   * the next block when the last one has been processed.
+   */
   live: boolean;
-  /** Something to know, once all has been read. */
+  /** A warning about the source, known once all of it has been read. */
   warning(): string | undefined;
-  /** Ends `blocks`, also while it waits. */
+  /** Ends `blocks`, even while it waits. */
   close(): void;
 }
 
-/** Of sound that is fed at its own pace. */
+/** Length of the slices of a file that is fed at the pace at which it would play. */
 const SLICE_MS = 100;
 const RATE = 16_000;
 
@@ -45,7 +48,9 @@ function file(blob: Blob, name: string, realtime: boolean): OpenFeed {
   return { blocks: run, live: realtime, warning: () => warning, close: () => over.give() };
 }
 
-/** The same sound, each slice no sooner than it would have been heard to its end. */
+/**
+ * The same sound, in slices. Each slice is yielded no sooner than its end would have been heard.
+ */
 async function* paced(blocks: AsyncGenerator<Float32Array>, over: Signal): AsyncGenerator<Float32Array> {
   const began = performance.now();
   const slice = (SLICE_MS * RATE) / 1000;
@@ -113,7 +118,7 @@ function pulled(port: MessagePort): OpenFeed {
   return { blocks: blocks(), live: false, warning: () => undefined, close: () => over.give() };
 }
 
-/** Something that happens, and may be waited for before or after. */
+/** A flag that can be awaited, before or after it is set. */
 export class Signal {
   given = false;
   #wake: (() => void)[] = [];

@@ -1,14 +1,15 @@
-// What a model consists of, and where its files lie: asked of the Hugging Face Hub, or of a plain folder on a server.
+// The files of a model and where they are: listed by the Hugging Face Hub, or probed in a plain
+// folder on a server.
 
 import { AlignattError } from './errors.js';
 import { get, getText, withRetries, type Site } from './net.js';
 import type { Place } from './place.js';
 
-/** The Hub that is asked. */
+/** How the Hub is reached. */
 export interface Access {
-  /** Another server that answers as the Hub does. */
+  /** Another server with the same API as the Hub. */
   endpoint?: string;
-  /** Of an account that may read the model. */
+  /** Access token of an account that may read the model. */
   token?: string;
 }
 
@@ -16,13 +17,13 @@ export interface RemoteFile {
   name: string;
   url: string;
   size: number;
-  /** Differs when the content does. Part of a file name. */
+  /** Changes when the content changes. Part of the file's name in the store. */
   tag: string;
-  /** The hash of the content, where it is known: of large files on the Hub. */
+  /** SHA-256 of the content, where it is known: for large files on the Hub. */
   sha256?: string;
-  /** The name that git gives the content: of small files on the Hub. */
+  /** Git's blob id of the content: for small files on the Hub. */
   git?: string;
-  /** The server gives parts of it. */
+  /** True if the server answers range requests. */
   ranges: boolean;
 }
 
@@ -33,14 +34,20 @@ export interface Listing {
 
 const ENDPOINT = 'https://huggingface.co';
 
-/** The list of a model's files that the native program has as well; put in when the package is built. */
+/**
+ * The names of a model's files, from the list that the native program uses too. The build defines
+ * it.
+ */
 declare const MODEL_FILES: { config: string; single: string; index: string; small: string[] };
 const { config: CONFIG, single: SINGLE, index: INDEX, small: SMALL_FILES } = MODEL_FILES;
-/** Heads of any direction, where a listing names them. */
+/** Heads files of any direction. They are fetched where a listing names them. */
 const HEADS = /^heads\.[a-z-]+\.json$/;
 const MAX_SHARDS = 1024;
 
-/** The files of a model that are needed, small ones first: a wrong model is found out before gigabytes are fetched. */
+/**
+ * The files that a model needs, small ones first, so that a wrong model is rejected before
+ * gigabytes are fetched.
+ */
 export async function listing(place: Place, access: Access): Promise<Listing> {
   const found = 'repo' in place ? await hubListing(place, access) : await folderListing(place);
   found.files.sort((a, b) => a.size - b.size);
@@ -87,7 +94,7 @@ function parseListing(text: string, url: string): { sha: string; siblings: Sibli
     const { sha, siblings } = JSON.parse(text) as { sha?: unknown; siblings?: unknown };
     if (typeof sha === 'string' && /^[0-9a-f]{40}$/.test(sha) && Array.isArray(siblings)) return { sha, siblings };
   } catch {
-    // Said below.
+    // Reported below.
   }
   throw new AlignattError('network', `the answer to ${url} is not a listing of a model`);
 }
@@ -112,7 +119,10 @@ async function folderListing(place: { url: string; files?: string[] }): Promise<
   return { site, files: [...files, index, ...shards] };
 }
 
-/** Size of a file and whether the server gives parts of it, from one byte; nothing where there is no such file. */
+/**
+ * Asks for one byte of a file to learn its size and whether the server answers range requests.
+ * Returns undefined if there is no such file.
+ */
 async function probe(site: Site, folder: string, name: string): Promise<RemoteFile | undefined> {
   const url = folder + escaped(name);
   const response = await withRetries(site, async () => {
@@ -133,7 +143,7 @@ async function probe(site: Site, folder: string, name: string): Promise<RemoteFi
   return { name, url, size, tag: `${size}-${version.replace(/[^A-Za-z0-9]/g, '').slice(0, 80)}`, ranges };
 }
 
-/** The files that an index puts tensors into. */
+/** The names of the files that the index assigns tensors to. */
 async function shardNames(site: Site, url: string): Promise<string[]> {
   let names: string[];
   try {
@@ -149,13 +159,13 @@ async function shardNames(site: Site, url: string): Promise<string[]> {
   throw new AlignattError('bad-model', `${url} names ${what}`);
 }
 
-/** A safetensors file in the model's folder or below it. */
+/** Whether the name is a safetensors file in the model's folder or below it. */
 function isShard(name: unknown): name is string {
   if (typeof name !== 'string' || name.length > 1024 || !name.endsWith('.safetensors')) return false;
   return name.split('/').every((part) => part !== '' && part !== '.' && part !== '..' && !/[\\:\0]/.test(part));
 }
 
-/** A file's name as a part of an address. */
+/** A file's name, escaped for use in an address. */
 function escaped(name: string): string {
   return name.split('/').map(encodeURIComponent).join('/');
 }

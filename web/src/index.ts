@@ -1,4 +1,4 @@
-// alignatt in the browser: see README.md for ten lines that work.
+// alignatt in the browser. README.md has a working example of ten lines.
 
 export { check, type Adapter, type Capabilities } from './capabilities.js';
 export { AlignattError, type ErrorCode } from './errors.js';

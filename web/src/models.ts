@@ -1,4 +1,4 @@
-// Models: how they are named, and what is stored of them in this browser.
+// Models: their names, and what is stored of them in this browser.
 
 import { demoBytes } from './demo.js';
 import { listing, type Access } from './hub.js';
@@ -9,7 +9,7 @@ import { keepStorage, ModelFolder, removeModel, type Manifest } from './store.js
 
 export interface StoredModel {
   model: Model;
-  /** Bytes that are there, and all of its bytes. */
+  /** Bytes that are stored, and bytes of the whole model. */
   done: number;
   total: number;
 }
@@ -17,13 +17,13 @@ export interface StoredModel {
 export interface FetchOptions extends Access {
   onProgress?: (progress: FetchProgress) => void;
   signal?: AbortSignal;
-  /** Where the package's files lie, if not where its modules are. */
+  /** Where the package's files are, if not beside its modules. */
   base?: string | URL;
 }
 
-/** The store of models that the tabs of a site share. */
+/** The store of models, which all tabs of a site share. */
 export const models = {
-  /** The models that are there, whole or in part. */
+  /** The models that are stored, completely or in part. */
   async list(): Promise<StoredModel[]> {
     const found: StoredModel[] = [];
     for (const folder of await ModelFolder.all()) {
@@ -33,7 +33,10 @@ export const models = {
     return found;
   },
 
-  /** How large a model is and how much of it is there. Asks the network where it is not there as a whole. */
+  /**
+   * The size of a model and how many of its bytes are stored. Asks the network if the model is not
+   * stored completely.
+   */
   async size(model: Model, access: Access = {}): Promise<{ done: number; total: number }> {
     const place = placeOf(model);
     if (place === 'demo') return { done: 0, total: demoBytes() };
@@ -44,7 +47,7 @@ export const models = {
     return stored(folder, { files });
   },
 
-  /** Brings a model into the store, or up to date. What a cut left is gone on with. */
+  /** Fetches a model into the store, or updates it. An interrupted fetch is continued. */
   async fetch(model: Model, { onProgress, signal, base, ...access }: FetchOptions = {}): Promise<void> {
     const place = placeOf(model);
     if (place === 'demo') return;

@@ -1,19 +1,23 @@
-// Requests that survive a bad network: what is worth another try is tried again, and what is not says what to do.
+// Requests that survive a bad network. Failures that may pass are retried; the message of any other
+// says what to do.
 
 import { AlignattError } from './errors.js';
 
-/** Where requests go, for messages; the token is sent to the Hub only. */
+/** Where requests go. The names are for messages; the token is sent to the Hub only. */
 export interface Site {
-  /** How a person would name it: a Hub id or an address. */
+  /** The name for messages: a Hub id or an address. */
   label: string;
-  /** The model's page on the Hub, where it is one. */
+  /** The model's page, if it is on the Hub. */
   page?: string;
   token?: string;
-  /** The browser's own cache may keep what comes. What goes into the store would lie there a second time. */
+  /**
+   * True if the browser's own cache may keep the answers. False for files that go into the store,
+   * which would otherwise be on disk twice.
+   */
   cached?: boolean;
 }
 
-/** A failure worth another try. */
+/** A failure that is worth a retry. */
 class Again extends Error {
   readonly waitMs: number | undefined;
 
@@ -23,20 +27,22 @@ class Again extends Error {
   }
 }
 
-/** Fruitless attempts in a row before giving up. */
+/** Attempts in a row that bring nothing before the request fails. */
 const ATTEMPTS = 6;
 const FIRST_WAIT_MS = 400;
 const LONGEST_WAIT_MS = 20_000;
-/** Attempts that bring less than `LEAST_GAIN` bytes, all together, are given up after this. */
+/** The request fails if its attempts together bring less than `LEAST_GAIN` bytes in this time. */
 const PATIENCE_MS = 15 * 60_000;
 const LEAST_GAIN = 1 << 20;
-/** A connection that brings nothing for so long is dead. */
+/** A connection that brings nothing for this long counts as dead. */
 const STALL_MS = 30_000;
 
 /**
- * Runs `attempt` until it succeeds. An attempt tells `progressed` what it brought before it failed; one that brought
- * something is not counted. Errors: what `attempt` throws for good; `network` when too many in a row were fruitless, or
- * many together brought next to nothing.
+ * Runs `attempt` until it succeeds. An attempt calls `progressed` with the number of bytes that it
+ * received. An attempt that received something resets the count of failures.
+ *
+ * Errors: any error of `attempt` that is not worth a retry; `network` when too many attempts in a
+ * row brought nothing, or when many attempts together brought almost nothing.
  */
 export async function withRetries<T>(
   site: Site,
@@ -63,8 +69,9 @@ export async function withRetries<T>(
 }
 
 /**
- * One GET. `from` and `to` (exclusive) ask for a range, which the server may ignore (status 200). Every answer but 200 and
- * 206 is an error; statuses in `passed` come back as they are.
+ * Sends one GET request. `from` and `to` (exclusive) ask for a range of bytes, which the server may
+ * ignore (status 200). Any other status than 2xx is an error, except those in `passed`: their
+ * responses are returned.
  */
 export async function get(
   site: Site,
@@ -91,7 +98,7 @@ export async function get(
   throw refusal(site, url, response);
 }
 
-/** The text of an answer. */
+/** The body of the response as text. */
 export async function getText(site: Site, url: string): Promise<string> {
   return withRetries(site, async () => {
     const { body } = await get(site, url);
@@ -102,7 +109,7 @@ export async function getText(site: Site, url: string): Promise<string> {
   });
 }
 
-/** The bytes of a body as they come; leaving the loop closes the connection. */
+/** The chunks of a body as they arrive. Leaving the loop closes the connection. */
 async function* chunks(
   response: Response,
   url: string,
@@ -127,7 +134,7 @@ async function* chunks(
   }
 }
 
-/** A body that ended too early, as a failure worth another try. */
+/** The error for a body that ended too early. It is worth a retry. */
 export function cut(url: string, at: number, size: number): Error {
   return new Again(`the connection to ${url} ended at byte ${at} of ${size}`, 0);
 }

@@ -1,4 +1,5 @@
-// The page's end of the line to a worker of this package: calls with answers, notes on the way, and one clear end.
+// The page's side of the connection to a worker of this package: calls with answers, notes during a
+// call, and one defined end.
 
 import { aborted, AlignattError, fromData } from './errors.js';
 import type { Call, FromWorker, Note, ToWorker } from './protocol.js';
@@ -23,7 +24,7 @@ export class Peer {
     this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#hear(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
-      // A script that cannot be had brings an event without a message.
+      // A script that cannot be loaded causes an event without a message.
       const failed = event.message
         ? new AlignattError('internal', `the worker of alignatt failed: ${event.message}`)
         : new AlignattError('network', 'the worker of alignatt cannot be loaded: is dist/worker.js beside the page?');
@@ -31,12 +32,15 @@ export class Peer {
     };
   }
 
-  /** Why nothing can be asked of it any more. */
+  /** Why the worker takes no more calls; undefined while it does. */
   get over(): AlignattError | undefined {
     return this.#over;
   }
 
-  /** Errors: those of the call; `aborted` by the signal, which ends the worker. */
+  /**
+   * Sends a call and returns its answer. Errors: those of the call; `aborted` when `signal` aborts,
+   * which ends the worker.
+   */
   async call<T>(
     call: Call,
     { transfer = [], signal, note = () => {} }: {
@@ -61,12 +65,12 @@ export class Peer {
     }
   }
 
-  /** Ends the stream that runs, if any. */
+  /** Ends the running stream, if there is one. */
   stop(): void {
     if (!this.#over) this.#send({ stop: true });
   }
 
-  /** Ends the worker in the middle of whatever it does, with all that it holds. Calls under way fail with `why`. */
+  /** Ends the worker at once and frees all that it holds. Unanswered calls fail with `why`. */
   close(why: AlignattError = aborted()): void {
     if (this.#over) return;
     this.#over = why;
@@ -90,7 +94,7 @@ export class Peer {
   }
 }
 
-/** An address to which names of files can be added. */
+/** The address of a folder, to which file names can be added. */
 export function folder(base: string | URL): URL {
   const url = new URL(base, location.href);
   if (!url.pathname.endsWith('/')) url.pathname += '/';

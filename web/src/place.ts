@@ -1,17 +1,18 @@
-// How models are named.
+// Names of models.
 
 import { AlignattError } from './errors.js';
 
 /**
- * `'demo'`: the small models that come with the package. A Hub id `owner/name` or `owner/name@revision`. Or a folder of
- * files on a server; `files` names them where they are more or others than a model usually has.
+ * One of three: `'demo'`, the small models that come with the package; a Hub id `owner/name` or
+ * `owner/name@revision`; or a folder of files on a server. `files` names the files of the folder if
+ * they are not the usual ones.
  */
 export type Model = 'demo' | (string & {}) | { url: string; files?: string[] };
 
 /** A model on the Hub, or a folder of files on a server. */
 export type Place = { repo: string; revision: string } | { url: string; files?: string[] };
 
-/** Errors: `bad-option` for what names no model. */
+/** Parses the name of a model. Errors: `bad-option` if it names none. */
 export function placeOf(model: Model): Place | 'demo' {
   if (model === 'demo') return 'demo';
   if (typeof model !== 'string') {
@@ -23,7 +24,7 @@ export function placeOf(model: Model): Place | 'demo' {
   throw new AlignattError('bad-option', `${JSON.stringify(model)} names no model: ${mend}`);
 }
 
-/** How a model is called in messages and lists. */
+/** The name of a model in messages and lists. */
 export function label(place: Place): string {
   if (!('repo' in place)) return place.url;
   return place.revision === 'main' ? place.repo : `${place.repo}@${place.revision}`;

@@ -1,14 +1,14 @@
-// Progress of fetching and loading: bytes, and from them rate and time left.
+// Progress of fetching and loading: bytes, and the rate and time left that follow from them.
 
 export type Slot = 'asr' | 'aligner' | 'mt';
 
 export interface FetchProgress {
-  /** The file that is worked on. */
+  /** The file that is being fetched or loaded. */
   name: string;
-  /** Bytes of the model that are there, and all of its bytes. */
+  /** Bytes of the model that are done, and bytes of the whole model. */
   done: number;
   total: number;
-  /** Over the last seconds; absent at first. */
+  /** Measured over the last seconds; absent at first. */
   bytesPerSecond?: number;
   secondsLeft?: number;
 }
@@ -23,14 +23,14 @@ const WINDOW_MS = 5000;
 const LEAST_WINDOW_MS = 500;
 const TELL_EVERY_MS = 100;
 
-/** Counts the bytes of one model and tells at most ten times a second, and always at the end. */
+/** Counts the bytes of one model. Reports at most ten times a second, and always at the end. */
 export class Meter {
   readonly #total: number;
   readonly #tell: (progress: FetchProgress) => void;
   #name = '';
   #done: number;
   #told = -Infinity;
-  /** Moments of the last seconds and what was done then, oldest first. */
+  /** Times within the last seconds and the bytes that were done then, oldest first. */
   #marks: { at: number; done: number }[] = [];
 
   constructor(total: number, done: number, tell: (progress: FetchProgress) => void) {
@@ -44,7 +44,7 @@ export class Meter {
     this.#name = name;
   }
 
-  /** More bytes are there; or, below zero, some turned out to be worth nothing. */
+  /** Adds bytes that are done. A negative number takes back bytes that turned out to be wrong. */
   add(bytes: number): void {
     const now = performance.now();
     this.#done += bytes;

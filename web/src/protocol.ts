@@ -1,5 +1,5 @@
-// What the page and the worker say to each other. A call is answered once, by its id, and may send notes before;
-// `fatal` answers all calls at once and nothing comes after it.
+// The messages between the page and the worker. A call is answered once, by its id; notes may come
+// before the answer. `fatal` answers all calls at once, and nothing comes after it.
 
 import type { ErrorData } from './errors.js';
 import type { Access } from './hub.js';
@@ -13,11 +13,14 @@ export type Side = 'source' | 'target';
 
 /** Where the sound of a stream comes from. */
 export type Feed =
-  /** A whole sound file; `realtime`: at the pace at which it would play. */
+  /** A whole sound file. With `realtime` it is fed at the pace at which it would play. */
   | { kind: 'file'; blob: Blob; name: string; realtime: boolean }
-  /** Mono blocks at `rate` come by the port as they are captured, then `null`. */
+  /** The port sends mono blocks at `rate` as they are captured, then `null`. */
   | { kind: 'live'; port: MessagePort; rate: number }
-  /** Each message to the port is answered by 16 kHz mono, `null` at the end, or the error of the source. */
+  /**
+   * The port answers each message with 16 kHz mono samples, with `null` at the end, or with the
+   * source's error.
+   */
   | { kind: 'pulled'; port: MessagePort };
 
 export interface LoadCall {
@@ -50,7 +53,7 @@ export interface FetchCall {
 
 export type Call = LoadCall | OpenCall | SubtitlesCall | FetchCall | { do: 'stats' };
 
-/** The page to the worker. `stop` ends the stream that runs. */
+/** Messages from the page to the worker. `stop` ends the running stream. */
 export type ToWorker = { id: number; call: Call } | { stop: true };
 
 export type Note =
@@ -74,7 +77,7 @@ export interface Loaded {
 export interface DeviceReport {
   name: string;
   driver: string;
-  /** It computes on the processor. */
+  /** True for a software adapter, which computes on the CPU. */
   software: boolean;
   max_binding: number;
   max_buffer: number;
@@ -84,11 +87,11 @@ export interface DeviceReport {
 }
 
 export interface DeviceInfo {
-  /** Such as `webgpu:0 NVIDIA …`, or `cpu`. */
+  /** For example `webgpu:0 NVIDIA …`, or `cpu`. */
   name: string;
-  /** Nothing for the CPU. */
+  /** `null` for the CPU. */
   report: DeviceReport | null;
-  /** Memory reserved on it when loading was done. */
+  /** Memory reserved on the device when loading was done. */
   memoryBytes: number;
 }
 
@@ -98,6 +101,6 @@ export interface Stats {
   memoryBytes: number;
   /** Size of the module's heap, which never shrinks. */
   heapBytes: number;
-  /** Sound that waits to be heard in the stream that runs. */
+  /** Sound of the running stream that waits to be heard. */
   waitingMs: number;
 }

@@ -1,4 +1,5 @@
-// Where sound comes from, on the page's side: files are handed over, microphone and tab are captured, iterables are pulled.
+// Where sound comes from, on the page's side. Files are handed to the worker, microphone and tab
+// are captured, iterables are read block by block.
 
 import { AlignattError, asError, toData } from './errors.js';
 import { folder } from './peer.js';
@@ -10,30 +11,37 @@ export type Source = Blob | ArrayBuffer | MediaStream | AsyncIterable<Float32Arr
 export interface OpenSource {
   feed: Feed;
   transfer: Transferable[];
-  /** Gives back what was taken: nodes, ports, the iterator. */
+  /** Releases what was opened: nodes, ports, the iterator. */
   close(): void;
 }
 
-/** Streams that this package opened, and therefore closes. */
+/** Streams that this package opened, and therefore must close. */
 const owned = new WeakSet<MediaStream>();
 
-/** How often a captured stream is asked whether it still is: no event tells when the page itself stopped its tracks. */
+/**
+ * How often a captured stream is checked for its end: no event is fired when the page itself stops
+ * the stream's tracks.
+ */
 const WATCH_MS = 200;
-/** Sound that is still suspended after this waits for a click. */
+/** Sound that is still suspended after this time is waiting for a click. */
 const RESUME_MS = 3000;
 
 /**
- * Asks for the microphone. The stream belongs to its translation: it is stopped when that ends, and stopping its tracks
- * ends that as the end of a file does.
+ * Asks for the microphone. The stream belongs to its translation: the stream is stopped when the
+ * translation ends. When the stream's tracks are stopped, the translation ends as at the end of a
+ * file.
  */
 export async function microphone(): Promise<MediaStream> {
   const ask = () => navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
   return own(await captured('the microphone', 'allow it in the settings of this page, beside its address', ask));
 }
 
-/** Asks for the sound of a tab, which the person chooses. The stream belongs to its translation, as a microphone's does. */
+/**
+ * Asks for the sound of a tab, which the user chooses. The stream belongs to its translation, as a
+ * microphone's does.
+ */
 export async function tab(): Promise<MediaStream> {
-  // Browsers give a tab's sound only together with its picture, which is dropped at once.
+  // Browsers give a tab's sound only together with its video, which is stopped at once.
   const ask = () => navigator.mediaDevices.getDisplayMedia({ audio: true, video: true });
   const both = await captured('the sound of a tab', 'choose a tab, and share it with its sound', ask);
   for (const track of both.getVideoTracks()) track.stop();
@@ -58,7 +66,7 @@ function file(blob: Blob, name: string, realtime: boolean): OpenSource {
   return { feed: { kind: 'file', blob, name, realtime }, transfer: [], close: () => {} };
 }
 
-/** Each message asks for one block: what nobody asks for yet stays where it is. */
+/** Each message from the worker asks for one block, so that nothing is read before it is needed. */
 function pulled(source: AsyncIterable<Float32Array>): OpenSource {
   const { port1: ours, port2: port } = new MessageChannel();
   const blocks = source[Symbol.asyncIterator]();
@@ -99,7 +107,8 @@ async function capture(stream: MediaStream, base: string | URL | undefined): Pro
     const node = new AudioWorkletNode(context, 'alignatt-capture');
     const { port1: out, port2: port } = new MessageChannel();
     node.port.postMessage({ out }, [out]);
-    // A node that leads nowhere may not be run. What this one plays is silence.
+    // The browser may not run a node that is connected to no output. The output of this node is
+    // silence.
     context.createMediaStreamSource(stream).connect(node).connect(context.destination);
     const watch = setInterval(() => {
       if (stream.active) return;
@@ -129,7 +138,7 @@ function own(stream: MediaStream): MediaStream {
   return stream;
 }
 
-/** `allow` is what to do where it was not allowed. */
+/** Calls `ask` and explains its failure. `allow` says what to do if permission was denied. */
 async function captured(what: string, allow: string, ask: () => Promise<MediaStream>): Promise<MediaStream> {
   try {
     return await ask();

@@ -1,9 +1,10 @@
-// Models in the browser's private file system (OPFS), one folder a model, shared by the tabs of a site.
+// Models in the browser's private file system (OPFS). Each model has a folder. All tabs of a site
+// share them.
 //
-//   alignatt/<model>/model.json                  what belongs to the model: written last, so a model that has it is whole
-//   alignatt/<model>/coming.json                 the same while it is being fetched
-//   alignatt/<model>/<name>.<tag>                a file, whole and with the right hash
-//   alignatt/<model>/<name>.<tag>.part, .done    a file being fetched, and one byte for each of its pieces that is there
+//   alignatt/<model>/model.json                the model's files; written last, when all are there
+//   alignatt/<model>/coming.json               the same while the model is being fetched
+//   alignatt/<model>/<name>.<tag>              a file, complete and with the right hash
+//   alignatt/<model>/<name>.<tag>.part, .done  a file being fetched, and a byte for each done piece
 
 import { AlignattError } from './errors.js';
 import { label, type Place } from './place.js';
@@ -19,7 +20,7 @@ export interface Manifest {
   files: StoredFile[];
 }
 
-/** Unit of fetching and resuming. */
+/** Bytes that are fetched, and resumed, as one. */
 export const PIECE = 8 << 20;
 
 const ROOT = 'alignatt';
@@ -28,14 +29,17 @@ const OPEN_WAIT_MS = 100;
 const WHOLE = 'model.json';
 const COMING = 'coming.json';
 
-/** The name of a model's folder, and of the lock on it. */
+/** The name of a model's folder. The name of its lock contains it. */
 export function folderName(place: Place): string {
   const name = encodeURIComponent('repo' in place ? `${place.repo}@${place.revision}` : place.url);
   if (name.length <= 200) return name;
   throw new AlignattError('bad-option', `the address ${label(place)} is too long`);
 }
 
-/** Held by whoever changes a model's folder, so that two tabs do not fetch the same file. */
+/**
+ * The name of the lock that a tab holds while it changes a model's folder, so that two tabs do not
+ * fetch the same file.
+ */
 export function lockName(place: Place): string {
   return `${ROOT}/${folderName(place)}`;
 }
@@ -68,7 +72,7 @@ export class ModelFolder {
     return folders;
   }
 
-  /** What belongs to the model; nothing unless all of it is there. */
+  /** The list of the model's files. Undefined unless all of them are stored. */
   whole(): Promise<Manifest | undefined> {
     return this.#manifest(WHOLE);
   }
@@ -81,7 +85,10 @@ export class ModelFolder {
     await this.#write(COMING, manifest);
   }
 
-  /** All files of `manifest` are there: it is the model from now on, and what does not belong to it is deleted. */
+  /**
+   * Marks the model as complete: all files of `manifest` are stored. Deletes all files that do not
+   * belong to it.
+   */
   async finish(manifest: Manifest): Promise<void> {
     await this.#write(WHOLE, manifest);
     const kept = new Set([WHOLE, ...manifest.files.map(fileName)]);
@@ -92,7 +99,7 @@ export class ModelFolder {
     for (const name of stale) await this.delete(name);
   }
 
-  /** A whole file; nothing where it isn't there. */
+  /** A complete file, or undefined if it isn't stored. */
   async file(file: StoredFile): Promise<File | undefined> {
     const handle = await present(this.#folder.getFileHandle(fileName(file)));
     const found = await handle?.getFile();
@@ -103,7 +110,7 @@ export class ModelFolder {
   async bytesOf(file: StoredFile): Promise<number> {
     if (await this.file(file)) return file.size;
     const done = await present(this.#folder.getFileHandle(`${fileName(file)}.done`));
-    // Another tab may be writing at this moment; then it is not known.
+    // Another tab may be writing at this moment. Then the number is not known.
     const flags = await done?.getFile().then((found) => found.arrayBuffer()).catch(() => undefined);
     return flags ? piecesLen(new Uint8Array(flags), file.size) : 0;
   }
@@ -112,7 +119,10 @@ export class ModelFolder {
     return this.#folder.getFileHandle(name, { create: true });
   }
 
-  /** For writing, by one worker at a time. A worker that was just ended may hold the file for a moment yet. */
+  /**
+   * Opens a file for writing, by one worker at a time. A worker that was just ended may still hold
+   * the file for a moment, so this retries.
+   */
   async open(name: string): Promise<FileSystemSyncAccessHandle> {
     const handle = await this.handle(name);
     for (let tries = 0; ; tries += 1) {
@@ -135,7 +145,7 @@ export class ModelFolder {
     try {
       return JSON.parse(await (await handle.getFile()).text()) as Manifest;
     } catch {
-      // Half written when the browser was closed: as if it were not there.
+      // Half written when the browser was closed: counts as missing.
       return undefined;
     }
   }
@@ -154,7 +164,7 @@ export class ModelFolder {
 }
 
 export function fileName(file: StoredFile): string {
-  // A shard may lie in a folder of its repository; here all files of a model lie beside each other.
+  // A shard may be in a subfolder of its repository. Here all files of a model are in one folder.
   return `${encodeURIComponent(file.name)}.${file.tag}`;
 }
 
@@ -171,12 +181,15 @@ function piecesLen(flags: Uint8Array, size: number): number {
   return flags.reduce((sum, flag, at) => sum + (flag ? Math.min(PIECE, size - at * PIECE) : 0), 0);
 }
 
-/** Asks that the browser does not clear storage on its own. It may say no, and all works still. */
+/**
+ * Asks the browser not to clear the storage on its own. The browser may refuse; everything still
+ * works.
+ */
 export async function keepStorage(): Promise<void> {
   await navigator.storage?.persist?.().catch(() => false);
 }
 
-/** Errors: `storage-full` where the page has no storage at all. */
+/** Errors: `storage-full` if the page has no private file system. */
 export async function needStorage(): Promise<void> {
   await origin();
 }
@@ -190,7 +203,7 @@ async function origin(): Promise<FileSystemDirectoryHandle> {
   }
 }
 
-/** What `asked` gives; nothing where it does not exist. */
+/** The result of `asked`, or undefined if the file or folder does not exist. */
 async function present<T>(asked: Promise<T>): Promise<T | undefined> {
   try {
     return await asked;

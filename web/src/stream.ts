@@ -1,14 +1,15 @@
-// One stream through the cascade: sound is fed in while steps are taken, until it is over, stopped, or something fails.
-// Whatever happens, the last event is sent and the engines are free again.
+// One stream through the cascade. Sound is fed in while steps are computed, until the sound ends,
+// the stream is stopped, or something fails. In every case the last event is sent and the engines
+// are free again.
 
 import type { Engines, Stream } from '../wasm/alignatt.js';
 import { type OpenFeed, Signal } from './feeds.js';
 
 export interface Run {
   readonly waitingMs: number;
-  /** Ends it after the step that runs. */
+  /** Ends the stream after the step that is running. */
   stop(): void;
-  /** Done, stopped or failed; `end` has been sent. */
+  /** Settles when the stream is done, was stopped, or failed. `end` has been sent by then. */
   over: Promise<void>;
 }
 
@@ -23,7 +24,7 @@ export function run(engines: Engines, feed: OpenFeed, translate: boolean, emit: 
     try {
       await hear(stream, feed, stopped);
     } catch (error) {
-      // The first error is the one to tell.
+      // The first error is the one that is reported.
       try {
         stream.end();
       } catch {}
@@ -52,14 +53,14 @@ async function hear(stream: Stream, feed: OpenFeed, stopped: Signal): Promise<vo
       room.reset();
       stream.push(block);
       arrived.give();
-      // A file waits until what it gave was heard; what is live does not.
+      // A file's next block is read when the last one has been processed. Live sound does not wait.
       if (!feed.live) await room.wait();
     }
   })().finally(() => {
     over = true;
     arrived.give();
   });
-  // It is awaited below, but may fail before that.
+  // `feeding` is awaited below, but may fail before that.
   feeding.catch(() => {});
   try {
     while (!stopped.given) {
@@ -82,7 +83,7 @@ async function hear(stream: Stream, feed: OpenFeed, stopped: Signal): Promise<vo
   await stream.finish();
 }
 
-/** Lets messages in: on the CPU a step gives way to nothing else. */
+/** Lets messages in: on the CPU, a step does not yield to anything else. */
 function turn(): Promise<void> {
   return new Promise((wake) => setTimeout(wake));
 }

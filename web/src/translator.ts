@@ -1,4 +1,4 @@
-// What a page uses: loads the models once and gives the events of one stream after another.
+// What a page uses. Loads the models once, then gives the events of one stream after another.
 
 import { aborted, AlignattError } from './errors.js';
 import type { TranslatorEvent } from './events.js';
@@ -15,55 +15,64 @@ import { openSource, type OpenSource, type Source } from './sources.js';
 const TO = ['de', 'it', 'zh'] as const;
 
 export interface LoadOptions extends Access {
-  /** Speech recognition, word times, translation. Each is the demo pack's where it is not given. */
+  /**
+   * Models for speech recognition, word times and translation. The demo pack's model is used where
+   * none is given.
+   */
   asr?: Model;
   aligner?: Model;
   mt?: Model;
-  /** The language to translate into. Without it speech is transcribed only, and no `mt` is loaded. */
+  /** The target language. Without it, speech is only transcribed and `mt` is not loaded. */
   to?: (typeof TO)[number];
   from?: string;
-  /** `low` shows earlier, `high` later and better. */
+  /** `low` shows text earlier, `high` later and better. */
   preset?: 'low' | 'high';
-  /** In place of a preset: a policy with its knobs, as on the command line. */
+  /** Instead of a preset: a policy with its knobs, as on the command line. */
   policy?: string;
   /** `auto`: a WebGPU adapter that passes a self-test, else the CPU. */
   device?: DeviceChoice;
-  /** Title, names and terms, told to the translation model: up to half of what it can read, else `bad-option`. */
+  /**
+   * Title, names and terms, for the translation model. May take up to half of the model's context,
+   * else `bad-option`.
+   */
   context?: string;
-  /** How many segments before, with their translations, the translation model is told: 0 to 8. */
+  /**
+   * How many closed segments, with their translations, the prompt of the translation model
+   * contains: 0 to 8.
+   */
   history?: number;
-  /** Attention heads of the translation model for this direction, as `alignatt calibrate` writes them. */
+  /** Heads of the translation model for this direction, as JSON written by `alignatt calibrate`. */
   heads?: string;
-  /** How much sound a step hears, where it shall not be the policy's own measure. */
+  /** The sound of one step in milliseconds, if it is not to be the policy's own. */
   chunkMs?: number;
   onProgress?: (progress: Progress) => void;
-  /** Ends loading. What was fetched is kept. */
+  /** Ends loading. Files that have been fetched stay in the store. */
   signal?: AbortSignal;
-  /** Where the package's `dist`, `wasm` and `demo` lie, if not where its modules are. */
+  /** Where the package's folders `dist`, `wasm` and `demo` are, if not beside its modules. */
   base?: string | URL;
 }
 
 export interface StreamOptions {
-  /** Ends the stream: `end` comes, then the loop throws `aborted`. */
+  /** Ends the stream: the `end` event comes, then the loop throws `aborted`. */
   signal?: AbortSignal;
-  /** A file is fed at the pace at which it would play. */
+  /** Feeds a file at the pace at which it would play. */
   realtime?: boolean;
-  /** What messages call the sound. */
+  /** The name of the sound in messages. */
   name?: string;
 }
 
-/** How long `dispose` waits for the last event of a stream that runs. */
+/** How long `dispose` waits for the last event of a running stream. */
 const GRACE_MS = 5000;
 
 export class Translator {
-  /** Where it computes. */
+  /** The device that computes. */
   readonly device: DeviceInfo;
-  /** What was refused on the way, and why. */
+  /** Devices that were refused, and why. */
   readonly warnings: readonly string[];
   readonly version: string;
   readonly #peer: Peer;
   readonly #options: LoadOptions;
-  /** Stops the stream that runs, for a reason that its loop throws. */
+  /** Stops the running stream. The stream's loop throws `why`. */
   #stop: ((why: AlignattError) => void) | undefined;
   #disposed = false;
 
@@ -76,8 +85,8 @@ export class Translator {
   }
 
   /**
-   * Checks the options, opens the device, fetches what is not there yet, and loads. Errors carry a `code`; nothing is
-   * left running.
+   * Checks the options, opens the device, fetches the missing files, and loads the models. Errors
+   * are an `AlignattError` with a `code`; after an error nothing is left running.
    */
   static async load(options: LoadOptions = {}): Promise<Translator> {
     const { signal, onProgress, base, endpoint, token } = options;
@@ -110,28 +119,37 @@ export class Translator {
     }
   }
 
-  /** The events of translating `source`. Leaving the loop ends the stream. One stream at a time: another is `busy`. */
+  /**
+   * The events of translating `source`. Leaving the loop ends the stream. Errors: `busy` while
+   * another stream runs.
+   */
   translate(source: Source, options: StreamOptions = {}): AsyncGenerator<TranslatorEvent, void, undefined> {
     return this.#stream(source, options, true);
   }
 
-  /** The same, of what is said only. */
+  /** The events of transcribing `source`, without a translation. */
   transcribe(source: Source, options: StreamOptions = {}): AsyncGenerator<TranslatorEvent, void, undefined> {
     return this.#stream(source, options, false);
   }
 
-  /** Memory and what waits, at this moment. Answered between two steps. */
+  /** Memory in use and sound that waits, at this moment. Answered between two steps. */
   stats(): Promise<Stats> {
     return this.#peer.call<Stats>({ do: 'stats' });
   }
 
-  /** The events of a stream as a subtitle file of what was said (`source`) or of its translation (`target`). */
+  /**
+   * A subtitle file made from the events of a stream: of the transcript (`source`) or of the
+   * translation (`target`).
+   */
   subtitles(events: readonly TranslatorEvent[], format: SubtitleFormat, side: Side): Promise<string> {
     const lines = events.map((event) => JSON.stringify(event)).join('\n');
     return this.#peer.call<string>({ do: 'subtitles', events: lines, format, side });
   }
 
-  /** Ends the stream that runs, then the worker with all that it holds on the device. May be called at any moment. */
+  /**
+   * Ends the running stream, then the worker, and frees all that it holds on the device. May be
+   * called at any time.
+   */
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
@@ -156,7 +174,7 @@ export class Translator {
 
     let stopped: AlignattError | undefined;
     const stop = (why: AlignattError) => {
-      // What has come to its end by itself was not stopped.
+      // A stream that has already ended by itself was not stopped.
       if (stopped || this.#stop !== stop) return;
       stopped = why;
       this.#peer.stop();
@@ -190,7 +208,10 @@ export class Translator {
   }
 }
 
-/** Events that came and were not read yet. What was read before an error comes before the error. */
+/**
+ * Events that arrived and have not been read yet. Events that arrived before an error are read
+ * before it is thrown.
+ */
 class Events implements AsyncIterable<TranslatorEvent> {
   readonly #queue: TranslatorEvent[] = [];
   #wake: () => void = () => {};
@@ -230,7 +251,7 @@ function engineOptions({ from, to, preset, policy, context, history, heads, chun
   return { from: from ?? 'en', ...given({ to, policy: chosen, context, history, heads, chunk_ms: chunkMs }) };
 }
 
-/** The properties that have a value. */
+/** The properties that are defined. */
 function given<T extends object>(all: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as never;
 }

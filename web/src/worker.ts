@@ -1,4 +1,5 @@
-// The worker: everything that computes or writes to storage runs here, and the page only listens.
+// The worker. Everything that computes or writes to storage runs here; the page only receives
+// messages.
 
 import init, { check_options, Device, Engines, subtitles, version } from '../wasm/alignatt.js';
 import { adapterName } from './capabilities.js';
@@ -17,7 +18,7 @@ import { run, type Run } from './stream.js';
 
 const page = globalThis as unknown as DedicatedWorkerScope;
 
-/** What `load` made; it stays until the worker ends. */
+/** The result of `load`. It is kept until the worker ends. */
 interface Ready {
   device: Device;
   engines: Engines;
@@ -60,7 +61,7 @@ async function load(
     throw new AlignattError('no-webgpu', 'this browser has no WebGPU, or it is switched off: try a newer one, or the CPU');
   }
   const { memory } = await init(base === undefined ? {} : { module_or_path: new URL('wasm/alignatt_bg.wasm', base) });
-  // Both before anything large is fetched.
+  // Options and device are checked before anything large is fetched.
   const told = JSON.stringify(options);
   check_options(told);
   const device = await Device.open(choice);
@@ -79,7 +80,7 @@ async function load(
   };
 }
 
-/** Why the CPU was taken; that there was no adapter to refuse is a reason too. */
+/** Why the CPU was chosen: the adapters that were refused, or that there is none. */
 function refused(choice: DeviceChoice, device: Device): string[] {
   const { warnings } = device;
   if (choice !== 'auto' || device.name !== 'cpu' || warnings.length > 0) return warnings;
@@ -90,12 +91,15 @@ async function described(device: Device): Promise<DeviceInfo> {
   const report = JSON.parse(device.report) as DeviceInfo['report'];
   const about = { report, memoryBytes: device.memory_bytes() };
   if (!report || report.name) return { name: device.name, ...about };
-  // The module is not told a name in a browser.
+  // In a browser, the module does not learn the adapter's name.
   const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
   return { name: `${device.name.trim()} ${adapter ? adapterName(adapter.info) : ''}`.trim(), ...about };
 }
 
-/** A model's files: the demo pack's, or those in the store, where it is fetched to if it isn't there. */
+/**
+ * A model's files: those of the demo pack, or those in the store. A model that isn't stored is
+ * fetched first.
+ */
 async function filesOf(
   slot: Slot,
   place: Place | 'demo',
@@ -121,7 +125,10 @@ async function filesOf(
   return { label: label(place), demo: false, files };
 }
 
-/** Weights are read by ranges, and by any number of tabs at once; what is small is read as a whole. */
+/**
+ * Weights are read by ranges, and any number of tabs can read them at once. Small files are read
+ * whole.
+ */
 async function fromStore(name: string, file: File): Promise<ModelFile> {
   const read = async (offset: number, len: number) => {
     try {
@@ -162,8 +169,8 @@ function loaded(): Ready {
   throw new AlignattError('internal', 'nothing is loaded');
 }
 
-// A panic of the module traps. In the midst of a call that waits, nobody is left to answer it: the error comes out here,
-// and all that can be done is to say so.
+// A panic of the module traps. If a call is waiting at that moment, the call's promise is never
+// settled: the error arrives here, and all that can be done is to report it.
 page.addEventListener('error', (event) => {
   const { error, message } = event as ErrorEvent;
   event.preventDefault();
@@ -174,7 +181,7 @@ page.addEventListener('unhandledrejection', (event) => {
   die((event as PromiseRejectionEvent).reason);
 });
 
-/** The module's panic hook says on the console what it was; the trap itself says nothing. */
+/** The module's panic hook writes the cause to the console. The trap itself does not contain it. */
 let panic: string | undefined;
 const consoleError = console.error.bind(console);
 console.error = (...parts: unknown[]) => {
@@ -192,7 +199,7 @@ function die(reason: unknown): void {
   tell({ fatal });
 }
 
-/** What the device reported on its own, where it can still be asked. */
+/** The error that the device reported on its own, if the device can still be asked. */
 function lost(): string | undefined {
   try {
     return ready?.device.complaint();

@@ -1,6 +1,8 @@
-// What has been said and shown so far: a run's events put together, segment by segment, without a page.
-// It answers where every shown word listened. A draft goes on behind the shown text; one judged anew stands where it
-// stood. The rules are those of src/cli/explain/run.rs.
+// What has been said and shown so far: the events of a run, collected by segment. Independent of
+// the page.
+//
+// Also answers where each shown word listened. A draft starts where the shown text ends; a draft
+// that is judged again keeps its start. The rules are those of src/faces/cli/explain/run.rs.
 
 import type { TranslatorEvent } from 'alignatt';
 import { folded, letters, units, type Place } from './units';
@@ -8,17 +10,20 @@ import { folded, letters, units, type Place } from './units';
 type Of<T extends TranslatorEvent['type']> = Extract<TranslatorEvent, { type: T }>;
 type Token = Of<'listen'>['tokens'][number];
 
-/** A source word; without times while it may still change. */
+/** A source word. It has no times while it may still change. */
 export interface Word {
   text: string;
   start?: number;
   end?: number;
 }
 
-/** Where a target word listened; source words by their place in the segment. */
+/** Where a target word listened. Source words are given by their index in the segment. */
 export interface Listened {
   rests?: number;
-  /** Shares on source words heard, on the others, on the rest of the prompt, on the draft. */
+  /**
+   * Attention on accessible source words, on inaccessible ones, on the rest of the prompt, and on
+   * the draft.
+   */
   mass: number[];
   on: Array<{ word: number; mass: number }>;
 }
@@ -26,9 +31,9 @@ export interface Listened {
 /** A target word, or a Chinese character. */
 export interface Unit {
   text: string;
-  /** Whether a blank stands before it. */
+  /** Whether a blank precedes it. */
   spaced: boolean;
-  /** How much sound had been heard when it was shown; absent while it is held. */
+  /** How much sound had been heard when it was shown, in milliseconds; absent while it is held. */
   shown?: number;
   /** Why it is held. */
   why?: string;
@@ -37,9 +42,9 @@ export interface Unit {
 
 interface Draft {
   listen: Of<'listen'>;
-  /** Where its tokens start in the segment's text. */
+  /** Offset in the segment's text where its tokens start. */
   base: number;
-  /** Times that the text had grown before. */
+  /** How often the text had grown before this draft. */
   before: number;
   final: boolean;
 }
@@ -49,7 +54,7 @@ export class Segment {
   committed = '';
   sourceClosed = false;
   targetClosed = false;
-  /** Told by a lost device: nothing more comes. */
+  /** The device was lost in this segment: no more events come. */
   broken = false;
   private tentative = '';
   private grown: Array<{ at: number; length: number }> = [];
@@ -92,13 +97,14 @@ export class Segment {
     this.targetClosed = event.closed;
     this.known = undefined;
     if (event.closed) {
-      // What is closed is asked for once more and kept; its drafts are not.
+      // The units of a closed segment are computed once more and kept. Its drafts are not needed
+      // any more.
       this.units();
       this.drafts = [];
     }
   }
 
-  /** Every unit, shown ones first. */
+  /** All units; the shown ones come first. */
   units(): Unit[] {
     this.known ??= this.cut();
     return this.known;
@@ -125,7 +131,10 @@ export class Segment {
     });
   }
 
-  /** The mean over a unit's tokens. It rests on the word that they listen to most, of those they rest on. */
+  /**
+   * The mean over the tokens of a unit. Of the words that the tokens rest on, the unit rests on the
+   * one with the most attention.
+   */
   private listened(draft: Draft, tokens: Token[]): Listened {
     const share = 1 / tokens.length;
     const mass = [0, 0, 0, 0];
@@ -146,7 +155,10 @@ export class Segment {
     return { mass, on: listed.sort((a, b) => b.mass - a.mass), ...(rests[0] === undefined ? {} : { rests: rests[0] }) };
   }
 
-  /** Which word the prompt's word `at` became: the one at its place, or one nearby that reads alike. */
+  /**
+   * The index of the word that the prompt's word `at` has become: the same index, or a nearby one
+   * with an equal word.
+   */
   private place(source: string[], at: number): number | undefined {
     const name = folded(source[at] ?? '');
     const alike = [at, at - 1, at + 1, at - 2, at + 2].find((place) => folded(this.words[place]?.text ?? '\n') === name);
@@ -169,7 +181,7 @@ export class Captions {
 
   constructor(readonly language: string) {}
 
-  /** The segment that changed, if one did. */
+  /** Takes an event. Returns the segment that it changed, if any. */
   take(event: TranslatorEvent): Segment | undefined {
     if (event.type !== 'source' && event.type !== 'listen' && event.type !== 'target') return undefined;
     const segment = (this.segments[event.segment] ??= new Segment(event.segment, this.language));
@@ -179,7 +191,7 @@ export class Captions {
     return segment;
   }
 
-  /** All that will stay: a line a segment. */
+  /** All text that will not change, one line for each segment. */
   text(side: 'source' | 'target'): string {
     const lines = this.segments.map((segment) =>
       side === 'target'
@@ -190,8 +202,8 @@ export class Captions {
   }
 
   /**
-   * The policy's lag: sound heard between the end of the source word that a unit rests on and the moment it was shown.
-   * The median of the newest units.
+   * The policy's lag in milliseconds: sound heard between the end of the source word that a unit
+   * rests on and the moment when the unit was shown. The median over the newest units.
    */
   lag(): number | undefined {
     const lags: number[] = [];

@@ -1,5 +1,5 @@
-// Choosing the models: sets with their sizes, what is stored, and the download. Sizes are asked of the Hub only when this is
-// opened, and only while the browser is online.
+// The dialog for choosing models: the sets with their sizes, the stored models, and the download.
+// The Hub is asked for sizes only when the dialog is opened and the browser is online.
 
 import { models, type Model } from 'alignatt';
 import { make } from './dom';
@@ -9,7 +9,7 @@ import type { ModelSet } from './settings';
 
 interface Sizes {
   total: number;
-  /** Bytes of it that are stored. */
+  /** Bytes that are stored. */
   done: number;
 }
 
@@ -158,7 +158,7 @@ export class Chooser {
     return this.accessToken ? { token: this.accessToken } : {};
   }
 
-  /** Downloads what is missing, then closes with the choice. */
+  /** Downloads the missing files, then closes the dialog and uses the chosen set. */
   private async take(): Promise<void> {
     if (this.fetching) return this.fetching.abort();
     const name = this.chosen;

@@ -1,4 +1,5 @@
-// The bar at the foot: start and stop, the place in the sound, figures, and what can be taken along.
+// The bar at the bottom: start and stop, the position in the sound, figures, and the buttons to
+// copy and save.
 
 import { find, make } from './dom';
 import { clock } from './format';
@@ -11,7 +12,7 @@ export class Dock {
   private readonly notice = find('notice');
 
   constructor() {
-    // What stands above the bar needs its height.
+    // Elements above the bar are placed by its height.
     new ResizeObserver(() => document.body.style.setProperty('--dock', `${this.root.offsetHeight}px`)).observe(this.root);
   }
 
@@ -23,7 +24,7 @@ export class Dock {
     this.root.hidden = true;
   }
 
-  /** What the button does now. */
+  /** Sets the text and the shape of the start/stop button. */
   button(text: string, shape: 'stop' | 'play'): void {
     const label = this.stop.querySelector('span');
     if (label) label.textContent = text;
@@ -36,13 +37,13 @@ export class Dock {
     this.track.style.setProperty('--share', ofMs ? Math.min(1, ms / ofMs).toFixed(4) : '0');
   }
 
-  /** A line of text in place of the time, while models come. */
+  /** Shows a line of text instead of the position, while models load. */
   say(text: string, share = 0): void {
     this.place.textContent = text;
     this.track.style.setProperty('--share', share.toFixed(3));
   }
 
-  /** Something that wants an answer, above the bar; the captions stay. */
+  /** Asks a question above the bar. The captions stay. */
   ask(text: string, actions: Array<[text: string, act: () => void]>): void {
     const buttons = actions.map(([label, act]) =>
       make('button', { type: 'button', onclick: () => (this.quiet(), act()) }, label),

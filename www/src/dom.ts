@@ -1,9 +1,12 @@
-// Making and finding elements, no more.
+// Makes and finds elements.
 
 type Child = Node | string | null | undefined | false;
 type Attributes = Record<string, string | number | boolean | undefined | ((event: Event) => void)>;
 
-/** An element; attributes that are functions listen (`onclick`), false or undefined ones are left out. */
+/**
+ * Makes an element. An attribute that is a function becomes an event listener (`onclick`).
+ * Attributes that are false or undefined are left out.
+ */
 export function make<K extends keyof HTMLElementTagNameMap>(
   name: K,
   attributes: Attributes = {},

@@ -1,5 +1,6 @@
-// The sentence on the first page: of the sample talk, as the demo pack heard and translated it. Its words can be held like
-// those of any run; until one is, a word that stands far from its source shows what that looks like.
+// The sentence on the first page, from the sample talk, as the demo pack heard and translated it.
+// The reader can point at its words as in any run. Until then, one word that is far from its source
+// word is highlighted as an example.
 
 import type { TranslatorEvent } from 'alignatt';
 import events from './example.json';
@@ -7,7 +8,7 @@ import { Hold } from './hold';
 import { Listing } from './listing';
 import type { Language } from './settings';
 
-/** The word shown at first: the German verb waits for the end of its clause. */
+/** The word that is highlighted at first. The German verb waits for the end of its clause. */
 const FIRST: { [code in Language]: string } = { de: 'besprechen', it: 'aspettare', zh: '待' };
 
 export class Example {

@@ -1,5 +1,6 @@
-// The status line: what the captions wait for, and what the machine does. Lag of the policy and lag of computing are told
-// apart, because one is a choice and the other is a lack.
+// The status line: figures of the captions and of the device. The lag of the policy and the lag of
+// computing are shown separately, because the first is a choice and the second depends on the
+// device.
 
 import type { TranslatorEvent } from 'alignatt';
 import { make } from './dom';
@@ -8,7 +9,7 @@ import { bytes, seconds } from './format';
 interface Figure {
   name: string;
   about: string;
-  /** Drawn as a bar of this kind, on one scale. */
+  /** The colour of the bar. Both bars have the same scale. */
   bar?: 'policy' | 'computing';
 }
 
@@ -33,7 +34,7 @@ const FIGURES = {
 
 type Name = keyof typeof FIGURES;
 const NAMES = Object.keys(FIGURES) as Name[];
-/** A bar is full at this lag. */
+/** The lag at which a bar is full. */
 const SCALE_MS = 5000;
 
 export class Figures {
@@ -72,7 +73,7 @@ export class Figures {
   }
 
   memory(count: number): void {
-    // What computes on the CPU reserves nothing there.
+    // On the CPU, no memory of a graphics card is reserved.
     this.set('memory', count ? bytes(count) : '–');
   }
 

@@ -1,4 +1,5 @@
-// What the check found, in one line and, opened, in a list. Nothing has been downloaded when it is shown.
+// What the check of the browser found: one line, and a list when it is opened. Nothing has been
+// downloaded at that time.
 
 import type { Capabilities } from 'alignatt';
 import { make } from './dom';

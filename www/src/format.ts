@@ -1,4 +1,4 @@
-// Numbers as people read them.
+// Numbers, formatted for readers.
 
 export function bytes(count: number): string {
   if (count < 1e6) return `${Math.round(count / 1e3)} kB`;
@@ -6,10 +6,10 @@ export function bytes(count: number): string {
   return `${(count / 1e9).toFixed(count < 1e10 ? 2 : count < 1e11 ? 1 : 0)} GB`;
 }
 
-/** Milliseconds as seconds, with a true minus. */
+/** Milliseconds as seconds, with a real minus sign. */
 export const seconds = (ms: number, digits = 2): string => `${(ms / 1000).toFixed(digits).replace('-', '−')} s`;
 
-/** A place in the sound: `0:07`, `12:07`, `1:02:07`. */
+/** A position in the sound: `0:07`, `12:07`, `1:02:07`. */
 export function clock(ms: number): string {
   const all = Math.max(0, Math.floor(ms / 1000));
   const two = (n: number) => String(n).padStart(2, '0');
@@ -17,7 +17,7 @@ export function clock(ms: number): string {
   return hours ? `${hours}:${two(minutes)}:${two(all % 60)}` : `${minutes}:${two(all % 60)}`;
 }
 
-/** Time left of a download: `40 s`, `12 min`. */
+/** Remaining time of a download: `40 s`, `12 min`. */
 export function left(secondsLeft: number): string {
   if (secondsLeft < 90) return `${Math.max(1, Math.round(secondsLeft))} s`;
   if (secondsLeft < 5400) return `${Math.round(secondsLeft / 60)} min`;

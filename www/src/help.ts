@@ -1,5 +1,5 @@
-// What each failure means and what to do about it in this browser. The codes are those of the package, and two of the page's
-// own: `no-secure-context` and `no-microphone`.
+// What each failure means and what to do about it in this browser. The codes are those of the
+// package. The page adds `no-secure-context`, `no-storage` and `no-microphone`.
 
 export type Trouble =
   | 'no-secure-context'
@@ -23,14 +23,14 @@ export interface Advice {
   about: string;
   /** What to do, in order. */
   steps: string[];
-  /** The CPU can do without what is missing. */
+  /** True if the CPU can be used instead. */
   cpu: boolean;
 }
 
 export type Browser = 'Chrome' | 'Edge' | 'Firefox' | 'Safari' | 'this browser';
 export type System = 'Linux' | 'Windows' | 'macOS' | 'Android' | 'iOS' | 'this system';
 
-/** Only for advice: what works is found out by asking for it. */
+/** Used only for advice. Whether something works is found out by trying it. */
 export function browser(agent = navigator.userAgent): { browser: Browser; system: System; version: number } {
   const match = (pattern: RegExp) => Number(pattern.exec(agent)?.[1] ?? 0);
   const system: System = /iPhone|iPad/.test(agent)
@@ -54,7 +54,7 @@ export function browser(agent = navigator.userAgent): { browser: Browser; system
 const flags = (name: Browser): string => (name === 'Edge' ? 'edge://flags' : 'chrome://flags');
 const gpuPage = (name: Browser): string => (name === 'Edge' ? 'edge://gpu' : 'chrome://gpu');
 
-/** How to get WebGPU here. */
+/** How to get WebGPU in this browser. */
 function webgpu(): string[] {
   const { browser: name, system, version } = browser();
   switch (name) {

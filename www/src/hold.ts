@@ -1,5 +1,6 @@
-// Holding a target word: its source words are lit in proportion to the attention they got, and a readout tells the
-// figures. A mouse points, a finger presses and holds, the keyboard has one stop among the words, arrows and Enter.
+// Pointing at a target word highlights its source words in proportion to their attention, and a
+// readout shows the figures. A mouse points or clicks, a finger presses and holds. For the keyboard
+// the words are one Tab stop; arrow keys move and Enter selects.
 
 import { draw, make } from './dom';
 import { clock, seconds } from './format';
@@ -8,7 +9,7 @@ import type { SegmentView } from './segment';
 import type { Unit } from './captions';
 
 const PRESS_MS = 250;
-/** Weaker ones are not drawn. */
+/** Attention below this is not drawn. */
 const FAINT = 0.03;
 const WHY: Record<string, string> = {
   frontier: 'it rests on what has not been heard yet',
@@ -22,7 +23,7 @@ const SHARE_NAMES = ['heard', 'unheard', 'prompt', 'draft'];
 
 export class Hold {
   private lit: { view: SegmentView; at: number; beams: SVGElement } | undefined;
-  /** Pressed or entered: stays when the pointer goes. */
+  /** Pressed, or selected with Enter: the highlight stays when the pointer leaves. */
   private pinned = false;
   private press = 0;
 
@@ -43,7 +44,7 @@ export class Hold {
     document.addEventListener('pointerdown', (event) => {
       if (this.pinned && !(event.target as Element).closest('.t, .readout')) this.leave();
     });
-    // Words move.
+    // Words move when the layout changes.
     addEventListener('resize', () => this.refresh());
     document.fonts.addEventListener('loadingdone', () => this.refresh());
   }
@@ -52,7 +53,9 @@ export class Hold {
     return this.lit !== undefined;
   }
 
-  /** After an event: words may have moved, and one Tab stop must be there. */
+  /**
+   * To be called after an event: words may have moved, and exactly one word must be the Tab stop.
+   */
   refresh(): void {
     const { lit } = this;
     if (lit) {
@@ -91,7 +94,7 @@ export class Hold {
     if (this.readout) {
       this.readout.replaceChildren(...reading(view, unit));
       this.readout.hidden = false;
-      // Where it hides neither the word nor what it listened to.
+      // The readout is placed so that it hides neither the word nor its source words.
       const { top, bottom } = view.root.getBoundingClientRect();
       this.readout.classList.toggle('above', (top + bottom) / 2 > innerHeight / 2);
     }
@@ -112,7 +115,7 @@ export class Hold {
   }
 
   private point(event: PointerEvent): void {
-    // A page that scrolls under a resting mouse points at nothing.
+    // A page that scrolls under a resting mouse also fires this event; that is not pointing.
     if (event.pointerType !== 'mouse' || this.pinned || (!event.movementX && !event.movementY)) return;
     const found = this.wordAt(event.target);
     if (!found) return this.holds ? this.leave() : undefined;
@@ -152,7 +155,7 @@ export class Hold {
     if (this.pinned && to) this.show(to.view, to.at);
   }
 
-  /** The focused word is the one Tab stop, and says that it can be pressed. */
+  /** Makes the focused word the only Tab stop and marks it as a button. */
   private reach(element: HTMLElement): void {
     if (!element.matches('.t')) return;
     for (const other of this.root.querySelectorAll('.t[tabindex="0"]')) {
@@ -172,8 +175,9 @@ export class Hold {
 }
 
 /**
- * From under a source word to under a target word. It keeps to the white between lines and to the gutter, where no
- * letters are: side by side the gutter lies between the columns, stacked it is the margin left of both.
+ * Draws a line from below a source word to below a target word. The line runs in the space between
+ * lines and in the gutter, where there are no letters. Side by side, the gutter is between the
+ * columns; stacked, it is the margin left of both.
  */
 function beam(from: DOMRect, to: DOMRect, view: SegmentView, mass: number): SVGElement {
   const frame = view.root.getBoundingClientRect();
@@ -182,7 +186,7 @@ function beam(from: DOMRect, to: DOMRect, view: SegmentView, mass: number): SVGE
   const [x1, y1] = [from.left + from.width / 2 - frame.left, from.bottom + 3 - frame.top];
   const [x2, y2] = [to.left + to.width / 2 - frame.left, to.bottom + 3 - frame.top];
   const beside = said.right <= put.left;
-  // Each corner is a quarter turn of this size, or smaller where there is no room.
+  // Each corner is a curve of this size, or smaller where there is no space.
   const turn = Math.min(12, Math.abs(x2 - x1) / 2);
   let d = `M${at(x1, from.bottom - frame.top)}Q${at(x1, y1)} `;
   if (beside) {

@@ -1,4 +1,4 @@
-// All segments on the page, in order, as the captions tell them.
+// All segments on the page, in order, from the captions.
 
 import type { TranslatorEvent } from 'alignatt';
 import { Captions } from './captions';
@@ -27,7 +27,7 @@ export class Listing {
     view.update();
   }
 
-  /** A lost device: what is open stays as it is. */
+  /** Marks the open segments as broken, after the device was lost. Their text stays. */
   breakOff(): void {
     for (const view of this.views) {
       if (view.segment.targetClosed) continue;
@@ -36,7 +36,7 @@ export class Listing {
     }
   }
 
-  /** The view and the word that an element of it is. */
+  /** The view and the index of the word that `element` shows. */
   find(element: Element): { view: SegmentView; at: number } | undefined {
     const view = this.views[Number(element.closest<HTMLElement>('.segment')?.dataset['segment'])];
     const at = Number(element.getAttribute('data-at'));

@@ -1,5 +1,5 @@
-// What a screen reader says: committed text only, each addition once. It is apart from the captions that are seen, so that
-// nothing that may still change is ever spoken.
+// The text for screen readers: committed text only, each addition once. It is separate from the
+// visible captions, so that text that may still change is never spoken.
 
 import type { TranslatorEvent } from 'alignatt';
 import { make } from './dom';

@@ -1,4 +1,5 @@
-// The page: looks at what the browser can do, starts and stops runs, and hands their events to what draws them.
+// The page. Checks what the browser can do, starts and stops runs, and passes their events to the
+// views.
 
 import '@fontsource-variable/atkinson-hyperlegible-next/wght.css';
 import './style/page.css';
@@ -29,7 +30,10 @@ import { NOWHERE, shifted, Transcript, type Offset } from './transcript';
 import { showTrouble } from './trouble';
 import { keepAwake, letSleep } from './wake';
 
-/** A step hears up to 1.5 s and may take as long. */
+/**
+ * A step takes in up to 1.5 s of sound and may take as long to compute, so a shorter delay is
+ * normal.
+ */
 const BEHIND_MS = 5000;
 
 const LISTENING = 'Listening …';
@@ -41,7 +45,7 @@ const runner = new Runner();
 const dock = new Dock();
 const figures = new Figures(find('figures'), find('meanings'));
 const follow = new Follow(find<HTMLButtonElement>('follow'));
-// A bar that grew covers what was the newest.
+// When the bar grows, it covers the newest words.
 new ResizeObserver(() => phase !== 'idle' && follow.catchUp()).observe(find('dock'));
 const spoken = new Live(find('live'));
 const example = new Example(find('example'));
@@ -53,7 +57,10 @@ let again: (() => Promise<Sound>) | undefined;
 let sound: Sound | undefined;
 let phase: Phase = 'idle';
 let heardMs = 0;
-/** Counts runs. One that was left for another, or for the first view, may still have something to say. */
+/**
+ * Counts runs. An earlier run that was left for a new one, or for the first view, may still send
+ * events; they are ignored.
+ */
 let latest = 0;
 const hold = new Hold(find('captions'), () => listing, find('readout'));
 const chooser = new Chooser(find<HTMLDialogElement>('models'), (models) => {
@@ -210,7 +217,10 @@ function tick(): void {
   );
 }
 
-/** A machine that does not keep up with what it plays says so, rather than looking as if it heard nothing. */
+/**
+ * Reports when the device does not keep up with the sound that is playing. Without this it would
+ * look as if nothing was heard.
+ */
 function behind(): void {
   const quiet = find('quiet');
   const late = sound && 'blob' in sound && sound.aloud ? runner.player.positionMs - heardMs : 0;
@@ -241,7 +251,10 @@ function fail(error: unknown): void {
   trip(trouble, message, asked && (() => void start(asked)));
 }
 
-/** After a broken run: the same sound, from where its captions were whole; what is on the page stays. */
+/**
+ * Continues after an interrupted run: the same sound, from where its captions were complete. What
+ * is on the page stays.
+ */
 function goOn(): void {
   const last = sound;
   if (!last) return;
@@ -251,7 +264,7 @@ function goOn(): void {
   void run(live && again ? again : () => Promise.resolve(last), live ? 0 : from.audio);
 }
 
-/** The page of a failure. */
+/** Shows the page of a failure. */
 function trip(code: string, message: string, retry: (() => void) | undefined): void {
   find('hero').hidden = true;
   const useCpu = () => {
@@ -276,13 +289,13 @@ function home(): void {
 }
 
 function stop(): void {
-  // It still waits for its sound: for a permission, say.
+  // The run is still waiting for its sound, for example for a permission.
   if (phase === 'opening' && !runner.runs) return home();
   if (phase === 'opening' || phase === 'running') runner.stop();
   if (phase === 'running') find('quiet').textContent = 'Finishing …';
 }
 
-// ---- what the reader does
+// ---- user actions
 
 function side(name: 'language' | 'preset'): void {
   find<HTMLSelectElement>(name).addEventListener('change', (event) => {
@@ -316,7 +329,7 @@ function wire(): void {
   find('choose').addEventListener('click', () => void chooser.open(settings.models));
   find('play').addEventListener('click', () => void start(sample));
   find('microphone').addEventListener('click', () => void start(() => ((sound = undefined), live('microphone'))));
-  // Phones have no sound of tabs to give.
+  // Phones cannot share the sound of a tab.
   find('tab').hidden = !navigator.mediaDevices?.getDisplayMedia;
   find('tab').addEventListener('click', () => void start(() => ((sound = undefined), live('tab'))));
   find<HTMLInputElement>('aloud').addEventListener('change', ({ target }) => {
@@ -357,7 +370,7 @@ function wire(): void {
   drops();
 }
 
-/** The button and Space: stop what runs, or start the same again. */
+/** The start/stop button and the space bar: stops the current run, or starts the same one again. */
 function toggle(): void {
   if (phase === 'opening' || phase === 'running') stop();
   else void start(again ?? sample);
@@ -399,7 +412,7 @@ function drops(): void {
   });
 }
 
-// ---- the beginning
+// ---- startup
 
 function findings(): void {
   if (!found) return;

@@ -1,11 +1,12 @@
-// After the check has said that the page can work here, all that it needs is kept for visits without a network: page,
-// module, demo pack and sample. Browsers that are asked to save data keep nothing ahead.
+// When the check has found that the page can work here, all files that it needs are cached for
+// visits without a network: page, module, demo pack and sample. If the browser is set to save data,
+// nothing is cached in advance.
 
 export function workOffline(): void {
   if (!import.meta.env.PROD || !('serviceWorker' in navigator)) return;
   const { saveData } = (navigator as { connection?: { saveData?: boolean } }).connection ?? {};
   if (saveData) return;
   navigator.serviceWorker.register('./sw.js').catch(() => {
-    // Storage full or switched off: the page works, with the network.
+    // Storage is full or switched off. The page still works while there is a network.
   });
 }

@@ -1,10 +1,13 @@
-// Plays a sound aloud beside its captions.
+// Plays a sound while its captions are shown.
 
 export class Player {
   private readonly audio = new Audio();
   private url = '';
 
-  /** Called by the click that starts it: later, browsers would not let it sound. */
+  /**
+   * Must be called from the click that starts the run: later, browsers would not allow the sound to
+   * play.
+   */
   load(blob: Blob): void {
     this.unload();
     this.url = URL.createObjectURL(blob);
@@ -12,7 +15,7 @@ export class Player {
     this.audio.load();
   }
 
-  /** False: the browser wants another click first. */
+  /** Returns false if the browser requires another click first. */
   async play(fromMs: number): Promise<boolean> {
     this.audio.currentTime = fromMs / 1000;
     try {

@@ -1,5 +1,5 @@
-// The rest of a file, from a place on: what is heard when a run that broke off goes on. It is decoded as a whole, by the
-// browser, which a first run never needs.
+// The rest of a file, from a position on. It is the source when an interrupted run of a file is
+// continued. The browser decodes the file as a whole, which a first run does not need.
 
 const RATE = 16_000;
 const BLOCK = RATE / 10;
@@ -8,7 +8,7 @@ export class Rest implements AsyncIterable<Float32Array> {
   constructor(
     private readonly blob: Blob,
     readonly fromMs: number,
-    /** At the pace at which it plays. */
+    /** True: feeds the sound at the pace at which it plays. */
     private readonly paced: boolean,
   ) {}
 

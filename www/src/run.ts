@@ -1,5 +1,5 @@
-// One translation from start to end: the translator is loaded when its options changed, and kept; the sound is heard; every
-// event goes to whoever draws. It knows nothing of the page.
+// One translation from start to end. Loads the translator if its options have changed, else keeps
+// it. Feeds it the sound and passes every event to a watcher. Knows nothing of the page.
 
 import { Translator, type LoadOptions, type Progress, type TranslatorEvent } from 'alignatt';
 import { Player } from './player';
@@ -8,10 +8,10 @@ import { letGo, type Sound } from './sound';
 
 export interface Watcher {
   progress(progress: Progress): void;
-  /** Models are there and the sound begins. */
+  /** The models are loaded and the sound begins. */
   begun(translator: Translator): void;
   event(event: TranslatorEvent): void;
-  /** The browser wants another click before it plays aloud. */
+  /** The browser requires another click before it plays the sound. */
   silent(): void;
 }
 
@@ -31,7 +31,10 @@ export class Runner {
     return this.stopper !== undefined;
   }
 
-  /** Resolves when the sound is over or stopped; rejects with what went wrong. A run under way is stopped, and waited for. */
+  /**
+   * Resolves when the sound is over or stopped; rejects with the error. If another run is under
+   * way, this stops it and waits for its end.
+   */
   run(sound: Sound, options: LoadOptions, fromMs: number, watcher: Watcher): Promise<void> {
     this.stopper?.abort();
     const stopper = new AbortController();
@@ -43,7 +46,10 @@ export class Runner {
     return run;
   }
 
-  /** Live sound ends and its rest is still heard; a second time, or for a file, it ends at once. */
+  /**
+   * Stops the run. The first call ends live sound, and what was captured is still processed. A
+   * second call, or any call for a file, ends the run at once.
+   */
   stop(): void {
     const { sound, stopper } = this;
     if (!stopper) return;
@@ -52,7 +58,10 @@ export class Runner {
     if (sound) letGo(sound);
   }
 
-  /** After an error: the next run loads anew. Until then the old translator can still cut subtitles. */
+  /**
+   * Makes the next run load the models again, after an error. Until then the old translator can
+   * still make subtitles.
+   */
   distrust(): void {
     this.key = '';
   }

@@ -1,4 +1,4 @@
-// Taking the captions along: copied as text, saved as subtitles of either side or as every event.
+// Saving the captions: as text, as subtitles of either side, or as all events.
 
 import type { Translator, TranslatorEvent } from 'alignatt';
 import { make } from './dom';
@@ -14,7 +14,10 @@ const TYPES: { [format in Format]: string } = {
 
 export const lines = (events: TranslatorEvent[]): string => events.map((event) => `${JSON.stringify(event)}\n`).join('');
 
-/** Subtitles are cut by the module, so they need a translator that is there. */
+/**
+ * The content of a file in `format`. Subtitles are made by the module, so they need a loaded
+ * translator.
+ */
 export async function contents(
   events: TranslatorEvent[],
   format: Format,

@@ -1,7 +1,10 @@
-// The page follows the newest words until the reader scrolls up, and again once they are back at the end.
+// The page follows the newest words until the reader scrolls up, and again when the reader is back
+// at the end.
 
 const NEAR_PX = 60;
-/** A scroll of the page's own that was under way when the reader began to scroll up is over by then. */
+/**
+ * After this time, a smooth scroll that the page had begun before the reader scrolled up has ended.
+ */
 const SETTLED_MS = 300;
 
 export class Follow {
@@ -24,7 +27,7 @@ export class Follow {
     this.button.hidden = true;
   }
 
-  /** New words are there. */
+  /** Scrolls to the newest words. */
   catchUp(): void {
     if (!this.following) return;
     const end = document.documentElement.scrollHeight - innerHeight;
@@ -36,7 +39,8 @@ export class Follow {
   private scrolled(): void {
     const end = document.documentElement.scrollHeight - innerHeight;
     const shorter = end < this.end;
-    // Upwards first: the first pixels of a scroll up are still near the end. A page that became shorter scrolls by itself.
+    // Scrolling up is checked first, because its first pixels are still near the end. A page that
+    // became shorter scrolls up by itself.
     if (scrollY < this.last - 2 && !shorter) this.yield();
     else if (end - scrollY < NEAR_PX && performance.now() - this.yielded > SETTLED_MS) this.start();
     this.last = scrollY;

@@ -1,5 +1,5 @@
-// One segment on the page: source words, a time, target words. Words keep their elements while they keep their places,
-// so that only what is new appears and nothing that stays is drawn again.
+// One segment on the page: source words, a time, target words. A word keeps its element while it
+// keeps its index, so that only new words appear and nothing else is drawn again.
 
 import type { Segment, Unit, Word } from './captions';
 import { make } from './dom';
@@ -11,7 +11,7 @@ interface Piece {
   state: 'sure' | 'open';
 }
 
-/** A line of words in the page. */
+/** A line of words on the page. */
 class Line {
   readonly words: HTMLSpanElement[] = [];
   private readonly blanks: Text[] = [];

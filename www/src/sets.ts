@@ -1,16 +1,16 @@
-// The models that can be chosen, in sets that belong together.
+// The models that can be chosen, in sets.
 
 import type { LoadOptions, Model } from 'alignatt';
 import type { ModelSet } from './settings';
 
 export interface Bundle {
   name: string;
-  /** What it is good for, in a sentence. */
+  /** What the set is good for, in a sentence. */
   about: string;
   asr: Model;
   aligner: Model;
   mt: Model;
-  /** Where no heads were measured, presets mean nothing: this is what decides. */
+  /** The policy for a translator without measured heads. Presets need heads. */
   policy?: string;
 }
 
@@ -44,7 +44,7 @@ export const SETS: { [name in ModelSet]: Bundle } = {
 export const SLOTS = ['asr', 'aligner', 'mt'] as const;
 export const SLOT_NAMES = { asr: 'Speech', aligner: 'Word times', mt: 'Translation' };
 
-/** What of a set the package is told. */
+/** The package's options for a set. */
 export function options(set: Bundle, preset: 'low' | 'high'): Pick<LoadOptions, 'asr' | 'aligner' | 'mt' | 'policy' | 'preset'> {
   const { asr, aligner, mt, policy } = set;
   return { asr, aligner, mt, ...(policy ? { policy } : { preset }) };

@@ -1,4 +1,4 @@
-// What the reader chose, kept for the next visit.
+// What the reader chose, stored for the next visit.
 
 export type Language = 'de' | 'it' | 'zh';
 export type Preset = 'low' | 'high';
@@ -8,9 +8,9 @@ export interface Settings {
   language: Language;
   preset: Preset;
   models: ModelSet;
-  /** Files are heard at the pace at which they play. */
+  /** Files are played, and fed at the pace at which they play. */
   aloud: boolean;
-  /** Once the reader said so on a failure page: the CPU. */
+  /** Compute on the CPU, as the reader chose on the page of a failure. */
   cpu: boolean;
 }
 
@@ -30,7 +30,7 @@ export function keep(settings: Settings): void {
   try {
     localStorage.setItem(KEY, JSON.stringify(settings));
   } catch {
-    // A browser that keeps nothing still translates.
+    // Without storage, the page still translates.
   }
 }
 

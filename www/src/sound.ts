@@ -1,4 +1,5 @@
-// The sounds that can be heard: the sample that comes with the page, a file, the microphone, a tab.
+// The possible sources of sound: the sample that comes with the page, a file, the microphone, a
+// tab.
 
 import { microphone, tab } from 'alignatt';
 
@@ -20,7 +21,7 @@ export async function live(kind: 'microphone' | 'tab'): Promise<Sound> {
   return { kind, name: kind, stream: await (kind === 'microphone' ? microphone() : tab()) };
 }
 
-/** Live sound that nobody wants any more. */
+/** Stops live sound that is not needed any more. */
 export function letGo(sound: Sound): void {
   if ('stream' in sound) for (const track of sound.stream.getTracks()) track.stop();
 }

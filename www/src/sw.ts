@@ -1,5 +1,6 @@
-// Keeps everything that the page consists of, by the hash of the build: once one is whole, the page works without a network.
-// A new build comes in beside the old one, takes over what has not changed, and is used when no tab needs the old one.
+// Caches every file of the page under the hash of the build. Once a build is cached completely, the
+// page works without a network. A new build is cached beside the old one and copies unchanged files
+// from it. It is used when no tab needs the old one.
 
 declare const FILES: Array<[path: string, hash: string]>;
 declare const BUILD: string;
@@ -14,7 +15,7 @@ interface FetchEvent extends ExtendableEvent {
 
 const PREFIX = 'alignatt-';
 const NAME = `${PREFIX}${BUILD}`;
-/** Where a cache keeps the hashes of its files. */
+/** The file in a cache that holds the hashes of the other files. */
 const HASHES = './hashes.json';
 const hashes = new Map(FILES);
 
@@ -30,7 +31,7 @@ async function install(): Promise<void> {
   await cache.put(HASHES, new Response(JSON.stringify([...hashes])));
 }
 
-/** The newest whole build before this one. */
+/** The newest completely cached build before this one. */
 async function former(): Promise<{ cache: Cache; hashes: Map<string, string> } | undefined> {
   for (const name of (await caches.keys()).toReversed()) {
     if (!name.startsWith(PREFIX) || name === NAME) continue;

@@ -1,9 +1,10 @@
-// The events of all that was heard as one run, for saving, whatever it was pieced together from. A run that a lost device
-// broke off is taken up at the segment that was open: the page keeps what it showed of it, the record has it once and whole.
+// All events of what was heard, as one run, for saving. When a run was interrupted by a lost
+// device, the next run continues at the segment that was open. The page keeps what it had shown of
+// that segment; this record has the segment once.
 
 import type { TranslatorEvent } from 'alignatt';
 
-/** What is added to a run's own times and segment numbers. */
+/** Added to the times and segment numbers of a continued run. */
 export interface Offset {
   audio: number;
   wall: number;
@@ -28,13 +29,14 @@ export class Transcript {
   take(event: TranslatorEvent): void {
     if (event.type === 'start' && this.events.length) return;
     const moved = shifted(event, this.offset);
-    // Sound that is heard a second time does not make the clock go back.
+    // Sound that is heard a second time must not make `audio_ms` decrease.
     this.events.push({ ...moved, audio_ms: Math.max(moved.audio_ms, this.events.at(-1)?.audio_ms ?? 0) });
   }
 
   /**
-   * After a run that broke off: what comes next goes on from here. A file is heard again from the returned place, so what was
-   * left open is dropped; live sound is gone, so it is closed as it stands.
+   * Prepares for the run that continues an interrupted one, and returns the offset of its events. A
+   * file is heard again from that offset, so open segments are dropped. Live sound cannot be heard
+   * again, so open segments are closed as they are.
    */
   goOn(live: boolean): Offset {
     const open = this.firstOpen();

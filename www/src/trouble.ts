@@ -1,10 +1,10 @@
-// The page of a failure: what it means, what to do, and a way on.
+// The page of a failure: what it means, what to do, and how to continue.
 
 import { advice } from './help';
 import { make } from './dom';
 
 export interface Ways {
-  /** Absent where the CPU cannot take over. */
+  /** Absent where the CPU cannot be used instead. */
   cpu?: (() => void) | undefined;
   again?: (() => void) | undefined;
   back?: (() => void) | undefined;
@@ -33,7 +33,7 @@ export function showTrouble(root: HTMLElement, code: string, message: string, wa
   scrollTo({ top: 0 });
 }
 
-/** Addresses and commands stand out, so that they can be copied. */
+/** Marks up addresses and commands as code, so that they are easy to copy. */
 function marked(text: string): Array<Node | string> {
   return text.split(/((?:chrome|edge|about):\S*[^\s:;,.)]|ffmpeg -i \S+ \S+\w|dom\.webgpu\.enabled|vulkaninfo --summary)/).map((part, at) => (at % 2 ? make('code', {}, part) : part));
 }

@@ -1,5 +1,6 @@
-// What a reader counts in a text, and where it stands: words with their punctuation, or single characters in Chinese.
-// The same cut as src/alignatt/units.rs makes, seen from a text that is being shown.
+// The units of a text and their positions: words with their punctuation, or single characters in
+// Chinese and Japanese. They follow src/text/units.rs, which knows some rarer CJK characters in
+// addition.
 
 export interface Place {
   start: number;
@@ -13,7 +14,7 @@ const MARKS = /^[\p{P}\p{S}]+$/u;
 
 export const countsCharacters = (language: string): boolean => language === 'zh' || language === 'ja';
 
-/** Bare marks go with the unit before them, opening ones with the one behind. */
+/** Punctuation alone belongs to the unit before it; opening marks belong to the unit after them. */
 export function units(text: string, language: string): Place[] {
   const found: Place[] = [];
   let opened: number | undefined;
@@ -32,11 +33,11 @@ export function units(text: string, language: string): Place[] {
   return found;
 }
 
-/** A unit without the marks behind it, which may be shown later. */
+/** A unit without its final punctuation, which may be shown later. */
 export function letters(text: string, place: Place): Place {
   const body = text.slice(place.start, place.end).replace(/[\p{P}\p{S}\s]+$/u, '');
   return body ? { start: place.start, end: place.start + body.length } : place;
 }
 
-/** What two spellings of a word are compared by. */
+/** The form in which two spellings of a word are compared. */
 export const folded = (word: string): string => word.replace(/[^\p{L}\p{N}]/gu, '').toLowerCase();

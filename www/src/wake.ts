@@ -1,8 +1,8 @@
-// Keeps the screen on while it listens, where the browser lets a page ask for it.
+// Keeps the screen on while a run listens, where the browser allows it.
 
 let lock: WakeLockSentinel | undefined;
 let wanted = false;
-/** Two answers at once would leave a lock that nobody knows of. */
+/** True during a request. Two requests at once would leave a lock that is never released. */
 let asking = false;
 
 async function ask(): Promise<void> {
@@ -14,13 +14,13 @@ async function ask(): Promise<void> {
     lock = held;
     if (!wanted) letSleep();
   } catch {
-    // Low battery or not allowed: the screen may go dark, nothing else changes.
+    // Low battery, or not allowed: the screen may go dark, nothing else changes.
   } finally {
     asking = false;
   }
 }
 
-// The browser takes the lock back when the tab is hidden.
+// The browser releases the lock when the tab is hidden.
 document.addEventListener('visibilitychange', () => void ask());
 
 export function keepAwake(): void {
@@ -31,6 +31,6 @@ export function keepAwake(): void {
 export function letSleep(): void {
   wanted = false;
   void lock?.release();
-  // At once, so that who wants it again meanwhile asks for another.
+  // Cleared at once, so that a request in the meantime gets a new lock.
   lock = undefined;
 }

@@ -15,7 +15,7 @@ use crate::text::Millis;
 use crate::text::units::source_words;
 use crate::text::word_times::{Timed, map_times};
 
-/// The original's own limit for one pass.
+/// The longest sound, which is the limit of the original for one pass.
 const LONGEST_SECONDS: usize = 180;
 
 pub async fn align(args: AlignArgs) -> Result<(), CliError> {
@@ -50,7 +50,7 @@ fn read(mut file: AudioFile) -> Result<Vec<f32>, CliError> {
             return Err(CliError::Failed(message.into()));
         }
     }
-    // Sound above full scale is brought down, as the models' features are defined.
+    // Sound above full scale is scaled down, as the definition of the models' features demands.
     prepare_clip(&mut samples);
     if let Some(warning) = file.warning() {
         tracing::warn!("{warning}");

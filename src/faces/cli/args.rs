@@ -21,14 +21,14 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// The process's own arguments.
+    /// Parses the process's own arguments.
     pub fn from_process() -> Result<Cli, clap::Error> {
         let mut matches = without_blank_variables(Cli::command()).try_get_matches()?;
         Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Cli::command()))
     }
 }
 
-/// `command` with blank environment variables taken as unset. clap would take one as an empty value.
+/// Treats blank environment variables as unset. clap would take such a variable as an empty value.
 fn without_blank_variables(command: ClapCommand) -> ClapCommand {
     let command = command.mut_args(|arg| match arg.get_env().is_some_and(terminal::is_blank) {
         true => arg.env(Resettable::Reset),
@@ -62,8 +62,8 @@ pub struct TranslateArgs {
     /// The language to translate to
     #[arg(long, value_name = "LANGUAGE", value_parser = target_language)]
     pub to: Language,
-    /// How much of a draft is shown: alignatt, alignatt:high (later and better), ref (the published system's
-    /// decisions), local-agreement, hold-n[:N], offline
+    /// How much of a draft is shown: alignatt, alignatt:high (later and better), ref (the published
+    /// system's decisions), local-agreement, hold-n[:N], offline
     #[arg(long, default_value = "alignatt", value_name = "POLICY")]
     pub policy: PolicyKind,
     /// Print where the model listens, a line a drafted token
@@ -78,11 +78,12 @@ pub struct TranslateArgs {
 /// The model that translates.
 #[derive(Clone, Debug, Args)]
 pub struct TextArgs {
-    /// The translation model: a folder or a Hub id such as google/gemma-4-E4B-it [default: the demo pack]
+    /// The translation model: a folder or a Hub id such as google/gemma-4-E4B-it [default: the demo
+    /// pack]
     #[arg(long, value_name = "MODEL")]
     pub mt: Option<OsString>,
-    /// The model's attention heads for this direction, as `alignatt calibrate` writes them [default: those of the
-    /// model's folder, or those that come with the program]
+    /// The model's attention heads for this direction, as `alignatt calibrate` writes them
+    /// [default: those of the model's folder, or those that come with the program]
     #[arg(long, value_name = "FILE")]
     pub heads: Option<PathBuf>,
     /// A text file with what the talk is about: its title, names, terms
@@ -165,10 +166,12 @@ pub struct CalibrateArgs {
     /// The language of the target
     #[arg(long, value_name = "LANGUAGE")]
     pub to: Language,
-    /// Sentence pairs, a JSON object a line: `source`, `target` and, if known, `alignments` [[word, unit], ...]
+    /// Sentence pairs, a JSON object a line: `source`, `target` and, if known, `alignments` [[word,
+    /// unit], ...]
     #[arg(long, value_name = "FILE")]
     pub pairs: PathBuf,
-    /// Word alignments, a line of `0-0 1-2` a pair [default: those of the pairs, else a statistical aligner's]
+    /// Word alignments, a line of `0-0 1-2` a pair [default: those of the pairs, else a statistical
+    /// aligner's]
     #[arg(long, value_name = "FILE")]
     pub alignments: Option<PathBuf>,
     /// The file to write; a heat map of all heads goes beside it [default: heads.FROM-TO.json]
@@ -223,7 +226,8 @@ pub struct SpeechArgs {
     /// The speech model: a folder or a Hub id such as Qwen/Qwen3-ASR-0.6B [default: the demo pack]
     #[arg(long, value_name = "MODEL")]
     pub asr: Option<OsString>,
-    /// The alignment model: a folder or a Hub id such as Qwen/Qwen3-ForcedAligner-0.6B [default: the demo pack]
+    /// The alignment model: a folder or a Hub id such as Qwen/Qwen3-ForcedAligner-0.6B [default:
+    /// the demo pack]
     #[arg(long, value_name = "MODEL")]
     pub aligner: Option<OsString>,
     #[command(flatten)]

@@ -1,9 +1,11 @@
-//! `alignatt calibrate`: which attention heads of a model follow the source, measured on sentence pairs.
+//! `alignatt calibrate`: finds the attention heads of a model that follow the source, on sentence
+//! pairs.
 //!
-//! A pair is a line of JSON: `{"source": "...", "target": "...", "alignments": [[word, unit], ...]}`. Alignments say
-//! which source word (parted by blanks) a target unit translates (a word; in Chinese and Japanese a character), both
-//! from 0; they may also come from a file with a line of `word-unit` a pair, or be left to the statistical aligner.
-//! Use sentences that no evaluation uses.
+//! A pair is a line of JSON: `{"source": "...", "target": "...", "alignments": [[word, unit],
+//! ...]}`. An alignment says which source word a target unit translates, both counted from 0.
+//! Source words are separated by blanks; a target unit is a word or, in Chinese and Japanese, a
+//! character. Alignments may also come from a file with one line of `word-unit` per pair, or else
+//! from the statistical aligner. Use sentences that no evaluation uses.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -29,11 +31,11 @@ use crate::policy::target_policy::word_places;
 use crate::text::Language;
 use crate::text::units::{join_words, source_words, unit_ends};
 
-/// No pair is longer.
+/// The longest line of a pair, in bytes.
 const LINE_BYTES: usize = 64 * 1024;
-/// Most heads in a file.
+/// The most heads in a file.
 const MOST_HEADS: usize = 16;
-/// Heads that the heat map outlines: those that the policy asks.
+/// Number of heads that the heat map outlines: those that the policy uses.
 const ASKED: usize = 4;
 
 #[derive(Debug, Deserialize)]
@@ -74,7 +76,7 @@ pub async fn calibrate(args: CalibrateArgs) -> Result<(), CliError> {
     print(&set, [&input, &predicting], &mut io::stdout().lock()).map_err(CliError::print)
 }
 
-/// The two files to be written, neither of them one that is read or the other.
+/// Checks the two output files: neither is one that is read, and they differ.
 fn outputs(args: &CalibrateArgs, paths: [&PathBuf; 2]) -> Result<[Output; 2], CliError> {
     let [path, picture] = paths;
     if path.to_string_lossy().eq_ignore_ascii_case(&picture.to_string_lossy()) {
@@ -84,7 +86,8 @@ fn outputs(args: &CalibrateArgs, paths: [&PathBuf; 2]) -> Result<[Output; 2], Cl
     let mut inputs = Inputs::default();
     inputs.add(&args.pairs, "--pairs");
     args.alignments.iter().for_each(|path| inputs.add(path, "--alignments"));
-    // Heads are not read here: those of the model's folder may be measured again.
+    // Heads files are not read here, so a heads file of the model's folder may be overwritten by a
+    // new measurement.
     let is_heads = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("heads."));
     let files = engines::model_files(args.mt.as_deref());
     files.iter().filter(|path| !is_heads(path)).for_each(|path| inputs.add(path, "--mt"));
@@ -144,7 +147,7 @@ fn failed(path: &Path, what: &str) -> CliError {
     CliError::Failed(format!("{}: {what}", path.display()).into())
 }
 
-/// Gives every pair alignments, and says how.
+/// Gives every pair alignments. Returns their source in words.
 fn align(pairs: &mut [Pair], to: Language) -> String {
     if pairs.iter().all(|pair| pair.alignments.is_some()) {
         return "given alignments".to_owned();
@@ -169,7 +172,8 @@ fn target_units(text: &str, language: Language) -> Vec<String> {
     unit_ends(text, language).into_iter().map(unit).collect()
 }
 
-/// Replays every pair → the scores of rows taken where a token is the input, and where it is predicted.
+/// Replays every pair. Returns the scores of rows where a token is the input, and of rows where it
+/// is predicted.
 async fn score(
     forced: &mut Forced,
     prompt: &Prompt,
@@ -211,7 +215,7 @@ async fn score(
     Ok([input.scores().map_err(CliError::of)?, predicting.scores().map_err(CliError::of)?])
 }
 
-/// What the rows of a replay are read against: as inputs, and as predictions.
+/// Maps for the rows of a replay: where tokens are the input, and where they are predicted.
 fn pair_maps(
     ids: &PromptIds,
     words: &[String],
@@ -269,7 +273,8 @@ fn round(score: f64) -> f64 {
     (score * 1e4).round() / 1e4
 }
 
-/// The heads chosen, with what they would score by the other rows and within the source alone.
+/// Prints the chosen heads, their scores for both kinds of rows, and their scores within the source
+/// alone.
 fn print(set: &HeadSet, found: [&HeadScores; 2], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "layer  head   input  predicting  within the source")?;
     for head in set.top(ASKED * 2) {

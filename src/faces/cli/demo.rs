@@ -1,5 +1,6 @@
-//! The demo pack: three small models that are part of the program, so that it does its main job the minute it is
-//! built. They prove the machine, not the quality of the real models (`tools/demo-pack/README.md`).
+//! The demo pack: three small models that are part of the program, so that it works right after the
+//! build. They show that the program runs on your computer; they say nothing about translation
+//! quality (`tools/demo-pack/README.md`).
 
 use crate::weights::Files;
 

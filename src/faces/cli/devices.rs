@@ -1,4 +1,4 @@
-//! `alignatt devices`: what models can run on.
+//! `alignatt devices`: lists the devices that models can run on.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! How models and devices are had: the one file of the command line that knows them.
+//! Loads models and devices. No other file of the command line does.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -22,15 +22,15 @@ use crate::selftest::open;
 use crate::text::Language;
 use crate::weights::{CheckpointError, Files};
 
-/// The longest context and the longest file of heads.
+/// Context files and heads files above this size, in bytes, are refused.
 const GIVEN_BYTES: usize = 1 << 20;
 
-/// What is to be loaded. A model is a folder or a Hub id; `None` is the demo pack.
+/// What to load. A model is a folder or a Hub id; `None` is the demo pack.
 #[derive(Clone, Debug)]
 pub struct Wanted<'a> {
     pub asr: Option<&'a OsStr>,
     pub aligner: Option<&'a OsStr>,
-    /// `Some` where there is something to translate.
+    /// `Some` where the stream is translated.
     pub mt: Option<Translation<'a>>,
     pub from: Language,
     pub device: &'a DeviceArgs,
@@ -40,28 +40,28 @@ pub struct Wanted<'a> {
 pub struct Translation<'a> {
     pub to: Language,
     pub text: &'a TextArgs,
-    /// How many attention heads the policy asks.
+    /// Number of attention heads that the policy uses.
     pub heads_len: usize,
 }
 
-/// Models that are ready.
+/// Models that are loaded.
 pub struct Loaded {
     pub engines: ModelEngines,
     pub names: Names,
     pub given: Given,
 }
 
-/// What the translator is given besides the sound, by its hash.
+/// Hashes of the translator's inputs other than the sound.
 #[derive(Clone, Debug, Default)]
 pub struct Given {
     context: Option<String>,
-    /// `None` also where it can't be known yet: the model has not been fetched.
+    /// `None` also where it is not known yet because the model has not been fetched.
     heads: Option<String>,
 }
 
 impl Given {
     fn of(direction: &Direction, model: Option<&ModelFiles>) -> Given {
-        // A set that can't be had is an error when the model loads.
+        // Missing heads become an error when the model loads.
         let own = || model.and_then(|model| model.heads(direction.from, direction.to).ok());
         let heads = direction.heads.clone().or_else(own).and_then(|set| set.to_json().ok());
         let context = Some(&direction.context).filter(|text| !text.is_empty());
@@ -97,13 +97,13 @@ impl Wanted<'_> {
     }
 }
 
-/// The files of a model that are on this machine.
+/// The files of a model, if it is on this computer.
 pub fn model_files(model: Option<&OsStr>) -> Vec<PathBuf> {
     let entries = model.and_then(folder_of).and_then(|folder| folder.read_dir().ok());
     entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
-/// The folder of a model that is on this machine.
+/// The folder of a model, if it is on this computer.
 fn folder_of(model: &OsStr) -> Option<PathBuf> {
     match ModelSource::parse(model).ok()? {
         ModelSource::Folder(folder) => Some(folder),
@@ -111,8 +111,8 @@ fn folder_of(model: &OsStr) -> Option<PathBuf> {
     }
 }
 
-/// Loads the models of `wanted` on its device, which has passed its self-test. An error names the model or the
-/// device, and says what may help.
+/// Loads the models of `wanted` on its device, after the device's self-test. An error names the
+/// model or the device, and a remedy.
 pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, BoxError> {
     let direction = wanted.mt.map(|mt| direction(wanted.from, mt)).transpose()?;
     let compute = device(wanted.device).await?;
@@ -132,7 +132,8 @@ pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, Box
     Ok(Loaded { engines, names: Names::of(&models, &compute.name), given })
 }
 
-/// What is known of `wanted` before any model is fetched or loaded; the device has no name yet.
+/// What is known about `wanted` before any model is fetched or loaded. The name of the device is
+/// still missing.
 pub fn known(wanted: &Wanted<'_>) -> Result<(Names, Given), BoxError> {
     let name = |model: Option<&OsStr>, demo: fn() -> Files| match model {
         Some(model) => model.to_string_lossy().into_owned(),
@@ -152,7 +153,7 @@ pub fn known(wanted: &Wanted<'_>) -> Result<(Names, Given), BoxError> {
     Ok((names, given))
 }
 
-/// A model that is on this machine.
+/// A model, if it is on this computer.
 fn present(model: Option<&OsStr>, demo: fn() -> Files) -> Option<ModelFiles> {
     match model {
         Some(model) if folder_of(model).is_none() => None,
@@ -170,7 +171,7 @@ pub async fn load_aligner(
     load::alignment(&chosen(model, demo::aligner)?, &compute, report).await
 }
 
-/// A translation model with every head armed, for calibration, and what it is called.
+/// Loads a translation model with every head armed, for calibration. Also returns its name.
 pub async fn load_forced(
     model: Option<&OsStr>,
     (from, to): (Language, Language),
@@ -184,7 +185,7 @@ pub async fn load_forced(
     Ok((Forced::new(Arc::new(model), compute)?, prompt, chosen.name))
 }
 
-/// The files of a model, fetched from the Hub where they are not here yet.
+/// The files of a model, which are fetched from the Hub where they are missing.
 fn chosen(model: Option<&OsStr>, demo: fn() -> Files) -> Result<ModelFiles, CheckpointError> {
     let Some(model) = model else {
         let files = demo();
@@ -195,7 +196,7 @@ fn chosen(model: Option<&OsStr>, demo: fn() -> Files) -> Result<ModelFiles, Chec
     Ok(ModelFiles { name, files: Files::folder(folder)?, demo: false })
 }
 
-/// What the user said of the translation; the files named are read here.
+/// The direction that the user asked for. Reads the files that the flags name.
 fn direction(from: Language, wanted: Translation<'_>) -> Result<Direction, BoxError> {
     let read = |path: &Path| text_file::read(path, GIVEN_BYTES);
     let heads = match &wanted.text.heads {
@@ -214,7 +215,7 @@ async fn device(args: &DeviceArgs) -> Result<Compute, BoxError> {
     Ok(compute)
 }
 
-/// Checks the form of `--device`; the message of a wrong one says what is right.
+/// Checks the form of `--device`. The message for a wrong one says what is valid.
 pub fn check_device(device: &str) -> Result<String, String> {
     match device.parse::<DeviceChoice>() {
         Ok(_) => Ok(device.to_owned()),
@@ -228,13 +229,13 @@ pub struct DeviceLine {
     /// What `--device` takes: `vulkan:0`, `cpu`.
     pub choice: String,
     pub name: String,
-    /// Driver, limits, features, one a line, as `key: value`.
+    /// Driver, limits and features, as `key: value`.
     pub details: Vec<(String, String)>,
-    /// What the self-test found: `passed`, or what is wrong.
+    /// Result of the self-test: `passed`, or what is wrong.
     pub self_test: String,
 }
 
-/// Every device, best first; the CPU is the last.
+/// Every device, the best first and the CPU last.
 pub async fn devices() -> Vec<DeviceLine> {
     let mut lines = Vec::new();
     for adapter in adapters().await {
@@ -271,17 +272,17 @@ pub async fn devices() -> Vec<DeviceLine> {
     lines
 }
 
-/// The models of this machine's Hub cache, by id.
+/// The models in this computer's Hub cache, by id.
 pub fn stored_models() -> Vec<CachedModel> {
     Hub::from_env().list()
 }
 
-/// Where they are stored.
+/// The folder of the Hub cache.
 pub fn models_folder() -> PathBuf {
     Hub::from_env().cache().to_owned()
 }
 
-/// The folder that a model is loaded from; none where it would be fetched first.
+/// The folder that a model is loaded from; `None` where it would be fetched first.
 pub fn model_folder(id: &str) -> Result<Option<PathBuf>, CheckpointError> {
     match ModelSource::parse(id)? {
         ModelSource::Hub { repo, revision } => Hub::from_env().location(&repo, &revision),
@@ -289,7 +290,7 @@ pub fn model_folder(id: &str) -> Result<Option<PathBuf>, CheckpointError> {
     }
 }
 
-/// Fetches a model, going on where a former fetch stopped. Returns its folder.
+/// Fetches a model and continues an earlier fetch that stopped. Returns the model's folder.
 pub fn fetch_model(id: &str) -> Result<PathBuf, CheckpointError> {
     match ModelSource::parse(id)? {
         ModelSource::Hub { repo, revision } => Hub::from_env().fetch(&repo, &revision, &mut Fetching::new(id)),
@@ -297,7 +298,7 @@ pub fn fetch_model(id: &str) -> Result<PathBuf, CheckpointError> {
     }
 }
 
-/// Deletes a fetched model with all its revisions. Returns the bytes freed.
+/// Deletes a fetched model with all its revisions. Returns the number of bytes freed.
 pub fn remove_model(repo: &str) -> Result<u64, CheckpointError> {
     Hub::from_env().remove(repo)
 }

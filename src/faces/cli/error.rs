@@ -1,4 +1,4 @@
-//! One line and an exit code for whatever went wrong.
+//! Prints errors in one line and gives their exit codes.
 
 use std::error::Error;
 use std::io;
@@ -7,40 +7,40 @@ use std::process::ExitCode;
 use super::remedy::remedy;
 use super::terminal::tell;
 
-/// Exit code of wrong usage.
+/// Exit code for wrong usage.
 pub const USAGE: u8 = 2;
 /// Exit code after Ctrl-C, SIGTERM or SIGHUP.
 pub const INTERRUPTED: u8 = 130;
 
-/// How a subcommand can end other than well.
+/// The ways in which a subcommand can fail.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
-    /// The arguments don't fit together.
+    /// The arguments are wrong.
     #[error("{0}")]
     Usage(String),
-    /// Something failed; its sources are told with it.
+    /// A call failed. The message includes the sources of the error.
     #[error(transparent)]
     Failed(#[from] Box<dyn Error>),
-    /// Somebody asked to stop; all files are complete.
+    /// The user asked to stop. All files are complete.
     #[error("interrupted")]
     Interrupted,
-    /// Nobody reads our output any more (`| head`).
+    /// The reader of our output has closed it (`| head`).
     #[error("the reader of the output has gone")]
     BrokenPipe,
 }
 
 impl CliError {
-    /// Any error of the library.
+    /// Wraps any error of the library.
     pub fn of(error: impl Error + 'static) -> CliError {
         CliError::Failed(Box::new(error))
     }
 
-    /// A failed write to the file at `place`, which `--output` named.
+    /// A write to the file at `place`, from `--output`, failed.
     pub fn write(place: &str, error: io::Error) -> CliError {
         CliError::unwritable(place, error, "; check its folder and the space left, or give another --output")
     }
 
-    /// A failed write to standard output.
+    /// A write to standard output failed.
     pub fn print(error: io::Error) -> CliError {
         CliError::unwritable("standard output", error, "")
     }
@@ -53,7 +53,7 @@ impl CliError {
     }
 }
 
-/// Prints the line and gives the code.
+/// Prints an error in one line and returns the exit code.
 pub fn report(outcome: Result<(), CliError>) -> ExitCode {
     match outcome {
         Ok(()) | Err(CliError::BrokenPipe) => ExitCode::SUCCESS,
@@ -69,7 +69,8 @@ pub fn report(outcome: Result<(), CliError>) -> ExitCode {
     }
 }
 
-/// An error and its sources, on one line, none said twice, and what may help.
+/// An error with its sources and a remedy, on one line. A text that is in the line already is not
+/// repeated.
 pub fn one_line(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut source = error.source();

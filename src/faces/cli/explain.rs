@@ -1,13 +1,13 @@
-//! `alignatt explain FILE`: the events of a run, as `--format jsonl` writes them, made into one HTML page that needs
-//! nothing else: source words over time, target words with the moment each was shown, where the model listened, what
-//! was held and why.
+//! `alignatt explain FILE`: converts the events of a run, as `--format jsonl` writes them, to one
+//! self-contained HTML page. It shows the source words over time, the target words with the moment
+//! when each was shown, what the model attended to, and what was held and why.
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `run` | the events put together again, segment by segment |
+//! | `run` | the run, rebuilt from its events, segment by segment |
 //! | `timeline` | a segment as an SVG picture |
 //! | `page` | the page around the pictures, and its data |
-//! | `page.html`, `page.css`, `page.js` | the frame; all of it stands without the script |
+//! | `page.html`, `page.css`, `page.js` | the frame; the page is complete without the script |
 
 mod page;
 mod run;
@@ -24,7 +24,7 @@ use crate::cascade::rules::Rules;
 use crate::cascade::{Event, EventKind};
 use run::Run;
 
-/// Events that can't be explained.
+/// The events cannot be explained.
 #[derive(Debug, thiserror::Error)]
 pub enum ExplainError {
     #[error(transparent)]
@@ -42,8 +42,9 @@ pub enum ExplainError {
     BrokenRule { file: String, line: usize, what: String },
 }
 
-/// Reads `file` (`-`: standard input) and writes its page to `output`, or beside it as `.html`; standard input's to
-/// standard output. Returns where the page is, if it is a file.
+/// Reads `file` (`-` is standard input) and writes its page to `output`. Without `output` the page
+/// goes beside the file, as `.html`, or to standard output for standard input. Returns the path of
+/// the page if it is a file.
 pub fn explain(file: &Path, output: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
     let target = match output {
         Some(path) if path == Path::new("-") => None,
@@ -75,8 +76,8 @@ pub fn explain(file: &Path, output: Option<&Path>) -> Result<Option<PathBuf>, Cl
     Ok(target)
 }
 
-/// The page of the events in `lines`, which are called `name`. A run without an end, or broken off inside its last
-/// line, is shown as far as it goes.
+/// The page for the events in `lines`; `name` is shown as their source. A run that has no end, or
+/// stops within its last line, is shown as far as it goes.
 fn page_of<R: BufRead>(name: &str, mut lines: TextLines<R>) -> Result<String, ExplainError> {
     let file = || name.to_owned();
     let mut runs: Vec<Run> = Vec::new();
@@ -94,7 +95,7 @@ fn page_of<R: BufRead>(name: &str, mut lines: TextLines<R>) -> Result<String, Ex
             Err(source) => return Err(ExplainError::NotAnEvent { file: file(), line: number, source }),
         };
         let broken = |what| ExplainError::BrokenRule { file: file(), line: number, what };
-        // One file may hold several runs, one behind the other.
+        // One file may hold several runs, one after another.
         if runs.last().is_some_and(|run| run.end.is_some()) && matches!(event.kind, EventKind::Start(_)) {
             rules.finish().map_err(|rule| broken(rule.what))?;
             rules = Rules::default();
@@ -126,7 +127,7 @@ mod tests {
 
     const VOID: [&str; 5] = ["!doctype", "meta", "br", "img", "link"];
 
-    /// Every opened tag is closed in turn. Scripts and styles are taken as they are.
+    /// Checks that every opened tag is closed in turn. Scripts and styles are skipped.
     fn check_tags(html: &str) {
         let mut open: Vec<String> = Vec::new();
         let mut rest = html;
@@ -225,7 +226,7 @@ mod tests {
         events.into_iter().map(line).collect()
     }
 
-    /// Two drafts of one segment: the verb is held until its word is heard.
+    /// Two drafts of one segment: the verb is held until its source word is accessible.
     fn a_run() -> String {
         let words = ["I", "bought", "it."];
         let mut shown = Committed::default();

@@ -1,5 +1,5 @@
-//! Where events are shown: text or JSON lines or subtitles to a file or standard output, the live view on a
-//! terminal, a progress bar otherwise.
+//! The outputs of a run: text, JSON lines or subtitles go to a file or standard output. A terminal
+//! shows the live view, or else a progress bar.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -16,17 +16,18 @@ use crate::faces::subtitles::{Kind, Side, Subtitles};
 use crate::text::Millis;
 use crate::text::units::join_words;
 
-/// A file for results. Before models load it is known to be writable; it is created or emptied only once there is
-/// something to write.
+/// A file for results. It is checked to be writable before models load. It is created or emptied
+/// only when there is something to write.
 #[derive(Debug)]
 pub struct Output {
     path: PathBuf,
-    /// A pipe or a device: opened once, as its reader would take a second opening for another writer.
+    /// A pipe or a device. It is opened only once, because its reader would take a second opening
+    /// for another writer.
     open: Option<File>,
 }
 
 impl Output {
-    /// Checks that `path` can be written and is none of `inputs`.
+    /// Checks that `path` can be written and is not one of `inputs`.
     pub fn new(path: &Path, inputs: &Inputs) -> Result<Output, CliError> {
         inputs.protect(path, "--output")?;
         let open = Output::try_writing(path).map_err(|e| CliError::write(&path.display().to_string(), e))?;
@@ -39,7 +40,7 @@ impl Output {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 match File::create_new(path) {
                     Ok(_) => fs::remove_file(path)?,
-                    // A link to a file that is not there yet.
+                    // A link to a file that does not exist yet.
                     Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     Err(error) => return Err(error),
                 }
@@ -49,7 +50,7 @@ impl Output {
         }
     }
 
-    /// The empty file.
+    /// Creates or empties the file.
     pub fn begin(self) -> Result<File, CliError> {
         match self.open {
             Some(open) => Ok(open),
@@ -57,26 +58,26 @@ impl Output {
         }
     }
 
-    /// Writes `text` and nothing else.
+    /// Writes `text` as the whole content.
     pub fn write(self, text: &str) -> Result<(), CliError> {
         let place = self.path.display().to_string();
         self.begin()?.write_all(text.as_bytes()).map_err(|e| CliError::write(&place, e))
     }
 }
 
-/// One place for results.
+/// One format of the results.
 trait Face {
     fn show(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
-    /// After the last event of the last stream.
+    /// Called after the last event of the last stream.
     fn finish(&mut self, _: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
 }
 
-/// All faces of a run. The first write that fails is kept until [`Faces::check`].
+/// All outputs of a run. The first failed write is kept until [`Faces::check`].
 pub struct Faces {
     out: Box<dyn Write>,
-    /// The file that `out` writes; `None`: standard output.
+    /// The file that `out` writes to; `None` means standard output.
     place: Option<String>,
     face: Option<Box<dyn Face>>,
     live: Option<LiveView>,
@@ -86,9 +87,9 @@ pub struct Faces {
 }
 
 impl Faces {
-    /// Faces for a run that writes `format` to `output` or standard output. The live view takes the
-    /// terminal where text would go to it, or where nothing else does.
-    /// `trace`: where the model listens goes to standard error, a line a token, and there is no live view.
+    /// Opens the outputs of a run that writes `format` to `output` or standard output. The live
+    /// view takes the terminal where text would go to it, or where nothing else does. With `trace`,
+    /// the attention of each token goes to standard error, and there is no live view.
     pub fn open(
         format: Format,
         output: Option<Output>,
@@ -104,9 +105,10 @@ impl Faces {
             None => Box::new(io::stdout()),
         };
         let watched = at_terminal && !trace && !terminal::is_dumb() && (to_file || format == Format::Text);
-        // With the live view on standard output, text waits until it has left the terminal.
+        // With the live view on standard output, text is not written before the view has left the
+        // terminal.
         let face = (!watched || to_file).then(|| face_for(format, side));
-        // A bar would tear the lines that go to the same terminal.
+        // A bar would break up the lines that go to the same terminal.
         let hearing = Hearing::new(length, !at_terminal);
         let mut faces = Faces { out, place, face, live: None, hearing, trace, failed: None };
         if watched {
@@ -119,7 +121,7 @@ impl Faces {
         faces.check().map(|()| faces)
     }
 
-    /// Faces that write to `out` and nothing to the terminal.
+    /// Outputs that write to `out` and nothing to the terminal.
     pub fn quiet(out: Box<dyn Write>, place: String, format: Format, side: Side) -> Faces {
         let hearing = Hearing::new(None, false);
         let face = Some(face_for(format, side));
@@ -145,14 +147,15 @@ impl Faces {
         }
     }
 
-    /// Draws the live view anew: the terminal may have another size.
+    /// Draws the live view again, because the size of the terminal may have changed.
     pub fn tick(&mut self) {
         if let Some(Err(error)) = self.live.as_ref().map(LiveView::draw) {
             self.lose_live(error);
         }
     }
 
-    /// The live view can't be drawn: its terminal has gone. A file goes on without it.
+    /// Ends the live view after a failed draw, because its terminal is gone. A file is still
+    /// written.
     fn lose_live(&mut self, error: io::Error) {
         self.live = None;
         if self.face.is_some() {
@@ -170,12 +173,12 @@ impl Faces {
         }
     }
 
-    /// The first failure, if there was one.
+    /// Returns the first failure, if there was one.
     pub fn check(&mut self) -> Result<(), CliError> {
         self.failed.take().map_or(Ok(()), Err)
     }
 
-    /// Completes the files and gives the terminal back; what the live view showed is printed.
+    /// Completes the files, restores the terminal, and prints what the live view showed.
     pub fn finish(mut self) -> Result<(), CliError> {
         self.check()?;
         if let Some(face) = &mut self.face {
@@ -198,7 +201,7 @@ fn face_for(format: Format, side: Side) -> Box<dyn Face> {
     }
 }
 
-/// The result's text, a line a closed segment.
+/// The text of the results, one line per closed segment.
 struct Lines {
     side: Side,
 }

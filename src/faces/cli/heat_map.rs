@@ -1,26 +1,28 @@
-//! A picture of the calibration: every head's score as one SVG that stands alone, in light and in dark.
+//! A picture of the calibration: the score of every head, as one self-contained SVG for light and
+//! dark backgrounds.
 //!
-//! Layers go down, heads across. A cell is one colour, the more opaque the higher its score, so the same file reads on
-//! either background; the chosen heads are outlined and listed. Hovering a cell tells its score.
+//! Layers go down, heads go across. All cells have one colour, which is more opaque for a higher
+//! score, so the same file is readable on either background. The chosen heads are outlined and
+//! listed. Hovering over a cell shows its score.
 
 use std::fmt::{self, Write};
 
-/// What is drawn.
+/// The data to draw.
 #[derive(Clone, Copy, Debug)]
 pub struct HeatMap<'a> {
     pub title: &'a str,
     /// A line below the title; may be empty.
     pub note: &'a str,
-    /// `[layers][heads]`, 0 to 1. What is not a number is drawn empty.
+    /// `[layers][heads]`, 0 to 1. A value that is not a number is drawn as an empty cell.
     pub scores: &'a [Vec<f64>],
-    /// (layer, head), the best first.
+    /// (layer, head), best first.
     pub chosen: &'a [(usize, usize)],
 }
 
 const CELL: (usize, usize) = (30, 15);
-/// Where the first cell stands.
+/// Position of the first cell.
 const ORIGIN: (usize, usize) = (64, 92);
-/// Width right of the cells: the scale and the list of the chosen heads.
+/// Width to the right of the cells, for the scale and the list of chosen heads.
 const ASIDE: usize = 192;
 const SCALE: usize = 110;
 const LINE: usize = 18;
@@ -39,7 +41,7 @@ text{fill:#a1a1aa}.title,.strong{fill:#f4f4f5}\
 /// The picture as the text of an SVG file.
 pub fn svg(map: &HeatMap<'_>) -> String {
     let mut out = String::new();
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = draw(map, &mut out);
     out
 }
@@ -119,7 +121,7 @@ fn text(out: &mut String, (x, y): (usize, usize), class: &str, text: &str) -> fm
     writeln!(out, "<text x=\"{x}\" y=\"{y}\" class=\"{class}\">{}</text>", escaped(text))
 }
 
-/// Text as XML allows it: markup escaped, control characters dropped.
+/// Escapes text for XML: escapes markup and drops control characters.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars().filter(|&c| !c.is_control() && c != '\u{FFFE}' && c != '\u{FFFF}') {
@@ -138,7 +140,7 @@ fn escaped(text: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The text between tags, with every open tag closed in turn.
+    /// Whether every open tag is closed in turn.
     fn well_formed(svg: &str) -> bool {
         let mut open: Vec<&str> = Vec::new();
         for tag in svg.split('<').skip(1) {

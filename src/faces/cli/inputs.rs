@@ -1,25 +1,25 @@
-//! The files that a run reads, so that none of them is overwritten with its results: neither by its own name nor by a
-//! link to it.
+//! The files that a run reads. None of them may be overwritten with its results, neither by its own
+//! name nor through a link.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use super::error::CliError;
 
-/// Files that are read, by what they are and not by their names.
+/// Files that are read, identified by the file itself rather than by its name.
 #[derive(Default)]
 pub struct Inputs {
     known: HashMap<FileId, String>,
 }
 
 impl Inputs {
-    /// Adds the file at `path`; `what` says what it is read as, such as `--context`. What is no file (a pipe, a device,
-    /// nothing at all) can't be overwritten and is passed over.
+    /// Adds the file at `path`. `what` names its use, such as `--context`. A path that is not a
+    /// regular file (a pipe, a device, a missing file) cannot be overwritten and is skipped.
     pub fn add(&mut self, path: &Path, what: &str) {
         self.insert(file_id(path), what);
     }
 
-    /// Adds the file that standard input is read from, if it is one.
+    /// Adds the file that standard input reads from, if it is a file.
     pub fn add_stdin(&mut self) {
         self.insert(stdin_id(), "standard input");
     }
@@ -30,7 +30,7 @@ impl Inputs {
         }
     }
 
-    /// Refuses `output` where it is one of them. `flag` is the one to change.
+    /// Fails if `output` is one of these files. `flag` is the flag that the user should change.
     pub fn protect(&self, output: &Path, flag: &str) -> Result<(), CliError> {
         match file_id(output).and_then(|id| self.known.get(&id)) {
             None => Ok(()),
@@ -43,7 +43,7 @@ impl Inputs {
     }
 }
 
-/// Device and inode: the same for all names of a file.
+/// Device and inode, which all names of a file share.
 #[cfg(unix)]
 type FileId = (u64, u64);
 
@@ -65,7 +65,7 @@ fn of_metadata(found: &std::fs::Metadata) -> Option<FileId> {
     found.is_file().then(|| (found.dev(), found.ino()))
 }
 
-/// Volume and index: the same for all names of a file.
+/// Volume and index, which all names of a file share.
 #[cfg(windows)]
 type FileId = same_file::Handle;
 

@@ -1,5 +1,6 @@
-//! Signals that ask the program to stop: Ctrl-C, SIGTERM, and the SIGHUP of a terminal that goes away. At the first one
-//! the stream is finished cleanly. At the second, or where nothing would be lost, the program leaves at once.
+//! Signals that ask the program to stop: Ctrl-C, SIGTERM, and the SIGHUP of a closing terminal. At
+//! the first signal the stream is finished cleanly. At the second one, or where no output would be
+//! lost, the program exits at once.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +11,15 @@ use super::live;
 static ASKED: AtomicBool = AtomicBool::new(false);
 static STREAMING: AtomicBool = AtomicBool::new(false);
 
-/// Starts to listen for them. A signal that the program was started to ignore (`nohup`, or `&` in a script) stays ignored.
+/// Starts to listen for the signals. A signal that was ignored when the program started (by
+/// `nohup`, or `&` in a script) stays ignored.
 #[cfg(unix)]
 pub fn watch() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal));
     let mut signals = signal_hook::iterator::Signals::new(heeded)?;
-    // A terminal that goes away can send SIGHUP twice, once by its shell: that is no second request.
+    // A closing terminal can send SIGHUP twice, once through its shell. That is not a second
+    // request.
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || signals.forever().for_each(|signal| stop(signal != SIGHUP)))
@@ -25,21 +28,21 @@ pub fn watch() -> io::Result<()> {
 
 #[cfg(unix)]
 fn is_ignored(signal: std::ffi::c_int) -> bool {
-    // SAFETY: without a new action `sigaction` changes nothing, and it fills `now`, a plain struct of the C library for
-    // which zeros are valid.
+    // SAFETY: `sigaction` without a new action changes nothing. It fills `now`, a plain C struct
+    // for which zeros are valid.
     unsafe {
         let mut now: libc::sigaction = std::mem::zeroed();
         libc::sigaction(signal, std::ptr::null(), &mut now) == 0 && now.sa_sigaction == libc::SIG_IGN
     }
 }
 
-/// Starts to listen for Ctrl-C, and for the console window being closed.
+/// Starts to listen for Ctrl-C and for the closing of the console window.
 #[cfg(windows)]
 pub fn watch() -> io::Result<()> {
     ctrlc::set_handler(|| stop(true)).map_err(io::Error::other)
 }
 
-/// `counts`: it is a request of its own, and the second one leaves at once.
+/// A signal that `counts` is a separate request, and the second one exits at once.
 fn stop(counts: bool) {
     let again = ASKED.swap(true, Ordering::SeqCst);
     if again && counts || !STREAMING.load(Ordering::SeqCst) {
@@ -48,12 +51,12 @@ fn stop(counts: bool) {
     }
 }
 
-/// Whether somebody asked to stop.
+/// Whether a signal has asked the program to stop.
 pub fn asked() -> bool {
     ASKED.load(Ordering::SeqCst)
 }
 
-/// From here on there is output to be finished.
+/// Says whether there is output that must be finished.
 pub fn streaming(on: bool) {
     STREAMING.store(on, Ordering::SeqCst);
 }

@@ -1,9 +1,9 @@
-//! The terminal's live view: source above, translation below, what stays bright, what may change dim, and a
-//! line with lag, real-time factor, tokens a second and device.
+//! The live view in the terminal: the source above, the translation below. Committed text is bright
+//! and tentative text dim. A status line shows lag, real-time factor, tokens per second and device.
 //!
-//! It takes the alternate screen and draws it whole at every event and a few times a second, so that a
-//! resize needs no care. The terminal is given back on the normal way out, on Ctrl-C and on a panic; then the
-//! captions are printed once more, to stay.
+//! The view uses the alternate screen and draws all of it at every event and several times a
+//! second, so a resize needs no special handling. The terminal is restored on normal exit, on
+//! Ctrl-C and on a panic. After that the captions are printed once more, so that they stay.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -25,24 +25,24 @@ use crate::faces::subtitles::Side;
 use crate::text::Millis;
 use crate::text::units::{is_cjk, join_words, seam_between};
 
-/// Warnings that are kept.
+/// Number of warnings that are kept.
 const NOTES: usize = 3;
-/// Segments that are kept for the screen and for printing at the end.
+/// Number of segments that are kept for the screen and for printing at the end.
 const KEPT: usize = 500;
 
 static TAKEN: AtomicBool = AtomicBool::new(false);
 static PANIC_HOOK: Once = Once::new();
 
-/// Gives the terminal back, if the live view has it. Safe to call at any time, from any thread.
+/// Restores the terminal if the live view has it. Safe to call at any time, from any thread.
 pub fn restore_terminal() {
     if TAKEN.swap(false, Ordering::SeqCst) {
-        // Nothing more can be done where this fails.
+        // If this fails, nothing more can be done.
         let _ =
             execute!(io::stdout(), EndSynchronizedUpdate, SetAttribute(Attribute::Reset), LeaveAlternateScreen, Show);
     }
 }
 
-/// What is shown of one segment.
+/// The captions of one segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Row {
     source: Caption,
@@ -59,14 +59,14 @@ struct Caption {
 pub struct LiveView {
     side: Side,
     rows: VecDeque<Row>,
-    /// Rows that were dropped at the front.
+    /// Number of rows that were dropped at the front.
     dropped: usize,
-    /// Rows before the first one of the present stream, the dropped ones with them.
+    /// Number of rows before the current stream, including the dropped ones.
     before: usize,
     heard: Millis,
     progress: Progress,
     device: String,
-    /// Warnings, each once, on a line of their own.
+    /// Warnings, each once, on one line of the screen.
     notes: Vec<String>,
 }
 
@@ -98,7 +98,7 @@ impl LiveView {
         }
     }
 
-    /// Takes an event in and draws.
+    /// Takes an event and draws the screen.
     pub fn show(&mut self, event: &Event) -> io::Result<()> {
         self.take(event);
         self.draw()
@@ -168,7 +168,7 @@ impl LiveView {
         Ok(())
     }
 
-    /// The screen's lines, exactly `lines` of them, none wider than `columns`.
+    /// The lines of the screen: exactly `lines` lines, none wider than `columns`.
     fn screen(&self, columns: usize, lines: usize) -> Vec<Line> {
         let columns = columns.max(4);
         if lines == 0 {
@@ -194,7 +194,7 @@ impl LiveView {
         screen
     }
 
-    /// The last `lines` lines of one side, a segment beginning a line.
+    /// The last `lines` lines of one side. Each segment starts a new line.
     fn pane(&self, side: impl Fn(&Row) -> &Caption, columns: usize, lines: usize) -> Vec<Line> {
         let mut pane: VecDeque<Line> = VecDeque::new();
         for row in self.rows.iter().rev() {
@@ -223,7 +223,7 @@ impl LiveView {
         )
     }
 
-    /// Gives the terminal back and prints the captions to stay.
+    /// Restores the terminal and prints the captions, so that they stay.
     pub fn close(self) -> io::Result<()> {
         restore_terminal();
         let mut out = io::stdout().lock();
@@ -272,10 +272,11 @@ impl Look {
     }
 }
 
-/// A line as runs of one look.
+/// A line, as runs of text with one look each.
 type Line = Vec<(Look, String)>;
 
-/// A caption in lines of at most `columns` columns, broken at blanks and beside CJK characters, else anywhere.
+/// Splits a caption into lines of at most `columns` columns, at blanks and beside CJK characters,
+/// or anywhere where there are none.
 fn wrap(caption: &Caption, columns: usize) -> Vec<Line> {
     let bright = caption.committed.chars().map(|c| (Look::Bright, c));
     let cells: Vec<(Look, char)> = bright.chain(caption.tentative.chars().map(|c| (Look::Dim, c))).collect();
@@ -321,7 +322,7 @@ fn runs(cells: &[(Look, char)]) -> Line {
     line
 }
 
-/// `text` cut or filled up to `columns` columns.
+/// Cuts or fills `text` to `columns` columns.
 fn fit(text: &str, columns: usize) -> String {
     let mut fitted = String::new();
     let mut width = 0;

@@ -1,23 +1,24 @@
-//! The command line: one file a subcommand, results on stdout, all else on stderr.
+//! The command line: one file per subcommand. Results go to standard output, everything else to
+//! standard error.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `args` | every flag |
-//! | `engines` | how models and devices are had: the one file that knows them |
+//! | `engines` | loads models and devices; no other file does |
 //! | `translate` | `translate` and `transcribe` |
 //! | `eval` | policies at several chunks over a manifest: lag, quality, the files of OmniSTEval |
 //! | `align`, `calibrate`, `devices`, `models` | the other subcommands |
-//! | `inputs`, `text_file` | files that a run reads and may not overwrite; text files, with their bounds |
-//! | `sound` | a file or standard input, read on a thread of its own, in pace if asked |
-//! | `session` | sound into the cascade, events into the faces |
+//! | `inputs`, `text_file` | files that a run reads and may not overwrite; bounded text files |
+//! | `sound` | reads a file or standard input on a thread of its own, in real time if asked |
+//! | `session` | passes sound to the cascade and events to the outputs |
 //! | `faces`, `live` | text, JSON lines, subtitles; the terminal's live view |
-//! | `trace`, `explain` | where the model listened: lines, and a page |
+//! | `trace`, `explain` | what the model attended to, as lines and as a page |
 //! | `heat_map` | the scores of all heads as a picture |
-//! | `interrupt` | Ctrl-C and its like: once to finish cleanly, twice to leave at once |
-//! | `progress` | bars for what takes over a second |
-//! | `sha256` | what a run was given, by its hash |
+//! | `interrupt` | Ctrl-C and similar signals: the first finishes cleanly, the second exits |
+//! | `progress` | progress bars, and the log |
+//! | `sha256` | hashes of a run's inputs |
 //! | `terminal` | lines on standard error, and what the terminal can show |
-//! | `error`, `remedy` | one line and an exit code; what may help |
+//! | `error`, `remedy` | errors in one line, exit codes, and remedies |
 //!
 //! Exit codes: 0 done, 1 something failed, 2 wrong usage, 130 interrupted.
 
@@ -77,7 +78,7 @@ fn print_usage(error: &clap::Error) -> ExitCode {
     let printed = error.print();
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error::report(printed.map_err(CliError::print)),
-        // Where even that can't be printed there is nobody to tell.
+        // Where even this message cannot be printed, there is nowhere to report it.
         _ => ExitCode::from(error::USAGE),
     }
 }

@@ -1,4 +1,4 @@
-//! `alignatt models`: what is on this machine, and how it gets there and away.
+//! `alignatt models`: lists, fetches and removes models.
 
 use std::io::{self, Write};
 
@@ -46,7 +46,8 @@ fn not_here(id: &str) -> CliError {
     CliError::Failed(format!("{id} has not been fetched; `alignatt models fetch {id}` does").into())
 }
 
-/// A model with its size; its revisions where they are others than the one that a bare name means.
+/// A model with its size. Its revisions are listed where they differ from the one that a bare name
+/// means.
 fn listed(model: &CachedModel) -> String {
     let CachedModel { repo, revisions, bytes: len } = model;
     let state = match &revisions[..] {

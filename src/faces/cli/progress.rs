@@ -1,4 +1,4 @@
-//! Bars for what takes over a second, and the log: both on standard error.
+//! Progress bars and the log, both on standard error.
 
 use std::env;
 use std::io::{self, Write};
@@ -12,19 +12,20 @@ use super::terminal::{self, tell};
 use crate::hub::cache as hub;
 use crate::text::Millis;
 
-/// A bar appears once something has taken this long.
+/// A bar appears after this time.
 const PATIENCE: Duration = Duration::from_millis(700);
-/// Log kept back at most while the live view has the terminal, in bytes.
+/// The most log that is held while the live view has the terminal, in bytes.
 const KEPT_LOG: usize = 64 * 1024;
 
-/// Log lines kept back; `None`: they go to standard error at once.
+/// Held log lines; `None`: log lines go to standard error at once.
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 
-/// What is logged where `RUST_LOG` does not say. Symphonia's own warnings are said again by our errors. Vulkan's loader
-/// reports as an error that a machine has no driver, which is no fault where another device computes.
+/// The log filter where `RUST_LOG` gives none. Our errors repeat Symphonia's own warnings. Vulkan's
+/// loader reports an error where the computer has no driver, which is no fault if another device
+/// computes.
 const LOGGED: &str = "warn,symphonia=off,wgpu_hal::vulkan::instance=off";
 
-/// Logs warnings, or what `RUST_LOG` asks for.
+/// Starts the log with `RUST_LOG`, or with warnings only.
 pub fn start_log() {
     let asked = match terminal::is_blank("RUST_LOG".as_ref()) {
         true => None,
@@ -40,29 +41,30 @@ pub fn start_log() {
         .with_ansi(terminal::stderr_takes_colour())
         .without_time()
         .with_target(false);
-    // Fails only where a log is running already, which is then the right one.
+    // Fails only where a log is running already. Then that one is used.
     let _ = log.with_writer(|| LogWriter).try_init();
     if let Some(error) = wrong {
         tracing::warn!("RUST_LOG is ignored: {error}");
     }
 }
 
-/// Keeps the log back while the live view has the terminal.
+/// Holds log lines while the live view has the terminal.
 pub fn hold_log() {
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
     held.get_or_insert_default();
 }
 
-/// Prints what was kept back.
+/// Prints the held log lines.
 pub fn release_log() {
     let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(lines) = held {
-        // A log that can't be written is no reason to fail.
+        // A log that cannot be written does not stop the program.
         let _ = io::stderr().write_all(&lines);
     }
 }
 
-/// Never fails: tracing would report that by `eprintln!`, which panics.
+/// Writes the log. It never fails, because tracing would report a failure with `eprintln!`, which
+/// panics.
 struct LogWriter;
 
 impl Write for LogWriter {
@@ -80,7 +82,7 @@ impl Write for LogWriter {
     }
 }
 
-/// A bar for loading or fetching, or for a count of things: one line.
+/// A bar of one line for loading, fetching, or counting.
 pub struct Loading {
     template: &'static str,
     bar: Option<ProgressBar>,
@@ -89,13 +91,13 @@ pub struct Loading {
 }
 
 impl Loading {
-    /// In bytes.
+    /// A bar that counts bytes.
     pub fn new() -> Loading {
         let template = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
         Loading { template, bar: None, what: String::new(), began: Instant::now() }
     }
 
-    /// In things.
+    /// A bar that counts items.
     pub fn counting() -> Loading {
         Loading {
             template: "{msg} {wide_bar} {pos}/{len} {eta}",
@@ -105,7 +107,8 @@ impl Loading {
         }
     }
 
-    /// `done` of `total` bytes or things of `what`; a total of 0 is not known yet.
+    /// Shows `done` of `total` bytes or items of `what`. A total of 0 means that it is not known
+    /// yet.
     pub fn report(&mut self, what: &str, done: u64, total: u64) {
         if self.began.elapsed() < PATIENCE {
             return;
@@ -128,7 +131,8 @@ impl Drop for Loading {
     }
 }
 
-/// A fetch from the Hub: a bar with bytes, rate and time left on a terminal, a line every five seconds elsewhere.
+/// Progress of a fetch from the Hub. On a terminal, it is a bar with bytes, rate and remaining
+/// time; elsewhere it is a line every five seconds.
 pub struct Fetching {
     label: String,
     bar: Option<ProgressBar>,
@@ -215,7 +219,7 @@ impl hub::Progress for Fetching {
     }
 }
 
-/// A bar for sound that is being worked through.
+/// A bar for sound that is being processed.
 pub struct Hearing {
     bar: Option<ProgressBar>,
     total: Option<Millis>,
@@ -223,7 +227,7 @@ pub struct Hearing {
 }
 
 impl Hearing {
-    /// `total`: the length of the sound, where it is known. `shown`: false for no bar at all.
+    /// `total` is the length of the sound, where it is known. Without `shown` there is no bar.
     pub fn new(total: Option<Millis>, shown: bool) -> Hearing {
         let bar = (shown && terminal::stderr_takes_bars()).then(ProgressBar::hidden);
         Hearing { bar, total, began: Instant::now() }
@@ -265,7 +269,7 @@ impl Drop for Hearing {
     }
 }
 
-/// A bar for things done one after another.
+/// A bar for items that are done one after another.
 pub struct Counting {
     bar: ProgressBar,
 }
@@ -277,12 +281,12 @@ impl Counting {
         Counting { bar }
     }
 
-    /// What is under way.
+    /// Shows what is being done.
     pub fn report(&mut self, what: &str) {
         self.bar.set_message(what.to_owned());
     }
 
-    /// It is done.
+    /// Counts one item as done.
     pub fn done(&mut self) {
         self.bar.inc(1);
     }

@@ -1,4 +1,4 @@
-//! What may help against an error of the library, in the flags and commands of this program.
+//! Remedies for errors of the library, in the flags and commands of this program.
 
 use std::error::Error;
 
@@ -7,7 +7,8 @@ use crate::gpu::GpuError;
 use crate::nn::RunError;
 use crate::weights::{CheckpointError, Remedy};
 
-/// What may help against an error or what caused it; none where nothing is known, or where the error says it itself.
+/// The remedy for an error or its causes; `None` where none is known, or where the message contains
+/// it.
 pub fn remedy(error: &(dyn Error + 'static)) -> Option<String> {
     let mut link = Some(error);
     while let Some(error) = link {
@@ -50,7 +51,7 @@ fn of_gpu(error: &GpuError) -> &'static str {
 
 fn of_checkpoint(error: &CheckpointError) -> Option<String> {
     match error.remedy() {
-        // The message has it.
+        // The message contains the remedy already.
         Remedy::Words(_) => None,
         Remedy::UseCpu => Some("--device cpu computes in f32".to_owned()),
         Remedy::ListModels => Some("`alignatt models list` shows what is there".to_owned()),
@@ -61,7 +62,7 @@ fn of_checkpoint(error: &CheckpointError) -> Option<String> {
     }
 }
 
-/// The Hub id of the model that a path in the Hub's cache belongs to.
+/// The Hub id of the model that a path in the Hub cache belongs to.
 fn cached_repo(path: &str) -> Option<String> {
     let mut parts = path.split(['/', '\\']).skip_while(|part| !part.starts_with("models--"));
     let repo = parts.next()?.strip_prefix("models--")?.replacen("--", "/", 1);
@@ -90,7 +91,7 @@ fn of_model(error: &ModelError) -> String {
     }
 }
 
-/// A word for the shell.
+/// Quotes a word for the shell.
 fn quoted(word: &str) -> String {
     let is_plain = |symbol: char| symbol.is_ascii_alphanumeric() || "-_./@:~+".contains(symbol);
     match !word.is_empty() && word.chars().all(is_plain) {

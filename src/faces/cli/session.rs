@@ -1,4 +1,4 @@
-//! One stream: sound into the cascade, events into the faces, until the end or Ctrl-C.
+//! Runs one stream until its end or Ctrl-C: passes sound to the cascade and events to the outputs.
 
 use std::time::{Duration, Instant};
 
@@ -11,17 +11,17 @@ use crate::cascade::event::Start;
 use crate::cascade::{Align, Cascade, Engines, Event, Recognize, Settings, Translate};
 use crate::text::Millis;
 
-/// How long to wait for sound before the view is drawn anew and Ctrl-C looked for.
+/// How long to wait for sound before the view is drawn again and Ctrl-C is checked.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What a run opens with.
+/// The first events of a run.
 pub struct Opening {
     pub start: Start,
-    /// A warning that comes right behind.
+    /// A warning that follows directly after the start event.
     pub note: Option<&'static str>,
 }
 
-/// Plays one sound through. Whatever happens the events end with `end` and the faces are finished.
+/// Plays one sound from start to end. In every case the last event is `end`.
 pub async fn play<R: Recognize, A: Align, T: Translate>(
     engines: Engines<R, A, T>,
     settings: Settings,
@@ -46,7 +46,7 @@ pub async fn play<R: Recognize, A: Align, T: Translate>(
     }
     cascade.end(&mut |event| faces.show(&event));
     match outcome {
-        // The first failure is the one to tell of.
+        // The first failure is reported.
         Err(error) => Err(error),
         Ok(Ended::Interrupted) => faces.check().and(Err(CliError::Interrupted)),
         Ok(Ended::Damaged(error)) => faces.check().and(Err(CliError::Failed(sound::told(error)))),
@@ -57,7 +57,7 @@ pub async fn play<R: Recognize, A: Align, T: Translate>(
 /// How the sound ended.
 enum Ended {
     Whole,
-    /// Reading failed on the way; what was read has been heard.
+    /// Reading failed on the way. The sound read before has been processed.
     Damaged(AudioError),
     Interrupted,
 }
@@ -74,7 +74,7 @@ async fn stream<R: Recognize, A: Align, T: Translate>(
             return Ok(Ended::Interrupted);
         }
         let mut next = sound.next(TICK);
-        // What a live source has piled up meanwhile is taken in together.
+        // Takes in all sound that a live source has sent meanwhile.
         loop {
             match next {
                 Next::Heard(Heard::Piece(samples, activity)) => {

@@ -1,4 +1,4 @@
-//! SHA-256 in hexadecimal: what a run was given, so that another run is known for the same or not.
+//! SHA-256 in hexadecimal. It identifies the inputs of a run, so that two runs can be compared.
 
 use std::fs::File;
 use std::io::{self, Read};

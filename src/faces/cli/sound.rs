@@ -1,7 +1,8 @@
-//! A file or standard input as pieces of sound, read on a thread of its own.
+//! Reads a file or standard input in pieces, on a thread of its own.
 //!
-//! A thread, because standard input can't be read and Ctrl-C be heard at once, and because decoding then
-//! costs the models nothing. The channel is bounded: a reader that runs ahead waits, and memory stays flat.
+//! The thread is needed because reading standard input blocks, and Ctrl-C must be noticed
+//! meanwhile. It also decodes while the models compute. The channel is bounded: a reader that is
+//! ahead waits, so memory stays bounded.
 
 use std::io::{self, Read};
 use std::num::NonZero;
@@ -17,13 +18,15 @@ use crate::audio::pieces::{Piece, Pieces};
 use crate::cascade::{Activity, BoxError, SAMPLE_RATE};
 use crate::text::Millis;
 
-/// Pieces that may wait: a minute of sound, so that a live source is not held up by a slow step.
+/// The most pieces that may wait. They are a minute of sound, so a slow step does not block a live
+/// source.
 const WAITING: usize = 6_000;
 
-/// How errors call standard input.
+/// Name of standard input in errors.
 const STDIN: &str = "standard input";
 
-/// Opens a file's sound track `track`, or the one that it would play, and says which that is of several.
+/// Opens a file and selects its sound track `track`. Without `track`, the track that a player would
+/// choose is selected, and a warning says which one that is if there are several.
 pub fn open_file(path: impl AsRef<Path>, track: Option<NonZero<u16>>) -> Result<AudioFile, AudioError> {
     let mut file = AudioFile::open(path.as_ref())?;
     match track {
@@ -39,31 +42,31 @@ pub fn open_file(path: impl AsRef<Path>, track: Option<NonZero<u16>>) -> Result<
     Ok(file)
 }
 
-/// What the reader has to say.
+/// What the reader sends.
 pub enum Heard {
-    /// Sound, and what the voice detector makes of it.
+    /// Samples, with the voice detector's result for them.
     Piece(Vec<f32>, Activity),
-    /// The sound is over; something about it should be known.
+    /// A warning about the sound, after its end.
     Warning(String),
-    /// Reading failed; what came before is good.
+    /// Reading failed. What was sent before is valid.
     Failed(AudioError),
 }
 
-/// Where sound comes from.
+/// Source of the sound.
 pub enum Origin {
     File(Box<AudioFile>),
     Stdin { raw: bool },
 }
 
-/// Sound being read.
+/// Sound that is being read.
 pub struct Sound {
     pieces: Receiver<Heard>,
-    /// It comes at its own pace, so a late listener should catch up.
+    /// The sound comes at its own pace, so a step that is late should catch up.
     pub live: bool,
     pub length: Option<Millis>,
 }
 
-/// What [`Sound::next`] found.
+/// Result of [`Sound::next`].
 pub enum Next {
     Heard(Heard),
     /// Nothing yet.
@@ -72,7 +75,7 @@ pub enum Next {
 }
 
 impl Origin {
-    /// Opens `name`; `-` is standard input. A file's header is read here, so that a wrong one is found
+    /// Opens `name`; `-` is standard input. A file's header is read here, so a wrong file is found
     /// before any model loads.
     pub fn open(name: &Path, raw: bool, track: Option<NonZero<u16>>) -> Result<Origin, AudioError> {
         match is_stdin(name) {
@@ -81,7 +84,7 @@ impl Origin {
         }
     }
 
-    /// Starts to read. `realtime`: pieces come when they would have been played.
+    /// Starts to read. With `realtime`, pieces arrive when they would have been played.
     pub fn start(self, realtime: bool) -> Sound {
         let live = realtime || matches!(self, Origin::Stdin { .. });
         let length = match &self {
@@ -89,7 +92,7 @@ impl Origin {
             Origin::Stdin { .. } => None,
         };
         let (sender, pieces) = sync_channel(WAITING);
-        // The thread ends with the sound, or once nobody receives any more.
+        // The thread ends with the sound, or when the receiver is dropped.
         thread::spawn(move || {
             let mut cutter = Cutter::new(sender, realtime);
             if let Err(Stop::Failed(error)) = self.read(&mut cutter) {
@@ -124,7 +127,7 @@ impl Origin {
 }
 
 impl Sound {
-    /// The next thing heard; waits for it `patience` at most.
+    /// Returns the next item, after waiting for at most `patience`.
     pub fn next(&self, patience: Duration) -> Next {
         match self.pieces.recv_timeout(patience) {
             Ok(heard) => Next::Heard(heard),
@@ -133,7 +136,7 @@ impl Sound {
         }
     }
 
-    /// What has been heard already.
+    /// Returns the next item if it has arrived already.
     pub fn at_once(&self) -> Next {
         match self.pieces.try_recv() {
             Ok(heard) => Next::Heard(heard),
@@ -142,7 +145,7 @@ impl Sound {
         }
     }
 
-    /// Sound made of pieces, for tests.
+    /// Sound made of the given pieces, for tests.
     #[cfg(test)]
     pub fn of_pieces(pieces: Vec<Heard>) -> Sound {
         let (sender, receiver) = sync_channel(pieces.len().max(1));
@@ -153,12 +156,12 @@ impl Sound {
     }
 }
 
-/// Whether a FILE is standard input.
+/// Whether a FILE argument means standard input.
 pub fn is_stdin(name: &Path) -> bool {
     name == Path::new("-")
 }
 
-/// An error of the sound, with the flag that may mend it.
+/// An error of the sound, with the flag that may fix it.
 pub fn told(error: AudioError) -> BoxError {
     match &error {
         AudioError::UnknownFormat { name, .. } if name == STDIN => {
@@ -171,7 +174,7 @@ pub fn told(error: AudioError) -> BoxError {
     }
 }
 
-/// Why reading ended early.
+/// Reason for which reading ended early.
 enum Stop {
     Failed(AudioError),
     NobodyListens,
@@ -183,13 +186,13 @@ impl From<AudioError> for Stop {
     }
 }
 
-/// Cuts blocks into pieces and keeps the pace.
+/// Cuts decoded blocks into pieces and keeps the pace.
 struct Cutter {
     pieces: Pieces,
     pace: Pace,
 }
 
-/// Gives pieces away when they would have been played, or at once.
+/// Sends pieces when they would have been played, or at once.
 struct Pace {
     sender: SyncSender<Heard>,
     began: Option<Instant>,
@@ -214,7 +217,7 @@ impl Cutter {
     }
 
     fn send(&self, heard: Heard) {
-        // Nobody listens any more: there is nobody to tell.
+        // A send fails only if the receiver is dropped; then nobody needs the item.
         let _ = self.pace.sender.send(heard);
     }
 }

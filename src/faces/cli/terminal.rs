@@ -1,19 +1,21 @@
-//! What the program says on standard error, and how much the terminal can show.
+//! Writes to standard error, and tells what the terminal can show.
 //!
-//! Standard error can be a full disk, a closed pipe or a terminal that has gone. `eprintln!` panics there and takes
-//! the results down with it, so nothing in the program uses it: the lint in `lib.rs` refuses it.
+//! Standard error can be a full disk, a closed pipe or a terminal that is gone. `eprintln!` panics
+//! there, and the results would be lost. Nothing in the program uses it, and the lint in `lib.rs`
+//! forbids it.
 
 use std::env;
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
-/// Writes a line to standard error. A failure is ignored: there is nobody left to report it to.
+/// Writes a line to standard error. A failure is ignored, because there is nowhere left to report
+/// it.
 pub fn tell(line: impl Display) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Whether an environment variable is there without a value, which means the same as if it were not there.
+/// Whether an environment variable is set to a blank value, which means the same as unset.
 pub fn is_blank(name: &OsStr) -> bool {
     env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty())
 }
@@ -22,7 +24,7 @@ fn is_set(name: &str) -> bool {
     env::var_os(name).is_some() && !is_blank(name.as_ref())
 }
 
-/// Whether the terminal can only show plain lines: it does not move its cursor and has no colours.
+/// Whether the terminal can show only plain lines, without cursor movement and colours.
 pub fn is_dumb() -> bool {
     env::var_os("TERM").is_some_and(|term| term == "dumb")
 }

@@ -1,4 +1,4 @@
-//! The command line with fake engines: what goes in, what comes out, what is refused.
+//! Tests of the command line with fake engines: its input, its output, and what it refuses.
 
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -22,7 +22,7 @@ use crate::faces::subtitles::Side;
 use crate::policy::PolicyKind;
 use crate::text::{Language, Millis};
 
-/// A file that a test can look into.
+/// A file whose content a test can read.
 #[derive(Clone, Default)]
 struct Shared(Rc<RefCell<Vec<u8>>>, Option<usize>);
 

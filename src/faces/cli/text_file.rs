@@ -1,16 +1,17 @@
-//! Text files that the user names: read within bounds, as UTF-8, with or without a byte-order mark.
+//! Reads text files that the user names: of bounded size, in UTF-8, with or without a byte-order
+//! mark.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
-/// The longest line of JSON that is read.
+/// The longest line of JSON that is read, in bytes.
 pub const LINE_BYTES: usize = 16 << 20;
 
 const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
 const UTF16_MARKS: [&[u8]; 2] = [b"\xFF\xFE", b"\xFE\xFF"];
 
-/// A text file that cannot be used.
+/// A text file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
     #[error("cannot read {file}")]
@@ -29,12 +30,12 @@ pub enum TextError {
     NotUtf8 { file: String, line: usize },
 }
 
-/// The text of the file at `path`, which has `most` bytes at most.
+/// Reads the text of the file at `path`, which may have at most `most` bytes.
 pub fn read(path: &Path, most: usize) -> Result<String, TextError> {
     let file = path.display().to_string();
     let failed = |source| TextError::Read { file: file.clone(), source };
     let mut bytes = Vec::new();
-    // A pipe has no length to ask for, so one byte more than allowed is read.
+    // A pipe has no known length, so the file is read up to one byte more than allowed.
     File::open(path).and_then(|open| open.take(most as u64 + 1).read_to_end(&mut bytes)).map_err(failed)?;
     if bytes.len() > most {
         return Err(TextError::TooLong { file, most });
@@ -55,7 +56,7 @@ fn is_utf16(bytes: &[u8]) -> bool {
     UTF16_MARKS.iter().any(|mark| bytes.starts_with(mark))
 }
 
-/// The lines of a text, one after another.
+/// Reads the lines of a text one by one.
 pub struct TextLines<R> {
     input: R,
     file: String,
@@ -65,7 +66,7 @@ pub struct TextLines<R> {
 }
 
 impl TextLines<BufReader<File>> {
-    /// The lines of the file at `path`, of `most` bytes at most.
+    /// Opens the file at `path`. Its lines may have at most `most` bytes.
     pub fn open(path: &Path, most: usize) -> Result<Self, TextError> {
         let file = path.display().to_string();
         match File::open(path) {
@@ -76,7 +77,7 @@ impl TextLines<BufReader<File>> {
 }
 
 impl<R: BufRead> TextLines<R> {
-    /// The lines of `input`, which errors call `file`.
+    /// Reads the lines of `input`. Errors name it as `file`.
     pub fn new(input: R, file: &str, most: usize) -> TextLines<R> {
         TextLines { input, file: file.to_owned(), most, line: Vec::new(), number: 0 }
     }
@@ -85,7 +86,7 @@ impl<R: BufRead> TextLines<R> {
     pub fn next_line(&mut self) -> Result<Option<&[u8]>, TextError> {
         self.line.clear();
         self.number += 1;
-        // One byte more than allowed, and the line's end.
+        // Room for one byte more than allowed, and for the end of the line.
         let room = self.most as u64 + 2;
         let read = (&mut self.input).take(room).read_until(b'\n', &mut self.line);
         if read.map_err(|source| self.failed(source))? == 0 {
@@ -103,7 +104,7 @@ impl<R: BufRead> TextLines<R> {
         if self.number == 1 && is_utf16(&self.line) {
             return Err(TextError::Utf16 { file: self.file.clone() });
         }
-        // Files that were joined have a mark before any line.
+        // In files that were concatenated, any line may start with a mark.
         Ok(Some(self.line.strip_prefix(UTF8_MARK).unwrap_or(&self.line)))
     }
 
@@ -114,7 +115,7 @@ impl<R: BufRead> TextLines<R> {
         line.map(|line| std::str::from_utf8(line).map_err(|_| not_utf8)).transpose()
     }
 
-    /// The number of the line that was read last, from 1.
+    /// Number of the line that was read last, from 1.
     pub fn number(&self) -> usize {
         self.number
     }

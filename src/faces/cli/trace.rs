@@ -1,9 +1,9 @@
-//! `--trace`: where the model listened, a line a token of each draft.
+//! `--trace`: the attention of each draft, one line per token.
 //!
 //! ```text
 //!  12.75 s  segment 3  drafted 2 tokens, 9 of 11 words heard
-//!    committed  " habe"     ← [1] have     heard 0.71  unheard 0.02  prompt 0.20  draft 0.07
-//!    HELD       " gekauft"  ← [9] bought   heard 0.10  unheard 0.62  prompt 0.21  draft 0.07  frontier
+//!    committed  " habe"  ← [1] have   heard 0.71  unheard 0.02  prompt 0.20  draft 0.07
+//!    HELD       " Brot"  ← [9] bread  heard 0.10  unheard 0.62  prompt 0.21  draft 0.07  frontier
 //! ```
 //!
 //! Words count from 0, as in the events. Columns line up by display width.
@@ -13,10 +13,10 @@ use unicode_width::UnicodeWidthStr;
 use crate::cascade::event::{Listen, Token};
 use crate::text::Millis;
 
-/// Columns are never padded wider than this.
+/// The widest padding of a column, in terminal columns.
 const WIDEST: usize = 28;
 
-/// One draft: a heading, and a line a token.
+/// The lines for one draft: a heading, and one line per token.
 pub fn lines(at: Millis, listen: &Listen) -> Vec<String> {
     let rows: Vec<(String, String)> =
         listen.tokens.iter().map(|token| (quoted(token), rests_on(token, listen))).collect();
@@ -62,7 +62,7 @@ fn rests_on(token: &Token, listen: &Listen) -> String {
     }
 }
 
-/// Without what would move a terminal's cursor.
+/// Replaces control characters, which would move the terminal's cursor.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }

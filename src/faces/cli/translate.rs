@@ -32,7 +32,7 @@ async fn run(
     trace: bool,
 ) -> Result<(), CliError> {
     check(args)?;
-    // Every file is opened before any model loads: a wrong name shall not cost a minute.
+    // Every file is opened before any model loads, so that a wrong name is found at once.
     let origins = args.files.iter().map(|name| Origin::open(name, args.raw, args.track));
     let origins = origins.collect::<Result<Vec<_>, _>>().map_err(CliError::of)?;
     let wanted = Wanted {
@@ -68,7 +68,7 @@ async fn run(
     outcome.and(finished)
 }
 
-/// Every file that the run reads.
+/// All files that the run reads.
 fn inputs(args: &StreamArgs, wanted: &Wanted<'_>) -> Inputs {
     let mut inputs = Inputs::default();
     for name in &args.files {

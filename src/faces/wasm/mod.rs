@@ -1,9 +1,9 @@
-//! The browser's face, by wasm-bindgen: devices, engines, streams, sound. `web/` wraps it in an npm package; it runs in a
-//! dedicated worker, on one thread.
+//! The face for browsers, through wasm-bindgen: devices, engines, streams, sound. `web/` wraps it
+//! in an npm package. It runs on one thread, in a dedicated worker.
 //!
-//! What fails throws an `Error` with a stable `code`: `no-adapter`, `adapter-failed-self-test`, `out-of-memory`,
-//! `device-lost`, `bad-model`, `bad-sound`, `bad-option`, `busy`, `internal`, or the code of an error that JavaScript itself
-//! threw while the module read from it.
+//! A failing call throws an `Error` with a stable `code`: `no-adapter`, `adapter-failed-self-test`,
+//! `out-of-memory`, `device-lost`, `bad-model`, `bad-sound`, `bad-option`, `busy`, `internal`, or
+//! the code of an error that JavaScript itself threw while the module read from it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -44,7 +44,8 @@ unsafe extern "C" {
 /// Runs when the module is instantiated.
 #[wasm_bindgen(start)]
 fn begin() {
-    // A module that never names its static constructors gets them wrapped around every export: milliseconds a call.
+    // Where a module does not call its static constructors itself, every export is wrapped in calls
+    // of them, which costs milliseconds per call.
     // SAFETY: the linker makes this function, and nothing else calls it.
     unsafe { __wasm_call_ctors() };
     console_error_panic_hook::set_once();
@@ -64,7 +65,7 @@ pub struct Device {
 
 #[wasm_bindgen]
 impl Device {
-    /// `choice`: `auto`, `webgpu` or `cpu`.
+    /// Opens a device. `choice` is `auto`, `webgpu` or `cpu`.
     pub async fn open(choice: String) -> Result<Device, JsValue> {
         let choice = choice.parse::<DeviceChoice>().map_err(thrown)?;
         let (compute, refused) = crate::selftest::open(choice).await.map_err(thrown)?;
@@ -76,7 +77,7 @@ impl Device {
         self.compute.name.clone()
     }
 
-    /// JSON: what the adapter says of itself; `null` for the CPU.
+    /// What the adapter reports about itself, as JSON; `null` for the CPU.
     #[wasm_bindgen(getter)]
     pub fn report(&self) -> String {
         let report = self.compute.adapter.as_ref().map(|adapter| {
@@ -94,25 +95,26 @@ impl Device {
         report.unwrap_or_default().to_string()
     }
 
-    /// What `auto` refused, and why.
+    /// The devices that `auto` refused, with the reasons.
     #[wasm_bindgen(getter)]
     pub fn warnings(&self) -> Vec<String> {
         self.refused.clone()
     }
 
-    /// Memory that Burn has reserved on the device.
+    /// Memory that Burn has reserved on the device, in bytes.
     pub fn memory_bytes(&self) -> f64 {
         self.compute.device.memory_pool_usage().map_or(0.0, |usage| usage.bytes_reserved as f64)
     }
 
-    /// What the device reported on its own and no call has thrown yet.
+    /// An error that the device reported on its own and that no call has thrown yet. Each is
+    /// returned once.
     pub fn complaint(&self) -> Option<String> {
         self.compute.health.take().map(|said| match said {
             Complaint::OutOfMemory(what) | Complaint::Failed(what) | Complaint::Lost(what) => what,
         })
     }
 
-    /// Every operation beside the CPU, as a JSON array of `{op, worst, passed}`.
+    /// Compares every op with the CPU. Returns a JSON array of `{op, worst, passed}`.
     pub async fn self_test(&self) -> Result<String, JsValue> {
         let device = self.compute.device.clone();
         let all = compare(&device).await.map_err(|what| error("device-lost", &what))?;
@@ -120,7 +122,8 @@ impl Device {
         Ok(serde_json::Value::Array(line.collect()).to_string())
     }
 
-    /// Microseconds to enqueue one small launch, through Burn and bare: `{"launch": …, "bare": …}`.
+    /// Microseconds to enqueue one small launch, through Burn and directly, as JSON:
+    /// `{"launch": …, "bare": …}`.
     pub async fn launch_cost(&self, count: u32) -> Result<String, JsValue> {
         let device = self.compute.device.clone();
         let began = Instant::now();
@@ -130,25 +133,25 @@ impl Device {
     }
 }
 
-/// What [`Engines::load`] is told, as JSON.
+/// The options of [`Engines::load`], as JSON.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Options {
     from: String,
-    /// Absent: nothing is translated.
+    /// Absent where nothing is translated.
     to: Option<String>,
     policy: Option<String>,
     #[serde(default)]
     context: String,
     #[serde(default)]
     history: usize,
-    /// Heads for this direction: the text of a head set's file.
+    /// Heads for this direction: the text of a heads file.
     heads: Option<String>,
-    /// Sound of one step. Absent: the policy's own measure.
+    /// Sound of one step, in milliseconds. Absent: the policy's own chunk.
     chunk_ms: Option<u32>,
 }
 
-/// Options that can be run; without a direction nothing is translated.
+/// Parses and checks options. Without a direction nothing is translated.
 fn parsed(options: &str) -> Result<(Settings, Option<Direction>), JsValue> {
     let options: Options = serde_json::from_str(options).map_err(refused)?;
     let from = options.from.parse::<Language>().map_err(refused)?;
@@ -164,7 +167,8 @@ fn parsed(options: &str) -> Result<(Settings, Option<Direction>), JsValue> {
     Ok((settings, direction))
 }
 
-/// Throws what [`Engines::load`] would say of these options, before any model is there.
+/// Throws the error that [`Engines::load`] would throw for these options, before any model is
+/// loaded.
 #[wasm_bindgen]
 pub fn check_options(options: &str) -> Result<(), JsValue> {
     parsed(options).map(drop)
@@ -180,8 +184,9 @@ pub struct Engines {
 
 #[wasm_bindgen]
 impl Engines {
-    /// Models are objects `{label, demo, files: [{name, bytes} | {name, size, read(offset, len)}]}`;
-    /// `progress(what, done, total)` is told how many bytes are read.
+    /// Loads models. Each is an object `{label, demo, files}`, with files
+    /// `{name, bytes} | {name, size, read(offset, len)}`. `progress(what, done, total)` is called
+    /// with the number of bytes read.
     pub async fn load(
         device: &Device,
         options: String,
@@ -198,7 +203,7 @@ impl Engines {
         };
         let models = Models { asr: model_files(&asr)?, aligner: model_files(&aligner)?, mt };
         let mut report = |what: &str, done: u64, total: u64| {
-            // A listener that throws is not the loading's business.
+            // An error that the listener throws does not stop the loading.
             let _ = progress.call3(&JsValue::NULL, &what.into(), &(done as f64).into(), &(total as f64).into());
         };
         let engines = load::engines(&models, &compute, &mut report).await.map_err(boxed)?;
@@ -206,12 +211,13 @@ impl Engines {
         Ok(Engines { home: Rc::new(RefCell::new(Some(engines))), settings, names })
     }
 
-    /// Begins a stream and sends its first events, one JSON text a call. `live`: sound comes at its own pace, so a step
-    /// hears all that waits; otherwise a chunk at a time. Without `translate` it is transcribed only. Throws `busy` while
+    /// Begins a stream and sends its first events, one JSON text per call of `emit`. With `live`,
+    /// sound comes at its own pace, so a step processes all sound that waits; otherwise it
+    /// processes one chunk. Without `translate` the stream is only transcribed. Throws `busy` while
     /// another stream is open.
     pub fn open(&self, live: bool, translate: bool, emit: Function) -> Result<Stream, JsValue> {
         let settings = Settings { target: self.settings.target.filter(|_| translate), ..self.settings };
-        // Before the engines are taken: `Cascade::new` would keep them.
+        // Checked before the engines are taken, because a failing `Cascade::new` would drop them.
         settings.check().map_err(refused)?;
         let Some(mut engines) = self.home.borrow_mut().take() else {
             return Err(error("busy", "another stream is open on these models; end it first"));
@@ -243,13 +249,13 @@ type Running = Cascade<Recognition, Alignment, Translation>;
 /// One stream. Sound may be pushed while a step runs.
 #[wasm_bindgen]
 pub struct Stream {
-    /// None while a step runs, and after the end.
+    /// `None` while a step runs and after the end.
     cascade: RefCell<Option<Running>>,
     pieces: RefCell<Pieces>,
     queue: RefCell<VecDeque<Piece>>,
-    /// Samples in `queue`.
+    /// Number of samples in `queue`.
     queued: Cell<usize>,
-    /// Sound that waits in the cascade.
+    /// Length of the sound that waits in the cascade.
     waiting: Cell<Millis>,
     live: bool,
     emit: Function,
@@ -260,13 +266,13 @@ pub struct Stream {
 
 #[wasm_bindgen]
 impl Stream {
-    /// Takes 16 kHz mono samples in.
+    /// Takes in samples (16 kHz, mono).
     pub fn push(&self, samples: &[f32]) {
         // Queuing cannot fail.
         let Ok(()) = self.pieces.borrow_mut().push(samples, &mut |piece| self.queue(piece));
     }
 
-    /// Hears what waits, if it is a chunk at least. False: there was nothing to do.
+    /// Processes the waiting sound if there is at least one chunk. Returns false if there was less.
     pub async fn step(&self) -> Result<bool, JsValue> {
         let mut cascade = self.take()?;
         self.feed(&mut cascade);
@@ -275,7 +281,7 @@ impl Stream {
         outcome.map_err(thrown)
     }
 
-    /// The sound is over: hears the rest and closes what is open.
+    /// Ends the sound: processes the rest and closes the open segment.
     pub async fn finish(&self) -> Result<(), JsValue> {
         let Ok(()) = self.pieces.borrow_mut().finish(&mut |piece| self.queue(piece));
         let mut cascade = self.take()?;
@@ -292,7 +298,8 @@ impl Stream {
         outcome.map_err(thrown)
     }
 
-    /// Sends the last event and frees the engines for another stream. Throws `busy` while a step runs.
+    /// Sends the last event and frees the engines for another stream. Throws `busy` while a step
+    /// runs.
     pub fn end(&self) -> Result<(), JsValue> {
         let mut cascade = self.take()?;
         cascade.end(&mut |event| send(&self.emit, &event));
@@ -300,7 +307,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Sends a warning in its place among the events.
+    /// Sends a warning at this point among the events.
     pub fn warn(&self, message: String) -> Result<(), JsValue> {
         let mut cascade = self.take()?;
         cascade.warn(message, &mut |event| send(&self.emit, &event));
@@ -308,7 +315,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Sound that was pushed and not heard yet.
+    /// Length of the sound that was pushed but not processed yet, in milliseconds.
     #[wasm_bindgen(getter)]
     pub fn waiting_ms(&self) -> f64 {
         let queued = self.queued.get() as f64 * 1000.0 / f64::from(crate::cascade::SAMPLE_RATE);
@@ -321,7 +328,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Moves sound to the cascade: all of a live stream, else up to a chunk.
+    /// Moves sound to the cascade: all of a live stream, otherwise up to one chunk.
     fn feed(&self, cascade: &mut Running) {
         while self.live || !cascade.ready() {
             let Some(piece) = self.queue.borrow_mut().pop_front() else { break };
@@ -340,7 +347,7 @@ impl Stream {
         *self.cascade.borrow_mut() = Some(cascade);
     }
 
-    /// Another stream may have the engines.
+    /// Gives the engines back, so that another stream can use them.
     fn free_engines(&self, cascade: Running) {
         let mut engines = cascade.into_engines();
         engines.translator = engines.translator.or_else(|| self.unused.borrow_mut().take());
@@ -349,7 +356,7 @@ impl Stream {
 }
 
 impl Drop for Stream {
-    /// A stream that is freed without [`Stream::end`] frees its engines, too.
+    /// Frees the engines of a stream that is freed without [`Stream::end`].
     fn drop(&mut self) {
         if let Some(cascade) = self.cascade.take() {
             self.free_engines(cascade);
@@ -357,20 +364,20 @@ impl Drop for Stream {
     }
 }
 
-/// A sound file being decoded to 16 kHz mono.
+/// A sound file that is decoded to 16 kHz mono.
 #[wasm_bindgen]
 pub struct Sound(AudioFile);
 
 #[wasm_bindgen]
 impl Sound {
-    /// Reads the header. `name` is for messages.
+    /// Reads the header. `name` is used in messages.
     pub fn open(blob: web_sys::Blob, name: String) -> Result<Sound, JsValue> {
         let reader = web_sys::FileReaderSync::new()?;
         let source = BlobSource { inner: SendWrapper::new((blob.clone(), reader)), size: blob.size() as u64, at: 0 };
         Ok(Sound(AudioFile::from_source(Box::new(source), name).map_err(thrown)?))
     }
 
-    /// The next block; none at the end.
+    /// The next block of samples; undefined at the end.
     #[wasm_bindgen(js_name = next)]
     pub fn next_block(&mut self) -> Result<Option<Float32Array>, JsValue> {
         let block = self.0.next_block().map_err(thrown)?;
@@ -382,7 +389,8 @@ impl Sound {
         self.0.duration().map(|seconds| seconds * 1000.0)
     }
 
-    /// What was damaged, when all has been read, and which of several sound tracks was heard.
+    /// After the whole file has been read: what was damaged, and which of several sound tracks was
+    /// decoded.
     #[wasm_bindgen(getter)]
     pub fn warning(&self) -> Option<String> {
         let several = self.0.tracks() > 1;
@@ -392,7 +400,7 @@ impl Sound {
     }
 }
 
-/// A file of the page, read where it lies.
+/// A file of the page, read in place.
 struct BlobSource {
     inner: SendWrapper<(web_sys::Blob, web_sys::FileReaderSync)>,
     size: u64,
@@ -433,7 +441,7 @@ impl MediaSource for BlobSource {
     }
 }
 
-/// Live sound of any rate to 16 kHz.
+/// Resamples live sound from any rate to 16 kHz.
 #[wasm_bindgen]
 pub struct Resampler(crate::audio::resample::Resampler);
 
@@ -458,7 +466,8 @@ impl Resampler {
     }
 }
 
-/// The events of a run, one a line, as an `srt` or `vtt` file of its `source` or `target` side.
+/// Converts the events of a run, one JSON object a line, to an `srt` or `vtt` file of the `source`
+/// or `target` side.
 #[wasm_bindgen]
 pub fn subtitles(events: &str, format: &str, side: &str) -> Result<String, JsValue> {
     let kind = match format {
@@ -482,13 +491,13 @@ pub fn subtitles(events: &str, format: &str, side: &str) -> Result<String, JsVal
 
 fn send(emit: &Function, event: &Event) {
     match serde_json::to_string(event) {
-        // A listener that throws does not stop the stream.
+        // An error that the listener throws does not stop the stream.
         Ok(json) => drop(emit.call1(&JsValue::NULL, &json.into())),
         Err(error) => tracing::error!("an event cannot be written: {error}"),
     }
 }
 
-/// Files of a model as JavaScript hands them over.
+/// Reads the files of a model from a JavaScript object.
 fn model_files(model: &JsValue) -> Result<ModelFiles, JsValue> {
     let wrong = |what: &str| error("bad-option", what);
     let get = |of: &JsValue, key: &str| Reflect::get(of, &key.into());
@@ -500,7 +509,8 @@ fn model_files(model: &JsValue) -> Result<ModelFiles, JsValue> {
         if bytes.is_undefined() {
             let size = get(&file, "size")?.as_f64().ok_or_else(|| wrong("a file has neither bytes nor size"))?;
             let read = get(&file, "read")?.dyn_into().map_err(|_| wrong("a file has no way to be read"))?;
-            // A single thread: the mark of Send is not needed here, only Arc as everywhere.
+            // There is only one thread, so the source need not be Send. It is an Arc because all
+            // sources are.
             #[allow(clippy::arc_with_non_send_sync)]
             ranged.push((name, Arc::new(JsFile { size: size as u64, this: file, read })));
         } else {
@@ -511,7 +521,7 @@ fn model_files(model: &JsValue) -> Result<ModelFiles, JsValue> {
     Ok(ModelFiles { files: Files::remote(&name, small, ranged), name, demo })
 }
 
-/// A file that JavaScript reads: OPFS, or a server that knows ranges.
+/// A file that JavaScript reads: in OPFS, or on a server that supports ranges.
 struct JsFile {
     size: u64,
     this: JsValue,
@@ -536,7 +546,7 @@ impl ByteSource for JsFile {
     }
 }
 
-/// What JavaScript threw while the module read from it; its code is kept.
+/// An error that JavaScript threw while the module read from it. Its code is kept.
 #[derive(Debug)]
 struct Thrown {
     code: Option<String>,
@@ -564,7 +574,7 @@ fn error(code: &str, message: &str) -> JsValue {
     error.into()
 }
 
-/// An option that cannot be used.
+/// The error for an invalid option.
 fn refused(failed: impl StdError) -> JsValue {
     error("bad-option", &failed.to_string())
 }
@@ -573,7 +583,8 @@ fn thrown(failed: impl StdError + 'static) -> JsValue {
     boxed(Box::new(failed))
 }
 
-/// An `Error` with the whole chain and what may help as its message, and the code of the first link that has one.
+/// An `Error` with the whole error chain and a remedy as its message, and the code of the first
+/// link that has one.
 fn boxed(failed: BoxError) -> JsValue {
     let mut message = failed.to_string();
     let mut code = None;
@@ -629,7 +640,7 @@ fn gpu_code(failed: &GpuError) -> &'static str {
     }
 }
 
-/// A read that JavaScript refused has its own code; any other flaw is the model's.
+/// A read that JavaScript refused keeps its own code. Every other fault is the model's.
 fn checkpoint_code(failed: &CheckpointError) -> String {
     let refused = match failed {
         CheckpointError::Io { source, .. } => source.get_ref().and_then(|inner| inner.downcast_ref::<Thrown>()),
@@ -638,7 +649,7 @@ fn checkpoint_code(failed: &CheckpointError) -> String {
     refused.and_then(|thrown| thrown.code.clone()).unwrap_or_else(|| "bad-model".to_owned())
 }
 
-/// What may help, in words that fit a program and a page alike.
+/// The remedy for an error, in words that suit both a program and a page.
 fn remedy_of(failed: &(dyn StdError + 'static)) -> Option<&'static str> {
     if let Some(failed) = failed.downcast_ref::<GpuError>() {
         return Some(gpu_remedy(failed));
@@ -674,7 +685,7 @@ fn checkpoint_remedy(failed: &CheckpointError) -> Option<&'static str> {
     match failed.remedy() {
         Remedy::FetchAgain => Some("remove the model and fetch it again"),
         Remedy::UseCpu => Some("use the CPU, which computes in f32"),
-        // The message has it, and a browser has no cache of the Hub.
+        // The message contains the remedy already, and a browser has no Hub cache.
         Remedy::Words(_) | Remedy::ListModels => None,
     }
 }

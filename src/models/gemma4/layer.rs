@@ -1,8 +1,12 @@
-//! One Gemma-4 layer: attention, MLP, per-layer input, each normed before and after.
+//! One Gemma-4 layer: attention, MLP and per-layer input. The first two have a norm before and
+//! after, the per-layer input only after. (docs/models.md, section 2.2)
 //!
 //! x [T, H], ple [T, P] → [T, H]:
-//! x += RMS(o_proj(attention(RMS(x)))); x += RMS(down(gelu(gate·h)·up·h)), h = RMS(x);
-//! x += RMS(projection(gelu(gate·x)·ple)); x *= layer_scalar. (models, section 2.2)
+//!
+//! 1. `x += RMS(o_proj(attention(RMS(x))))`
+//! 2. `x += RMS(down(gelu(gate·h)·up·h))`, with `h = RMS(x)`
+//! 3. `x += RMS(projection(gelu(gate·x)·ple))`
+//! 4. `x *= layer_scalar`
 
 use burn::tensor::Tensor;
 
@@ -16,9 +20,10 @@ use crate::weights::config::{Gemma4Config, Gemma4Layer, LayerType};
 #[derive(Debug)]
 pub(super) struct Layer {
     pub kind: LayerType,
-    /// None in a shared layer, which reads its owner's keys and values.
+    /// None in a shared layer, which reads the keys and values of its owner.
     own: Option<Own>,
-    /// Which of the owners' caches this layer reads: its own, or that of the last owner of its kind.
+    /// The index of the cache that this layer reads: its own, or that of the last owner of its
+    /// kind.
     pub source: usize,
     at: usize,
     head_dim: usize,
@@ -40,18 +45,18 @@ pub(super) struct Layer {
     layer_scalar: Tensor<1>,
 }
 
-/// The key and value side of a layer that has one.
+/// The key and value projections of an owner.
 #[derive(Debug)]
 struct Own {
     k_proj: Linear,
     v_proj: Linear,
     k_norm: RmsNorm,
-    /// Without a weight.
+    /// Has no weight.
     v_norm: RmsNorm,
     shape: KvShape,
 }
 
-/// Where the rows of a pass stand: their rotation and their first cache row.
+/// The positions of a pass's rows: their rotation, and the cache row of the first one.
 pub(super) struct Place {
     pub rope: Rope,
     pub base: Base,
@@ -80,7 +85,8 @@ impl Layer {
         Ok(Self {
             kind,
             own,
-            // Owners come first and each has one cache, so a source layer's index is its cache's.
+            // The owners are the first layers and each has one cache, so the index of a source
+            // layer is also that of its cache.
             source: config.layers[at].kv_source,
             at,
             head_dim: d,
@@ -102,17 +108,17 @@ impl Layer {
         })
     }
 
-    /// The shape of its keys and values, if it has any of its own.
+    /// The shape of this layer's own keys and values; None in a shared layer.
     pub fn owns(&self) -> Option<KvShape> {
         self.own.as_ref().map(|own| own.shape)
     }
 
-    /// How its rows see keys.
+    /// The scale and the window of this layer's attention.
     pub fn attention(&self) -> Attend {
         Attend { scale: 1.0, window: self.window }
     }
 
-    /// `cache` is this layer's own, or its owner's.
+    /// x [T, H], ple [T, P] → [T, H]. `cache` is this layer's own, or that of its owner.
     pub fn forward(
         &self,
         x: Tensor<2>,
@@ -133,7 +139,8 @@ impl Layer {
         x * self.layer_scalar.clone().unsqueeze()
     }
 
-    /// h [T, H] → [T, H]; keys and values are appended first where this layer owns them.
+    /// h [T, H] → [T, H]. If this layer is an owner, its keys and values are appended to `cache`
+    /// first.
     fn attend(&self, h: Tensor<2>, place: &Place, cache: &mut LayerCache, tap: &mut Tap) -> Tensor<2> {
         let (t, d) = (h.dims()[0], self.head_dim);
         let heads = |y: Tensor<2>| {

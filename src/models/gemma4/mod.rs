@@ -1,8 +1,10 @@
-//! The Gemma-4 text decoder, E2B and E4B kinds.
+//! The Gemma-4 text decoder of E2B and E4B. (docs/models.md, section 2)
 //!
-//! `ids [T]` → `x = E[ids]·√H`; per-layer inputs ple [T, L, P] from a second table and a projection of x; L layers
-//! (sliding and full attention in a pattern, the last ones reading the keys and values of earlier owners);
-//! final RMSNorm; logits = 30·tanh(x Eᵀ / 30). (models, section 2)
+//! 1. `ids [T]` → `x = E[ids]·√H`.
+//! 2. Per-layer inputs ple [T, L, P], from a second table and a projection of x.
+//! 3. L layers, with sliding and full attention in a pattern. The last ones read the keys and
+//!    values of earlier layers, their owners.
+//! 4. A final RMSNorm; logits = 30·tanh(x Eᵀ / 30).
 
 mod layer;
 pub mod prompt;
@@ -34,8 +36,8 @@ pub struct Gemma4 {
 }
 
 impl Gemma4 {
-    /// Reads the text decoder of a checkpoint, alone or inside the multimodal release. `capacity`: positions of the
-    /// longest sequence.
+    /// Loads the text decoder of a checkpoint, which may be part of the multimodal release.
+    /// `capacity`: the most positions of a sequence.
     pub async fn load(loader: &Loader<'_>, config: &Gemma4Config, capacity: usize) -> Result<Self, LoadError> {
         let names = GemmaNames::detect(loader.weights)?;
         let at = names.text_model;
@@ -67,7 +69,8 @@ impl Gemma4 {
         Ok(model)
     }
 
-    /// One piece → its normed rows from position `back` on, if it has any.
+    /// Runs one piece of ids [T] through the layers → its normed rows from position `back` on; None
+    /// if it has no such rows.
     fn piece(
         &self,
         ids: Tensor<1, Int>,
@@ -87,7 +90,7 @@ impl Gemma4 {
         tap.stand(from, len);
         for (at, layer) in self.layers.iter().enumerate() {
             if layer.owns().is_none() && x.dims()[0] > wanted {
-                // From here on nothing writes keys, so only the rows that are wanted back need to go on.
+                // No later layer writes keys, so only the rows that are returned have to go on.
                 if wanted == 0 {
                     return Ok(None);
                 }
@@ -108,7 +111,7 @@ impl Gemma4 {
         })
     }
 
-    /// Where rows `from..from + len` stand, for sliding and for full layers.
+    /// The places of rows `from..from + len`, for sliding and for full layers.
     fn places(&self, cache: &Cache, from: usize, len: usize) -> [Place; 2] {
         let place = |kind: LayerType, rope: &Rope| {
             let owners = self.layers.iter().filter(|layer| layer.owns().is_some());
@@ -138,7 +141,7 @@ impl Gemma4 {
     pub fn logits(&self, x: Tensor<2>) -> Tensor<2> {
         let logits = self.embed_tokens.logits(x);
         match self.config.final_logit_softcapping {
-            Some(cap) => (logits / cap).tanh() * cap, // f64 scalars: Burn takes them for f32 tensors
+            Some(cap) => (logits / cap).tanh() * cap, // `cap` is f64; Burn accepts that for f32 tensors
             None => logits,
         }
     }
@@ -189,7 +192,7 @@ impl TextModel for Gemma4 {
     }
 
     fn arm(&self, heads: &[Head], rows: usize) -> Result<Capture, ArmError> {
-        // Further back than the margin, a sliding layer's cache may have dropped keys that a row saw.
+        // Beyond the margin, a sliding layer's cache may have dropped keys that a row saw.
         if !(1..=MARGIN).contains(&rows) {
             return Err(ArmError::Rows { rows, most: MARGIN });
         }
@@ -205,8 +208,8 @@ impl TextModel for Gemma4 {
     }
 }
 
-/// The rotary frequencies of one kind of layer. "Proportional" ones are taken over the whole head though only a part
-/// of it turns.
+/// The rotary frequencies of one kind of layer, D/2 of them. The exponents of "proportional"
+/// frequencies are taken over the whole head, although only a part of it is rotated.
 pub fn frequencies(config: &Gemma4Config, kind: LayerType) -> Vec<f32> {
     let (rope, dim) = match kind {
         LayerType::Sliding => (config.rope_parameters.sliding_attention, config.head_dim),

@@ -1,15 +1,16 @@
 //! The translation prompt in Gemma-4's chat layout.
 //!
 //! ```text
-//! system   what to do, the languages; the context, if there is one
-//! user, model   … the turns before, as pairs
+//! system   the task and the languages; the context, if there is one
+//! user, model   … the history, a pair of turns for each segment
 //! user     "English speech:\n" ⟨source⟩
-//! model    ⟨accepted⟩ …
+//! model    ⟨prefix⟩ …
 //! ```
 //!
-//! The source is the end of the last user turn and its columns are found by token offsets, so no text in it can be
-//! taken for something else. Everything before the source is the same for a whole stream (with turns: for a whole
-//! segment) and the source only grows within a segment, so the cache keeps what it has.
+//! The source is the end of the last user turn, and its columns are found by token offsets, so no
+//! text in it can be mistaken for anything else. Everything before the source stays the same for a
+//! whole stream (with history, for a whole segment), and within a segment the source only grows. So
+//! the cache keeps what it holds.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -24,17 +25,17 @@ pub struct Prompt {
     template: ChatTemplate,
     tokenizer: Arc<Tokenizer>,
     system: String,
-    /// Stands before the source.
+    /// The text before the source in its turn.
     header: String,
 }
 
-/// What one prompt says.
+/// The contents of one prompt.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Turn<'a> {
-    /// Sources and translations that came before, oldest first.
+    /// The history: sources with their translations, oldest first.
     pub history: &'a [(String, String)],
     pub source: &'a str,
-    /// Opens the translation.
+    /// The prefix: the committed translation, which a draft continues.
     pub accepted: &'a str,
 }
 
@@ -42,18 +43,22 @@ pub struct Turn<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PromptIds {
     pub ids: Vec<u32>,
-    /// The columns that hold the source: positions in `ids`.
+    /// The positions in `ids` that hold the source: its columns.
     pub source: Range<usize>,
-    /// The bytes of the (trimmed) source in each of these columns.
+    /// The byte range in the trimmed source that each of these columns holds.
     pub columns: Vec<Range<usize>>,
-    /// The columns that hold the accepted beginning, at the end of `ids`, and its bytes in each of them.
+    /// The positions in `ids` that hold the prefix, at the end; `accepted_columns` has the byte
+    /// range in the prefix that each of them holds.
     pub accepted: Range<usize>,
     pub accepted_columns: Vec<Range<usize>>,
 }
 
 impl Prompt {
-    /// `source` and `target` are English names: `English`, `German`. `context` (a title, names, terms) goes into the
-    /// system turn; empty: none. The layout is the release's own, from `files`.
+    /// `source` and `target` are English names: `English`, `German`. `context` (a title, names,
+    /// terms) goes into the system turn if it is not empty. The layout is the chat template in
+    /// `files`, or a copy of Gemma-4's if there is none.
+    ///
+    /// Errors: the chat template cannot be read.
     pub fn new(
         files: &Files,
         tokenizer: Arc<Tokenizer>,
@@ -73,7 +78,9 @@ impl Prompt {
         Ok(Self { template, tokenizer, system, header: format!("{source} speech:\n") })
     }
 
-    /// The whole prompt as ids. None of its texts can smuggle in a control token.
+    /// Encodes the whole prompt. None of its texts can become a control token.
+    ///
+    /// Errors: the chat template or the tokenizer fails.
     pub fn ids(&self, turn: &Turn<'_>) -> Result<PromptIds, CheckpointError> {
         let said = |source: &str| Message::user(format!("{}{source}", self.header));
         let mut messages = vec![Message::system(&self.system)];
@@ -84,7 +91,7 @@ impl Prompt {
         messages.push(said(source));
         let options = ChatOptions { prefix: turn.accepted, ..ChatOptions::default() };
         let prompt = self.template.encode(&self.tokenizer, &messages, &options)?;
-        // A layout that leaves the turn out has no source to look at.
+        // A layout that omits the turn has no source columns.
         let end = prompt.contents.last().and_then(|turn| turn.as_ref()).map_or(0, |turn| turn.end);
         let (at, columns) = columns_of(&prompt, end.saturating_sub(source.len())..end);
         let (accepted, accepted_columns) = columns_of(&prompt, prompt.prefix.clone());
@@ -96,7 +103,8 @@ impl Prompt {
     }
 }
 
-/// The columns that hold the bytes `text` of a prompt, and which of these bytes each holds.
+/// The positions in a prompt that hold the bytes `text`, and which of these bytes each position
+/// holds.
 fn columns_of(prompt: &chat::Prompt, text: Range<usize>) -> (Range<usize>, Vec<Range<usize>>) {
     let at = prompt.columns(text.clone());
     let within = |byte: usize| byte.clamp(text.start, text.end) - text.start;
@@ -115,12 +123,12 @@ mod tests {
     /// Gemma-3's control tokens in Gemma-4's layout.
     const LAYOUT: &str = "{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + m.role + '\n' + m.content | trim + \
         '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}";
-    /// Qwen's.
+    /// Qwen's control tokens and layout.
     const QWEN: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content | trim + '<|im_end|>\n' }}\
         {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-    /// Real vocabularies, cut to what some texts can reach (the whole ones where ALIGNATT_NODE_MODULES names them), and
-    /// the demo pack's; each with a layout.
+    /// The demo pack's vocabulary and real ones, each with a layout. The real ones are cut to what
+    /// some texts need. If ALIGNATT_NODE_MODULES is set, the whole ones are added.
     fn vocabularies() -> &'static [(&'static str, Arc<Tokenizer>, String)] {
         static ALL: OnceLock<Vec<(&'static str, Arc<Tokenizer>, String)>> = OnceLock::new();
         ALL.get_or_init(|| {
@@ -172,7 +180,7 @@ mod tests {
         "Zu\u{308}rich cafe\u{301}",
     ];
 
-    /// What must hold of any prompt.
+    /// Checks what must hold for any prompt.
     fn check(name: &str, prompt: &Prompt, turn: &Turn<'_>) -> PromptIds {
         let ids = prompt.ids(turn).unwrap();
         for (text, at, columns) in
@@ -186,7 +194,7 @@ mod tests {
                     text.is_char_boundary(bytes.start) && text.is_char_boundary(bytes.end) && bytes.start < bytes.end,
                     "{name}: {text:?} is cut inside a character by {bytes:?}"
                 );
-                // The next bytes, or those of a character that takes more than one token.
+                // The next bytes, or again those of a character that takes more than one token.
                 let shared = bytes.start >= last.start && bytes.end >= last.end && bytes.start < last.end;
                 assert!(bytes.start == covered || shared, "{name}: {text:?}: {bytes:?} behind {last:?}");
                 covered = bytes.end;
@@ -196,7 +204,8 @@ mod tests {
             let steers = ids.ids[at.clone()].iter().any(|id| prompt.tokenizer().is_special(*id));
             assert!(!steers, "{name}: a control token in {text:?}");
             let decoded = prompt.tokenizer().decode(&ids.ids[at.clone()], false).unwrap();
-            // Qwen's vocabulary has whole letters where a text may have their marks apart.
+            // Qwen's vocabulary has composed letters where a text may have separate combining
+            // marks.
             let same = decoded == text || name == "qwen3" && nfc(&decoded) == nfc(text);
             assert!(same, "{name}: {decoded:?} for {text:?}");
         }
@@ -225,14 +234,15 @@ mod tests {
         }
     }
 
-    /// Whether a cut vocabulary has every byte of `text`.
+    /// Whether a cut vocabulary can encode all of `text`.
     fn knows(prompt: &Prompt, text: &str) -> bool {
         let ids = prompt.tokenizer().encode_plain(text).unwrap();
         let decoded = prompt.tokenizer().decode(&ids, false).unwrap();
         nfc(&decoded) == nfc(text)
     }
 
-    /// The same texts stand elsewhere in the prompt, before the source and behind it: the span stays at the last turn.
+    /// The same text also occurs elsewhere in the prompt, before and after the source. The source's
+    /// span stays in the last turn.
     #[test]
     fn history_and_context_do_not_move_the_source() {
         for source in SOURCES.iter().filter(|source| !source.trim().is_empty()) {
@@ -247,7 +257,7 @@ mod tests {
                     let ids = check(name, &rich, &Turn { history, source, accepted: source.trim() });
                     assert_eq!(ids.columns, alone.columns, "{name}: {source:?}");
                     assert_eq!(ids.ids[ids.source.clone()], alone.ids[alone.source.clone()], "{name}: {source:?}");
-                    // From the source to the opened answer it is the same prompt.
+                    // The prompts are equal from the source to the opened answer.
                     let behind = alone.ids.len() - alone.source.start;
                     assert_eq!(
                         ids.ids[ids.source.start..ids.accepted.start],
@@ -259,7 +269,8 @@ mod tests {
         }
     }
 
-    /// What stands before the source stays, and of a source that grows by words all but its last token.
+    /// What precedes the source stays the same. If the source grows by words, so do all of its
+    /// tokens but the last.
     #[test]
     fn a_growing_source_keeps_the_prompt() {
         let history = [("Hello, world!".to_owned(), "Hallo, Welt!".to_owned())];

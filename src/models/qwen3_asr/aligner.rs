@@ -1,7 +1,8 @@
-//! Word times with Qwen3-ForcedAligner: one forward pass over sound and words, no generation.
+//! Word times with Qwen3-ForcedAligner: one forward pass over sound and words, without generation.
 //!
-//! `<|audio_start|>` sound `<|audio_end|>` w₁ `<timestamp><timestamp>` w₂ ... : at every timestamp the class with
-//! the largest logit, times 80 ms, is a start or an end. (models, section 1.8)
+//! `<|audio_start|>` sound `<|audio_end|>` w₁ `<timestamp><timestamp>` w₂ ... : at each timestamp
+//! the class with the largest logit, times 80 ms, is the start or the end of a word.
+//! (docs/models.md, section 1.8)
 
 use burn::tensor::Tensor;
 
@@ -14,7 +15,7 @@ use crate::weights::chat::{AudioPrompt, aligner_prompt};
 use crate::weights::config::{ModelConfig, Qwen3AlignerConfig};
 use crate::weights::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
 
-/// One word and when it was spoken, ms from the sound's first sample.
+/// One word and its times, in ms from the first sample of the sound.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AlignedWord {
     pub text: String,
@@ -27,13 +28,13 @@ pub struct ForcedAligner {
     pub audio_tower: AudioTower,
     decoder: Decoder,
     tokenizer: Tokenizer,
-    /// ms a class.
+    /// Milliseconds per class.
     segment_ms: u64,
     compute: Compute,
 }
 
 impl ForcedAligner {
-    /// Reads the model of `files`, whose configuration has been read as `config`.
+    /// Loads the model in `files`, whose configuration was read as `config`.
     pub async fn load(files: &Files, config: &Qwen3AlignerConfig, target: Target<'_>) -> Result<Self, CheckpointError> {
         let weights = Weights::open(files).await?;
         let loader = Loader::new(&weights, target);
@@ -51,14 +52,17 @@ impl ForcedAligner {
         })
     }
 
-    /// Times of the words of `text` in `sound`: repaired, so they never run backwards. Words that are punctuation only
-    /// don't appear.
+    /// The times of the words of `text` in `sound`. They are repaired, so they never run backwards.
+    /// Words that consist of punctuation only are left out.
+    ///
+    /// Errors: [`RunError::TooLong`] if sound and words exceed the decoder's capacity; errors of
+    /// the device.
     pub async fn align(&self, sound: &mut AudioStream, text: &str) -> Result<Vec<AlignedWord>, RunError> {
         let words = words::split(text);
         if words.is_empty() || sound.samples_len() == 0 {
             return Ok(Vec::new());
         }
-        // Before the tower works for nothing.
+        // This comes first, so that a prompt that is too long does not cost a run of the tower.
         let prompt = self.prompt(sound.rows_len(), &words)?;
         let classes = self.classes(&prompt, sound.rows(&self.audio_tower)).await?;
         let stamps: Vec<i64> = classes.iter().map(|class| i64::from(*class) * self.segment_ms as i64).collect();
@@ -71,7 +75,8 @@ impl ForcedAligner {
             .collect())
     }
 
-    /// The whole prompt for a sound of `rows` rows of the tower and the words. Err where it has no room.
+    /// The whole prompt for the words and a sound of `rows` rows of the tower. Fails if it exceeds
+    /// the decoder's capacity.
     pub fn prompt(&self, rows: usize, words: &[String]) -> Result<AudioPrompt, RunError> {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let prompt = aligner_prompt(&self.tokenizer, rows, &words)?;
@@ -79,7 +84,7 @@ impl ForcedAligner {
         Ok(prompt)
     }
 
-    /// The embeddings of `prompt` with the tower's rows in their place, `audio [T, H]` → [S, H].
+    /// The embeddings of `prompt`, with the tower's rows `audio [T, H]` in their place → [S, H].
     pub fn sequence(&self, prompt: &AudioPrompt, audio: Tensor<2>) -> Tensor<2> {
         let embed = |ids: &[u32]| self.decoder.embed(ids_on(ids, &self.compute.device));
         let before = embed(&prompt.ids[..prompt.audio.start]);

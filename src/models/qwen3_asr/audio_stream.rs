@@ -1,9 +1,10 @@
-//! The tower's rows of a sound that grows, each computed once where it can be.
+//! The tower's rows of a growing sound, each computed only once where possible.
 //!
-//! Kept from call to call: mel frames that no longer change, the rows of finished attention windows, and the convolved
-//! chunks of the open window, whose layers alone run anew. Sound louder than all before raises the floor of the whole
-//! clip's features: then rows and chunks are made anew, so that they are always those of the same sound in one piece.
-//! (models, sections 1.4, 1.5)
+//! Kept from call to call: settled mel frames, the rows of finished attention windows, and the
+//! convolved chunks of the open window, for which only the layers run again. A sound louder than
+//! everything before it raises the floor of the whole clip's features. Then all rows and chunks are
+//! computed again, so that they always equal those of the same sound in one piece. (docs/models.md,
+//! sections 1.4 and 1.5)
 
 use burn::tensor::Tensor;
 
@@ -16,23 +17,24 @@ pub struct AudioStream {
     mel: MelStream,
     /// Rows of finished windows, each `[rows_of(window), output_dim]`.
     finished: Vec<Tensor<2>>,
-    /// Settled chunks of the open window, one or more a tensor.
+    /// Settled chunks of the open window, one or more per tensor.
     convolved: Vec<Tensor<2>>,
     convolved_len: usize,
-    /// The floor of the features that both were made of.
+    /// The feature floor with which `finished` and `convolved` were computed.
     floor: f32,
 }
 
-/// Rows of a sound, as far as they are asked for.
+/// The rows of a sound that the caller does not have.
 pub struct Rows {
-    /// Of the finished windows that the caller holds, how many are still right.
+    /// How many of the finished windows that the caller holds are still valid.
     pub kept: usize,
-    /// Finished windows behind those, and at last the open one if there is any.
+    /// The finished windows after those, then the open window if there is one; each [rows,
+    /// output_dim].
     pub fresh: Vec<Tensor<2>>,
 }
 
 impl AudioStream {
-    /// A sound that is all there.
+    /// A complete sound: 16 kHz mono.
     pub fn of(samples: &[f32]) -> Self {
         let mut stream = Self::default();
         stream.push(samples);
@@ -45,7 +47,7 @@ impl AudioStream {
         self.forget();
     }
 
-    /// More sound: 16 kHz mono.
+    /// Appends sound: 16 kHz mono.
     pub fn push(&mut self, samples: &[f32]) {
         self.mel.push(samples);
     }
@@ -60,8 +62,9 @@ impl AudioStream {
         rows_of(self.mel.frames())
     }
 
-    /// Takes in what was pushed. `held`: of the windows that were finished at the call before, how many the caller has the
-    /// rows of; more is taken for all. The others are among those that it gets.
+    /// Processes the pushed sound. `held`: for how many of the windows that the previous call
+    /// finished the caller already has the rows; a larger number counts as all of them. Returns the
+    /// rest.
     pub fn take(&mut self, tower: &AudioTower, held: usize) -> Rows {
         let floor = self.mel.floor();
         if floor != self.floor {

@@ -1,11 +1,14 @@
 //! The audio tower of Qwen3-ASR: log-mel in, rows for the decoder out.
 //!
-//! mel [128, F] → chunks of 100 frames, each alone through three stride-2 convolutions → 13 rows a chunk,
-//! with sinusoids added that restart in every chunk → pre-LN layers with attention inside windows of
-//! 13 · n_window_infer/100 rows (8 s) → ln_post, proj1, GELU, proj2 → [T, output_dim].
+//! 1. The mel [128, F] is cut into chunks of 100 frames. Each chunk goes alone through three
+//!    convolutions of stride 2 and becomes 13 rows.
+//! 2. Sinusoids are added. Their positions restart in every chunk.
+//! 3. Pre-LN layers follow, with attention inside windows of 13 · n_window_infer/100 rows (8 s).
+//! 4. ln_post, proj1, GELU and proj2 give [T, output_dim].
 //!
-//! Rows: 13 a full chunk, h(h(h(n))) for a rest of n frames, h(n) = ⌊(n−1)/2⌋ + 1. Windows don't see one
-//! another, so the rows of a window whose frames are settled never change. (models, section 1.5)
+//! A full chunk has 13 rows; a rest of n frames has h(h(h(n))), with h(n) = ⌊(n−1)/2⌋ + 1. Windows
+//! do not see one another, so the rows of a window whose frames are settled never change.
+//! (docs/models.md, section 1.5)
 
 use burn::tensor::{Device, Tensor, TensorData, activation};
 
@@ -17,10 +20,10 @@ use crate::ops::{
 };
 use crate::weights::config::AudioConfig;
 
-/// Frames of a chunk; the row count formula holds for this size only.
+/// Mel frames per chunk. The formula for the row count holds for this size only.
 pub const CHUNK: usize = 100;
 const ROWS_A_CHUNK: usize = 13;
-/// Chunks convolved at once, so that a long clip needs bounded memory.
+/// Chunks that are convolved at once. This bounds the memory for a long clip.
 const BATCH: usize = 8;
 
 #[derive(Debug)]
@@ -36,7 +39,7 @@ pub struct AudioTower {
     proj1: Linear,
     proj2: Linear,
     window_chunks: usize,
-    /// Row 0: windows are attended to from their beginning.
+    /// Row 0: the attention of a window begins at its first row.
     origin: Base,
     device: Device,
 }
@@ -60,7 +63,7 @@ struct Layer {
     heads: usize,
 }
 
-/// Rows that `frames` mel frames become.
+/// The number of rows for `frames` mel frames.
 pub fn rows_of(frames: usize) -> usize {
     let half = |n: usize| (n - 1) / 2 + 1;
     let rest = match frames % CHUNK {
@@ -71,7 +74,8 @@ pub fn rows_of(frames: usize) -> usize {
 }
 
 impl AudioTower {
-    /// `prefix` is where the tower's tensors live; `proj1`, `proj2` the names of the two projections.
+    /// `prefix`: the prefix of the tower's tensors. `proj1`, `proj2`: the names of the two
+    /// projections.
     pub async fn load(
         loader: &Loader<'_>,
         config: &AudioConfig,
@@ -100,7 +104,7 @@ impl AudioTower {
                 heads: config.encoder_attention_heads,
             });
         }
-        // 128 mel bins halved three times.
+        // The 128 mel bins are halved three times.
         let columns = c * (MEL_BINS / 8);
         Ok(Self {
             conv2d1: conv("conv2d1", 1).await?,
@@ -123,7 +127,8 @@ impl AudioTower {
         self.window_chunks * CHUNK
     }
 
-    /// `mel [128, F]`, F ≥ 1 → `[rows_of(F), output_dim]`. Windows are counted from the mel's first frame.
+    /// `mel [128, F]`, F ≥ 1 → `[rows_of(F), output_dim]`. Windows are counted from the first mel
+    /// frame.
     pub fn forward(&self, mel: &Mel, tap: &mut Tap) -> Tensor<2> {
         let windows = (0..mel.frames).step_by(self.window_frames()).map(|from| {
             let x = self.convolve(&mel.columns(from..mel.frames.min(from + self.window_frames())), tap);
@@ -132,7 +137,7 @@ impl AudioTower {
         join(windows.collect())
     }
 
-    /// One window, convolved: `x [S, d_model]` → `[S, output_dim]`.
+    /// Runs the layers on one convolved window: `x [S, d_model]` → `[S, output_dim]`.
     pub(super) fn encode(&self, mut x: Tensor<2>, tap: &mut Tap) -> Tensor<2> {
         tap.keep("encoder_in", None, &x);
         for (i, layer) in self.layers.iter().enumerate() {
@@ -146,8 +151,8 @@ impl AudioTower {
         x
     }
 
-    /// Whole chunks and at most a rest: `mel [128, F]` → `[rows_of(F), d_model]`, positions added. Chunks don't see one
-    /// another.
+    /// Convolves whole chunks and at most one shorter rest: `mel [128, F]` → `[rows_of(F),
+    /// d_model]`, with the positions added. Chunks do not see one another.
     pub(super) fn convolve(&self, mel: &Mel, tap: &mut Tap) -> Tensor<2> {
         let chunks = mel.frames.div_ceil(CHUNK);
         let parts = (0..chunks)
@@ -195,7 +200,7 @@ impl Layer {
         x + self.fc2.forward(activation::gelu(self.fc1.forward(h)))
     }
 
-    /// Every row sees every other of its window.
+    /// x [S, d] of one window → [S, d]. Every row sees every row.
     fn attention(&self, x: Tensor<2>, origin: &Base, at: usize, tap: &mut Tap) -> Tensor<2> {
         let [s, d] = x.dims();
         let head_dim = d / self.heads;

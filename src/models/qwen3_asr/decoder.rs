@@ -1,8 +1,13 @@
-//! The Qwen3 decoder, as Qwen3-ASR and the forced aligner use it.
+//! The Qwen3 decoder, as Qwen3-ASR and the forced aligner use it. (docs/models.md, section 1.6)
 //!
-//! x [T, H] → per layer: RMSNorm; q, k, v; per-head RMSNorm of q and k before RoPE (split-half, over the whole
-//! head); grouped causal attention, scale D^-½; residual; RMSNorm; SwiGLU; residual → final RMSNorm → head.
-//! The checkpoint's three-row MRoPE with equal rows is ordinary RoPE. (models, section 1.6)
+//! x [T, H] goes through the layers, a final RMSNorm and the head. In each layer:
+//!
+//! 1. RMSNorm; q, k, v; RMSNorm of each head of q and k; then RoPE (split-half, over the whole
+//!    head).
+//! 2. Causal attention with grouped heads, scale D^-½; residual.
+//! 3. RMSNorm; SwiGLU; residual.
+//!
+//! The checkpoint's MRoPE has three rows of positions. They are equal here, so it is ordinary RoPE.
 
 use burn::tensor::{Int, Tensor};
 
@@ -20,7 +25,7 @@ pub struct Decoder {
     embed_tokens: Embedding,
     layers: Vec<Layer>,
     norm: RmsNorm,
-    /// None: the embedding again.
+    /// None if the head is tied to the embedding.
     head: Option<Embedding>,
     rope: Rope,
     capacity: usize,
@@ -49,8 +54,8 @@ fn too_long(needed: usize, capacity: usize) -> RunError {
 }
 
 impl Decoder {
-    /// `model` is the prefix of the text model's tensors; `head` the name of an output head that is not
-    /// tied, with its classes. `capacity`: positions of the longest sequence.
+    /// `model`: the prefix of the text model's tensors. `head`: the name of an output head that is
+    /// not tied, and the number of its classes. `capacity`: the most positions of a sequence.
     pub async fn load(
         loader: &Loader<'_>,
         config: &Qwen3TextConfig,
@@ -103,7 +108,7 @@ impl Decoder {
         Cache::new(capacity, 0, self.layers.iter().map(|_| shape), &self.rope.device())
     }
 
-    /// Err unless a sequence may have so many positions.
+    /// Fails with [`RunError::TooLong`] if a sequence cannot have that many positions.
     pub fn room_for(&self, positions: usize) -> Result<(), RunError> {
         if positions > self.capacity {
             return Err(too_long(positions, self.capacity));
@@ -111,12 +116,13 @@ impl Decoder {
         Ok(())
     }
 
-    /// `ids [T]`, in the vocabulary → `[T, H]`.
+    /// `ids [T]`, which must be in the vocabulary → `[T, H]`.
     pub fn embed(&self, ids: Tensor<1, Int>) -> Tensor<2> {
         self.embed_tokens.forward(ids)
     }
 
-    /// Appends `x [T, H]` to `cache` → the last layer's rows, normed, `[T, H]`.
+    /// Appends `x [T, H]` to `cache` → the last layer's rows, normed, `[T, H]`. Fails with
+    /// [`RunError::TooLong`] if the cache has no room for them.
     pub fn forward(&self, x: Tensor<2>, cache: &mut Cache, tap: &mut Tap) -> Result<Tensor<2>, RunError> {
         let rows = x.dims()[0];
         let needed = cache.end() + rows;

@@ -1,13 +1,14 @@
-//! Qwen3-ASR and Qwen3-ForcedAligner: an audio tower whose rows stand in a Qwen3 decoder's prompt.
+//! Qwen3-ASR and Qwen3-ForcedAligner: an audio tower whose rows become part of a Qwen3 decoder's
+//! prompt.
 //!
 //! | file | what it is |
 //! |---|---|
 //! | `audio_tower` | mel → rows |
-//! | `audio_stream` | rows of a sound that grows |
+//! | `audio_stream` | rows of a growing sound |
 //! | `decoder` | rows and ids → logits, with its cache |
 //! | `recognizer` | sound → text, for a clip or a growing tail |
 //! | `aligner` | sound and text → word times |
-//! | `output` | what the recogniser's text means |
+//! | `output` | how the recogniser's raw text is read |
 //! | `words`, `timestamps` | the aligner's words, and the repair of its times |
 
 pub mod aligner;
@@ -28,10 +29,11 @@ use crate::weights::{CheckpointError, Files, QwenNames, Tokenizer, Weights};
 use audio_tower::AudioTower;
 use decoder::Decoder;
 
-/// Positions of the longest sequence: three minutes of sound with its text, and room to spare.
+/// The most positions of a sequence: enough for three minutes of sound with its text.
 const CAPACITY: usize = 6144;
 
-/// The recogniser's weights, tokenizer and end tokens. A [`recognizer::Recognizer`] is one use of it.
+/// The recogniser's weights, tokenizer and end tokens. Any number of [`recognizer::Recognizer`]s
+/// share them.
 #[derive(Debug)]
 pub struct Qwen3Asr {
     pub audio_tower: AudioTower,
@@ -42,7 +44,7 @@ pub struct Qwen3Asr {
 }
 
 impl Qwen3Asr {
-    /// Reads the model of `files`, whose configuration has been read as `config`.
+    /// Loads the model in `files`, whose configuration was read as `config`.
     pub async fn load(files: &Files, config: &Qwen3AsrConfig, target: Target<'_>) -> Result<Self, CheckpointError> {
         let weights = Weights::open(files).await?;
         let loader = Loader::new(&weights, target);
@@ -65,8 +67,8 @@ fn ids_on(ids: &[u32], device: &Device) -> Tensor<1, Int> {
     Tensor::from_ints(ids.as_slice(), device)
 }
 
-/// The tower and the decoder by whichever of the two layouts the checkpoint has. `classes`: outputs of a head that
-/// isn't tied.
+/// Loads the tower and the decoder, by the names of the layout that the checkpoint has. `classes`:
+/// the number of outputs of a head that is not tied.
 async fn load_parts(
     loader: &Loader<'_>,
     names: &QwenNames,

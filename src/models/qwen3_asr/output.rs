@@ -1,27 +1,30 @@
-//! What the recogniser's raw text means: its language, its text, and loops taken out.
+//! Reads the recogniser's raw text: its language, its transcript, and loops removed.
 //!
 //! ```text
 //! language English<asr_text>Hello.   not forced: language and text, split at the first <asr_text>
 //! language None<asr_text>            no speech
 //! Hello.                             forced, or no tag: all of it is text
 //! ```
-//! [`parse`] is Qwen3-ASR's own rule. It shows what a model writes beside the rule: a second header, a
-//! header though the language is forced, control strings. [`transcript`] is what the program shows.
+//!
+//! [`parse`] is Qwen3-ASR's own rule. It lets through what a model writes against the rule: a
+//! second header, a header although the language is forced, control strings. [`transcript`] is what
+//! the program shows.
 
 use super::words::is_space;
 use crate::weights::markup::without_markup;
 
 const TEXT_TAG: &str = "<asr_text>";
 const LANGUAGE_TAG: &str = "language ";
-/// A character repeated more often, or a pattern repeated at least as often, is a loop.
+/// A character that is repeated more often than this, or a pattern that is repeated at least as
+/// often, is a loop.
 const REPEATS: usize = 20;
-/// Longest pattern of a loop, in characters.
+/// The longest pattern of a loop, in characters.
 const LONGEST_PATTERN: usize = 20;
-/// The language of a header that says: no speech.
+/// The language in a header that reports no speech.
 const NONE: &str = "None";
-/// Such a header without its tag.
+/// A header that reports no speech, without its tag.
 const NO_SPEECH: &str = "language None";
-/// The languages of the other headers.
+/// The languages in all other headers.
 const LANGUAGES: &str = "Chinese English Cantonese Arabic German French Spanish Portuguese Indonesian Italian \
                          Korean Russian Thai Vietnamese Japanese Turkish Hindi Malay Dutch Swedish Danish \
                          Finnish Polish Czech Filipino Persian Greek Romanian Hungarian Macedonian";
@@ -29,13 +32,15 @@ const LANGUAGES: &str = "Chinese English Cantonese Arabic German French Spanish 
 /// What was recognised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Parsed {
-    /// The language's English name, as forced or as the model says; empty where it says none, or that there is no speech.
+    /// The English name of the language, as forced or as the model names it. Empty if the model
+    /// names none or reports no speech.
     pub language: String,
     /// The transcript.
     pub text: String,
 }
 
-/// Reads the model's raw text. `forced` is the language that the prompt forced, if any: then all of it is transcript.
+/// Reads the model's raw text. `forced` is the language that the prompt forced, if any. In that
+/// case all of the text is transcript.
 pub fn parse(raw: &str, forced: Option<&str>) -> Parsed {
     let raw = strip(raw);
     if raw.is_empty() {
@@ -51,11 +56,12 @@ pub fn parse(raw: &str, forced: Option<&str>) -> Parsed {
     }
 }
 
-/// What is shown of the model's raw text: only what it says was spoken. `forced` as for [`parse`].
+/// What is shown of the model's raw text: only what was spoken. `forced` is that of [`parse`].
 ///
-/// The text is cut at every `<asr_text>`, whole or begun at the end. In front of a tag stands a header,
-/// wherever the model put it; behind one that says `None` there is no speech up to the next tag. Other
-/// control strings go. Nothing is left where the model says `None` and nothing else.
+/// The text is cut at every `<asr_text>`; at the end of the text the beginning of a tag is enough.
+/// A header before a tag is removed, wherever the model put it. After a header that says `None`
+/// there is no speech up to the next tag. Other control strings are removed. Where the model says
+/// nothing but `None`, nothing is left.
 pub fn transcript(raw: &str, forced: Option<&str>) -> Parsed {
     let text = spoken(&fix_repetitions(strip(raw)));
     if text.is_empty() {
@@ -79,7 +85,7 @@ fn spoken(raw: &str) -> String {
         silent = header.split(is_space).any(|word| key_at(word, "none").is_some());
         left = behind;
     }
-    // What was apart may make markup together.
+    // Parts that were separate may form markup together.
     let mut text = one_line(&without_markup(&text, " "));
     while let Some(at) = text.find(NO_SPEECH) {
         text.replace_range(at..at + NO_SPEECH.len(), " ");
@@ -88,13 +94,14 @@ fn spoken(raw: &str) -> String {
     if text.split(' ').all(|word| word == NONE) { String::new() } else { text }
 }
 
-/// Single blanks between words.
+/// Leaves single blanks between words.
 fn one_line(text: &str) -> String {
     text.split(is_space).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// `text` up to its first `<asr_text>`, and what follows the tag; `None` where there is no tag. At the end a
-/// beginning of the tag is enough, and elsewhere its name.
+/// Splits `text` at its first `<asr_text>`: the text before it, and the text after it, which is
+/// `None` if there is no tag. The name `asr_text` is enough for a tag; at the end of `text` the
+/// beginning of a tag is enough.
 fn split_tag(text: &str) -> (&str, Option<&str>) {
     let name = &TEXT_TAG[1..TEXT_TAG.len() - 1];
     if let Some(at) = text.to_ascii_lowercase().find(name) {
@@ -106,7 +113,7 @@ fn split_tag(text: &str) -> (&str, Option<&str>) {
     begun.map_or((text, None), |before| (before, Some("")))
 }
 
-/// Speech, and the headers behind it. `tagged`: a tag follows.
+/// Splits `part` into speech and the headers after it. `tagged`: a tag follows.
 fn split_header(part: &str, tagged: bool) -> (&str, &str) {
     let mut speech = part.trim_end_matches(is_space);
     while let Some(start) = header_at(speech, tagged) {
@@ -115,8 +122,9 @@ fn split_header(part: &str, tagged: bool) -> (&str, &str) {
     part.split_at(speech.len())
 }
 
-/// Where the header begins that `text` ends with. Without a tag behind it only what no one says so is a
-/// header: `language` small at the beginning of a sentence with a name and nothing more, or `None` again.
+/// Where the header at the end of `text` begins, if there is one. If no tag follows, only what
+/// nobody would say counts as a header: at the beginning of a sentence, a lower-case `language`
+/// with a name and nothing more; anywhere, `language None` or a repeated `None`.
 fn header_at(text: &str, tagged: bool) -> Option<usize> {
     let (before, last) = split_last_word(text);
     let (first, second) = split_last_word(before);
@@ -135,20 +143,21 @@ fn header_at(text: &str, tagged: bool) -> Option<usize> {
     (last == NONE && second == NONE).then_some(last_at)
 }
 
-/// What stands before the last word, and the word, which is empty where there is none.
+/// Splits off the last word, which is empty if there is none.
 fn split_last_word(text: &str) -> (&str, &str) {
     let text = text.trim_end_matches(is_space);
     text.split_at(text.rfind(is_space).map_or(0, |at| text.ceil_char_boundary(at + 1)))
 }
 
-/// Where `key` (small letters) begins that `word` ends with, in any case; no Latin letter stands before it.
+/// Where `key` (in lower case) begins, if `word` ends with it in any case and no Latin letter
+/// precedes it.
 fn key_at(word: &str, key: &str) -> Option<usize> {
     let at = word.len().checked_sub(key.len())?;
     let found = word.get(at..)?.eq_ignore_ascii_case(key) && !word[..at].ends_with(|c: char| c.is_ascii_alphabetic());
     found.then_some(at)
 }
 
-/// `part` without a header at its beginning that has lost its tag: a sentence follows.
+/// Removes a header without a tag from the beginning of `part`, if a sentence follows it.
 fn without_opening(part: &str) -> &str {
     let named = part.trim_start_matches(is_space).strip_prefix(LANGUAGE_TAG).and_then(|header| {
         LANGUAGES
@@ -160,7 +169,7 @@ fn without_opening(part: &str) -> &str {
     named.filter(begins).unwrap_or(part)
 }
 
-/// The language that the part before the tag names.
+/// The language that the text before a tag names; empty if it names none or reports no speech.
 fn language_of(header: &str) -> String {
     if header.to_lowercase().contains("language none") {
         return String::new();
@@ -188,18 +197,19 @@ fn strip(text: &str) -> &str {
     text.trim_matches(is_space)
 }
 
-/// Ends of lines as Python's `str.splitlines` has them.
+/// The line ends of Python's `str.splitlines`.
 fn is_line_end(c: char) -> bool {
     matches!(c, '\n'..='\r' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Takes the loops out that a model can fall into: a character repeated more than 20 times, then any pattern of up
-/// to 20 characters repeated at least 20 times, is left once.
+/// Removes the loops that a model can fall into. A character that is repeated more than 20 times is
+/// kept once; then a pattern of up to 20 characters that is repeated at least 20 times is kept
+/// once.
 pub fn fix_repetitions(text: &str) -> String {
     let chars = collapse_characters(text);
     let mut out = String::with_capacity(text.len());
     let mut at = 0;
-    // Shorter ends are left alone, as the reference leaves them.
+    // A shorter rest is left unchanged, as in the reference.
     while at + 2 * REPEATS <= chars.len() {
         let rest = &chars[at..];
         let lengths = 1..=LONGEST_PATTERN.min(rest.len() / REPEATS);
@@ -218,7 +228,7 @@ pub fn fix_repetitions(text: &str) -> String {
     out
 }
 
-/// How often the first `len` characters stand there in a row.
+/// How often the first `len` characters are repeated in a row, the first occurrence included.
 fn repeats(chars: &[char], len: usize) -> usize {
     chars.chunks_exact(len).take_while(|piece| *piece == &chars[..len]).count()
 }
@@ -256,7 +266,7 @@ mod tests {
         }
     }
 
-    /// The reference's own way of finding patterns, word for word.
+    /// The reference's own search for patterns, line by line.
     fn by_definition(chars: &[char]) -> String {
         let n = chars.len();
         let (mut out, mut i) = (String::new(), 0);

@@ -1,10 +1,11 @@
-//! Speech to text with Qwen3-ASR, for a clip or for a tail that grows.
+//! Speech to text with Qwen3-ASR, for a clip or for a growing tail.
 //!
-//! What is settled is computed once: the sound's rows (`audio_stream`), and the decoder's keys and values of the prompt
-//! up to the last finished window. What was heard the last time is the guess for this time: it is fed with the rest of
-//! the prompt in one pass, and what the model would write again is kept, so that only what is new is written token by
-//! token. The ids are those of writing afresh, whatever the guess, up to ties: rows that are computed together go
-//! through another kernel, and their logits may differ in the last bits.
+//! What is settled is computed once: the rows of the sound (`audio_stream`), and the decoder's keys
+//! and values of the prompt up to the last finished window. The last transcript is the guess for
+//! the next one. It is fed with the rest of the prompt in one pass, and the part that the model
+//! would write again is kept, so that only new tokens are written one by one. Whatever the guess,
+//! the ids are those of a fresh transcript, up to ties: rows that are computed together go through
+//! another kernel, and their logits may differ in the last bits.
 
 use std::sync::Arc;
 
@@ -19,27 +20,29 @@ use super::{
 use crate::nn::{Cache, RunError, Tap, greedy, join, read_ids};
 use crate::weights::chat::asr_prompt;
 
-/// What was heard.
+/// One transcript.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     pub text: String,
-    /// As the model named it, or as it was forced; empty when it heard no speech.
+    /// The language as forced, or as the model named it; empty if there was no speech.
     pub language: String,
     pub ids: Vec<u32>,
 }
 
-/// Positions of a tail with its text: about fifty seconds of sound. A cascade's tail is 40 s at most.
+/// The most positions of a tail with its text: about fifty seconds of sound. A cascade's tail has
+/// at most 40 s.
 const POSITIONS: usize = 1280;
 
-/// Tokens a transcript may have: what the fastest speakers need, and an end for a model that repeats itself.
+/// The most tokens of a transcript: enough for the fastest speakers, and a limit for a model that
+/// repeats itself.
 fn budget(seconds: f64) -> usize {
     (24.0 + 12.0 * seconds) as usize
 }
 
-/// One sequence of sound on its way to text.
+/// Transcribes one growing sound.
 pub struct Recognizer {
     model: Arc<Qwen3Asr>,
-    /// The prompt's ids before the sound's rows and after them.
+    /// The ids of the prompt before the sound's rows; `after` has those after them.
     before: Vec<u32>,
     after: Vec<u32>,
     language: Option<String>,
@@ -50,7 +53,8 @@ pub struct Recognizer {
 }
 
 impl Recognizer {
-    /// `language`: a name such as `English` that the transcript is forced to, or None to let the model say.
+    /// `context` goes into the system turn. `language`: a name such as `English` that is forced on
+    /// the transcript; with None the model names the language.
     pub fn new(model: Arc<Qwen3Asr>, context: &str, language: Option<&str>) -> Result<Self, RunError> {
         let prompt = asr_prompt(&model.tokenizer, context, 0, language, "")?;
         Ok(Self {
@@ -64,13 +68,13 @@ impl Recognizer {
         })
     }
 
-    /// Forgets the sound; the prompt's keys and values stay.
+    /// Forgets the sound. The keys and values of the prompt before it are kept.
     pub fn restart(&mut self) {
         self.sound.restart();
         self.last.clear();
     }
 
-    /// More sound: 16 kHz mono.
+    /// Appends sound: 16 kHz mono.
     pub fn push(&mut self, samples: &[f32]) {
         self.sound.push(samples);
     }
@@ -99,7 +103,8 @@ impl Recognizer {
         let guess = std::mem::take(&mut self.last);
         let mut rows = self.unfed();
         let prompt_len = self.cache.end() + rows.iter().map(|part| part.dims()[0]).sum::<usize>();
-        // A model that repeats itself ends with the cache, with what it has written so far.
+        // A model that repeats itself stops when the cache is full, and what it has written so far
+        // is kept.
         let budget = budget.min(self.cache.capacity().saturating_sub(prompt_len));
         let guess = &guess[..guess.len().min(budget.saturating_sub(1))];
         if !guess.is_empty() {
@@ -134,7 +139,8 @@ impl Recognizer {
         Ok(ids)
     }
 
-    /// Rolls the cache back to what is settled → the prompt's rows behind that, in parts, each [_, H].
+    /// Rolls the cache back to what is settled → the rows of the prompt after that, in parts of
+    /// width H.
     fn unfed(&mut self) -> Vec<Tensor<2>> {
         let before = self.before.len();
         let window = rows_of(self.model.audio_tower.window_frames());
@@ -160,7 +166,7 @@ impl Recognizer {
         Ok(greedy(decoder.logits(hidden.narrow(0, fed - rows, rows))))
     }
 
-    /// Queues what follows `chosen [1]`, so that `len` ids come in one readback.
+    /// Queues what follows `chosen [1]` → `len` ids from one readback.
     async fn group(&mut self, chosen: Tensor<1, Int>, len: usize) -> Result<Vec<u32>, RunError> {
         let mut queued = vec![chosen];
         while queued.len() < len {

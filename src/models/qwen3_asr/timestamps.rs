@@ -1,11 +1,12 @@
-//! Repair of the forced aligner's times, which are read off one by one and may run backwards.
+//! Repairs the forced aligner's times, which are read one by one and may run backwards.
 //!
-//! The longest non-decreasing subsequence is right. Of the others, runs of one or two take the value of the nearer right
-//! neighbour (the left one where both are near), longer ones are spread evenly between their neighbours. (specs/models.md 1.8)
+//! The longest non-decreasing subsequence is taken as correct. Of the other times, runs of one or
+//! two take the value of the nearer correct neighbour (the left one if both are equally near);
+//! longer runs are spread evenly between their neighbours. (docs/models.md, section 1.8)
 
-/// Times in ms as the model gave them → times that never run backwards, as many.
+/// Times in ms as the model gives them → as many times, which never run backwards.
 ///
-/// Quadratic, as the reference: a piece of 180 s has some 1,500 times.
+/// Quadratic, like the reference: a piece of 180 s has about 1,500 times.
 pub fn repair(times: &[i64]) -> Vec<i64> {
     let right = longest_rise(times);
     let mut out = times.to_vec();
@@ -24,7 +25,8 @@ pub fn repair(times: &[i64]) -> Vec<i64> {
     out
 }
 
-/// Fills a run of wrong times between a right one on each side, where there is one.
+/// Fills a run of wrong times from the correct times on both sides, or from one if there is only
+/// one.
 fn mend(run: &mut [i64], left: Option<i64>, right: Option<i64>) {
     let len = run.len();
     for (i, time) in run.iter_mut().enumerate() {
@@ -44,7 +46,8 @@ fn mend(run: &mut [i64], left: Option<i64>, right: Option<i64>) {
     }
 }
 
-/// Which times belong to the longest non-decreasing subsequence: the first that is longest, by earliest predecessors.
+/// Which times belong to the longest non-decreasing subsequence. Among several it is the one that
+/// ends first, with the earliest predecessors.
 fn longest_rise(times: &[i64]) -> Vec<bool> {
     let mut length = vec![1usize; times.len()];
     let mut parent: Vec<Option<usize>> = vec![None; times.len()];

@@ -1,8 +1,9 @@
-//! A transcript into the words that the forced aligner gives times for.
+//! Splits a transcript into the words for which the forced aligner gives times.
 //!
-//! Split at white space; of each piece keep letters, numbers and `'`; CJK ideographs stand alone. So "small-test" is
-//! "smalltest", "3.50" is "350", combining marks and punctuation vanish. As the original does it for all languages but
-//! Japanese and Korean, which it splits with dictionaries. (specs/models.md 1.8)
+//! The text is split at white space. Of each piece only letters, numbers and `'` are kept, and each
+//! CJK ideograph is a word. So "small-test" becomes "smalltest", "3.50" becomes "350", and
+//! combining marks and punctuation vanish. The original does the same for all languages but
+//! Japanese and Korean, which it splits with dictionaries. (docs/models.md, section 1.8)
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
@@ -27,7 +28,8 @@ pub fn split(text: &str) -> Vec<String> {
     words
 }
 
-/// White space as Python's `str.split` and `str.strip` have it: Unicode's, and the four separators 1C to 1F.
+/// White space as in Python's `str.split` and `str.strip`: that of Unicode, and the four separators
+/// U+001C to U+001F.
 pub(super) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }

@@ -1,10 +1,10 @@
-// The package on a bare page, with a few helpers that tests call.
+// The package on a bare page, with a few helpers for tests.
 
 import * as alignatt from '/package/dist/index.js';
 
 window.alignatt = alignatt;
 
-/** Reads a stream to its end; what it threw is told, not thrown. */
+/** Reads a stream to its end. An error is returned, not thrown. */
 window.readAll = async (stream, each = () => {}) => {
   const events = [];
   try {
@@ -18,7 +18,7 @@ window.readAll = async (stream, each = () => {}) => {
   }
 };
 
-/** What a promise threw, as data; nothing where it succeeded. */
+/** The error of a promise, as data; an empty object if the promise succeeded. */
 window.failing = (promise) => Promise.resolve(promise).then(() => ({}), failure);
 
 function failure(error) {
@@ -27,7 +27,7 @@ function failure(error) {
 
 window.sample = async (name) => new File([await (await fetch(`/samples/${name}`)).blob()], name);
 
-/** A sound file as 16 kHz mono samples, by the browser's own decoder. */
+/** A sound file as 16 kHz mono samples, decoded by the browser. */
 window.samplesOf = async (name) => {
   const bytes = await (await fetch(`/samples/${name}`)).arrayBuffer();
   return (await new OfflineAudioContext(1, 1, 16000).decodeAudioData(bytes)).getChannelData(0);

@@ -1,4 +1,4 @@
-// The compiled module on its own: its tests of itself, asked for by name.
+// The compiled module on its own. Runs one of its self-tests, chosen by name.
 
 import init, { Device } from '/package/wasm/alignatt.js';
 

@@ -1,7 +1,9 @@
-// Stands in for the package where a test is about the page alone: it plays recorded events through the same interface.
-// What it plays and how it fails is told before the page loads, in `globalThis.replay`:
-//   { events: { de: [...] }, speed, check, fail: { at: 'check'|'load'|'stream'|'microphone', after, code, message } }
-// `fail` strikes once. Calls are noted in `replay.calls`.
+// Replaces the package in tests of the page alone: plays recorded events through the same
+// interface. The test sets what is played and what fails in `globalThis.replay`, before the page
+// loads:
+//   { events: { de: [...] }, speed, loadMs, fetchMs, check,
+//     fail: { at: 'load'|'stream'|'microphone', after, code, message } }
+// `fail` takes effect once. Calls are recorded in `replay.calls`.
 
 const replay = globalThis.replay;
 replay.calls = [];
@@ -59,11 +61,12 @@ export class Translator {
   }
 
   async *play(source, { signal, realtime = false, name }) {
-    // What is left of a file after a run broke off says where it begins.
+    // The rest of a file, after an interrupted run, knows where it begins.
     const startMs = source.fromMs ?? 0;
     replay.calls.push({ translate: { kind: source.constructor.name, size: source.size, startMs, realtime, name } });
     const events = replay.events[this.options.to];
-    // Taken up later: the segments that begin there, counted from nought, and times from there.
+    // A continued run has only the segments that begin there. Their numbers count from zero, and
+    // their times from there.
     const skip = startMs ? events.find((event) => event.type === 'source' && event.committed[0]?.start_ms >= startMs)?.segment : 0;
     const begun = performance.now();
     let given = 0;

@@ -1,4 +1,4 @@
-//! Writes the JavaScript side of a WebAssembly module: `bindgen MODULE.wasm FOLDER`.
+//! Writes the JavaScript bindings of a WebAssembly module: `bindgen MODULE.wasm FOLDER`.
 
 use std::process::ExitCode;
 
@@ -11,7 +11,13 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let mut bindgen = Bindgen::new();
-    bindgen.input_path(module).out_name("alignatt").remove_name_section(true).remove_producers_section(true);
+    bindgen
+        .input_path(module)
+        .out_name("alignatt")
+        .typescript(true)
+        .omit_default_module_path(false)
+        .remove_name_section(true)
+        .remove_producers_section(true);
     match bindgen.web(true).and_then(|bindgen| bindgen.generate(folder)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

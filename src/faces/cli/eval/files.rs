@@ -1,5 +1,5 @@
-//! What is written of a point: `hypothesis.jsonl`, `segments.yaml` and `references.txt` as OmniSTEval reads them, and
-//! `report.json`.
+//! Writes the files of a point: `hypothesis.jsonl`, `segments.yaml` and `references.txt` as
+//! OmniSTEval reads them, and `report.json`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -19,10 +19,10 @@ const SEGMENTS: &str = "segments.yaml";
 const REFERENCES: &str = "references.txt";
 const REPORT: &str = "report.json";
 
-/// What is written into a point's folder, besides the events.
+/// The files that are written into a point's folder, besides the events.
 pub const WRITTEN: [&str; 4] = [HYPOTHESIS, SEGMENTS, REFERENCES, REPORT];
 
-/// A line of SimulEval's log.
+/// A line of a log as SimulEval writes it.
 #[derive(Serialize)]
 struct Hypothesis<'a> {
     index: usize,
@@ -34,7 +34,7 @@ struct Hypothesis<'a> {
     elapsed_wallclock_ms: &'a [Millis],
 }
 
-/// Writes the three files of OmniSTEval into `folder`.
+/// Writes the three files for OmniSTEval into `folder`.
 pub fn write_judged(folder: &Path, talks: &[(Talk, Played)], language: Language) -> Result<(), CliError> {
     let seam = unit_seam(language);
     let (mut hypotheses, mut segments, mut references) = (String::new(), String::new(), String::new());
@@ -51,10 +51,10 @@ pub fn write_judged(folder: &Path, talks: &[(Talk, Played)], language: Language)
         hypotheses.push('\n');
         for segment in &talk.segments {
             let length = segment.end.unwrap_or(played.length) - segment.start;
-            // A JSON string is one in YAML too.
+            // A JSON string is also a YAML string.
             let wav = json(&talk.file)?;
             let (offset, duration) = (segment.start.seconds(), length.seconds());
-            // Writing to a string doesn't fail.
+            // Writing to a string cannot fail.
             let _ = writeln!(segments, "- {{wav: {wav}, offset: {offset:.3}, duration: {duration:.3}}}");
             let _ = writeln!(references, "{}", segment.units.join(seam));
         }
@@ -73,7 +73,7 @@ pub fn make_folder(folder: &Path) -> Result<(), CliError> {
     fs::create_dir_all(folder).map_err(|e| failed(folder, e))
 }
 
-/// A failed write to `path`.
+/// A write to `path` failed.
 pub fn failed(path: &Path, error: std::io::Error) -> CliError {
     let message = format!("cannot write to {}: {error}; check the space left, or give another --out", path.display());
     CliError::Failed(message.into())

@@ -1,13 +1,13 @@
-//! What is evaluated: one talk a line, with its references.
+//! Reads the manifest of an evaluation: one talk per line, with its references.
 //!
 //! ```json
 //! {"sound":"talk.flac","sentences":[{"start_ms":646,"end_ms":3322,"de":"Guten Tag.","zh":"你好。"}]}
 //! {"sound":"short.wav","de":"Ein Satz für alles."}
 //! ```
 //!
-//! `sound` is found from the manifest's folder. A reference stands under its language's code: one a sentence, with
-//! the sentence's times, or one for the whole sound. Other fields (`source`, `en`) are for people. Empty lines are
-//! passed over.
+//! `sound` is relative to the manifest's folder. References are in the field of their language's
+//! code: one per sentence, with the sentence's times, or one for the whole sound. Other fields
+//! (`source`, `en`) are for people. Empty lines are skipped.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,14 +25,14 @@ use crate::text::{Language, Millis};
 /// A talk and its references in one language.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Talk {
-    /// The sound's file name: in a manifest no two are the same but for their endings.
+    /// File name of the sound. No two talks of a manifest have the same name without its extension.
     pub file: String,
-    /// The same without its ending.
+    /// The file name without its extension.
     pub name: String,
     pub sound: PathBuf,
-    /// Where it is told of, such as `manifest.jsonl:3`.
+    /// The line of the manifest, such as `manifest.jsonl:3`.
     pub place: String,
-    /// In the order of their sound; at least one.
+    /// In the order of the sound; at least one.
     pub segments: Vec<Segment>,
 }
 
@@ -40,7 +40,7 @@ pub struct Talk {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Segment {
     pub start: Millis,
-    /// `None`: the end of the sound.
+    /// `None` means the end of the sound.
     pub end: Option<Millis>,
     /// The reference's units, with their punctuation.
     pub units: Vec<String>,
@@ -63,7 +63,7 @@ struct Sentence {
     texts: BTreeMap<String, Value>,
 }
 
-/// The first `limit` talks of the manifest at `path`, with their references in `language`.
+/// Reads the first `limit` talks of the manifest at `path`, with their references in `language`.
 pub fn read(path: &Path, language: Language, limit: Option<usize>) -> Result<Vec<Talk>, CliError> {
     let shown = path.display();
     let mut lines = TextLines::open(path, LINE_BYTES).map_err(CliError::of)?;
@@ -131,17 +131,17 @@ fn reference(texts: &BTreeMap<String, Value>, language: Language) -> Result<Vec<
     }
 }
 
-/// A segment may end this much behind the sound without a word: its times are rounded.
+/// A segment may end this long after the sound without a note, because its times are rounded.
 const ROUNDED: Millis = Millis(100);
 
 impl Talk {
-    /// The talk with segments that lie within its sound of `length`, and what was changed for that. A segment that begins
-    /// behind the sound is an error.
+    /// The talk with its segments cut to the `length` of its sound, and notes on what was cut. A
+    /// segment that starts after the end of the sound is an error.
     pub fn within(&self, length: Millis) -> Result<(Talk, Vec<String>), CliError> {
         let (mut talk, mut cut) = (self.clone(), Vec::new());
         for (at, segment) in talk.segments.iter_mut().enumerate() {
             let sentence = at + 1;
-            // The one segment of a whole sound has no times of its own.
+            // The single segment of a whole sound has no times of its own.
             let Some(end) = segment.end else { continue };
             if segment.start >= length {
                 let message =
@@ -159,7 +159,7 @@ impl Talk {
         Ok((talk, cut))
     }
 
-    /// The hash of the sound's file. `None`: it is not here.
+    /// Hash of the sound file; `None` where the file is missing.
     pub fn sound_sha256(&self) -> Result<Option<String>, CliError> {
         if !self.sound.is_file() {
             return Ok(None);
@@ -175,7 +175,7 @@ impl Talk {
         AudioFile::open(&self.sound).map(drop).map_err(|error| self.failed(&CliError::of(error)))
     }
 
-    /// `error` with the line that it is about.
+    /// `error` with the manifest line that it is about.
     pub fn failed(&self, error: &CliError) -> CliError {
         CliError::Failed(format!("{}: {}", self.place, one_line(error)).into())
     }

@@ -1,16 +1,17 @@
-//! `alignatt eval`: policies at several chunks over a manifest of talks.
+//! `alignatt eval`: plays a manifest of talks with several policies and chunks, and measures them.
 //!
-//! Each point (a policy at a chunk) has a folder `OUT/LANGUAGE/POLICY-CHUNK`: `events/TALK.jsonl` of each talk, the
-//! files that OmniSTEval reads, and `report.json`. A talk whose events are there, played with the same settings, is not
-//! played again, so that a run that was broken off goes on and a report needs no model.
+//! Each point (a policy at a chunk) has a folder `OUT/LANGUAGE/POLICY-CHUNK` with the events of
+//! each talk as `events/TALK.jsonl`, the files that OmniSTEval reads, and `report.json`. A talk
+//! whose events are there, from the same settings, is not played again. An interrupted run
+//! therefore continues, and a report of finished runs needs no model.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `manifest` | talks and references |
 //! | `played` | a talk's events, and when each unit was shown |
-//! | `report` | the figures of a point |
+//! | `report` | the measurements of a point |
 //! | `quality` | BLEU and chrF, by sacrebleu |
-//! | `files` | what is written |
+//! | `files` | the files that are written |
 
 mod files;
 mod manifest;
@@ -41,10 +42,10 @@ use manifest::Talk;
 use played::Played;
 use report::{HEAD, Report};
 
-/// Of this program.
+/// Version of this program.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// A policy at a chunk, and where its files are.
+/// A policy at a chunk, and the folder of its files.
 struct Point {
     settings: Settings,
     folder: PathBuf,
@@ -65,7 +66,7 @@ pub async fn eval(args: EvalArgs) -> Result<(), CliError> {
     tell(&points, &talks)
 }
 
-/// Refuses to write a point's files over what is read.
+/// Fails if a point's files would overwrite a file that is read.
 fn protect_inputs(args: &EvalArgs, points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> Result<(), CliError> {
     let mut inputs = Inputs::default();
     inputs.add(&args.manifest, "MANIFEST");
@@ -94,18 +95,18 @@ fn points(args: &EvalArgs) -> Vec<Point> {
     points
 }
 
-/// Heads for the policy that asks most.
+/// Number of heads for the policy that uses the most.
 fn heads_len(policies: &[PolicyKind]) -> usize {
     policies.iter().map(|policy| policy.heads_len()).max().unwrap_or(0)
 }
 
-/// A folder's name: no character in it that some system refuses.
+/// Name of a folder, without characters that some systems refuse.
 fn named(policy: PolicyKind, chunk: u64) -> String {
     let policy: String = policy.to_string().chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
     format!("{policy}-{chunk}")
 }
 
-/// Plays every talk at every point where that hasn't been done. Models load only if there is one.
+/// Plays every talk at every point that has no events of it. Models load only if a talk is missing.
 async fn play_missing(points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> Result<(), CliError> {
     let (names, given) = engines::known(wanted)?;
     let sounds = talks.iter().map(Talk::sound_sha256).collect::<Result<Vec<_>, _>>()?;
@@ -145,8 +146,9 @@ async fn play_missing(points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> 
     outcome
 }
 
-/// Whether a talk was played as it is asked for: the sound, the models by their names, and all settings. The device and
-/// the version may be others, and so may what cannot be known here: the sound is gone, the model has not been fetched.
+/// Whether a talk was played as requested: with the same sound, the same model names and the same
+/// settings. The device and the version may differ, and so may values that are not known here,
+/// because the sound is missing or the model has not been fetched.
 fn same(played: &Start, asked: &Start) -> bool {
     let settings = |start: &Start| Start {
         version: String::new(),
@@ -159,12 +161,12 @@ fn same(played: &Start, asked: &Start) -> bool {
     settings(played) == settings(asked)
 }
 
-/// Where events are until the run is whole.
+/// The path of the events until the run is complete.
 fn partial(events: &Path) -> PathBuf {
     events.with_extension("part")
 }
 
-/// Plays one talk as fast as it computes. Its events get their name once they are whole.
+/// Plays one talk as fast as it computes. Its events get their final name when they are complete.
 async fn play(
     Loaded { engines, names, given }: &mut Loaded,
     point: &Point,
@@ -189,7 +191,7 @@ async fn play(
         Ok(()) => renamed.map_err(|e| files::failed(&path, e)),
     };
     kept?;
-    // A manifest that does not fit its sound shall be known before the next talk is played.
+    // Checks that the manifest fits the sound before the next talk is played.
     let played = Played::read(&path)?;
     played.map_or(Ok(()), |played| talk.within(played.length).map(drop))
 }
@@ -210,7 +212,7 @@ async fn play_to<R: Recognize, A: Align, T: Translate>(
     outcome.and(faces.finish())
 }
 
-/// Writes each point's files and prints its line of the table.
+/// Writes each point's files and prints its row of the table.
 fn tell(points: &[Point], talks: &[Talk]) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     let mut told = |line: &str| writeln!(out, "{line}").map_err(CliError::print);
@@ -229,7 +231,8 @@ impl Point {
         self.folder.join("events").join(format!("{}.jsonl", talk.name))
     }
 
-    /// The point's figures from its events, written beside them. `notes`: what their reader should know.
+    /// The report of the point, computed from its events and written beside them. `notes` collects
+    /// what the reader should know.
     fn report(&self, talks: &[Talk], notes: &mut BTreeSet<String>) -> Result<Report, CliError> {
         let language = self.settings.target.unwrap_or(self.settings.source);
         let mut played = Vec::new();

@@ -1,4 +1,4 @@
-//! One talk as it was played: its events, and when each unit of its translation was shown.
+//! A talk that has been played: its events, and when each unit of its translation was shown.
 
 use std::io;
 use std::path::Path;
@@ -12,24 +12,24 @@ use crate::measure::latency::{Stamps, computation_aware};
 use crate::text::units::written_units;
 use crate::text::{Language, Millis};
 
-/// What a report needs of a talk.
+/// The data of a talk that a report needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Played {
     pub start: Start,
     pub end: End,
-    /// Sound heard.
+    /// Length of the sound heard.
     pub length: Millis,
     /// Units of the translation, with their punctuation.
     pub units: Vec<String>,
-    /// For each unit: sound heard when it was shown,
+    /// Delay of each unit: the sound heard when it was shown.
     pub delays: Vec<Millis>,
-    /// the same with computing time, as [`computation_aware`] has it,
+    /// Delay of each unit with computing time, by [`computation_aware`].
     pub elapsed: Vec<Millis>,
-    /// and the clock of a run that waited for no sound.
+    /// Wall clock of each unit, in a run that did not wait for sound.
     pub wall: Vec<Millis>,
 }
 
-/// Events of a talk that are not those of one whole run.
+/// The events of a talk are not those of one whole run.
 #[derive(Debug, thiserror::Error)]
 pub enum PlayedError {
     #[error(transparent)]
@@ -45,7 +45,7 @@ pub enum PlayedError {
 }
 
 impl Played {
-    /// The events in the file at `path`; `None` where there is no file.
+    /// Reads the events in the file at `path`; `None` where there is no file.
     pub fn read(path: &Path) -> Result<Option<Played>, CliError> {
         let played = match TextLines::open(path, LINE_BYTES) {
             Err(TextError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -54,7 +54,8 @@ impl Played {
         played.map(Some).map_err(|error| unreadable(path, error))
     }
 
-    /// What was shown in `events`, which must be those of one whole run: nothing was taken back.
+    /// Extracts the shown units from `events`, which must be those of one whole run and obey its
+    /// rules.
     pub fn of(events: &[Event]) -> Result<Played, PlayedError> {
         Rules::check(events)?;
         let (Some(Event { kind: EventKind::Start(start), .. }), Some(last)) = (events.first(), events.last()) else {
@@ -75,7 +76,7 @@ impl Played {
             wall: Vec::new(),
         };
         played.gather(events, language);
-        // As SimulEval counts it: sound heard plus all computing before.
+        // SimulEval's definition: sound heard plus all computing time before.
         let clock: Vec<Millis> = played.delays.iter().zip(&played.wall).map(|(&heard, &wall)| heard + wall).collect();
         played.elapsed = computation_aware(&played.delays, &clock);
         Ok(played)
@@ -95,7 +96,7 @@ impl Played {
         }
     }
 
-    /// Computing time over the whole sound.
+    /// Computing time over the whole sound, in seconds.
     pub fn computing_seconds(&self) -> f64 {
         self.end.rtf * self.length.seconds()
     }

@@ -1,4 +1,4 @@
-//! BLEU and chrF, by sacrebleu where `python3` has it: the field's own figures, or none.
+//! BLEU and chrF by sacrebleu, where `python3` has it. Without sacrebleu there are no scores.
 
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::report::Pair;
 use crate::text::Language;
 
-/// What sacrebleu says.
+/// The result of sacrebleu.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Quality {
     pub bleu: f64,
@@ -34,7 +34,7 @@ struct Asked<'a> {
     references: Vec<&'a str>,
 }
 
-/// Scores the parts, or says why it can't.
+/// Scores the pairs. An error says why it cannot.
 pub fn score(pairs: &[Pair], language: Language) -> Result<Quality, String> {
     let tokenizer = match language.code() {
         "zh" | "yue" => "zh",
@@ -56,7 +56,7 @@ fn python(input: &[u8]) -> Result<Vec<u8>, String> {
     command.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| format!("python3 can't be run: {e}"))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A python that has ended already tells why below.
+        // A python that has ended already reports the reason below.
         let _ = stdin.write_all(input);
     }
     let output = child.wait_with_output().map_err(|e| e.to_string())?;

@@ -1,4 +1,4 @@
-//! The figures of one point: a policy at a chunk, over all talks.
+//! The measurements of one point, which is a policy at a chunk, over all talks.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,8 @@ use crate::measure::resegment::resegment;
 use crate::text::units::unit_seam;
 use crate::text::{Language, Millis};
 
-/// `report.json`. Lags are means over the reference's segments, in milliseconds; `null`: nothing to count.
+/// The content of `report.json`. Lags are means over the reference's segments, in milliseconds;
+/// `null` where there is nothing to count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     pub policy: String,
@@ -23,21 +24,22 @@ pub struct Report {
     pub asr: String,
     pub aligner: String,
     pub mt: Option<String>,
-    /// Closed segments that a prompt brings along.
+    /// Number of closed segments in a prompt.
     pub history: usize,
     pub context_sha256: Option<String>,
     pub heads_sha256: Option<String>,
-    /// What played the talks: one device and one version of the program, or all of them where they differ.
+    /// The device and the program version that played the talks; all of them where they differ.
     pub device: String,
     pub version: String,
     pub talks: usize,
     pub segments: usize,
     pub sound_seconds: f64,
-    /// By sacrebleu on the parts that fall to each reference segment; absent where there is none.
+    /// Scores by sacrebleu on the text resegmented to the reference's segments; absent where there
+    /// are none.
     #[serde(flatten)]
     pub quality: Option<Quality>,
     pub long_yaal_ms: Option<f64>,
-    /// `_ca`: computation-aware, here and below.
+    /// `_ca` means computation-aware, here and below.
     pub long_yaal_ca_ms: Option<f64>,
     pub laal_ms: Option<f64>,
     pub laal_ca_ms: Option<f64>,
@@ -45,11 +47,11 @@ pub struct Report {
     pub rtf: f64,
     pub drafted_tokens: u64,
     pub target_units: u64,
-    /// Tokens drafted for each unit shown.
+    /// Drafted tokens per shown unit.
     pub drafted_per_unit: f64,
 }
 
-/// A reference segment and what falls to it.
+/// A reference segment and the part of the translation that belongs to it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Pair {
     pub prediction: String,
@@ -57,7 +59,7 @@ pub struct Pair {
     lags: [Option<f64>; 4],
 }
 
-/// Parts the translation of each talk at its reference's segments.
+/// Splits the translation of each talk at the segments of its reference.
 pub fn pairs(talks: &[(Talk, Played)], language: Language) -> Vec<Pair> {
     talks.iter().flat_map(|(talk, played)| parted(talk, played, language)).collect()
 }
@@ -90,7 +92,7 @@ fn parted(talk: &Talk, played: &Played, language: Language) -> Vec<Pair> {
 }
 
 impl Report {
-    /// The figures of `talks`, whose parts are `pairs`. `None` without any talk.
+    /// The report for `talks`, whose parts are `pairs`. `None` without any talk.
     pub fn of(talks: &[(Talk, Played)], pairs: &[Pair], quality: Option<Quality>) -> Option<Report> {
         let start = &talks.first()?.1.start;
         let sum = |value: fn(&Played) -> f64| talks.iter().map(|(_, played)| value(played)).sum::<f64>();
@@ -126,7 +128,7 @@ impl Report {
         })
     }
 
-    /// The line of the table; [`HEAD`] stands over it.
+    /// The row of the table below [`HEAD`].
     pub fn row(&self) -> String {
         let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
         let (bleu, chrf) = (self.quality.as_ref().map(|q| q.bleu), self.quality.as_ref().map(|q| q.chrf));
@@ -146,13 +148,14 @@ impl Report {
     }
 }
 
-/// The values that the talks have, each once.
+/// The distinct values of the talks.
 fn distinct(talks: &[(Talk, Played)], value: fn(&Start) -> &str) -> String {
     let values: BTreeSet<&str> = talks.iter().map(|(_, played)| value(&played.start)).collect();
     values.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-/// The table's head. Lags in milliseconds, `CA` with computing time; `drafted`: tokens for each unit shown.
+/// The head of the table. Lags are in milliseconds; `CA` includes computing time; `drafted` is
+/// tokens per shown unit.
 pub const HEAD: &str =
     "policy                    chunk   BLEU   chrF  LongYAAL        CA    LAAL      CA    RTF  drafted";
 

@@ -1,4 +1,5 @@
-// Lights what a word listened to. The pictures stand without it; each segment's data lie in its JSON.
+// Highlights the source words that a target word listened to. The pictures also work without this
+// script. Each segment's data is in its JSON.
 (() => {
   const why = {
     frontier: "rests on what was not heard yet",
@@ -40,7 +41,7 @@
     return minutes ? minutes + ":" + seconds.padStart(5, "0") : seconds + " s";
   };
 
-  // One readout for all segments, at the foot of the window.
+  // One readout for all segments, at the bottom of the window.
   const readout = make("aside", { class: "readout", "aria-live": "polite" });
   document.body.append(readout);
   let lit = null;
@@ -59,7 +60,8 @@
     element.style.setProperty("--mass", Math.min(1, mass / 600).toFixed(2));
   };
 
-  // A ribbon from a source word's bar to a target word's box, as wide as the attention is strong.
+  // A ribbon from a source word's bar to a target word's box. Its width and opacity show the
+  // attention.
   function ribbon(bar, box, mille) {
     const a = bar.querySelector("rect"), b = box.querySelector("rect");
     const number = (e, name) => parseFloat(e.getAttribute(name));
@@ -73,7 +75,7 @@
       opacity: Math.min(0.9, 0.15 + mille / 900).toFixed(2) });
   }
 
-  // Where the sound heard ended, on the line of source words.
+  // A mark on the line of source words where the heard sound ended.
   function until(data, heard) {
     const rect = data.bars[Math.max(0, heard - 1)]?.querySelector("rect");
     if (!rect) return [];
@@ -178,7 +180,7 @@
     details.append(note, make("div", { tabindex: 0 }, make("table", {}, make("thead", {}, head), make("tbody", {}, ...rows))));
   }
 
-  // One stop for Tab in each picture; the arrow keys go on from there.
+  // Each picture has one Tab stop. From there the arrow keys move.
   function reach(element) {
     element.setAttribute("tabindex", "0");
     element.setAttribute("role", "button");

@@ -1,4 +1,5 @@
-//! The page around the pictures: what ran, the totals, a card a segment, and the data that the page's script reads.
+//! The page around the pictures: models and settings, totals, one card per segment, and the data
+//! that the page's script reads.
 
 use std::fmt;
 
@@ -13,10 +14,10 @@ const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// More dots than these are drawn smaller.
+/// Above this number, dots are drawn smaller.
 const MANY: usize = 1200;
 
-/// A segment with all that is known of its target words.
+/// A segment with everything known about its target words.
 struct Card<'a> {
     number: usize,
     segment: &'a Segment,
@@ -24,13 +25,14 @@ struct Card<'a> {
     stops: Vec<Stop>,
 }
 
-/// The page of all runs in a file that is called `name`.
+/// The page for all runs of the file `name`.
 pub fn page(name: &str, runs: &[Run]) -> String {
     let mut body = String::new();
     for (at, run) in runs.iter().enumerate() {
         run_html(&mut body, run, at, runs.len(), name);
     }
-    // The frame's own parts come first: what a model wrote is never looked at for slots.
+    // The frame's own parts are filled in first, so text that a model wrote is never searched for
+    // slots.
     let title = runs.first().map_or(String::new(), |run| format!("{} · ", languages(run)));
     let (head, tail) = PAGE.split_once("{{body}}").unwrap_or((PAGE, ""));
     let head = head.replace("{{style}}", STYLE).replace("{{title}}", &format!("{title}{}", escaped(name)));
@@ -94,7 +96,7 @@ fn setup(run: &Run) -> String {
     format!("<dl class=\"setup\">{}</dl>\n", rows.concat())
 }
 
-/// What a reader must know before trusting the rest.
+/// Notes that a reader must know before trusting the page.
 fn notes(run: &Run) -> Vec<String> {
     let mut notes = run.warnings.clone();
     match &run.end {
@@ -117,8 +119,8 @@ fn notes(run: &Run) -> Vec<String> {
     notes
 }
 
-/// Sound heard between the end of the word that a unit rests on and the moment the unit was shown, in ms. Below
-/// zero where the unit came before that word was over.
+/// Sound heard from the end of the word that a unit rests on to the moment when the unit was shown,
+/// in ms. It is negative where the unit was shown before that word ended.
 fn lag(unit: &Unit, segment: &Segment) -> Option<f64> {
     let word = segment.words.get(unit.listened.as_ref()?.word?)?;
     Some(unit.at.0 as f64 - word.end_ms.0 as f64)
@@ -128,7 +130,7 @@ fn lags<'a>(card: &'a Card<'_>) -> impl Iterator<Item = f64> + 'a {
     card.units.iter().filter_map(|unit| lag(unit, card.segment))
 }
 
-/// The value below which `share` of all lie.
+/// The value below which the given share of all values lies.
 fn quantile(values: &mut [f64], share: f64) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let last = values.len().checked_sub(1)?;
@@ -189,7 +191,7 @@ fn totals(run: &Run, cards: &[Card<'_>]) -> String {
     format!("<dl class=\"tiles\">{}</dl>\n", tiles.iter().map(tile).collect::<String>())
 }
 
-/// The lag of every unit over the whole run, a dot each; segments are links.
+/// A chart of the lag of every unit over the whole run. Each unit is a dot, and segments are links.
 fn overview(run: &Run, cards: &[Card<'_>], at: usize) -> String {
     let mut all: Vec<f64> = cards.iter().flat_map(lags).collect();
     let Some(most) = quantile(&mut all, 1.0) else {
@@ -295,8 +297,9 @@ fn sentence(class: &str, language: Language, text: &str) -> String {
     format!("<p class=\"{class}\" lang=\"{language}\" dir=\"auto\">{}</p>\n", escaped(text))
 }
 
-/// What the script reads of a segment: source words `[text, end]`; units `[text, at, listened, past]`, stops `[text,
-/// at, listened, why, words heard, words behind]`, with listened `[word, masses, on]` in thousandths.
+/// Data of a segment for the script: source words `[text, end]`, units `[text, at, attention,
+/// past]` and stops `[text, at, attention, why, accessible words, words behind]`. The attention is
+/// `[word, masses, on]`, in thousandths.
 fn data(card: &Card<'_>) -> String {
     let words: Vec<Value> = card.segment.words.iter().map(|word| json!([word.text, word.end_ms])).collect();
     let unit = |unit: &Unit| {
@@ -324,7 +327,7 @@ fn listened(listened: &Listened) -> Value {
     json!([listened.word, listened.mass.map(mille), on])
 }
 
-/// A time or a span as people read it, with so many decimals: `7.65 s`, `12:07.65`.
+/// A time or duration as people read it, with the given number of decimals: `7.65 s`, `12:07.65`.
 pub struct Seconds(pub Millis, pub usize);
 
 impl fmt::Display for Seconds {
@@ -356,7 +359,7 @@ fn thousands(number: u64) -> String {
     out
 }
 
-/// Text for HTML, as content or in quotes.
+/// Escapes text for HTML, as content or in quotes.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -366,7 +369,7 @@ pub fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // These turn the direction of what follows.
+            // These characters change the direction of the text that follows.
             '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => out.push(char::REPLACEMENT_CHARACTER),
             c if c.is_control() && !c.is_whitespace() => out.push(char::REPLACEMENT_CHARACTER),
             c => out.push(c),
@@ -375,7 +378,7 @@ pub fn escaped(text: &str) -> String {
     out
 }
 
-/// The first characters of a text that is too long to be drawn.
+/// The first characters of a text that is too long to draw.
 pub fn clipped(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &text[..end]),

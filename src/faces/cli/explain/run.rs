@@ -1,4 +1,5 @@
-//! A run's events put together again: what was said when, what was shown when, and every draft in between.
+//! A run, rebuilt from its events: what was said when, what was shown when, and every draft in
+//! between.
 
 use std::ops::Range;
 
@@ -7,13 +8,13 @@ use crate::cascade::{Event, EventKind, SegmentId, Word};
 use crate::text::units::{folded, is_punctuation, unit_ends};
 use crate::text::{Language, Millis};
 
-/// One run, from `start` to `end` or to where its file breaks off.
+/// One run, from its `start` to its `end` or to the end of an incomplete file.
 #[derive(Debug)]
 pub struct Run {
     pub start: Start,
     pub segments: Vec<Segment>,
     pub warnings: Vec<String>,
-    /// Sound heard in all.
+    /// Length of the sound heard.
     pub heard: Millis,
     pub end: Option<End>,
 }
@@ -23,47 +24,48 @@ pub struct Run {
 pub struct Segment {
     pub words: Vec<Word>,
     source_closed: bool,
-    /// What is shown.
+    /// The shown text.
     pub text: String,
-    /// How long `text` was, and since when.
+    /// Each growth of `text`: when it happened, and the length after it.
     grown: Vec<(Millis, usize)>,
     drafts: Vec<Draft>,
 }
 
-/// A [`Listen`] event with its place.
+/// A [`Listen`] event with its position in the segment.
 #[derive(Debug)]
 struct Draft {
     at: Millis,
     listen: Listen,
-    /// Where its tokens start in the segment's text.
+    /// Position in the segment's text where its tokens start.
     base: usize,
-    /// Times that the text had grown before.
+    /// How many times the text had grown before.
     before: usize,
-    /// The source was closed.
+    /// Whether the source was closed.
     is_final: bool,
 }
 
-/// A target word, or a Chinese character, that was shown.
+/// A shown target word or, in Chinese, a shown character.
 #[derive(Debug)]
 pub struct Unit {
     pub text: String,
     pub at: Millis,
     pub listened: Option<Listened>,
-    /// The times it was held, oldest first.
+    /// The periods in which it was held, oldest first.
     pub past: Vec<Past>,
 }
 
-/// Where the model listened; words by their place in [`Segment::words`].
+/// The attention of a unit. Words are indices into [`Segment::words`].
 #[derive(Clone, Debug, Default)]
 pub struct Listened {
-    /// The word that it rests on.
+    /// The word that the unit rests on.
     pub word: Option<usize>,
-    /// On source words heard, on the others, on the rest of the prompt, on the draft.
+    /// Attention on accessible source words, on inaccessible ones, on the rest of the prompt, and
+    /// on the draft.
     pub mass: [f32; 4],
     pub on: Vec<(usize, f32)>,
 }
 
-/// A word was held for one reason, in one draft or several in a row.
+/// A period in which a word was held for one reason, in one draft or in several consecutive ones.
 #[derive(Debug)]
 pub struct Past {
     pub from: Millis,
@@ -79,9 +81,9 @@ pub struct Stop {
     pub text: String,
     pub why: String,
     pub listened: Listened,
-    /// Source words that counted as heard.
+    /// Number of source words that were accessible.
     pub heard: usize,
-    /// What stands behind it in the draft.
+    /// The units that follow it in the draft.
     pub behind: Vec<String>,
 }
 
@@ -90,7 +92,7 @@ impl Run {
         Run { start, segments: Vec::new(), warnings: Vec::new(), heard: Millis::ZERO, end: None }
     }
 
-    /// Takes the next event, which keeps the rules.
+    /// Takes the next event, which must follow the rules.
     pub fn take(&mut self, event: Event) {
         self.heard = event.audio_ms;
         match event.kind {
@@ -104,7 +106,7 @@ impl Run {
         }
     }
 
-    /// Whether any draft came with its attention.
+    /// Whether attention was captured for any draft.
     pub fn is_captured(&self) -> bool {
         self.segments.iter().any(|segment| !segment.drafts.is_empty())
     }
@@ -136,8 +138,8 @@ impl Segment {
         }
     }
 
-    /// A draft goes on behind the shown text; one judged anew stands where it stood, and the later of two final ones
-    /// behind the earlier.
+    /// A draft continues the shown text. A draft that is judged again keeps its position. The later
+    /// of two final drafts follows the earlier one.
     fn listen(&mut self, at: Millis, listen: Listen) {
         let before = self.grown.len();
         let base = match self.drafts.last() {
@@ -148,7 +150,7 @@ impl Segment {
         self.drafts.push(Draft { at, listen, base, before, is_final: self.source_closed });
     }
 
-    /// Every unit of the text, once.
+    /// All units of the text, each once.
     pub fn units(&self, language: Language) -> Vec<Unit> {
         let places = units_of(&self.text, language);
         let mut units: Vec<Unit> = places.iter().map(|place| self.unit(place)).collect();
@@ -173,7 +175,8 @@ impl Segment {
         }
     }
 
-    /// Tells the units that `draft` held of it. A draft that goes another way is followed by its words.
+    /// Notes in `units` which of them `draft` held. Where a draft diverges from the text, its words
+    /// are matched by their spelling.
     fn note_held(&self, draft: &Draft, places: &[Range<usize>], units: &mut [Unit], language: Language) {
         let candidate = draft.candidate(&self.text);
         let mut at = places.partition_point(|place| place.end <= draft.base);
@@ -194,7 +197,7 @@ impl Segment {
         }
     }
 
-    /// Where each draft was stopped, at most once a moment.
+    /// Where each draft was stopped. Of the drafts of one moment only the last counts.
     pub fn stops(&self, language: Language) -> Vec<Stop> {
         let mut stops: Vec<Stop> = Vec::new();
         for draft in &self.drafts {
@@ -223,7 +226,8 @@ impl Segment {
         })
     }
 
-    /// The mean over a unit's tokens. It rests on the word that they listen to most, of those they rest on.
+    /// The mean attention of a unit's tokens. Among the words that its tokens rest on, the unit
+    /// rests on the one with the most attention.
     fn listened(&self, draft: &Draft, tokens: &[&Token]) -> Listened {
         let mut mean = Listened::default();
         let share = 1.0 / tokens.len().max(1) as f32;
@@ -242,8 +246,9 @@ impl Segment {
         mean
     }
 
-    /// Which of the segment's words the prompt's word `at` became: the one at its place, or one nearby that reads
-    /// alike where words were heard in or out before it.
+    /// The word of the segment that corresponds to word `at` of the prompt: the one at the same
+    /// index or, where the recogniser has inserted or removed words before it, one nearby with the
+    /// same spelling.
     fn place(&self, source: &[String], at: usize) -> Option<usize> {
         let name = folded(source.get(at)?);
         let alike = |place: &usize| self.words.get(*place).is_some_and(|word| folded(&word.text) == name);
@@ -257,7 +262,7 @@ impl Draft {
         self.listen.tokens.iter().map(|token| token.text.len()).sum()
     }
 
-    /// The text before the draft, and the draft.
+    /// The text before the draft, followed by the draft.
     fn candidate(&self, text: &str) -> String {
         let mut candidate = text.get(..self.base).unwrap_or(text).to_owned();
         candidate.extend(self.listen.tokens.iter().map(|token| token.text.as_str()));
@@ -272,7 +277,7 @@ impl Draft {
         })
     }
 
-    /// The tokens that wrote `letters` of `text`.
+    /// The tokens that wrote the range `letters` of `text`.
     fn tokens_in(&self, letters: &Range<usize>, text: &str) -> Vec<&Token> {
         let touch = |place: &Range<usize>| place.start < letters.end && letters.start < place.end;
         let wrote =
@@ -287,7 +292,8 @@ impl Draft {
     }
 }
 
-/// Where the units of a text stand. Bare marks go with the unit before them, opening ones with the one behind.
+/// The ranges of the units of a text. Punctuation belongs to the unit before it, an opening mark to
+/// the unit after it.
 fn units_of(text: &str, language: Language) -> Vec<Range<usize>> {
     let opens =
         |c: char| matches!(c, '"' | '“' | '‘' | '„' | '«' | '(' | '[' | '「' | '『' | '（' | '《' | '〈' | '【');
@@ -309,7 +315,7 @@ fn units_of(text: &str, language: Language) -> Vec<Range<usize>> {
     units
 }
 
-/// A unit without the marks behind it, which may be shown later.
+/// A unit without its trailing punctuation, which may be shown later.
 fn letters_of(text: &str, unit: &Range<usize>) -> Range<usize> {
     let body = text[unit.clone()].trim_end_matches(|c: char| is_punctuation(c) || c.is_whitespace());
     if body.is_empty() { unit.clone() } else { unit.start..unit.start + body.len() }

@@ -1,7 +1,8 @@
-//! One segment as a picture over sound heard: source words where they were said, target words below the moment they
-//! were shown at, hollow ones where a draft was stopped, and a line from each to the word it rests on.
+//! A picture of one segment over the sound heard. Source words are where they were said. Target
+//! words are below the moment when they were shown; hollow ones are where a draft was stopped. A
+//! line leads from each to the source word that it rests on.
 //!
-//! The page's script finds words by their order: `.s` source words, `.t` units, `.h` stops.
+//! The page's script finds words by their order: `.s` are source words, `.t` units, `.h` stops.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -12,24 +13,24 @@ use super::page::{Seconds, clipped, escaped};
 use super::run::{Segment, Stop, Unit};
 use crate::text::Millis;
 
-/// Pixels of a second.
+/// Pixels per second.
 const SCALE: f64 = 180.0;
-/// Air at both sides.
+/// Space on both sides, in pixels.
 const MARGIN: f64 = 14.0;
-/// The narrowest a column of words may be set.
+/// The narrowest width of a column of words, in pixels.
 const COLUMN: f64 = 104.0;
-/// The widest, where nothing follows.
+/// The widest width, where no column follows.
 const LAST_COLUMN: f64 = 300.0;
 /// Height of a line of target words, and of their boxes.
 const LINE: f64 = 27.0;
 const BOX: f64 = 22.0;
-/// Height of a line of source words, of which there may be several where words crowd.
+/// Height of a line of source words, and the most lines where words are crowded.
 const LANE: f64 = 17.0;
 const LANES: usize = 6;
 /// Height of the source words' bars.
 const BAR: f64 = 8.0;
 
-/// What appeared at one moment, by number.
+/// What appeared at one moment: indices of units and of a stop.
 #[derive(Default)]
 struct Column {
     units: Vec<usize>,
@@ -42,11 +43,11 @@ struct Placed {
     y: f64,
     width: f64,
     text: String,
-    /// It opens a line below another.
+    /// It starts a line below another box.
     below: bool,
 }
 
-/// The segment's picture; empty where nothing was heard or shown.
+/// The picture of a segment; empty where nothing was heard or shown.
 pub fn svg(segment: &Segment, units: &[Unit], stops: &[Stop], name: &str) -> String {
     let columns = columns(units, stops);
     let moments = columns.keys().copied();
@@ -137,14 +138,14 @@ fn columns(units: &[Unit], stops: &[Stop]) -> BTreeMap<Millis, Column> {
     columns
 }
 
-/// A box's name: units before stops, in their order.
+/// Key of a box. Units come before stops, each in their order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     stop: bool,
     at: usize,
 }
 
-/// Where each source word's text starts and in which line, and how many lines there are.
+/// The position and line of each source word's text, and the number of lines.
 fn label_places(segment: &Segment, x: &impl Fn(Millis) -> f64) -> (Vec<(f64, usize)>, usize) {
     let mut ends = [f64::MIN; LANES];
     let mut places = Vec::with_capacity(segment.words.len());
@@ -160,8 +161,8 @@ fn label_places(segment: &Segment, x: &impl Fn(Millis) -> f64) -> (Vec<(f64, usi
     (places, lanes)
 }
 
-/// Every box, and the bottom of the lowest. A column's words flow like text under its moment; where the column
-/// before reaches that far, they go below it.
+/// All boxes, and the bottom of the lowest one. The words of a column flow like text below its
+/// moment. Where the column before reaches that far, they go below its words.
 fn place(
     columns: &BTreeMap<Millis, Column>,
     units: &[Unit],
@@ -195,7 +196,7 @@ fn place(
     (placed, bottom)
 }
 
-/// Words set line by line in one column.
+/// The words of one column, set line by line.
 struct Flow {
     left: f64,
     room: f64,
@@ -230,7 +231,7 @@ fn axis(origin: Millis, width: f64) -> String {
     let mut ticks = String::new();
     let mut text = String::new();
     let seconds = (width - 2.0 * MARGIN) / SCALE;
-    // A tick each half second, fewer where a damaged file would have millions.
+    // One tick per half second, or fewer where a damaged file would have millions.
     let step = 500 * (seconds / 120.0).ceil().max(1.0) as u64;
     for time in (0..1000).map(|tick| step.saturating_mul(tick)).take_while(|&time| time as f64 <= seconds * 1000.0) {
         let x = MARGIN + Millis(time).seconds() * SCALE;
@@ -244,7 +245,7 @@ fn axis(origin: Millis, width: f64) -> String {
     format!("<path class=\"axis\" d=\"{ticks}\"/>{text}\n")
 }
 
-/// From the source words down to each moment's words.
+/// Lines from the source words down to the words of each moment.
 fn moment_lines(
     columns: &BTreeMap<Millis, Column>,
     placed: &BTreeMap<Key, Placed>,
@@ -262,7 +263,7 @@ fn moment_lines(
     format!("<path class=\"moment\" d=\"{lines}\"/>\n")
 }
 
-/// A line from each box to the source word it rests on.
+/// A line from each box to the source word that it rests on.
 fn links(
     segment: &Segment,
     units: &[Unit],
@@ -282,7 +283,7 @@ fn links(
     format!("<path class=\"link\" d=\"{shown}\"/><path class=\"link held\" d=\"{held}\"/>\n")
 }
 
-/// Into the left side of a box with others above it, into the top of the rest.
+/// A line to the left side of a box below others, and to the top of any other box.
 fn link(start: f64, from: f64, to: &Placed) -> String {
     let middle = to.y + BOX / 2.0;
     let bend = from + (to.y - from) * 0.6;
@@ -294,7 +295,7 @@ fn link(start: f64, from: f64, to: &Placed) -> String {
     format!("M{start:.0} {from:.0}C{start:.0} {bend:.0} {end:.0} {bend:.0} {end:.0} {:.0}", to.y)
 }
 
-/// About how wide a text is set, on the generous side: fonts differ.
+/// Approximate width of a text. It is on the large side, because fonts differ.
 fn text_width(text: &str, size: f64) -> f64 {
     let em = |c: char| match c {
         'i' | 'j' | 'l' | 't' | 'f' | 'r' | 'I' | '.' | ',' | ':' | ';' | '\'' | '!' | '|' | '(' | ')' | ' ' => 0.36,
