@@ -403,8 +403,11 @@ fn talk(compute: &Compute) {
         let translator = Translator::new(model.clone(), eos, armed, compute.group_len(), compute.clone());
         Translation::new(prompt.clone(), translator.expect("heads"), heads.len())
     };
-    let sound = AudioFile::open(format!("{}/samples/talk-a.flac", env!("CARGO_MANIFEST_DIR"))).expect("a sample");
-    let sound = sound.read_all().expect("a sample");
+    let mut file = AudioFile::open(format!("{}/samples/talk-a.flac", env!("CARGO_MANIFEST_DIR"))).expect("a sample");
+    let mut sound = Vec::new();
+    while let Some(block) = file.next_block().expect("a sample") {
+        sound.extend(block);
+    }
     println!("samples/talk-a.flac through the cascade with the demo pack, English to German, policy {policy}");
     for (keeps, name) in [(true, "reusing"), (false, "afresh")] {
         let seen = Rc::new(Cell::default());

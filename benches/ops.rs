@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use alignatt::audio::mel::{MelStream, SAMPLE_RATE};
 use alignatt::gpu::{Compute, DeviceChoice, adapters};
 use alignatt::ops::{
     attend::{Attend, Base, attend, attend_all},
@@ -191,7 +192,16 @@ fn main() {
         }
     }
 
+    let second: Vec<f32> = (0..SAMPLE_RATE).map(|i| 0.3 * (i as f32 * 0.37).sin()).collect();
+    let mut mel = MelStream::new();
+    case("mel of a second", &mut || {
+        mel.restart();
+        second.chunks(1_600).for_each(|chunk| mel.push(chunk));
+        mel.features();
+    });
+
     let means = means.borrow();
+    println!("\n{:<44} {:>10.4}", "mel / its sound's length", means["mel of a second"]);
     println!("\n{:<44} {:>10}", "ours / Burn's", "ratio");
     for (shape, ..) in pairs {
         for storage in ["f32", "f16"] {

@@ -23,7 +23,7 @@ pub enum AudioError {
         source: io::Error,
     },
     /// Nothing in it.
-    #[error("{name}: there is no sound in it ({what}); record or download it again")]
+    #[error("{name}: there is no sound in it ({what})")]
     Empty {
         /// The file or stream.
         name: String,
@@ -32,7 +32,7 @@ pub enum AudioError {
     },
     /// Not a sound file, or not of a kind that is read here.
     #[error(
-        "{name}: {found}; known are WAV, FLAC, MP3, Ogg Vorbis and M4A/MP4/MOV (AAC, ALAC, PCM); \
+        "{name}: {found}; known are WAV, FLAC, MP3, Ogg (Vorbis, FLAC) and M4A/MP4/MOV (AAC, ALAC, PCM); \
          convert anything else first: ffmpeg -i INPUT -ar 16000 -ac 1 output.wav"
     )]
     UnknownFormat {

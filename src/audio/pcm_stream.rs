@@ -6,20 +6,37 @@
 //! → blocks of 16 kHz mono f32
 //! ```
 //!
-//! A block is what one read gave: nothing waits for a buffer to fill. Memory does not grow with the stream. A header's
-//! lengths are not trusted: a pipe's writer cannot know them (ffmpeg writes 0xFFFFFFFF), and a recorder that was
-//! killed leaves 0. Samples that are NaN or infinite become 0.
+//! A block is what one read gave: mono integers wait for nothing, several channels for 100 ms
+//! ([`Downmix`]), floats for their first second ([`FloatScale`]). Memory does not grow with the stream.
+//!
+//! A header's lengths are not trusted. A pipe's writer cannot know them (ffmpeg writes 0xFFFFFFFF), a
+//! recorder that was killed leaves 0 or what was true a while ago, and 32 bits cannot tell more than
+//! 4 GiB. So what follows the declared samples is looked at: a chunk (`LIST`, `id3 `) is skipped, another
+//! WAV is read as well, and anything else is more sound. Samples that are NaN or infinite become 0.
 
 use std::io::{ErrorKind, Read};
 
+use super::downmix::Downmix;
 use super::error::AudioError;
+use super::float_scale::FloatScale;
 use super::mel::SAMPLE_RATE;
-use super::resample::{RATES, Resampler, is_sound};
+use super::resample::{RATES, Resampler};
 
 /// Bytes asked for in one read.
 const READ_LEN: usize = 64 * 1024;
 /// A header may not be longer than this before its data begins (lists and pictures are skipped, not kept).
 const KEPT_OF_FMT: usize = 40;
+/// Chunks that may be long, or stand behind the samples.
+const KNOWN_CHUNKS: [&[u8; 4]; 14] = [
+    b"LIST", b"id3 ", b"ID3 ", b"JUNK", b"junk", b"FLLR", b"PAD ", b"_PMX", b"bext", b"iXML", b"axml", b"fact",
+    b"fmt ", b"data",
+];
+/// An unknown chunk behind the samples is not longer than this; sound that looks like a chunk would be.
+const LONGEST_UNKNOWN: u64 = 16 << 20;
+/// Less sound than this (in seconds) behind the declared samples is padding.
+const LEAST_REST: f64 = 0.1;
+/// Sound behind the declared samples that stays below this is padding, too.
+const SILENT: f32 = 0.002;
 /// More channels than any recording has: the header is wrong.
 const MOST_CHANNELS: u16 = 64;
 
@@ -108,28 +125,37 @@ enum State {
     Chunks { wave: Wave },
     /// Within a chunk that is of no interest.
     Skipping { wave: Wave, left: u64 },
-    /// Samples; `left` bytes of them where the header told a length.
-    Samples { body: Box<Body>, left: Option<u64> },
+    /// Samples; `left` bytes of them where the header declares a length.
+    Samples { left: Option<u64> },
+    /// Behind the declared samples, `partial` bytes of a frame apart.
+    Behind { wave: Wave, partial: usize },
+    /// Neither sound nor a chunk, after a chunk that followed the samples.
+    Junk { len: u64, silent: bool },
     /// The samples are over.
     Over,
 }
 
-/// What the header has told so far.
+/// What the header has declared so far.
 #[derive(Clone, Copy, Default)]
 struct Wave {
     spec: Option<PcmSpec>,
-    /// The RIFF length is one that a finished file has.
-    riff_len_known: bool,
     /// Data length from the `ds64` chunk of RF64.
     long_data_len: Option<u64>,
 }
 
+/// Samples of one coding on their way to 16 kHz mono.
 struct Body {
     spec: PcmSpec,
+    /// For floats only.
+    scale: Option<FloatScale>,
+    downmix: Downmix,
     resampler: Resampler,
-    mono: Vec<f32>,
     frames: u64,
-    broken: u64,
+    /// Frames when the declared samples were over and more sound came; the peak since then.
+    undeclared: Option<(u64, f32)>,
+    values: Vec<f32>,
+    scaled: Vec<f32>,
+    mono: Vec<f32>,
 }
 
 /// Reads blocks of 16 kHz mono from a byte stream.
@@ -137,8 +163,14 @@ pub struct PcmReader<R> {
     reader: R,
     name: String,
     state: State,
+    body: Option<Box<Body>>,
+    /// The last samples of another coding than those that follow.
+    finished: Vec<f32>,
     buffer: Vec<u8>,
+    /// Bytes of the source, where it is a file.
+    source_len: Option<u64>,
     read_len: u64,
+    given: bool,
     ended: bool,
     spec: Option<PcmSpec>,
     declared_frames: Option<u64>,
@@ -156,14 +188,17 @@ impl<R: Read> PcmReader<R> {
         Self::starting(reader, name.into(), State::Start(Expect::Wav))
     }
 
+    /// The same for a source whose length in bytes is known.
+    pub(super) fn wav_of_len(reader: R, name: impl Into<String>, source_len: Option<u64>) -> Self {
+        PcmReader { source_len, ..Self::wav(reader, name) }
+    }
+
     /// Raw samples as `spec` says, whatever the first bytes look like.
     pub fn raw(reader: R, name: impl Into<String>, spec: PcmSpec) -> Result<Self, AudioError> {
         let name = name.into();
         let body = Body::new(spec, &name)?;
-        let state = State::Samples { body: Box::new(body), left: None };
-        let mut this = Self::starting(reader, name, state);
-        this.spec = Some(spec);
-        Ok(this)
+        let this = Self::starting(reader, name, State::Samples { left: None });
+        Ok(PcmReader { spec: Some(spec), body: Some(Box::new(body)), ..this })
     }
 
     fn starting(reader: R, name: String, state: State) -> Self {
@@ -171,8 +206,12 @@ impl<R: Read> PcmReader<R> {
             reader,
             name,
             state,
+            body: None,
+            finished: Vec::new(),
             buffer: Vec::new(),
+            source_len: None,
             read_len: 0,
+            given: false,
             ended: false,
             spec: None,
             declared_frames: None,
@@ -183,16 +222,21 @@ impl<R: Read> PcmReader<R> {
     /// The next samples at 16 kHz mono, at least one; None at the end.
     ///
     /// Blocks only until the first bytes are there. A WAV header that cannot be used, and another known format, are
-    /// errors; a stream that ends early is not (see [`warning`](Self::warning)).
+    /// errors, and so is a stream without a single sample; one that ends early is not (see
+    /// [`warning`](Self::warning)).
     pub fn next_block(&mut self) -> Result<Option<Vec<f32>>, AudioError> {
         let mut out = Vec::new();
         loop {
             self.advance(&mut out)?;
             if !out.is_empty() {
+                self.given = true;
                 return Ok(Some(out));
             }
             if matches!(self.state, State::Over) {
-                return Ok(None);
+                return match std::mem::replace(&mut self.given, true) {
+                    true => Ok(None),
+                    false => Err(self.empty()),
+                };
             }
             self.read_more()?;
         }
@@ -201,8 +245,12 @@ impl<R: Read> PcmReader<R> {
     /// Reads until the samples begin, so that [`spec`](Self::spec) and [`declared_frames`](Self::declared_frames) are known.
     pub fn read_header(&mut self) -> Result<(), AudioError> {
         loop {
-            while self.header_step()? {}
-            if matches!(self.state, State::Samples { .. } | State::Over) {
+            while self.header_step()? {
+                if self.body.is_some() {
+                    return Ok(());
+                }
+            }
+            if self.body.is_some() || matches!(self.state, State::Over) {
                 return Ok(());
             }
             self.read_more()?;
@@ -257,48 +305,149 @@ impl<R: Read> PcmReader<R> {
 
     /// Uses up the buffer as far as it goes.
     fn advance(&mut self, out: &mut Vec<f32>) -> Result<(), AudioError> {
-        while self.header_step()? {}
-        let State::Samples { body, left } = &mut self.state else {
-            return Ok(());
+        loop {
+            self.all_header_steps()?;
+            out.append(&mut self.finished);
+            let State::Samples { left } = self.state else {
+                break;
+            };
+            if !self.take_samples(left, out) {
+                break;
+            }
+        }
+        if matches!(self.state, State::Over)
+            && let Some(mut body) = self.body.take()
+        {
+            body.finish(out);
+            self.warnings.extend(body.warnings(&self.name));
+        }
+        Ok(())
+    }
+
+    /// All that can be read of a header. A fault behind sound that was read is no error any more.
+    fn all_header_steps(&mut self) -> Result<(), AudioError> {
+        loop {
+            match self.header_step() {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) if self.body.is_none() => return Err(error),
+                Err(error) => {
+                    self.warnings.push(format!("what follows its first sound was not read: {error}"));
+                    self.state = State::Over;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Decodes whole frames; false when more bytes are needed or the samples are over.
+    fn take_samples(&mut self, left: Option<u64>, out: &mut Vec<f32>) -> bool {
+        let Some(body) = &mut self.body else {
+            self.state = State::Over;
+            return false;
         };
         let frame_len = body.spec.frame_len();
-        let there = match *left {
+        let there = match left {
             Some(left) => self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX)),
             None => self.buffer.len(),
         };
         let used = there - there % frame_len;
         body.take(&self.buffer[..used], out);
         self.buffer.drain(..used);
-        if let Some(left) = left {
-            *left -= used as u64;
+        let left = left.map(|left| left - used as u64);
+        self.state = State::Samples { left };
+        if let Some(partial) = left.filter(|&left| left < frame_len as u64) {
+            let wave = Wave { spec: Some(body.spec), long_data_len: None };
+            self.state = State::Behind { wave, partial: partial as usize };
+            return true;
         }
-        let complete = left.is_some_and(|left| left < frame_len as u64);
-        if !complete && !self.ended {
-            return Ok(());
+        if !self.ended {
+            return false;
         }
-        body.resampler.finish(out);
-        let (rate, frames, broken) = (body.spec.rate, body.frames, body.broken);
-        if let (false, Some(declared)) = (complete, self.declared_frames) {
-            let seconds = |frames: u64| frames as f64 / f64::from(rate);
-            self.warnings.push(format!(
-                "{}: it ends early: {:.2} of {:.2} seconds are there",
-                self.name,
-                seconds(frames),
-                seconds(declared)
-            ));
-        }
-        if broken > 0 {
-            self.warnings.push(format!("{}: {broken} samples were not numbers and were taken as silence", self.name));
+        if let (Some(_), Some(declared)) = (left, self.declared_frames) {
+            let seconds = |frames: u64| frames as f64 / f64::from(body.spec.rate);
+            let (there, all) = (seconds(body.frames), seconds(declared));
+            self.warnings.push(format!("{}: it ends early: {there:.2} of {all:.2} seconds are there", self.name));
         }
         self.buffer.clear();
         self.state = State::Over;
-        Ok(())
+        false
+    }
+
+    /// What stands behind the declared samples: nothing, a chunk, another WAV, or more sound.
+    fn behind(&mut self, wave: Wave, partial: usize) -> bool {
+        if self.buffer.len() < partial + 13 && !self.ended {
+            return false;
+        }
+        // Samples of odd length are padded, but not by everybody.
+        for at in [partial, partial + 1] {
+            let rest = self.buffer.get(at..).unwrap_or(&[]);
+            if is_wav(rest) {
+                self.buffer.drain(..at);
+                self.state = State::Start(Expect::Wav);
+                return true;
+            }
+            if self.is_chunk(rest) {
+                self.buffer.drain(..at);
+                self.state = State::Chunks { wave };
+                return true;
+            }
+        }
+        if self.buffer.len() < partial + 8 && self.ended {
+            self.buffer.clear();
+            self.state = State::Over;
+            return false;
+        }
+        let rest = self.source_len.map_or(0, |len| len.saturating_sub(self.position() + partial as u64));
+        // 32 bits hold the length without its multiples of 4 GiB.
+        let wrapped = rest >> 32 << 32;
+        self.state = State::Samples { left: Some(wrapped + partial as u64).filter(|_| wrapped > 0) };
+        if let Some(body) = &mut self.body
+            && self.declared_frames.is_some()
+            && body.undeclared.is_none()
+        {
+            body.undeclared = Some((body.frames, 0.0));
+        }
+        self.declared_frames = None;
+        true
+    }
+
+    /// Bytes used up.
+    fn position(&self) -> u64 {
+        self.read_len - self.buffer.len() as u64
+    }
+
+    /// Whether a chunk begins here, rather than sound. Sound whose first four bytes are letters would
+    /// be a chunk of more than half a gigabyte.
+    fn is_chunk(&self, head: &[u8]) -> bool {
+        let Some((id, len)) = head.get(..8).map(|head| head.split_at(4)) else {
+            return false;
+        };
+        let len = u64::from(le_u32(len));
+        let after = self.source_len.map(|all| all.saturating_sub(self.position()));
+        let fits = len <= LONGEST_UNKNOWN && after.is_none_or(|after| len <= after);
+        KNOWN_CHUNKS.iter().any(|known| id == *known) || (fits && id.iter().all(|b| (b' '..=b'~').contains(b)))
     }
 
     /// One step of the header; false when more bytes are needed or the header is behind us.
     fn header_step(&mut self) -> Result<bool, AudioError> {
         match self.state {
             State::Start(expect) => self.begin(expect),
+            State::Behind { wave, partial } => Ok(self.behind(wave, partial)),
+            State::Junk { len, silent } => {
+                let len = len + self.buffer.len() as u64;
+                let silent = silent && self.buffer.iter().all(|&b| b == 0);
+                self.buffer.clear();
+                self.state = State::Junk { len, silent };
+                if self.ended {
+                    self.state = State::Over;
+                    let second = self.spec.map_or(u64::MAX, |spec| u64::from(spec.rate) * spec.frame_len() as u64);
+                    if !silent && len as f64 > LEAST_REST * second as f64 {
+                        self.warnings.push(format!("{}: {len} bytes behind its sound were not read", self.name));
+                    }
+                }
+                Ok(false)
+            }
             State::Skipping { wave, left } => {
                 let skip = self.buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 self.buffer.drain(..skip);
@@ -308,7 +457,7 @@ impl<R: Read> PcmReader<R> {
                     return Ok(true);
                 }
                 if self.ended {
-                    return Err(self.no_data());
+                    return self.header_ended();
                 }
                 self.state = State::Skipping { wave, left };
                 Ok(false)
@@ -323,15 +472,15 @@ impl<R: Read> PcmReader<R> {
             return Ok(false);
         }
         let head = &self.buffer[..self.buffer.len().min(12)];
-        let riff = matches!(head.get(..4), Some(b"RIFF" | b"RF64" | b"BW64"));
-        if riff && head.get(8..12) == Some(b"WAVE") {
-            let len = le_u32(&head[4..8]);
-            let wave = Wave { riff_len_known: len != 0 && len < 0x7FFF_0000, ..Wave::default() };
+        if head.is_empty() {
+            return Err(self.empty());
+        }
+        if is_wav(head) {
             self.buffer.drain(..12);
-            self.state = State::Chunks { wave };
+            self.state = State::Chunks { wave: Wave::default() };
             return Ok(true);
         }
-        if riff && head.len() < 12 {
+        if is_riff(head) && head.len() < 12 {
             return Err(self.no_data());
         }
         if let Some(found) = another_format(head) {
@@ -348,12 +497,20 @@ impl<R: Read> PcmReader<R> {
     }
 
     fn chunk(&mut self, wave: Wave) -> Result<bool, AudioError> {
+        if self.body.is_some() && self.buffer.len() < 12 && !self.ended {
+            return Ok(false);
+        }
         let Some(head) = self.buffer.get(..8) else {
-            return match self.ended {
-                true => Err(self.no_data()),
-                false => Ok(false),
-            };
+            return if self.ended { self.header_ended() } else { Ok(false) };
         };
+        if self.body.is_some() && is_wav(&self.buffer) {
+            self.state = State::Start(Expect::Wav);
+            return Ok(true);
+        }
+        if self.body.is_some() && !self.is_chunk(head) {
+            self.state = State::Junk { len: 0, silent: true };
+            return Ok(true);
+        }
         let len = le_u32(&head[4..8]);
         // Chunks are padded to even lengths.
         let padded = u64::from(len) + u64::from(len & 1);
@@ -362,19 +519,12 @@ impl<R: Read> PcmReader<R> {
                 let Some(spec) = wave.spec else {
                     return Err(self.broken("its header has no format before the data"));
                 };
-                if len == 0 && self.buffer.len() < 12 && !self.ended {
-                    return Ok(false);
-                }
-                // A recorder that was killed leaves 0 in the header; what follows then is not another chunk.
-                let chunk_follows = match self.buffer.get(8..12) {
-                    Some(id) => id.iter().all(|b| (b' '..=b'~').contains(b)),
-                    None => true,
-                };
+                let behind = self.source_len.map(|all| all.saturating_sub(self.position() + 8));
                 let declared = match wave.long_data_len {
                     Some(long) if len == u32::MAX => Some(long),
-                    _ if len >= 0x7FFF_0000 => None,
-                    _ if len == 0 && !(wave.riff_len_known && chunk_follows) => None,
-                    _ => Some(u64::from(len)),
+                    _ if len < 0x7FFF_0000 => Some(u64::from(len)),
+                    // What a pipe's writer puts there, or the length of a long file that is all there.
+                    _ => Some(u64::from(len)).filter(|&len| len < 0xFFFF_0000 && behind.is_some_and(|b| len <= b)),
                 };
                 self.buffer.drain(..8);
                 self.samples(spec, declared)?;
@@ -383,10 +533,7 @@ impl<R: Read> PcmReader<R> {
             b"fmt " | b"ds64" => {
                 let want = 8 + (len as usize).min(KEPT_OF_FMT);
                 if self.buffer.len() < want {
-                    return match self.ended {
-                        true => Err(self.no_data()),
-                        false => Ok(false),
-                    };
+                    return if self.ended { self.header_ended() } else { Ok(false) };
                 }
                 let mut wave = wave;
                 let body = &self.buffer[8..want];
@@ -405,16 +552,44 @@ impl<R: Read> PcmReader<R> {
         }
     }
 
+    /// Samples begin; `left` bytes of them, where that is declared.
     fn samples(&mut self, spec: PcmSpec, left: Option<u64>) -> Result<(), AudioError> {
-        let body = Box::new(Body::new(spec, &self.name)?);
+        let frames_before = match &mut self.body {
+            Some(body) if body.spec == spec => body.frames,
+            _ => {
+                let body = Box::new(Body::new(spec, &self.name)?);
+                if let Some(mut old) = self.body.replace(body) {
+                    old.finish(&mut self.finished);
+                    self.warnings.extend(old.warnings(&self.name));
+                }
+                0
+            }
+        };
         self.spec = Some(spec);
-        self.declared_frames = left.map(|bytes| bytes / spec.frame_len() as u64);
-        self.state = State::Samples { body, left };
+        // A recorder that was killed leaves 0.
+        let declared = left.filter(|&bytes| bytes > 0);
+        self.declared_frames = declared.map(|bytes| frames_before + bytes / spec.frame_len() as u64);
+        self.state = State::Samples { left };
         Ok(())
+    }
+
+    /// The stream is over within a header: an error, unless sound was read before it.
+    fn header_ended(&mut self) -> Result<bool, AudioError> {
+        if self.body.is_none() {
+            return Err(self.no_data());
+        }
+        self.buffer.clear();
+        self.state = State::Over;
+        Ok(false)
     }
 
     fn no_data(&self) -> AudioError {
         self.broken("it ends before its samples begin")
+    }
+
+    fn empty(&self) -> AudioError {
+        let what = if self.read_len == 0 { "it has no bytes" } else { "it has a header and no samples" };
+        AudioError::Empty { name: self.name.clone(), what }
     }
 
     fn broken(&self, what: &str) -> AudioError {
@@ -431,31 +606,70 @@ impl Body {
         if spec.channels == 0 || spec.channels > MOST_CHANNELS {
             return Err(AudioError::Broken {
                 name: name.into(),
-                what: format!("its header tells of {} channels", spec.channels),
+                what: format!("its header declares {} channels", spec.channels),
             });
         }
+        let channels = usize::from(spec.channels);
+        let float = matches!(spec.kind, SampleKind::F32 | SampleKind::F64);
         Ok(Body {
             spec,
+            scale: float.then(|| FloatScale::new(spec.rate, channels)),
+            downmix: Downmix::new(spec.rate, channels),
             resampler: Resampler::new(spec.rate).map_err(|_| rate_error())?,
-            mono: Vec::new(),
             frames: 0,
-            broken: 0,
+            undeclared: None,
+            values: Vec::new(),
+            scaled: Vec::new(),
+            mono: Vec::new(),
         })
     }
 
-    /// Whole frames of bytes → mono → 16 kHz.
+    /// Whole frames of bytes → floats of usual scale → mono → 16 kHz.
     fn take(&mut self, bytes: &[u8], out: &mut Vec<f32>) {
         let kind = self.spec.kind;
-        let channels = f32::from(self.spec.channels);
-        self.mono.clear();
-        for frame in bytes.chunks_exact(self.spec.frame_len()) {
-            let sum: f32 = frame.chunks_exact(kind.bytes()).map(|b| kind.value(b)).sum();
-            let mean = sum / channels;
-            self.broken += u64::from(!is_sound(mean));
-            self.mono.push(if is_sound(mean) { mean } else { 0.0 });
+        self.values.clear();
+        self.values.extend(bytes.chunks_exact(kind.bytes()).map(|b| kind.value(b)));
+        self.frames += (bytes.len() / self.spec.frame_len()) as u64;
+        if let Some((_, peak)) = &mut self.undeclared {
+            *peak = self.values.iter().fold(*peak, |peak, x| peak.max(x.abs()));
         }
-        self.frames += self.mono.len() as u64;
+        self.mono.clear();
+        match &mut self.scale {
+            Some(scale) => {
+                self.scaled.clear();
+                scale.push(&self.values, &mut self.scaled);
+                self.downmix.push(&self.scaled, &mut self.mono);
+            }
+            None => self.downmix.push(&self.values, &mut self.mono),
+        }
         self.resampler.push(&self.mono, out);
+    }
+
+    fn finish(&mut self, out: &mut Vec<f32>) {
+        self.mono.clear();
+        if let Some(scale) = &mut self.scale {
+            self.scaled.clear();
+            scale.finish(&mut self.scaled);
+            self.downmix.push(&self.scaled, &mut self.mono);
+        }
+        self.downmix.finish(&mut self.mono);
+        self.resampler.push(&self.mono, out);
+        self.resampler.finish(out);
+    }
+
+    /// What the user should know about samples of this coding.
+    fn warnings(&self, name: &str) -> Vec<String> {
+        let seconds = |frames: u64| frames as f64 / f64::from(self.spec.rate);
+        let undeclared =
+            self.undeclared.filter(|(from, peak)| seconds(self.frames - from) >= LEAST_REST && *peak > SILENT);
+        let all = [
+            undeclared.map(|(from, _)| {
+                let (declared, read) = (seconds(from), seconds(self.frames));
+                format!("its header declares {declared:.2} seconds, but sound follows, and {read:.2} seconds were read")
+            }),
+            self.scale.as_ref().and_then(FloatScale::warning),
+        ];
+        all.into_iter().flatten().chain(self.downmix.warnings()).map(|warning| format!("{name}: {warning}")).collect()
     }
 }
 
@@ -515,6 +729,16 @@ fn parse_format(body: &[u8]) -> Result<PcmSpec, FormatError> {
     Ok(PcmSpec { rate, channels, kind })
 }
 
+/// Whether a RIFF file, perhaps of more than 4 GiB, begins here.
+fn is_riff(head: &[u8]) -> bool {
+    matches!(head.get(..4), Some(b"RIFF" | b"RF64" | b"BW64"))
+}
+
+/// Whether a WAV begins here.
+pub(super) fn is_wav(head: &[u8]) -> bool {
+    is_riff(head) && head.get(8..12) == Some(b"WAVE")
+}
+
 /// The name of a well-known format by its first bytes (12 are enough), WAV apart.
 pub(crate) fn another_format(head: &[u8]) -> Option<&'static str> {
     let is = |at: usize, magic: &[u8]| head.get(at..at + magic.len()) == Some(magic);
@@ -532,6 +756,8 @@ pub(crate) fn another_format(head: &[u8]) -> Option<&'static str> {
         Some("AIFF")
     } else if is(0, b"caff") {
         Some("CAF")
+    } else if is(0, b"riff") {
+        Some("Wave64")
     } else {
         None
     }
@@ -642,8 +868,6 @@ mod tests {
         let spec = PcmSpec { rate: 8_000, channels: 2, kind: SampleKind::U8 };
         let mut reader = PcmReader::raw(Cursor::new(bytes), "pipe", spec).unwrap();
         assert_eq!(all(&mut reader).unwrap().len(), 10_000);
-        assert!(read(Vec::new()).unwrap().is_empty());
-        assert!(read(vec![1]).unwrap().is_empty());
         assert_eq!(read(vec![0, 64, 9]).unwrap(), [0.5]);
     }
 
@@ -667,12 +891,164 @@ mod tests {
         assert_eq!(all(&mut reader).unwrap(), want);
         let warning = reader.warning().unwrap();
         assert_eq!(warning, "talk.wav: it ends early: 0.19 of 3.09 seconds are there");
-        let mut finished = wav(&fmt, &[], 36, 0);
-        finished.extend(chunk(b"LIST", &[7; 100], 100));
-        assert!(read(finished).unwrap().is_empty());
-        let mut more = wav(&fmt, &bytes, 6_036, 6_000);
-        more.extend(chunk(b"LIST", &[7; 100], 100));
-        assert_eq!(read(more).unwrap(), want);
+    }
+
+    #[test]
+    fn nothing_is_an_error() {
+        let fmt = format(1, 1, 16_000, 16);
+        let message = |bytes: Vec<u8>| read(bytes).unwrap_err().to_string();
+        assert!(message(Vec::new()).contains("standard input: there is no sound in it (it has no bytes)"));
+        assert!(message(vec![1]).contains("no samples"));
+        let mut raw = PcmReader::raw(Cursor::new(Vec::new()), "standard input", PcmSpec::RAW).unwrap();
+        assert!(all(&mut raw).unwrap_err().to_string().contains("no bytes"));
+        let empty = wav(&fmt, &[], 36, 0);
+        assert!(message(empty.clone()).contains("a header and no samples"));
+        for more in [chunk(b"LIST", &[7; 100], 100), chunk(b"cue ", &[0; 28], 28), empty.clone()] {
+            assert!(message([empty.clone(), more].concat()).contains("a header and no samples"));
+        }
+    }
+
+    /// Reads from a pipe, and from a source of known length: samples and warning are the same.
+    fn both_ways(bytes: &[u8]) -> (Vec<f32>, Option<String>) {
+        let mut pipe = PcmReader::wav(Cursor::new(bytes), "talk.wav");
+        let got = all(&mut pipe).unwrap();
+        let mut file = PcmReader::wav_of_len(Cursor::new(bytes), "talk.wav", Some(bytes.len() as u64));
+        assert_eq!(all(&mut file).unwrap(), got);
+        assert_eq!(file.warning(), pipe.warning());
+        (got, pipe.warning())
+    }
+
+    #[test]
+    fn a_killed_recorder_is_read_whatever_its_first_samples_are() {
+        // A-law silence is 0x55, the letter U; 0xD5 is not a letter.
+        let silence = [[0x55u8; 2_000], [0xD5; 2_000], [b' '; 2_000]];
+        for data in silence {
+            for (riff, len) in [(36, 0), (0, 0), (u32::MAX, u32::MAX), (0x8000_0024, 0x8000_0000)] {
+                let (got, warning) = both_ways(&wav(&format(6, 1, 16_000, 8), &data, riff, len));
+                assert_eq!((got.len(), warning), (2_000, None), "{riff} {len} {}", data[0]);
+            }
+        }
+        let (bytes, want) = ramp(3_000);
+        for (fmt, data, want) in [
+            (format(1, 1, 16_000, 16), [b"fact now".as_slice(), &bytes].concat(), None),
+            (format(1, 1, 16_000, 16), [b"OK!?\0\0\xFF\xFF".as_slice(), &bytes].concat(), Some(&want)),
+        ] {
+            // Letters are a chunk only if its length can be one.
+            let got = read(wav(&fmt, &data, 36, 0));
+            match want {
+                Some(want) => assert_eq!(got.unwrap()[4..], want[..]),
+                None => assert!(got.is_err()),
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_behind_the_samples_are_no_sound() {
+        let (bytes, want) = ramp(3_000);
+        let (odd, _) = (vec![0x20u8; 3_001], ());
+        let unknown = chunk(b"ab7 ", &[9; 30], 30);
+        let list = chunk(b"LIST", &[7; 100], 100);
+        let cut = chunk(b"id3 ", &[7; 50], 5_000);
+        let zeros = vec![0; 20_000];
+        for more in [&list, &unknown, &[unknown.clone(), list.clone()].concat(), &cut, &[list.clone(), zeros].concat()]
+        {
+            let file = [wav(&format(1, 1, 16_000, 16), &bytes, 6_036, 6_000), more.clone()].concat();
+            assert_eq!(both_ways(&file), (want.clone(), None));
+            for pad in [vec![], vec![0]] {
+                let file = [wav(&format(7, 1, 16_000, 8), &odd, 36, 3_001), pad, more.clone()].concat();
+                let (got, warning) = both_ways(&file);
+                assert_eq!((got.len(), warning), (3_001, None));
+            }
+        }
+        let junk = [wav(&format(1, 1, 16_000, 16), &bytes, 6_036, 6_000), list, vec![200; 9_000]].concat();
+        let (got, warning) = both_ways(&junk);
+        assert_eq!(got, want);
+        assert_eq!(warning.unwrap(), "talk.wav: 9000 bytes behind its sound were not read");
+    }
+
+    #[test]
+    fn sound_behind_the_declared_samples_is_read() {
+        let (bytes, want) = ramp(6_000);
+        let fmt = format(1, 1, 16_000, 16);
+        for declared in [2, 5_000, 5_001, 11_000] {
+            let (got, warning) = both_ways(&wav(&fmt, &bytes, 36 + declared, declared));
+            assert_eq!(got, want);
+            match declared {
+                // Less than 0.1 s is padding.
+                11_000 => assert_eq!(warning, None),
+                _ => assert!(warning.unwrap().contains("and 0.38 seconds were read")),
+            }
+        }
+        // Zeros are padding, too, however many.
+        let padded = [wav(&fmt, &bytes, 12_036, 12_000), vec![0; 8_000]].concat();
+        let (got, warning) = both_ways(&padded);
+        assert_eq!((got.len(), warning), (10_000, None));
+        // Another WAV, of the same coding or not.
+        let one = wav(&fmt, &bytes, 12_036, 12_000);
+        let list = chunk(b"LIST", &[7; 100], 100);
+        let (got, warning) = both_ways(&[one.clone(), list, one.clone()].concat());
+        assert_eq!((got, warning), ([want.clone(), want.clone()].concat(), None));
+        let other = wav(&format(7, 2, 8_000, 8), &[0xFF; 4_000], 4_036, 4_000);
+        let (got, warning) = both_ways(&[one.clone(), other].concat());
+        assert_eq!((got.len(), warning), (6_000 + 4_000, None));
+        assert_eq!(got[..6_000], want);
+        // What cannot be decoded is a warning behind sound, not an error.
+        let adpcm = wav(&format(2, 1, 8_000, 4), &[0x11; 400], 436, 400);
+        let (got, warning) = both_ways(&[one.clone(), adpcm].concat());
+        assert_eq!(got, want);
+        assert!(warning.unwrap().contains("was not read"));
+        let cut = wav(&fmt, &bytes[..4_000], 12_036, 12_000);
+        let (got, warning) = both_ways(&[one, cut].concat());
+        assert_eq!(got.len(), 8_000);
+        assert_eq!(warning.unwrap(), "talk.wav: it ends early: 0.50 of 0.75 seconds are there");
+    }
+
+    /// A WAV of more than 4 GiB that is not held anywhere.
+    struct Long {
+        head: Vec<u8>,
+        tail: Vec<u8>,
+        len: u64,
+        at: u64,
+    }
+
+    impl Read for Long {
+        fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+            let tail_at = self.len - self.tail.len() as u64;
+            let piece = match self.at {
+                at if at < self.head.len() as u64 => &self.head[at as usize..],
+                at if at >= tail_at => &self.tail[(at - tail_at) as usize..],
+                at => {
+                    let len = (tail_at - at).min(buf.len() as u64) as usize;
+                    buf[..len].fill(0);
+                    self.at += len as u64;
+                    return Ok(len);
+                }
+            };
+            let len = piece.len().min(buf.len());
+            buf[..len].copy_from_slice(&piece[..len]);
+            self.at += len as u64;
+            Ok(len)
+        }
+    }
+
+    #[test]
+    fn a_length_that_32_bits_cannot_tell_is_known_from_the_file() {
+        // 4 GiB and 1000 frames of 64 channels of 8 bytes, at 1 kHz, then a chunk.
+        let data_len = (1u64 << 32) + 512_000;
+        let mut head = wav(&format(3, 64, 1_000, 64), &[], 36, 512_000);
+        head.extend(0.5f64.to_le_bytes());
+        let tail = chunk(b"LIST", &[7; 100], 100);
+        let len = 44 + data_len + tail.len() as u64;
+        let mut reader = PcmReader::wav_of_len(Long { head, tail, len, at: 0 }, "long.wav", Some(len));
+        reader.read_header().unwrap();
+        // The rest of such a file takes a minute to decode: where it ends is what counts.
+        assert_eq!(reader.declared_frames(), Some(1_000));
+        reader.next_block().unwrap();
+        while reader.declared_frames().is_some() {
+            reader.next_block().unwrap();
+        }
+        let State::Samples { left: Some(left) } = reader.state else { panic!("the length is not known") };
+        assert_eq!(reader.position() + left, 44 + data_len);
     }
 
     #[test]

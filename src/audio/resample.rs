@@ -129,15 +129,6 @@ impl Resampler {
     }
 }
 
-/// A whole clip at once: samples `[n]` at `rate` → `[round(n * 16000 / rate)]` at 16 kHz.
-pub fn resample(samples: &[f32], rate: u32) -> Result<Vec<f32>, RateError> {
-    let mut resampler = Resampler::new(rate)?;
-    let mut out = Vec::new();
-    resampler.push(samples, &mut out);
-    resampler.finish(&mut out);
-    Ok(out)
-}
-
 /// Samples at 16 kHz of `len` samples at `rate`: `round(len * 16000 / rate)`.
 pub fn resampled_len(len: u64, rate: u32) -> u64 {
     let rate = u128::from(rate.max(1));
@@ -177,6 +168,15 @@ fn gcd(a: u32, b: u32) -> u32 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// A whole clip at once: samples `[n]` at `rate` → `[round(n * 16000 / rate)]` at 16 kHz.
+    fn resample(samples: &[f32], rate: u32) -> Result<Vec<f32>, RateError> {
+        let mut resampler = Resampler::new(rate)?;
+        let mut out = Vec::new();
+        resampler.push(samples, &mut out);
+        resampler.finish(&mut out);
+        Ok(out)
+    }
 
     fn tone(hz: f64, rate: u32, len: usize) -> Vec<f32> {
         let step = std::f64::consts::TAU * hz / f64::from(rate);

@@ -3,35 +3,18 @@
 //! Not a speech recogniser's judgement: an energy detector that is honest about what it can tell. It says "silence" only
 //! where the level stays near a noise floor that it has watched for a while, so that recognition can be skipped there and
 //! leading silence trimmed; in doubt it says "sound". Music and tones that swell and fade are sound to it; noise at a constant
-//! level becomes silence after about [`Vad::ADAPT_SECONDS`].
+//! level becomes silence after about 3 s.
 //!
 //! ```text
 //! 20 ms frames → level of the first difference (removes hum and DC, weighs consonants up), in dB
 //!   floor = the lowest 100 ms mean of the last 3 s, by 8 sub-windows (minimum statistics, Martin 2001)
-//!   sound where level > floor + 5 dB and > -84 dB, with 300 ms kept before it and 800 ms after it
+//!   sound where level > floor + 5 dB and > -84 dB, and for 800 ms after it
 //! ```
 //!
 //! Memory is constant; the result does not depend on how the samples were cut into pushes.
 
-use super::mel::SAMPLE_RATE;
-
 /// Samples of a frame (20 ms).
-pub const FRAME: usize = 320;
-
-/// A change of what the stream holds, at a sample since the stream began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VadEvent {
-    /// From this sample on there is sound that could be speech. It may lie before samples that were pushed already.
-    Sound {
-        /// Sample index, 16 kHz.
-        at: u64,
-    },
-    /// From this sample on there is none.
-    Silence {
-        /// Sample index, 16 kHz.
-        at: u64,
-    },
-}
+const FRAME: usize = 320;
 
 /// The detector for one stream.
 #[derive(Clone, Debug)]
@@ -51,13 +34,9 @@ pub struct Vad {
     current_len: usize,
     /// Last frame that was above the threshold.
     last_loud: Option<u64>,
-    /// Where the sound that is going on began.
     sounding: bool,
-    /// Frame after which nothing was said to be sound.
-    silent_from: u64,
 }
 
-const FRAME_SECONDS: f32 = FRAME as f32 / SAMPLE_RATE as f32;
 /// Frames whose mean level is tracked for the floor (100 ms).
 const SMOOTH: usize = 5;
 const SUB_WINDOWS: usize = 8;
@@ -69,8 +48,6 @@ const MARGIN_DB: f32 = 5.0;
 const QUIET_DB: f32 = -84.0;
 /// The floor is never taken to be above this: speech that never pauses must not become its own floor.
 const HIGHEST_FLOOR_DB: f32 = -30.0;
-/// Frames of sound kept before the first loud one (300 ms: a soft onset).
-const BEFORE: u64 = 15;
 /// Frames of sound kept after the last loud one (800 ms: a soft ending, a pause between words).
 const AFTER: u64 = 40;
 
@@ -81,9 +58,6 @@ impl Default for Vad {
 }
 
 impl Vad {
-    /// Seconds after which noise of a constant level counts as silence.
-    pub const ADAPT_SECONDS: f32 = (SUB_WINDOW * SUB_WINDOWS) as f32 * FRAME_SECONDS;
-
     /// A detector at the start of a stream.
     pub fn new() -> Self {
         Vad {
@@ -97,15 +71,11 @@ impl Vad {
             current_len: 0,
             last_loud: None,
             sounding: false,
-            silent_from: 0,
         }
     }
 
-    /// Takes samples (16 kHz mono; NaN and infinite ones count as 0) and tells what changed.
-    ///
-    /// Events alternate, beginning with `Sound`, and their places only grow. A stream begins silent.
-    pub fn push(&mut self, samples: &[f32]) -> Vec<VadEvent> {
-        let mut events = Vec::new();
+    /// Takes samples (16 kHz mono; NaN and infinite ones count as 0). A stream begins silent.
+    pub fn push(&mut self, samples: &[f32]) {
         for &sample in samples {
             let sample = if sample.is_finite() { sample } else { 0.0 };
             let step = f64::from(sample - self.previous);
@@ -116,10 +86,9 @@ impl Vad {
                 let level = 10.0 * (self.energy / FRAME as f64 + 1e-12).log10() as f32;
                 self.energy = 0.0;
                 self.filled = 0;
-                events.extend(self.judge(level));
+                self.judge(level);
             }
         }
-        events
     }
 
     /// Whether the newest sample lies in sound.
@@ -127,38 +96,23 @@ impl Vad {
         self.sounding
     }
 
-    /// Seconds of silence up to the newest whole frame; 0 within sound.
-    pub fn silence_seconds(&self) -> f32 {
-        match self.sounding {
-            true => 0.0,
-            false => (self.frames - self.silent_from.min(self.frames)) as f32 * FRAME_SECONDS,
-        }
-    }
-
     /// The noise floor in dB of the first difference, full scale 0.
-    pub fn floor_db(&self) -> f32 {
+    fn floor_db(&self) -> f32 {
         let lowest = self.minima.iter().fold(self.current, |a, &b| a.min(b));
         lowest.clamp(QUIET_DB - MARGIN_DB, HIGHEST_FLOOR_DB)
     }
 
-    fn judge(&mut self, level: f32) -> Option<VadEvent> {
+    fn judge(&mut self, level: f32) {
         let frame = self.frames;
         let loud = level > (self.floor_db() + MARGIN_DB).max(QUIET_DB);
         self.track(level);
         self.frames += 1;
         if loud {
             self.last_loud = Some(frame);
-            if !self.sounding {
-                self.sounding = true;
-                let from = frame.saturating_sub(BEFORE).max(self.silent_from);
-                return Some(VadEvent::Sound { at: from * FRAME as u64 });
-            }
-        } else if self.sounding && self.last_loud.is_none_or(|last| frame - last >= AFTER) {
+            self.sounding = true;
+        } else if self.last_loud.is_none_or(|last| frame - last >= AFTER) {
             self.sounding = false;
-            self.silent_from = self.frames;
-            return Some(VadEvent::Silence { at: self.frames * FRAME as u64 });
         }
-        None
     }
 
     /// Minimum statistics: the floor is the lowest smoothed level of the last 8 sub-windows.
@@ -193,14 +147,23 @@ mod tests {
             .collect()
     }
 
+    /// Sound is taken from this long before it is found: a soft onset.
+    const ONSET: f64 = 0.3;
+
     /// Spans of sound in seconds.
     fn spans(samples: &[f32]) -> Vec<(f64, f64)> {
         let mut vad = Vad::new();
-        let mut spans = Vec::new();
-        for event in vad.push(samples) {
-            match event {
-                VadEvent::Sound { at } => spans.push((at as f64 / 16_000.0, samples.len() as f64 / 16_000.0)),
-                VadEvent::Silence { at } => spans.last_mut().unwrap().1 = at as f64 / 16_000.0,
+        let mut spans: Vec<(f64, f64)> = Vec::new();
+        for (at, frame) in samples.chunks(FRAME).enumerate() {
+            let began = !vad.is_sound();
+            vad.push(frame);
+            let begin = (at * FRAME) as f64 / 16_000.0;
+            let end = begin + frame.len() as f64 / 16_000.0;
+            let before = spans.last().map_or(0.0, |span| span.1);
+            match (vad.is_sound(), spans.last_mut()) {
+                (true, Some(span)) if !began => span.1 = end,
+                (true, _) => spans.push(((begin - ONSET).max(before), end)),
+                (false, _) => {}
             }
         }
         spans
@@ -209,22 +172,18 @@ mod tests {
     #[test]
     fn silence_is_silent() {
         assert!(spans(&[0.0; 160_000]).is_empty());
-        // Dither, DC and broken samples too.
+        // Dither and broken samples, too.
         assert!(spans(&noise(10.0, 1.0 / 32_768.0, 1)).is_empty());
-        assert!(spans(&[0.3; 160_000]).len() <= 1);
         assert!(spans(&[f32::NAN; 48_000]).is_empty());
-        let mut vad = Vad::new();
-        vad.push(&[0.0; 32_000]);
-        assert!(!vad.is_sound() && (vad.silence_seconds() - 2.0).abs() < 0.03);
+        // DC is heard where it begins, and not after that.
+        assert_eq!(spans(&[0.3; 160_000]), [(0.0, 0.8)]);
     }
 
     #[test]
     fn constant_noise_becomes_silence() {
         for level in [0.001, 0.01, 0.03] {
             let found = spans(&noise(20.0, level, 7));
-            assert!(found.len() <= 1, "{level}: {found:?}");
-            let end = found.first().map_or(0.0, |s| s.1);
-            assert!(end < 5.0, "{level}: {found:?}");
+            assert!(matches!(found[..], [(0.0, end)] if end < 5.0), "{level}: {found:?}");
         }
     }
 
@@ -279,29 +238,28 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(16))]
         #[test]
-        fn pushes_do_not_matter_and_events_are_in_order(cuts in proptest::collection::vec(1usize..5_000, 1..40)) {
+        fn pushes_do_not_matter(cuts in proptest::collection::vec(1usize..5_000, 1..40)) {
             let mut all = noise(4.0, 0.001, 5);
             all.extend(read_wav(&fixture("qwen3_asr/odd.wav")));
             all.extend(noise(4.0, 0.001, 9));
-            let want = Vad::new().push(&all);
-            let (mut vad, mut got, mut rest) = (Vad::new(), Vec::new(), &all[..]);
+            let mut whole = Vad::new();
+            let want: Vec<bool> = all
+                .iter()
+                .map(|sample| {
+                    whole.push(&[*sample]);
+                    whole.is_sound()
+                })
+                .collect();
+            prop_assert!(want.contains(&true) && want.contains(&false));
+            let (mut vad, mut at) = (Vad::new(), 0);
             for cut in cuts.iter().cycle() {
-                let (head, tail) = rest.split_at((*cut).min(rest.len()));
-                got.extend(vad.push(head));
-                rest = tail;
-                if rest.is_empty() {
+                let end = (at + cut).min(all.len());
+                vad.push(&all[at..end]);
+                prop_assert_eq!(vad.is_sound(), want[end - 1]);
+                at = end;
+                if at == all.len() {
                     break;
                 }
-            }
-            prop_assert_eq!(&got, &want);
-            let mut last = 0;
-            for (i, event) in got.iter().enumerate() {
-                let at = match (i % 2, event) {
-                    (0, VadEvent::Sound { at }) | (1, VadEvent::Silence { at }) => *at,
-                    _ => return Err(TestCaseError::fail("events do not alternate")),
-                };
-                prop_assert!(at >= last);
-                last = at;
             }
         }
     }

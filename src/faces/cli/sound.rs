@@ -167,6 +167,9 @@ pub fn told(error: AudioError) -> BoxError {
         AudioError::UnknownFormat { name, .. } if name == STDIN => {
             format!("{error}; raw 16-bit mono sound at 16 kHz needs --raw").into()
         }
+        AudioError::Empty { name, .. } if name == STDIN => {
+            format!("{error}; did the command before the pipe write anything?").into()
+        }
         _ => error.into(),
     }
 }

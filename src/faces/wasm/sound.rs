@@ -9,6 +9,7 @@ use wasm_bindgen::prelude::*;
 
 use super::errors::{error, thrown, unreadable};
 use crate::audio::decode::AudioFile;
+use crate::audio::sought;
 
 /// A sound file that is decoded to 16 kHz mono.
 #[wasm_bindgen]
@@ -110,15 +111,4 @@ impl Resampler {
         self.0.finish(&mut out);
         out
     }
-}
-
-/// Position that `to` leads to in data of `len` bytes, from position `at`. Fails for a position
-/// before the beginning.
-fn sought(to: SeekFrom, at: u64, len: u64) -> io::Result<u64> {
-    let target = match to {
-        SeekFrom::Start(at) => Some(at),
-        SeekFrom::End(by) => len.checked_add_signed(by),
-        SeekFrom::Current(by) => at.checked_add_signed(by),
-    };
-    target.ok_or(io::ErrorKind::InvalidInput.into())
 }

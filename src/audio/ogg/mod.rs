@@ -1,0 +1,554 @@
+//! Ogg with Vorbis or FLAC: its packets, their clock, and what is missing between them.
+//!
+//! A page is decoded as a whole, and its place follows from its granule: `granule - frames decoded`. If
+//! that is later than the end of the page before, something is missing, and silence takes its place. So a
+//! page that is damaged (its CRC is wrong) or lost costs its own sound and nothing else.
+//!
+//! The sound begins at 0, whatever the first granule is: a recording of a running stream begins hours
+//! after the stream. Only where pages were lost between the headers and the first sound, as the numbers of
+//! the pages and the damage seen there tell, silence takes their place.
+//!
+//! A chained file is a sequence of streams. Streams of other codings (video) are passed over.
+
+mod pages;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::{Read, Seek};
+
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_FLAC, CODEC_ID_VORBIS};
+use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
+use symphonia::core::packet::Packet;
+use symphonia::core::units::{Duration, Timestamp};
+
+use self::pages::{Damage, Page, Pages, last_granule};
+use super::downmix::Downmix;
+use super::error::AudioError;
+use super::resample::Resampler;
+
+/// Bytes of a packet that are kept; only a comment with pictures is longer.
+const LONGEST_PACKET: usize = 16 << 20;
+/// Samples of a page that are kept before they are given.
+const MOST_SAMPLES: usize = 4 << 20;
+/// A hole shorter than this (in seconds) is rounding.
+const LEAST_HOLE: f64 = 0.02;
+/// A hole longer than this (in seconds) is a clock that was set anew.
+const LONGEST_HOLE: f64 = 3_600.0;
+/// Pages that may be missing before the first one. More are a stream that was running already.
+const LOST_AT_START: u64 = 2;
+/// Bytes of the shortest page.
+const SHORTEST_PAGE: u64 = 28;
+/// A block is given once it has this many samples (1 s).
+const BLOCK: usize = 16_000;
+/// A file does not need more remarks than this.
+const MOST_NOTES: usize = 8;
+
+/// Rate and channels.
+type Shape = (u32, usize);
+
+/// One logical stream being decoded.
+struct Stream {
+    serial: u32,
+    vorbis: bool,
+    /// None until the headers are complete.
+    decoder: Option<Box<dyn AudioDecoder>>,
+    /// The first packet. Vorbis has a comment and its setup behind it.
+    ident: Vec<u8>,
+    /// A packet whose end is in the next page.
+    partial: Vec<u8>,
+    /// A piece of it is of a damaged page.
+    tainted: bool,
+    shape: Option<Shape>,
+    /// The last page that was decoded.
+    sequence: u32,
+    granule: Option<u64>,
+    /// Frames up to its end.
+    position: Option<u64>,
+    /// What was passed over since then.
+    damage: Damage,
+    /// Pages are missing before the sound that is placed next, and how many.
+    gap: bool,
+    lost_pages: u64,
+    last: bool,
+}
+
+/// An Ogg file being decoded.
+pub(super) struct Ogg<R> {
+    pages: Pages<R>,
+    name: String,
+    seconds: Option<f64>,
+    stream: Option<Stream>,
+    /// Streams that began together with it, and their codings.
+    others: BTreeMap<u32, &'static str>,
+    /// The last page began a stream.
+    beginning: bool,
+    rate: u32,
+    downmix: Option<Downmix>,
+    resampler: Option<Resampler>,
+    mono: Vec<f32>,
+    /// Frames of silence that are given next, and the sound behind them.
+    hole: u64,
+    held: Option<Vec<f32>>,
+    given: u64,
+    ended: bool,
+    // What is to be warned of.
+    silent_seconds: f64,
+    damaged_packets: u64,
+    undeclared_pages: u64,
+    late_pages: u64,
+    cut: bool,
+    jumps: u64,
+    /// Begins within a running stream.
+    late: bool,
+    notes: Vec<String>,
+}
+
+impl<R: Read + Seek> Ogg<R> {
+    /// Reads up to the first sound.
+    pub(super) fn open(mut reader: R, name: &str) -> Result<Self, AudioError> {
+        let last = last_granule(&mut reader).map_err(|e| read_error(name, e))?;
+        let mut ogg = Ogg {
+            pages: Pages::new(reader),
+            name: name.into(),
+            seconds: None,
+            stream: None,
+            others: BTreeMap::new(),
+            beginning: false,
+            rate: 0,
+            downmix: None,
+            resampler: None,
+            mono: Vec::new(),
+            hole: 0,
+            held: None,
+            given: 0,
+            ended: false,
+            silent_seconds: 0.0,
+            damaged_packets: 0,
+            undeclared_pages: 0,
+            late_pages: 0,
+            cut: false,
+            jumps: 0,
+            late: false,
+            notes: Vec::new(),
+        };
+        let mut out = Vec::new();
+        while ogg.held.is_none() && ogg.hole == 0 && !ogg.ended {
+            let has_decoder = ogg.stream.as_ref().is_some_and(|stream| stream.decoder.is_some());
+            match ogg.pages.next().map_err(|e| read_error(name, e))? {
+                Some(page) if !page.first && ogg.stream.is_none() && !ogg.others.is_empty() => {
+                    return Err(ogg.no_sound());
+                }
+                Some(page) => ogg.page(page, &mut out)?,
+                None if !has_decoder => return Err(ogg.no_sound()),
+                None => ogg.finish(&mut out),
+            }
+        }
+        ogg.seconds = ogg.length(last);
+        Ok(ogg)
+    }
+}
+
+impl<R: Read> Ogg<R> {
+    /// Length by the last page, if it is of the same stream as the first.
+    fn length(&self, last: Option<(u32, u64)>) -> Option<f64> {
+        let stream = self.stream.as_ref()?;
+        let (rate, channels) = stream.shape?;
+        let (_, end) = last.filter(|&(serial, _)| serial == stream.serial)?;
+        let held = self.held.as_ref().map_or(0, |samples| samples.len() / channels);
+        let rest = end.checked_sub(stream.position?)?;
+        Some((self.hole + held as u64 + rest) as f64 / f64::from(rate))
+    }
+
+    /// Length in seconds as the file tells it.
+    pub(super) fn seconds(&self) -> Option<f64> {
+        self.seconds
+    }
+
+    fn no_sound(&self) -> AudioError {
+        let name = self.name.clone();
+        let audio = self.others.values().find(|codec| codec.contains("audio"));
+        match audio.or(self.others.values().next()) {
+            Some(codec) if self.stream.is_none() => AudioError::UnknownCodec { name, codec: (*codec).into() },
+            _ => AudioError::Broken { name, what: "its Ogg header is damaged or cut off".into() },
+        }
+    }
+
+    /// The next samples, 16 kHz mono.
+    pub(super) fn next_block(&mut self) -> Result<Option<Vec<f32>>, AudioError> {
+        let mut out = Vec::new();
+        while out.len() < BLOCK && !self.ended {
+            if self.hole > 0 {
+                self.give_silence(&mut out);
+            } else if let Some(samples) = self.held.take() {
+                self.give(&samples, &mut out);
+            } else {
+                match self.pages.next() {
+                    Ok(Some(page)) => self.page(page, &mut out)?,
+                    Ok(None) => self.finish(&mut out),
+                    Err(e) => return Err(read_error(&self.name, e)),
+                }
+            }
+        }
+        self.given += out.len() as u64;
+        Ok(Some(out).filter(|out| !out.is_empty()))
+    }
+
+    fn finish(&mut self, out: &mut Vec<f32>) {
+        self.ended = true;
+        let damage = self.pages.take_damage();
+        if let Some(stream) = &mut self.stream {
+            stream.damage.add(damage);
+        }
+        self.cut |= self.pages.cut;
+        self.end_stream();
+        self.flush(out);
+        if let Some(mut resampler) = self.resampler.take() {
+            resampler.finish(out);
+        }
+    }
+
+    /// What is to be said of a stream that is over.
+    fn end_stream(&mut self) {
+        let Some(stream) = self.stream.take() else {
+            return;
+        };
+        if stream.decoder.is_none() {
+            self.note("a stream in it has a damaged header and was not read".into());
+        } else if stream.last && stream.damage.pages > 0 {
+            self.note(format!("{} damaged pages behind its end were not read", stream.damage.pages));
+        } else if !stream.last && stream.damage.bytes > 0 && !self.cut {
+            self.note("its end is damaged, and how much is missing there is not known".into());
+        } else if !stream.last && !self.late && !self.cut {
+            self.note("it has no end mark, so its end may be missing".into());
+        }
+    }
+
+    fn note(&mut self, text: String) {
+        if self.notes.len() < MOST_NOTES && !self.notes.contains(&text) {
+            self.notes.push(text);
+        }
+    }
+
+    fn page(&mut self, page: Page, out: &mut Vec<f32>) -> Result<(), AudioError> {
+        let damage = self.pages.take_damage();
+        if let Some(stream) = &mut self.stream {
+            stream.damage.add(damage);
+        }
+        self.cut |= page.cut;
+        if page.first && page.sound {
+            if !self.beginning {
+                self.end_stream();
+                self.others.clear();
+            }
+            self.beginning = true;
+            self.begin(&page);
+            return Ok(());
+        }
+        if std::mem::take(&mut self.beginning)
+            && self.stream.is_none()
+            && let Some(codec) = self.others.values().next()
+        {
+            self.note(format!("a part of it is {codec}, which is not decoded here"));
+        }
+        let Some(mut stream) = self.stream.take_if(|stream| stream.serial == page.serial || !page.sound) else {
+            self.undeclared_pages += u64::from(page.sound && !self.others.contains_key(&page.serial));
+            return Ok(());
+        };
+        let result = self.page_of(&mut stream, page, out);
+        self.stream = Some(stream);
+        result
+    }
+
+    /// A stream begins, by its first packet.
+    fn begin(&mut self, page: &Page) {
+        let Some(packet) = page.pieces.first() else {
+            return;
+        };
+        let vorbis = packet.starts_with(b"\x01vorbis");
+        let flac = packet.starts_with(b"\x7fFLAC") && packet.len() >= 51;
+        if !vorbis && !flac {
+            self.others.insert(page.serial, codec_name(packet));
+            return;
+        }
+        if self.stream.is_some() {
+            self.others.insert(page.serial, "another sound track");
+            self.note("it has another sound track, which was not read".into());
+            return;
+        }
+        self.stream = Some(Stream {
+            serial: page.serial,
+            vorbis,
+            decoder: if flac { decoder(CODEC_ID_FLAC, &packet[17..51]) } else { None },
+            ident: packet.clone(),
+            partial: Vec::new(),
+            tainted: false,
+            shape: None,
+            sequence: page.sequence,
+            granule: None,
+            position: None,
+            damage: Damage::default(),
+            gap: false,
+            lost_pages: 0,
+            last: false,
+        });
+    }
+
+    /// A page of the stream that is decoded, or a damaged one that may be.
+    fn page_of(&mut self, stream: &mut Stream, page: Page, out: &mut Vec<f32>) -> Result<(), AudioError> {
+        let in_header = stream.decoder.is_none();
+        // A damaged page of the headers may hold the comment alone, which is not needed. Of the page in which
+        // the file ends, the packets that are all there are good.
+        let tried = stream.serial == page.serial && (in_header || page.cut);
+        if !page.sound && !tried {
+            stream.damage.add(Damage { bytes: page.len as u64, pages: 1 });
+            return Ok(());
+        }
+        let step = if page.sound || page.cut { page.sequence.wrapping_sub(stream.sequence) } else { 1 };
+        if step == 0 && page.granule.is_some() && page.granule == stream.granule {
+            // The same page again.
+            return Ok(());
+        }
+        if step > u32::MAX / 2 && page.granule.is_some_and(|end| stream.position.is_some_and(|at| end <= at)) {
+            self.late_pages += 1;
+            return Ok(());
+        }
+        stream.sequence = stream.sequence.wrapping_add(step);
+        stream.granule = page.granule;
+        let lost = if step <= u32::MAX / 2 { u64::from(step.saturating_sub(1)) } else { 0 };
+        // Damage before the next number was in other streams.
+        let gap = lost > 0 || (step != 1 && stream.damage.bytes > 0);
+        if !gap {
+            stream.damage = Damage::default();
+        }
+        if gap || !page.continued {
+            stream.partial.clear();
+            stream.tainted = false;
+        }
+        if gap && let Some(decoder) = &mut stream.decoder {
+            decoder.reset();
+        }
+        stream.gap |= gap;
+        stream.lost_pages += lost;
+        stream.last |= page.last;
+        if stream.gap && page.cut {
+            // Nothing tells where its sound belongs.
+            return Ok(());
+        }
+        let mut samples = Vec::new();
+        // The beginning of its first packet was lost.
+        let headless = page.continued && stream.partial.is_empty();
+        let count = page.pieces.len();
+        for (at, piece) in page.pieces.iter().enumerate().skip(usize::from(headless)) {
+            stream.tainted |= !page.sound;
+            let room = LONGEST_PACKET - stream.partial.len();
+            stream.partial.extend_from_slice(&piece[..piece.len().min(room)]);
+            if at + 1 == count && page.open {
+                break;
+            }
+            let packet = std::mem::take(&mut stream.partial);
+            self.damaged_packets += u64::from(!stream.packet(packet, &mut samples));
+            if samples.len() >= MOST_SAMPLES {
+                self.place(stream, None, false, std::mem::take(&mut samples), out)?;
+                self.give_held(out);
+            }
+        }
+        self.place(stream, page.granule, page.last, samples, out)
+    }
+
+    /// Puts the sound of a page that ends at `granule` where it belongs, behind silence if something is missing.
+    fn place(
+        &mut self,
+        stream: &mut Stream,
+        granule: Option<u64>,
+        last: bool,
+        mut samples: Vec<f32>,
+        out: &mut Vec<f32>,
+    ) -> Result<(), AudioError> {
+        let Some((rate, channels)) = stream.shape else {
+            return Ok(());
+        };
+        self.in_shape(rate, channels, out)?;
+        let len = (samples.len() / channels) as u64;
+        let seconds = |frames: u64| frames as f64 / f64::from(rate);
+        let (mut skip, mut keep, mut hole) = (0, len, 0);
+        match (granule, stream.position) {
+            (None, position) => stream.position = position.map(|at| at + len),
+            (Some(end), None) if end < len && last => keep = end,
+            (Some(end), None) if end < len => skip = len - end,
+            (Some(end), None) => {
+                let begin = end - len;
+                let missing = LOST_AT_START.max(stream.damage.bytes / SHORTEST_PAGE);
+                if stream.gap && stream.lost_pages <= missing && seconds(begin) <= LONGEST_HOLE {
+                    hole = begin;
+                } else if begin > 0 {
+                    self.late = true;
+                    if stream.gap {
+                        let begin = seconds(begin);
+                        self.note(format!("its clock begins at {begin:.0} seconds; times count from its first sound"));
+                    }
+                }
+            }
+            (Some(end), Some(position)) => {
+                let late = end.saturating_sub(len).saturating_sub(position);
+                if last && (position..position + len).contains(&end) {
+                    keep = end - position;
+                } else if seconds(late) > LONGEST_HOLE {
+                    self.jumps += 1;
+                } else if stream.gap || seconds(late) >= LEAST_HOLE {
+                    hole = late;
+                }
+            }
+        }
+        if granule.is_some() {
+            stream.position = granule;
+            (stream.gap, stream.lost_pages, stream.damage) = (false, 0, Damage::default());
+        }
+        self.silent_seconds += seconds(hole);
+        self.hole = hole;
+        samples.truncate(keep as usize * channels);
+        samples.drain(..skip as usize * channels);
+        self.held = Some(samples).filter(|samples| !samples.is_empty());
+        Ok(())
+    }
+
+    fn give_held(&mut self, out: &mut Vec<f32>) {
+        if let Some(samples) = self.held.take() {
+            self.give(&samples, out);
+        }
+    }
+
+    fn give(&mut self, samples: &[f32], out: &mut Vec<f32>) {
+        self.mono.clear();
+        if let (Some(downmix), Some(resampler)) = (&mut self.downmix, &mut self.resampler) {
+            downmix.push(samples, &mut self.mono);
+            resampler.push(&self.mono, out);
+        }
+    }
+
+    /// At most a second of the silence that is due.
+    fn give_silence(&mut self, out: &mut Vec<f32>) {
+        self.flush(out);
+        let len = self.hole.min(u64::from(self.rate));
+        self.hole -= len;
+        self.mono.clear();
+        self.mono.resize(len as usize, 0.0);
+        if let Some(resampler) = &mut self.resampler {
+            resampler.push(&self.mono, out);
+        }
+    }
+
+    /// Gives the sound that waits for the rest of its block.
+    fn flush(&mut self, out: &mut Vec<f32>) {
+        self.mono.clear();
+        if let (Some(downmix), Some(resampler)) = (&mut self.downmix, &mut self.resampler) {
+            downmix.finish(&mut self.mono);
+            resampler.push(&self.mono, out);
+        }
+    }
+
+    /// Makes sure that mixer and resampler are for this shape; the streams of a chain may differ.
+    fn in_shape(&mut self, rate: u32, channels: usize, out: &mut Vec<f32>) -> Result<(), AudioError> {
+        if self.rate == rate && self.downmix.as_ref().is_some_and(|downmix| downmix.channels() == channels) {
+            return Ok(());
+        }
+        self.flush(out);
+        if let Some(mut old) = self.resampler.take() {
+            old.finish(out);
+        }
+        let old = self.downmix.replace(Downmix::new(rate, channels));
+        for warning in old.iter().flat_map(Downmix::warnings) {
+            self.note(warning);
+        }
+        let error = |_| AudioError::Rate { name: self.name.clone(), rate };
+        self.resampler = Some(Resampler::new(rate).map_err(error)?);
+        self.rate = rate;
+        Ok(())
+    }
+
+    pub(super) fn warning(&self) -> Option<String> {
+        let mut all = Vec::new();
+        if self.cut {
+            all.push(format!("it is cut off after {:.2} seconds", self.given as f64 / 16_000.0));
+        }
+        if self.silent_seconds > 0.0 {
+            all.push(format!("{:.2} seconds are damaged or missing and were taken as silence", self.silent_seconds));
+        }
+        if self.damaged_packets > 0 {
+            all.push(format!("{} damaged packets were left out", self.damaged_packets));
+        }
+        if self.jumps > 0 {
+            all.push(format!("its clock jumps ahead {} times, which was not followed", self.jumps));
+        }
+        if self.undeclared_pages > 0 {
+            all.push(format!("{} pages belong to no stream that it declares and were not read", self.undeclared_pages));
+        }
+        if self.late_pages > 0 {
+            all.push(format!("{} pages come after their time and were left out", self.late_pages));
+        }
+        all.extend(self.notes.iter().cloned());
+        all.extend(self.downmix.iter().flat_map(Downmix::warnings));
+        Some(format!("{}: {}", self.name, all.join("; "))).filter(|_| !all.is_empty())
+    }
+}
+
+fn read_error(name: &str, source: std::io::Error) -> AudioError {
+    AudioError::Read { name: name.into(), source }
+}
+
+impl Stream {
+    /// Takes a whole packet and appends its sound; false if it is damaged.
+    fn packet(&mut self, packet: Vec<u8>, samples: &mut Vec<f32>) -> bool {
+        let tainted = std::mem::take(&mut self.tainted);
+        let Some(decoder) = &mut self.decoder else {
+            // The decoder trusts what it is set up with.
+            if packet.starts_with(b"\x05vorbis") && !tainted {
+                self.decoder = decoder(CODEC_ID_VORBIS, &[self.ident.clone(), packet].concat());
+            }
+            return true;
+        };
+        let sounds = match self.vorbis {
+            true => packet.first().is_some_and(|b| b & 1 == 0),
+            false => packet.first() == Some(&0xFF),
+        };
+        if !sounds {
+            // A comment, or an empty packet.
+            return true;
+        }
+        let Ok(buffer) = decoder.decode(&Packet::new(0, Timestamp::ZERO, Duration::ZERO, packet)) else {
+            return false;
+        };
+        let spec = buffer.spec();
+        let shape = (spec.rate(), spec.channels().count());
+        // Rate and channels are the header's; a packet that says otherwise is damaged.
+        if shape.0 == 0 || shape.1 == 0 || self.shape.is_some_and(|old| old != shape) {
+            return false;
+        }
+        self.shape = Some(shape);
+        let mut decoded: Vec<f32> = Vec::new();
+        buffer.copy_to_vec_interleaved(&mut decoded);
+        samples.extend(decoded);
+        true
+    }
+}
+
+fn decoder(codec: AudioCodecId, extra: &[u8]) -> Option<Box<dyn AudioDecoder>> {
+    let mut params = AudioCodecParameters::new();
+    params.for_codec(codec).with_extra_data(Box::from(extra));
+    symphonia::default::get_codecs().make_audio_decoder(&params, &AudioDecoderOptions::default()).ok()
+}
+
+/// The coding of a stream that is not decoded here, by its first packet.
+fn codec_name(packet: &[u8]) -> &'static str {
+    let all: [(&[u8], &str); 7] = [
+        (b"OpusHead", "Opus audio"),
+        (b"Speex   ", "Speex audio"),
+        (b"CELT    ", "CELT audio"),
+        (b"PCM     ", "PCM audio in Ogg"),
+        (b"fLaC", "FLAC audio in an Ogg of before 2004"),
+        (b"\x80theora", "Theora video without Vorbis sound"),
+        (b"fishead\0", "an Ogg without Vorbis sound"),
+    ];
+    let known = all.into_iter().find(|(magic, _)| packet.starts_with(magic));
+    known.map_or("an unknown coding in Ogg", |(_, name)| name)
+}

@@ -1,0 +1,221 @@
+//! The pages of an Ogg file.
+//!
+//! ```text
+//! "OggS" · 0 · flags · granule u64 · serial u32 · sequence u32 · CRC u32 · n · n lengths · bytes
+//! ```
+//!
+//! A packet is the bytes of lengths of 255 up to one that is less; it may go on in the next page.
+
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
+
+const MARK: &[u8] = b"OggS";
+/// Bytes of a page's header without its lengths.
+const HEADER: usize = 27;
+/// Bytes of the longest page.
+const LONGEST_PAGE: usize = HEADER + 255 + 255 * 255;
+/// Bytes asked for in one read.
+const READ_LEN: usize = 64 * 1024;
+/// Bytes at the end of a file in which the last page is looked for.
+const TAIL: u64 = 2 * LONGEST_PAGE as u64;
+/// Marks in the tail that are looked at.
+const MOST_MARKS: usize = 64;
+
+/// What was passed over because it is damaged.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Damage {
+    pub(super) bytes: u64,
+    /// Marks of pages among them.
+    pub(super) pages: u64,
+}
+
+impl Damage {
+    pub(super) fn add(&mut self, more: Damage) {
+        self.bytes += more.bytes;
+        self.pages += more.pages;
+    }
+}
+
+pub(super) struct Page {
+    /// Its first piece belongs to the packet that the page before began.
+    pub(super) continued: bool,
+    pub(super) first: bool,
+    pub(super) last: bool,
+    /// Frames up to its end. None if no packet ends in it.
+    pub(super) granule: Option<u64>,
+    pub(super) serial: u32,
+    pub(super) sequence: u32,
+    /// Its CRC is right.
+    pub(super) sound: bool,
+    /// The file ends within it.
+    pub(super) cut: bool,
+    /// Packets, or pieces of them.
+    pub(super) pieces: Vec<Vec<u8>>,
+    /// The last piece goes on in the next page.
+    pub(super) open: bool,
+    /// Bytes of it that are there.
+    pub(super) len: usize,
+}
+
+/// Reads pages one after the other.
+pub(super) struct Pages<R> {
+    reader: R,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that are done with.
+    used: usize,
+    ended: bool,
+    /// The file ends within the header of a page.
+    pub(super) cut: bool,
+    damage: Damage,
+}
+
+impl<R: Read> Pages<R> {
+    pub(super) fn new(reader: R) -> Self {
+        Pages { reader, buffer: Vec::new(), used: 0, ended: false, cut: false, damage: Damage::default() }
+    }
+
+    /// What was passed over since this was asked last.
+    pub(super) fn take_damage(&mut self) -> Damage {
+        std::mem::take(&mut self.damage)
+    }
+
+    /// The next page. A damaged one, too, if another page or the end follows where it says that it ends.
+    pub(super) fn next(&mut self) -> io::Result<Option<Page>> {
+        loop {
+            self.fill()?;
+            let rest = &self.buffer[self.used..];
+            let Some(at) = rest.windows(MARK.len()).position(|w| w == MARK) else {
+                let kept = if self.ended { 0 } else { MARK.len() - 1 };
+                self.cut |= self.ended && !rest.is_empty() && MARK.starts_with(rest);
+                self.skip(rest.len().saturating_sub(kept));
+                if self.ended {
+                    return Ok(None);
+                }
+                continue;
+            };
+            self.skip(at);
+            let rest = &self.buffer[self.used..];
+            match parse(rest) {
+                Some(page) if page.sound || is_followed(&page, rest) => {
+                    self.used += page.len;
+                    return Ok(Some(page));
+                }
+                Some(_) => self.damage.pages += 1,
+                None => self.cut = true,
+            }
+            self.skip(MARK.len());
+        }
+    }
+
+    fn skip(&mut self, len: usize) {
+        self.used += len;
+        self.damage.bytes += len as u64;
+    }
+
+    /// Reads until a whole page and the mark behind it are in the buffer.
+    fn fill(&mut self) -> io::Result<()> {
+        let enough = LONGEST_PAGE + MARK.len();
+        if self.ended || self.buffer.len() - self.used >= enough {
+            return Ok(());
+        }
+        self.buffer.drain(..self.used);
+        self.used = 0;
+        while !self.ended && self.buffer.len() < enough {
+            let at = self.buffer.len();
+            self.buffer.resize(at + READ_LEN, 0);
+            let got = self.reader.read(&mut self.buffer[at..]);
+            self.buffer.truncate(at + *got.as_ref().unwrap_or(&0));
+            match got {
+                Ok(len) => self.ended = len == 0,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a page that is damaged, or cut off, ends where it says; `bytes` begin with it.
+fn is_followed(page: &Page, bytes: &[u8]) -> bool {
+    if page.cut {
+        // With another page in it, its length is wrong.
+        return !bytes[MARK.len()..].windows(MARK.len()).any(|w| w == MARK);
+    }
+    let rest = &bytes[page.len..];
+    rest.is_empty() || rest.starts_with(MARK)
+}
+
+/// The page at the start of `bytes`, as far as it is there. None if the header is not all there.
+fn parse(bytes: &[u8]) -> Option<Page> {
+    let head = bytes.get(..HEADER)?;
+    let number = |at: usize, len: usize| head[at..at + len].iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
+    let lengths = bytes.get(HEADER..HEADER + usize::from(head[26]))?;
+    let body = HEADER + lengths.len();
+    let end = body + lengths.iter().map(|&n| usize::from(n)).sum::<usize>();
+    let len = end.min(bytes.len());
+    let cut = len < end;
+    let (mut pieces, mut piece, mut at, mut open) = (Vec::new(), Vec::new(), body, false);
+    for &n in lengths {
+        let Some(part) = bytes.get(at..at + usize::from(n)) else {
+            // Of the packet in which the file ends nothing can be used.
+            open = false;
+            break;
+        };
+        piece.extend_from_slice(part);
+        at += part.len();
+        open = n == 255;
+        if !open {
+            pieces.push(std::mem::take(&mut piece));
+        }
+    }
+    if open {
+        pieces.push(piece);
+    }
+    Some(Page {
+        continued: head[5] & 1 != 0,
+        first: head[5] & 2 != 0,
+        last: head[5] & 4 != 0 && !cut,
+        granule: Some(number(6, 8)).filter(|&granule| granule < 1 << 62 && !cut),
+        serial: number(14, 4) as u32,
+        sequence: number(18, 4) as u32,
+        sound: !cut && head[4] == 0 && u64::from(crc(&bytes[..len])) == number(22, 4),
+        cut,
+        pieces,
+        open,
+        len,
+    })
+}
+
+/// Ogg's CRC-32 of a page; the CRC in it counts as 0.
+pub(super) fn crc(page: &[u8]) -> u32 {
+    const TABLE: [u32; 256] = {
+        let mut table = [0u32; 256];
+        let mut n = 0;
+        while n < 256 {
+            let mut value = (n as u32) << 24;
+            let mut bit = 0;
+            while bit < 8 {
+                value = if value >> 31 == 1 { value << 1 ^ 0x04C1_1DB7 } else { value << 1 };
+                bit += 1;
+            }
+            table[n] = value;
+            n += 1;
+        }
+        table
+    };
+    page.iter().enumerate().fold(0, |crc, (at, &byte)| {
+        let byte = if (22..26).contains(&at) { 0 } else { byte };
+        crc << 8 ^ TABLE[usize::from((crc >> 24) as u8 ^ byte)]
+    })
+}
+
+/// Serial and granule of the last page; the position is at the start afterwards.
+pub(super) fn last_granule(source: &mut (impl Read + Seek)) -> io::Result<Option<(u32, u64)>> {
+    let len = source.seek(SeekFrom::End(0))?;
+    source.seek(SeekFrom::Start(len.saturating_sub(TAIL)))?;
+    let mut tail = Vec::new();
+    source.take(TAIL).read_to_end(&mut tail)?;
+    source.seek(SeekFrom::Start(0))?;
+    let marks = (0..tail.len()).rev().filter(|&at| tail[at..].starts_with(MARK)).take(MOST_MARKS);
+    let mut pages = marks.filter_map(|at| parse(&tail[at..])).filter(|page| page.sound);
+    Ok(pages.find_map(|page| Some((page.serial, page.granule?))))
+}

@@ -1,0 +1,429 @@
+use std::io::Cursor;
+
+use proptest::prelude::*;
+use symphonia::core::codecs::CodecParameters;
+use symphonia::core::formats::probe::Hint;
+use symphonia::core::io::{MediaSourceStream, MediaSourceStreamOptions};
+
+use super::pages::crc;
+use super::*;
+use crate::audio::testing::fixture;
+
+/// Pages before the first sound of [`small_pages`].
+const HEADERS: usize = 3;
+
+/// Bytes of a page's header with its lengths, at most so many in [`small_pages`].
+const HEADER_LEN: usize = 27 + 16;
+
+fn file() -> Vec<u8> {
+    std::fs::read(fixture("audio/stereo_44k.ogg")).unwrap()
+}
+
+/// Where pages begin, and the end.
+fn places(bytes: &[u8]) -> Vec<usize> {
+    (0..bytes.len()).filter(|&at| bytes[at..].starts_with(b"OggS")).chain([bytes.len()]).collect()
+}
+
+/// The pages one by one.
+fn split(bytes: &[u8]) -> Vec<Vec<u8>> {
+    places(bytes).windows(2).map(|ends| bytes[ends[0]..ends[1]].to_vec()).collect()
+}
+
+/// The file with one packet in a page, as many pages as there are packets.
+fn small_pages() -> Vec<u8> {
+    let mut pages = Pages::new(Cursor::new(file()));
+    let mut packets = Vec::new();
+    while let Some(page) = pages.next().unwrap() {
+        packets.extend(page.pieces);
+    }
+    let mut decoder = decoder(CODEC_ID_VORBIS, &[&packets[0][..], &packets[2]].concat()).unwrap();
+    let (mut out, mut granule, end) = (Vec::new(), 0, last_granule(&mut Cursor::new(file())).unwrap().unwrap().1);
+    for (sequence, packet) in packets.iter().enumerate() {
+        if sequence >= HEADERS {
+            let packet = Packet::new(0, Timestamp::ZERO, Duration::ZERO, packet.clone());
+            granule += decoder.decode(&packet).unwrap().frames() as u64;
+        }
+        let last = sequence + 1 == packets.len();
+        let flags = if sequence == 0 { 2 } else { u8::from(last) * 4 };
+        out.extend(page_of(flags, if last { end } else { granule }, 7, sequence as u32, packet));
+    }
+    out
+}
+
+fn page_of(flags: u8, granule: u64, serial: u32, sequence: u32, packet: &[u8]) -> Vec<u8> {
+    let lengths: Vec<u8> = (0..=packet.len() / 255).map(|n| (packet.len() - n * 255).min(255) as u8).collect();
+    let mut page = [b"OggS\0".as_slice(), &[flags], &granule.to_le_bytes(), &serial.to_le_bytes()].concat();
+    page.extend(sequence.to_le_bytes());
+    page.extend([0; 4]);
+    page.push(lengths.len() as u8);
+    page.extend(lengths);
+    page.extend(packet);
+    sealed(page)
+}
+
+fn sealed(mut page: Vec<u8>) -> Vec<u8> {
+    let sum = crc(&page).to_le_bytes();
+    page[22..26].copy_from_slice(&sum);
+    page
+}
+
+/// The same pages with other numbers: granule and sequence of pages from `from` on, and the serial.
+fn renumbered(bytes: &[u8], from: usize, granule: u64, sequence: u32, serial: u32) -> Vec<u8> {
+    let mut pages = split(bytes);
+    for (at, page) in pages.iter_mut().enumerate() {
+        if at >= from {
+            let told = u64::from_le_bytes(page[6..14].try_into().unwrap());
+            page[6..14].copy_from_slice(&(told + granule).to_le_bytes());
+            let told = u32::from_le_bytes(page[18..22].try_into().unwrap());
+            page[18..22].copy_from_slice(&(told + sequence).to_le_bytes());
+        }
+        page[14..18].copy_from_slice(&serial.to_le_bytes());
+        *page = sealed(std::mem::take(page));
+    }
+    pages.concat()
+}
+
+fn open(bytes: Vec<u8>) -> Result<Ogg<Cursor<Vec<u8>>>, AudioError> {
+    Ogg::open(Cursor::new(bytes), "talk.ogg")
+}
+
+fn decode(bytes: Vec<u8>) -> Result<(Vec<f32>, Option<String>), AudioError> {
+    let mut ogg = open(bytes)?;
+    let mut all = Vec::new();
+    while let Some(block) = ogg.next_block()? {
+        assert!(block.len() < 16_000 * 60, "{} samples at once", block.len());
+        all.extend(block);
+    }
+    Ok((all, ogg.warning()))
+}
+
+#[track_caller]
+fn assert_length(got: &[f32], want: usize) {
+    assert!(got.len().abs_diff(want) <= 1, "{} of {want} samples", got.len());
+}
+
+#[test]
+fn a_whole_file_is_read_without_a_word() {
+    for bytes in [file(), small_pages()] {
+        let (got, warning) = decode(bytes.clone()).unwrap();
+        assert!((4_700..=4_810).contains(&got.len()), "{}", got.len());
+        assert_eq!(warning, None);
+        let told = open(bytes.clone()).unwrap().seconds().unwrap();
+        assert!((told * 16_000.0 - got.len() as f64).abs() <= 1.0, "{told}");
+        // A chain of two.
+        let (twice, warning) = decode([bytes.clone(), bytes.clone()].concat()).unwrap();
+        assert_eq!(warning, None);
+        assert_length(&twice, 2 * got.len());
+        let other = renumbered(&bytes, usize::MAX, 0, 0, 9);
+        let (twice, warning) = decode([bytes.clone(), other].concat()).unwrap();
+        assert_eq!(warning, None);
+        assert_length(&twice, 2 * got.len());
+        // Behind something else, and before a tag.
+        let (tagged, warning) = decode([b"junk", &bytes[..], b"TAG", &[0; 125]].concat()).unwrap();
+        assert_eq!((tagged, warning), (got, None));
+    }
+}
+
+#[test]
+fn a_stream_that_was_running_begins_at_zero() {
+    let bytes = small_pages();
+    let want = decode(bytes.clone()).unwrap().0.len();
+    for (granule, sequence, says) in [
+        // Its clock is another one, and no page is missing: there is nothing to say.
+        (441_000, 0, None),
+        (441_000_000_000, 0, None),
+        // Of a stream that was running some pages are not there.
+        (441_000, 50, Some("its clock begins at 10 seconds; times count from its first sound")),
+        (441_000_000, 70_000, Some("its clock begins at 10000 seconds")),
+    ] {
+        let late = renumbered(&bytes, HEADERS, granule, sequence, 7);
+        let (got, warning) = decode(late.clone()).unwrap();
+        assert_length(&got, want);
+        match says {
+            Some(says) => assert!(warning.unwrap().contains(says)),
+            None => assert_eq!(warning, None),
+        }
+        let told = open(late.clone()).unwrap().seconds().unwrap();
+        assert!((told * 16_000.0 - want as f64).abs() <= 1.0, "{told}");
+        // A recording of it has no end mark, and needs none.
+        let mut pages = split(&late);
+        pages.pop();
+        let warning = decode(pages.concat()).unwrap().1.unwrap_or_default();
+        assert!(!warning.contains("end"), "{warning}");
+    }
+}
+
+#[test]
+fn a_damaged_page_is_silence_of_its_length() {
+    let bytes = small_pages();
+    let want = decode(bytes.clone()).unwrap().0.len();
+    let places = places(&bytes);
+    let pages = places.len() - 1;
+    assert!(pages > 12, "{pages}");
+    for n in HEADERS..pages - 1 {
+        let (at, end) = (places[n], places[n + 1]);
+        // A bit anywhere in the page: its mark, version, flags, granule, serial, sequence, CRC, lengths, packets.
+        for by in [0, 4, 5, 7, 15, 19, 23, 26, 27, 30, end - at - 1] {
+            let mut damaged = bytes.clone();
+            damaged[at + by] ^= 1;
+            let (got, warning) = decode(damaged).unwrap();
+            assert!(got.len().abs_diff(want) <= 1, "page {n}, byte {by}: {} of {want}", got.len());
+            assert!(warning.unwrap().contains("seconds are damaged"), "page {n}, byte {by}");
+        }
+        let (got, warning) = decode([&bytes[..at], &bytes[end..]].concat()).unwrap();
+        assert!(got.len().abs_diff(want) <= 1, "without page {n}");
+        assert!(warning.unwrap().contains("missing"));
+    }
+    // Many pages, from the first sound on.
+    for last in [HEADERS + 4, pages - 3] {
+        let mut overwritten = bytes.clone();
+        overwritten[places[HEADERS]..places[last]].fill(0x55);
+        let mut flipped = bytes.clone();
+        (HEADERS..last).for_each(|n| flipped[places[n] + 40] ^= 4);
+        for damaged in [overwritten, flipped] {
+            let (got, warning) = decode(damaged).unwrap();
+            assert_length(&got, want);
+            let lost = u64::from_le_bytes(bytes[places[last - 1] + 6..][..8].try_into().unwrap()) * 16_000 / 44_100;
+            // The resampler's filter hears a little ahead.
+            assert!(lost > 300 && got[..lost as usize - 200].iter().all(|x| x.abs() < 1e-3));
+            assert!(warning.unwrap().contains("seconds are damaged"));
+        }
+    }
+}
+
+#[test]
+fn a_damaged_header_is_refused_and_a_damaged_comment_is_not() {
+    let bytes = small_pages();
+    let want = decode(bytes.clone()).unwrap();
+    let places = places(&bytes);
+    for (n, header) in places.windows(2).take(HEADERS).enumerate() {
+        for at in header[0] + HEADER_LEN..header[1] {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 4;
+            match decode(damaged) {
+                Ok(got) => assert!(n == 1 && got == want, "page {n}, byte {at}"),
+                Err(error) => {
+                    assert!(n != 1, "page {n}, byte {at}");
+                    assert!(error.to_string().contains("its Ogg header is damaged"), "{error}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_that_comes_twice_is_read_once() {
+    let mut pages = split(&small_pages());
+    let want = decode(pages.concat()).unwrap();
+    for at in HEADERS + 1..pages.len() {
+        pages.insert(at, pages[at].clone());
+        assert_eq!(decode(pages.concat()).unwrap(), want);
+        pages.remove(at);
+    }
+}
+
+#[test]
+fn a_cut_file_says_so_and_gives_what_is_there() {
+    let bytes = small_pages();
+    let whole = decode(bytes.clone()).unwrap().0.len();
+    let places = places(&bytes);
+    let sound_at = places[HEADERS + 2];
+    for end in (sound_at..bytes.len()).step_by(7).chain(places[HEADERS + 2..places.len() - 1].iter().copied()) {
+        let (got, warning) = decode(bytes[..end].to_vec()).unwrap();
+        assert!(got.len() <= whole, "cut at {end}");
+        let warning = warning.unwrap();
+        assert!(
+            warning.contains("it is cut off after 0.") || warning.contains("no end mark"),
+            "cut at {end}: {warning}"
+        );
+    }
+    assert!(decode(bytes[..places[HEADERS - 1] + 20].to_vec()).is_err());
+}
+
+#[test]
+fn what_is_lost_at_the_end_is_told() {
+    let bytes = small_pages();
+    let places = places(&bytes);
+    let last = places.len() - 2;
+    for by in [0, 5, 7, 19, 26, 27, 40] {
+        let mut damaged = bytes.clone();
+        damaged[places[last] + by] ^= 1;
+        assert!(decode(damaged).unwrap().1.is_some(), "byte {by}");
+    }
+    let mut damaged = bytes.clone();
+    damaged[places[last - 2]..].fill(0);
+    assert!(decode(damaged).unwrap().1.unwrap().contains("its end is damaged"));
+    // The second stream of a chain cannot be had.
+    let other = renumbered(&bytes, usize::MAX, 0, 0, 9);
+    let mut headless = other.clone();
+    headless[40] ^= 1;
+    let (got, warning) = decode([&bytes[..], &headless].concat()).unwrap();
+    assert_length(&got, decode(bytes.clone()).unwrap().0.len());
+    assert!(warning.unwrap().contains("pages belong to no stream that it declares"));
+    let mut mute = other.clone();
+    mute[places[2] + 3_000..places[2] + 3_010].fill(0);
+    mute.drain(places[2] + 300..places[2] + 340);
+    let (_, warning) = decode([&bytes[..], &mute].concat()).unwrap();
+    assert!(warning.unwrap().contains("damaged header"));
+}
+
+#[test]
+fn a_clock_that_jumps_costs_no_memory() {
+    let bytes = small_pages();
+    let want = decode(bytes.clone()).unwrap().0.len();
+    let (hour, minutes) = (44_100 * 3_600, 44_100 * 600);
+    let (got, warning) = decode(renumbered(&bytes, HEADERS + 5, 2 * hour, 0, 7)).unwrap();
+    assert_length(&got, want);
+    assert!(warning.unwrap().contains("its clock jumps ahead 1 times"));
+    let (got, warning) = decode(renumbered(&bytes, HEADERS + 5, minutes, 0, 7)).unwrap();
+    assert_length(&got, want + 16_000 * 600);
+    assert!(warning.unwrap().contains("600.00 seconds are damaged or missing"));
+}
+
+#[test]
+fn other_streams_are_passed_over() {
+    let video = |flags, sequence| page_of(flags, u64::from(sequence), 5, sequence, b"\x80theora frame");
+    let sound = split(&small_pages());
+    let want = decode(sound.concat()).unwrap();
+    let mut pages = vec![video(2, 0)];
+    for (n, page) in sound.into_iter().enumerate() {
+        pages.extend([page, video(0, n as u32 + 1)]);
+    }
+    // Beginnings stand together.
+    pages.swap(0, 1);
+    assert_eq!(decode(pages.concat()).unwrap(), want);
+    // Damage there costs no sound.
+    for at in (8..pages.len() - 2).filter(|&at| pages[at].windows(6).any(|w| w == b"theora")) {
+        let mut damaged = pages.clone();
+        damaged[at][35] ^= 1;
+        assert_eq!(decode(damaged.concat()).unwrap(), want, "page {at}");
+    }
+}
+
+#[test]
+fn what_is_not_decoded_is_named() {
+    for (packet, name) in [
+        (b"OpusHead\x01\x01".as_slice(), "Opus audio"),
+        (b"Speex   1.2", "Speex audio"),
+        (b"\x80theora\x03", "Theora"),
+        (b"fishead\0", "without Vorbis"),
+        (b"something", "an unknown coding"),
+    ] {
+        let bytes = [page_of(2, 0, 7, 0, packet), page_of(0, 0, 7, 1, b"comment")].concat();
+        let error = decode(bytes).unwrap_err().to_string();
+        assert!(error.contains(name) && error.contains("ffmpeg"), "{error}");
+    }
+    let skeleton = page_of(2, 0, 6, 0, b"fishead\0");
+    let speex = page_of(2, 0, 9, 0, b"Speex   1.2");
+    let bytes = [skeleton.clone(), speex.clone(), page_of(0, 0, 9, 1, b"x")].concat();
+    assert!(decode(bytes).unwrap_err().to_string().contains("Speex audio"));
+    // Beside sound that is decoded, it is passed over; behind it, it is a warning.
+    let (want, _) = decode(file()).unwrap();
+    let (got, warning) = decode([skeleton, file()].concat()).unwrap();
+    assert_eq!((got, warning), (want.clone(), None));
+    let (got, warning) = decode([file(), speex, page_of(0, 0, 9, 1, b"x")].concat()).unwrap();
+    assert_eq!(got, want);
+    assert!(warning.unwrap().contains("Speex audio"));
+    // Two sound tracks at once: the first is heard.
+    let bytes = small_pages();
+    let (first, second) = (split(&bytes), split(&renumbered(&bytes, usize::MAX, 0, 0, 9)));
+    let both = first.iter().zip(&second).flat_map(|(a, b)| [&a[..], b]).collect::<Vec<_>>().concat();
+    let (got, warning) = decode(both).unwrap();
+    assert_eq!(got, decode(bytes).unwrap().0);
+    assert!(warning.unwrap().contains("another sound track"));
+}
+
+/// FLAC's frames, one in a page of Ogg.
+fn flac() -> (Vec<u8>, usize) {
+    let bytes = std::fs::read(fixture("audio/stereo_22k.flac")).unwrap();
+    let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes.clone())), MediaSourceStreamOptions::default());
+    let (format, metadata) = Default::default();
+    let mut reader = symphonia::default::get_probe().probe(&Hint::new(), stream, format, metadata).unwrap();
+    let Some(CodecParameters::Audio(params)) = &reader.tracks()[0].codec_params else { panic!("no sound") };
+    let rate = params.sample_rate.unwrap();
+    let head = [b"\x7fFLAC\x01\0\0\x01fLaC\0\0\0\x22".as_slice(), &bytes[8..42]].concat();
+    let mut out = page_of(2, 0, 3, 0, &head);
+    out.extend(page_of(0, 0, 3, 1, b"\x84\0\0\x08\0\0\0\0\0\0\0\0"));
+    let mut packets = Vec::new();
+    while let Some(packet) = reader.next_packet().unwrap() {
+        packets.push(packet);
+    }
+    let mut granule = 0;
+    for (n, packet) in packets.iter().enumerate() {
+        granule += packet.dur.get();
+        let flags = u8::from(n + 1 == packets.len()) * 4;
+        out.extend(page_of(flags, granule, 3, n as u32 + 2, &packet.data));
+    }
+    (out, (granule as f64 * 16_000.0 / f64::from(rate)).round() as usize)
+}
+
+#[test]
+fn flac_in_ogg_is_read() {
+    let (bytes, want) = flac();
+    let (got, warning) = decode(bytes.clone()).unwrap();
+    assert_eq!(warning, None);
+    assert_length(&got, want);
+    let pages = split(&bytes);
+    let (got, warning) = decode([pages[..3].concat(), pages[4..].concat()].concat()).unwrap();
+    assert_length(&got, want);
+    assert!(warning.unwrap().contains("seconds are damaged or missing"));
+}
+
+/// What can happen to a file's bytes.
+#[derive(Clone, Debug)]
+enum Harm {
+    Flip(usize, u8),
+    Fill(usize, usize, u8),
+    Remove(usize, usize),
+    Repeat(usize, usize),
+    Cut(usize),
+}
+
+fn harm() -> impl Strategy<Value = Harm> {
+    let at = 0usize..20_000;
+    prop_oneof![
+        4 => (at.clone(), 0u8..8).prop_map(|(at, bit)| Harm::Flip(at, bit)),
+        1 => (at.clone(), 1usize..3_000, any::<u8>()).prop_map(|(at, len, with)| Harm::Fill(at, len, with)),
+        1 => (at.clone(), 1usize..3_000).prop_map(|(at, len)| Harm::Remove(at, len)),
+        1 => (at.clone(), 1usize..3_000).prop_map(|(at, len)| Harm::Repeat(at, len)),
+        1 => at.prop_map(Harm::Cut),
+    ]
+}
+
+impl Harm {
+    fn of(&self, bytes: &mut Vec<u8>) {
+        let all = bytes.len().max(1);
+        let range = |at: usize, len: usize| at % all..(at % all + len).min(bytes.len());
+        match *self {
+            Harm::Flip(at, bit) => bytes.iter_mut().skip(at % all).take(1).for_each(|byte| *byte ^= 1 << bit),
+            Harm::Fill(at, len, with) => {
+                let range = range(at, len);
+                bytes[range].fill(with);
+            }
+            Harm::Remove(at, len) => {
+                let range = range(at, len);
+                bytes.drain(range);
+            }
+            Harm::Repeat(at, len) => {
+                let piece = bytes[range(at, len)].to_vec();
+                bytes.splice(at % all..at % all, piece);
+            }
+            Harm::Cut(at) => bytes.truncate(at % all),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn what_damage_takes_is_told(harms in proptest::collection::vec(harm(), 1..4), small in any::<bool>()) {
+        let whole = if small { small_pages() } else { file() };
+        let want = decode(whole.clone()).unwrap().0;
+        let mut bytes = whole;
+        harms.iter().for_each(|harm| harm.of(&mut bytes));
+        if let Ok((got, warning)) = decode(bytes) {
+            prop_assert!(got.len() <= 3 * want.len() + 16_000, "{} samples", got.len());
+            prop_assert!(warning.is_some() || got == want, "{} of {} samples and no word", got.len(), want.len());
+        }
+    }
+}
