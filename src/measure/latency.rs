@@ -1,6 +1,8 @@
 //! When each unit of a translation was shown: how much sound had been heard by then, and the wall
 //! clock. Source: docs/method.md, sections 6.3 and 6.4.
 
+use std::ops::{Add, Sub};
+
 use crate::text::language::Language;
 use crate::text::time::Millis;
 use crate::text::units::latency_units;
@@ -48,11 +50,17 @@ impl Stamps {
 /// Computation-aware times: when a listener gets each unit if computing delays the sound that comes
 /// next. For each unit, `delays` has the sound heard and `elapsed` the wall clock. The result is as
 /// long as the shorter of the two lists.
-pub fn computation_aware(delays: &[Millis], elapsed: &[Millis]) -> Vec<Millis> {
-    let mut aware: Vec<Millis> = Vec::with_capacity(delays.len().min(elapsed.len()));
+pub fn computation_aware<T>(delays: &[T], elapsed: &[T]) -> Vec<T>
+where
+    T: Copy + PartialOrd + Add<Output = T> + Sub<Output = T>,
+{
+    let mut aware: Vec<T> = Vec::with_capacity(delays.len().min(elapsed.len()));
     for (at, &wall) in elapsed.iter().enumerate().take(delays.len()) {
         aware.push(match (at.checked_sub(1), aware.last()) {
-            (Some(before), Some(&last)) => last.max(wall - elapsed[before] + delays[before]),
+            (Some(before), Some(&last)) => {
+                let own = wall - elapsed[before] + delays[before];
+                if own > last { own } else { last }
+            }
             _ => wall,
         });
     }

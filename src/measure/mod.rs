@@ -5,9 +5,11 @@
 //! | `latency` | when each unit was shown, in the sound's time and in wall time |
 //! | `lag` | LongYAAL and LAAL |
 //! | `resegment` | a long translation split at the segments of its reference |
+//! | `moses` | the rules by which words are split before they are compared |
 //!
 //! Invariant: plain data in, plain data out.
 
 pub mod lag;
 pub mod latency;
+pub(crate) mod moses;
 pub mod resegment;

@@ -7,18 +7,51 @@
 //! punctuation is never aligned with a word. A unit in a gap goes to the segment before or after
 //! the gap, whichever neighbour it is more similar to. Once a unit of a gap has gone to the segment
 //! after it, all later units of that gap do. This is the SoftSegmenter of Polák et al. 2025
-//! (arXiv:2509.17349); ties are resolved as in OmniSTEval.
-
-use std::ops::Range;
+//! (arXiv:2509.17349); ties are resolved as in OmniSTEval, and so are marks before the first
+//! matched unit: they belong to no segment, unless the reference begins with a mark.
 
 use unicode_normalization::UnicodeNormalization;
 
-use crate::text::language::Language;
-use crate::text::units::is_punctuation;
+use super::moses::{Moses, UnknownRules};
+use crate::text::Language;
 
-/// What is compared: a word, or a mark from the edge of a word.
+/// What is aligned.
+#[derive(Clone, Copy, Debug)]
+pub enum Tokens {
+    /// Characters, each equal to another or not.
+    Characters,
+    /// Words with their punctuation.
+    Words,
+    /// Words split by Moses' rules.
+    Moses(Moses),
+}
+
+impl Tokens {
+    /// Characters where the language counts them, otherwise words split by Moses' rules.
+    pub fn of(language: Language) -> Result<Tokens, UnknownRules> {
+        match language.counts_characters() {
+            true => Ok(Tokens::Characters),
+            false => Moses::new(language).map(Tokens::Moses),
+        }
+    }
+}
+
+/// The greatest product of the numbers of tokens of a translation and its reference: the alignment
+/// takes one byte for each pair.
+pub const MOST_PAIRS: usize = 1 << 30;
+
+/// A translation and its reference are too long to be aligned.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{hypothesis} tokens of the translation and {reference} of the reference are too many to be aligned")]
+pub struct TooLong {
+    hypothesis: usize,
+    reference: usize,
+}
+
+/// What is compared: a word, a mark or a character.
 #[derive(Clone, Debug, PartialEq)]
 struct Token {
+    text: String,
     /// Sorted, each letter once.
     letters: Vec<char>,
     mark: bool,
@@ -36,48 +69,48 @@ enum Step {
     SkipHypothesis,
 }
 
-/// For each segment of `references` (a list of its units), the range of `units` that belongs to it.
-/// The ranges follow one another and contain all units. Memory: one byte for each pair of a token
-/// of the translation and a token of the reference.
-pub fn resegment(units: &[String], references: &[Vec<String>], language: Language) -> Vec<Range<usize>> {
-    let hypothesis = tokens(units.iter().enumerate(), language);
+/// For each of `units`, the segment of `references` (a list of its units) that it belongs to; they
+/// never decrease. `None` where it belongs to none.
+pub fn resegment(units: &[String], references: &[Vec<String>], tokens: Tokens) -> Result<Vec<Option<usize>>, TooLong> {
+    let hypothesis = split(units.iter().enumerate(), tokens);
     let named = references.iter().enumerate().flat_map(|(at, units)| units.iter().map(move |unit| (at, unit)));
-    let reference = tokens(named, language);
-    let by_character = language.counts_characters();
+    let reference = split(named, tokens);
+    if hypothesis.len().saturating_mul(reference.len()) > MOST_PAIRS {
+        return Err(TooLong { hypothesis: hypothesis.len(), reference: reference.len() });
+    }
+    let by_character = matches!(tokens, Tokens::Characters);
     let steps = align(&reference, &hypothesis, by_character);
     let homes = homes(&reference, &hypothesis, &steps, by_character);
-    ranges(&hypothesis, &homes, units.len(), references.len())
-}
-
-/// The units in lower case and NFKC. Where spaces separate words, each mark at the edge of a word
-/// is a token of its own.
-fn tokens<'a>(units: impl Iterator<Item = (usize, &'a String)>, language: Language) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    for (of, unit) in units {
-        let unit: String = unit.nfkc().flat_map(char::to_lowercase).collect();
-        let tail = unit.trim_start_matches(is_punctuation);
-        let core = tail.trim_end_matches(is_punctuation);
-        if language.counts_characters() || core.is_empty() {
-            tokens.push(token(&unit, of));
-            continue;
-        }
-        let mark = |c: char| token(c.encode_utf8(&mut [0; 4]), of);
-        tokens.extend(unit[..unit.len() - tail.len()].chars().map(mark));
-        tokens.push(token(core, of));
-        tokens.extend(tail[core.len()..].chars().map(mark));
+    // A unit belongs to the segment of its first token.
+    let mut home_of = vec![None; units.len()];
+    for (token, &home) in hypothesis.iter().zip(&homes).rev() {
+        home_of[token.of] = home;
     }
-    tokens
+    Ok(home_of)
 }
 
-fn token(text: &str, of: usize) -> Token {
-    // The marks that OmniSTEval separates from words.
+/// The units in NFKC and lower case, split as `tokens` has it.
+fn split<'a>(units: impl Iterator<Item = (usize, &'a String)>, tokens: Tokens) -> Vec<Token> {
+    let mut split = Vec::new();
+    for (of, unit) in units {
+        let unit = unit.nfkc().collect::<String>().to_lowercase();
+        match tokens {
+            Tokens::Characters | Tokens::Words => split.push(token(unit, of)),
+            Tokens::Moses(moses) => split.extend(moses.tokens(&unit).into_iter().map(|text| token(text, of))),
+        }
+    }
+    split
+}
+
+fn token(text: String, of: usize) -> Token {
+    // The marks that OmniSTEval never aligns with words.
     let marks = ".!?,;:-()。！？，；：—（）ー";
     let mut characters = text.chars();
     let mark = matches!((characters.next(), characters.next()), (Some(c), None) if marks.contains(c));
     let mut letters: Vec<char> = text.chars().collect();
     letters.sort_unstable();
     letters.dedup();
-    Token { letters, mark, of }
+    Token { text, letters, mark, of }
 }
 
 fn likeness(a: &Token, b: &Token, by_character: bool) -> f64 {
@@ -85,7 +118,7 @@ fn likeness(a: &Token, b: &Token, by_character: bool) -> f64 {
         return f64::NEG_INFINITY;
     }
     if by_character {
-        return if a.letters == b.letters { 1.0 } else { 0.0 };
+        return if a.text == b.text { 1.0 } else { 0.0 };
     }
     let both = a.letters.iter().filter(|c| b.letters.binary_search(c).is_ok()).count();
     let either = a.letters.len() + b.letters.len() - both;
@@ -131,7 +164,7 @@ fn align(reference: &[Token], hypothesis: &[Token], by_character: bool) -> Vec<S
 }
 
 /// The segment of each token of the translation.
-fn homes(reference: &[Token], hypothesis: &[Token], steps: &[Step], by_character: bool) -> Vec<usize> {
+fn homes(reference: &[Token], hypothesis: &[Token], steps: &[Step], by_character: bool) -> Vec<Option<usize>> {
     let mut homes = Vec::with_capacity(hypothesis.len());
     // `passed`: how many tokens of the reference come before this step. `turned`: whether the rest
     // of this gap goes to the segment after it.
@@ -142,20 +175,17 @@ fn homes(reference: &[Token], hypothesis: &[Token], steps: &[Step], by_character
                 let before = passed.checked_sub(1).and_then(|at| reference.get(at));
                 let behind = reference.get(passed);
                 let this = &hypothesis[homes.len()];
-                let score = |other: &Token| likeness(this, other, by_character);
-                turned |= match (before, behind) {
-                    (Some(before), Some(behind)) => score(behind) > score(before),
-                    (None, _) => true,
-                    (_, None) => false,
+                let score = |other: Option<&Token>| {
+                    other.map_or(f64::NEG_INFINITY, |other| likeness(this, other, by_character))
                 };
-                let home = if turned { behind.or(before) } else { before };
-                homes.push(home.map_or(0, |token| token.of));
+                turned |= score(behind) > score(before);
+                homes.push(if turned { behind } else { before }.map(|token| token.of));
             }
             Step::Match | Step::SkipReference => {
                 passed += 1;
                 turned = false;
                 if *step == Step::Match {
-                    homes.push(reference[passed - 1].of);
+                    homes.push(Some(reference[passed - 1].of));
                 }
             }
         }
@@ -163,33 +193,33 @@ fn homes(reference: &[Token], hypothesis: &[Token], steps: &[Step], by_character
     homes
 }
 
-/// The range of units of each segment. A unit belongs to the segment of its first token.
-fn ranges(hypothesis: &[Token], homes: &[usize], units: usize, segments: usize) -> Vec<Range<usize>> {
-    let mut home_of = vec![0; units];
-    for (token, &home) in hypothesis.iter().zip(homes).rev() {
-        home_of[token.of] = home;
-    }
-    let mut from = 0;
-    let mut ranges = Vec::with_capacity(segments);
-    for segment in 0..segments {
-        let to = if segment + 1 == segments { units } else { home_of.partition_point(|&home| home <= segment) };
-        ranges.push(from..to);
-        from = to;
-    }
-    ranges
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::text::units::written_units;
+    use crate::text::units::{unit_seam, written_units};
     use proptest::prelude::*;
 
-    fn parted(hypothesis: &str, references: &[&str], language: Language) -> Vec<String> {
+    fn tokens_of(language: Language) -> Tokens {
+        Tokens::of(language).unwrap_or(Tokens::Words)
+    }
+
+    /// The text of each segment; what belongs to none comes last.
+    fn parted_by(hypothesis: &str, references: &[&str], language: Language, tokens: Tokens) -> Vec<String> {
         let units = written_units(hypothesis, language);
         let references: Vec<Vec<String>> = references.iter().map(|text| written_units(text, language)).collect();
-        let between = if language.counts_characters() { "" } else { " " };
-        resegment(&units, &references, language).into_iter().map(|range| units[range].join(between)).collect()
+        let homes = resegment(&units, &references, tokens).unwrap_or_default();
+        assert_eq!(homes.len(), units.len());
+        let of = |segment: Option<usize>| {
+            let own = units.iter().zip(&homes).filter(|(_, home)| **home == segment).map(|(unit, _)| unit.as_str());
+            own.collect::<Vec<_>>().join(unit_seam(language))
+        };
+        (0..references.len()).map(Some).chain([None]).map(of).collect()
+    }
+
+    fn parted(hypothesis: &str, references: &[&str], language: Language) -> Vec<String> {
+        let mut parts = parted_by(hypothesis, references, language, tokens_of(language));
+        assert_eq!(parts.pop().as_deref(), Some(""), "{hypothesis}");
+        parts
     }
 
     /// The expected parts in this test and the next are those of OmniSTEval (0.1.10) for the same
@@ -219,30 +249,54 @@ mod tests {
     }
 
     #[test]
+    fn words_as_they_are() {
+        let parts = |tokens| {
+            let references = ["Ja, gut.", "Wir gehen (heute)."];
+            parted_by("Ja gut Wir, (wir) gehen heute .", &references, Language::GERMAN, tokens)
+        };
+        assert_eq!(parts(Tokens::Words), ["Ja gut Wir,", "(wir) gehen heute.", ""]);
+        assert_eq!(parts(tokens_of(Language::GERMAN)), ["Ja gut Wir,", "(wir) gehen heute.", ""]);
+    }
+
+    #[test]
+    fn a_mark_before_the_first_match_belongs_to_no_segment() {
+        let parts = parted_by("(Also) wir gehen", &["Wir gehen."], Language::GERMAN, tokens_of(Language::GERMAN));
+        assert_eq!(parts, ["wir gehen", "(Also)"]);
+        let parts = parted_by("(Also) wir gehen", &["(Wir gehen)."], Language::GERMAN, tokens_of(Language::GERMAN));
+        assert_eq!(parts, ["(Also) wir gehen", ""]);
+        let parts = parted_by("，我们", &["我们"], Language::CHINESE, Tokens::Characters);
+        assert_eq!(parts, ["我们", ","]);
+    }
+
+    #[test]
     fn nothing_against_something() {
         assert_eq!(parted("", &["Das.", "Ja."], Language::GERMAN), ["", ""]);
-        assert_eq!(parted("Ja gut", &["", ""], Language::GERMAN).concat(), "Ja gut");
-        assert_eq!(resegment(&[], &[], Language::GERMAN), Vec::<Range<usize>>::new());
+        assert_eq!(parted_by("Ja gut", &["", ""], Language::GERMAN, Tokens::Words), ["", "", "Ja gut"]);
+        assert_eq!(resegment(&[], &[], Tokens::Words), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused() {
+        let units = vec!["a".to_owned(); 40_000];
+        let refused = resegment(&units, std::slice::from_ref(&units), Tokens::Words);
+        assert_eq!(refused, Err(TooLong { hypothesis: 40_000, reference: 40_000 }));
     }
 
     proptest! {
         #[test]
-        fn every_unit_is_in_one_segment_and_in_order(
+        fn segments_follow_one_another(
             words in prop::collection::vec("[a-cA-C.,!-]{1,3}|[你好。]{1,2}", 0..30),
             references in prop::collection::vec("([a-cA-C.,!]{1,3} ?){0,6}|[你好。]{0,4}", 1..6),
             chinese: bool,
+            split: bool,
         ) {
             let language = if chinese { Language::CHINESE } else { Language::GERMAN };
+            let tokens = if split { tokens_of(language) } else { Tokens::Words };
             let references: Vec<Vec<String>> = references.iter().map(|text| written_units(text, language)).collect();
-            let ranges = resegment(&words, &references, language);
-            prop_assert_eq!(ranges.len(), references.len());
-            let mut at = 0;
-            for range in ranges {
-                prop_assert_eq!(range.start, at);
-                prop_assert!(range.end >= at);
-                at = range.end;
-            }
-            prop_assert_eq!(at, words.len());
+            let homes = resegment(&words, &references, tokens).unwrap_or_default();
+            prop_assert_eq!(homes.len(), words.len());
+            prop_assert!(homes.is_sorted(), "{:?}", homes);
+            prop_assert!(homes.iter().flatten().all(|&home| home < references.len()));
         }
     }
 }

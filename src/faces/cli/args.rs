@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::builder::Resettable;
 use clap::{Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use super::eval::quality::Tokenizer;
 use super::terminal;
 use crate::gpu::DeviceChoice;
 use crate::policy::PolicyKind;
@@ -194,11 +195,13 @@ pub struct ExplainArgs {
 #[derive(Debug, Args)]
 pub struct EvalArgs {
     /// Talks and their references, a JSON object a line, as docs/evaluation.md has them
-    #[arg(value_name = "MANIFEST")]
-    pub manifest: PathBuf,
-    /// The language to translate to
-    #[arg(long, value_name = "LANGUAGE", value_parser = target_language)]
+    #[arg(value_name = "MANIFEST", required_unless_present = "score")]
+    pub manifest: Option<PathBuf>,
+    /// The language to translate to; with --score, that of the log's translations
+    #[arg(long, value_name = "LANGUAGE")]
     pub to: Language,
+    #[command(flatten)]
+    pub score: ScoreArgs,
     /// The language that is spoken
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
     pub from: Language,
@@ -218,6 +221,33 @@ pub struct EvalArgs {
     pub text: TextArgs,
     #[command(flatten)]
     pub speech: SpeechArgs,
+}
+
+/// Scoring a log instead of playing talks.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Scoring a log")]
+pub struct ScoreArgs {
+    /// A log of SimulEval or OmniSTEval, a JSON object a line; no talk is played
+    #[arg(long, value_name = "LOG", conflicts_with = "manifest")]
+    pub score: Option<PathBuf>,
+    /// Where the segments lie in the log's recordings, in YAML or JSON as OmniSTEval reads them
+    /// [default: each line of the log is a segment]
+    #[arg(long, value_name = "FILE", requires = "score")]
+    pub segments: Option<PathBuf>,
+    /// The reference of each segment, a line each [default: those in the log]
+    #[arg(long, value_name = "FILE", requires = "score")]
+    pub references: Option<PathBuf>,
+    /// Align words with their punctuation, as OmniSTEval without --lang [default: words are split by
+    /// Moses' rules first, as with it]
+    #[arg(long, requires = "score")]
+    pub whole_words: bool,
+    /// Take `elapsed` as it is, as OmniSTEval without --fix_simuleval_emission_ca [default: SimulEval's
+    /// sums of computing time are made differences]
+    #[arg(long, requires = "score")]
+    pub raw_elapsed: bool,
+    /// How sacrebleu splits texts for BLEU [default: its choice for the language]
+    #[arg(long, value_name = "NAME", requires = "score")]
+    pub bleu_tokenizer: Option<Tokenizer>,
 }
 
 /// The models that hear.
@@ -276,7 +306,7 @@ pub enum AlignFormat {
     Jsonl,
 }
 
-fn target_language(code: &str) -> Result<Language, String> {
+pub fn target_language(code: &str) -> Result<Language, String> {
     match code.parse::<Language>() {
         Ok(language) if Language::TARGETS.contains(&language) => Ok(language),
         _ => Err("use de (German), it (Italian) or zh (Chinese)".to_owned()),

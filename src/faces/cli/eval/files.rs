@@ -11,6 +11,7 @@ use super::super::error::CliError;
 use super::manifest::Talk;
 use super::played::Played;
 use super::report::Report;
+use super::score::log::INCREMENTAL;
 use crate::text::units::unit_seam;
 use crate::text::{Language, Millis};
 
@@ -31,6 +32,7 @@ struct Hypothesis<'a> {
     prediction: String,
     delays: &'a [Millis],
     elapsed: &'a [Millis],
+    elapsed_semantics: &'a str,
     elapsed_wallclock_ms: &'a [Millis],
 }
 
@@ -46,6 +48,7 @@ pub fn write_judged(folder: &Path, talks: &[(Talk, Played)], language: Language)
             prediction: played.units.join(seam),
             delays: &played.delays,
             elapsed: &played.elapsed,
+            elapsed_semantics: INCREMENTAL,
             elapsed_wallclock_ms: &played.wall,
         })?);
         hypotheses.push('\n');

@@ -13,20 +13,22 @@
 //! | `report` | the measurements of a point |
 //! | `quality` | BLEU and chrF, by sacrebleu |
 //! | `files` | the files that are written |
+//! | `score` | the same measurements of logs that SimulEval or OmniSTEval wrote |
 
 mod files;
 mod manifest;
 mod pairs;
 mod played;
-mod quality;
+pub mod quality;
 mod report;
+mod score;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::args::{EvalArgs, Format};
+use super::args::{EvalArgs, Format, target_language};
 use super::engines::{self, Loaded, Translation, Wanted};
 use super::error::CliError;
 use super::faces::Faces;
@@ -38,10 +40,12 @@ use super::sound::Origin;
 use crate::cascade::event::Start;
 use crate::cascade::{Align, Engines, Recognize, Settings, Translate};
 use crate::faces::subtitles::Side;
+use crate::measure::resegment::Tokens;
 use crate::policy::PolicyKind;
 use crate::text::Millis;
 use manifest::Talk;
 use played::Played;
+use quality::Tokenizer;
 use report::{HEAD, Report};
 
 /// Version of this program.
@@ -54,8 +58,17 @@ struct Point {
 }
 
 pub async fn eval(args: EvalArgs) -> Result<(), CliError> {
-    let talks = manifest::read(&args.manifest, args.to, args.limit)?;
-    let points = points(&args);
+    match (&args.score.score, &args.manifest) {
+        (Some(log), _) => score::score(log, &args),
+        (None, Some(manifest)) => play_manifest(&args, manifest).await,
+        (None, None) => Err(CliError::Usage("give a MANIFEST, or a log with --score".to_owned())),
+    }
+}
+
+async fn play_manifest(args: &EvalArgs, manifest: &Path) -> Result<(), CliError> {
+    target_language(args.to.code()).map_err(|what| CliError::Usage(format!("--to {}: {what}", args.to)))?;
+    let talks = manifest::read(manifest, args.to, args.limit)?;
+    let points = points(args);
     let wanted = Wanted {
         asr: args.speech.asr.as_deref(),
         aligner: args.speech.aligner.as_deref(),
@@ -63,15 +76,15 @@ pub async fn eval(args: EvalArgs) -> Result<(), CliError> {
         from: args.from,
         device: &args.speech.device,
     };
-    protect_inputs(&args, &points, &talks, &wanted)?;
+    protect_inputs(manifest, &points, &talks, &wanted)?;
     play_missing(&points, &talks, &wanted).await?;
     tell(&points, &talks)
 }
 
 /// Fails if a point's files would overwrite a file that is read.
-fn protect_inputs(args: &EvalArgs, points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> Result<(), CliError> {
+fn protect_inputs(manifest: &Path, points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> Result<(), CliError> {
     let mut inputs = Inputs::default();
-    inputs.add(&args.manifest, "MANIFEST");
+    inputs.add(manifest, "MANIFEST");
     talks.iter().for_each(|talk| inputs.add(&talk.sound, &talk.place));
     wanted.add_files(&mut inputs);
     for point in points {
@@ -247,8 +260,9 @@ impl Point {
             notes.extend(cut);
             played.push((talk, of_talk));
         }
-        let pairs = pairs::pairs(&played, language);
-        let quality = quality::score(&pairs, language);
+        let tokens = Tokens::of(language).map_err(CliError::of)?;
+        let pairs = pairs::pairs(&played, tokens).map_err(CliError::of)?;
+        let quality = quality::score(&pairs, Tokenizer::of(language));
         let quality = quality.map_err(|why| notes.insert(format!("no BLEU and chrF: {why}"))).ok();
         let report = Report::of(&played, &pairs, quality);
         let report = report.ok_or_else(|| CliError::Failed("no talk was translated".into()))?;

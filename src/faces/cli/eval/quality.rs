@@ -22,7 +22,7 @@ import json, sys
 from sacrebleu.metrics import BLEU, CHRF
 asked = json.load(sys.stdin)
 bleu, chrf = BLEU(tokenize=asked["tokenizer"]), CHRF()
-score = lambda metric: round(metric.corpus_score(asked["predictions"], [asked["references"]]).score, 3)
+score = lambda metric: metric.corpus_score(asked["predictions"], [asked["references"]]).score
 print(json.dumps({"bleu": score(bleu), "chrf": score(chrf),
                   "bleu_signature": str(bleu.get_signature()), "chrf_signature": str(chrf.get_signature())}))
 "#;
@@ -34,15 +34,46 @@ struct Asked<'a> {
     references: Vec<&'a str>,
 }
 
+/// How sacrebleu splits texts for BLEU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Tokenizer {
+    #[value(name = "13a")]
+    Thirteen,
+    Intl,
+    Char,
+    Zh,
+    JaMecab,
+    KoMecab,
+}
+
+impl Tokenizer {
+    /// What sacrebleu takes for a language.
+    pub fn of(language: Language) -> Tokenizer {
+        match language.code() {
+            "zh" | "yue" => Tokenizer::Zh,
+            "ja" => Tokenizer::JaMecab,
+            "ko" => Tokenizer::KoMecab,
+            _ => Tokenizer::Thirteen,
+        }
+    }
+
+    /// The name in sacrebleu.
+    fn name(self) -> &'static str {
+        match self {
+            Tokenizer::Thirteen => "13a",
+            Tokenizer::Intl => "intl",
+            Tokenizer::Char => "char",
+            Tokenizer::Zh => "zh",
+            Tokenizer::JaMecab => "ja-mecab",
+            Tokenizer::KoMecab => "ko-mecab",
+        }
+    }
+}
+
 /// Scores the pairs. An error says why it cannot.
-pub fn score(pairs: &[Pair], language: Language) -> Result<Quality, String> {
-    let tokenizer = match language.code() {
-        "zh" | "yue" => "zh",
-        "ja" => "char",
-        _ => "13a",
-    };
+pub fn score(pairs: &[Pair], tokenizer: Tokenizer) -> Result<Quality, String> {
     let asked = Asked {
-        tokenizer,
+        tokenizer: tokenizer.name(),
         predictions: pairs.iter().map(|pair| pair.prediction.as_str()).collect(),
         references: pairs.iter().map(|pair| pair.reference.as_str()).collect(),
     };

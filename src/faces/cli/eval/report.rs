@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::manifest::Talk;
-use super::pairs::Pair;
+use super::pairs::{Pair, mean_lag};
 use super::played::Played;
 use super::quality::Quality;
 use crate::cascade::event::Start;
-use crate::measure::lag::mean;
 use crate::text::Language;
 
 /// The content of `report.json`. Lags are means over the reference's segments, in milliseconds;
@@ -58,7 +57,7 @@ impl Report {
         let sound_seconds = sum(|played| played.length.seconds());
         let drafted_tokens = talks.iter().map(|(_, played)| played.end.drafted_tokens).sum();
         let target_units = talks.iter().map(|(_, played)| played.units.len() as u64).sum();
-        let lag = |which: usize| mean(pairs.iter().filter_map(|pair| pair.lags[which])).map(rounded);
+        let lag = |which: usize| mean_lag(pairs, which).map(rounded);
         Some(Report {
             policy: start.policy.clone().unwrap_or_default(),
             chunk_ms: start.chunk_ms.0,
@@ -75,7 +74,7 @@ impl Report {
             talks: talks.len(),
             segments: pairs.len(),
             sound_seconds: rounded(sound_seconds),
-            quality,
+            quality: quality.map(|q| Quality { bleu: rounded(q.bleu), chrf: rounded(q.chrf), ..q }),
             long_yaal_ms: lag(0),
             long_yaal_ca_ms: lag(1),
             laal_ms: lag(2),
