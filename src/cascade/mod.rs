@@ -43,6 +43,8 @@ pub(crate) mod fakes;
 #[cfg(test)]
 mod no_word_lost;
 #[cfg(test)]
+mod real_hypotheses;
+#[cfg(test)]
 mod tests;
 
 pub use engines::{

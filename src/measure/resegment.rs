@@ -254,8 +254,8 @@ mod tests {
             let references = ["Ja, gut.", "Wir gehen (heute)."];
             parted_by("Ja gut Wir, (wir) gehen heute .", &references, Language::GERMAN, tokens)
         };
-        assert_eq!(parts(Tokens::Words), ["Ja gut Wir,", "(wir) gehen heute.", ""]);
-        assert_eq!(parts(tokens_of(Language::GERMAN)), ["Ja gut Wir,", "(wir) gehen heute.", ""]);
+        assert_eq!(parts(Tokens::Words), ["Ja gut", "Wir, (wir) gehen heute.", ""]);
+        assert_eq!(parts(tokens_of(Language::GERMAN)), ["Ja gut Wir, (wir)", "gehen heute.", ""]);
     }
 
     #[test]

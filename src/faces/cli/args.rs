@@ -228,7 +228,9 @@ pub struct EvalArgs {
 #[command(next_help_heading = "Scoring a log")]
 pub struct ScoreArgs {
     /// A log of SimulEval or OmniSTEval, a JSON object a line; no talk is played
-    #[arg(long, value_name = "LOG", conflicts_with = "manifest")]
+    #[arg(long, value_name = "LOG", conflicts_with_all = [
+        "manifest", "from", "policies", "chunk_ms", "out", "limit", "mt", "heads", "context", "history", "asr", "aligner",
+    ])]
     pub score: Option<PathBuf>,
     /// Where the segments lie in the log's recordings, in YAML or JSON as OmniSTEval reads them
     /// [default: each line of the log is a segment]

@@ -41,8 +41,13 @@ impl Recording<'_> {
         let references: Vec<Vec<String>> = self.segments.iter().map(|segment| units(&segment.text, tokens)).collect();
         let homes = resegment(self.units, &references, tokens)?;
         let end = self.segments.iter().map(|segment| segment.offset + segment.length).fold(0.0, f64::max);
-        let of = |(at, segment): (usize, &Spoken)| self.pair(segment, &owned(&homes, at), end, tokens);
-        Ok(self.segments.iter().enumerate().map(of).collect())
+        let mut owned = vec![Vec::new(); self.segments.len()];
+        for (unit, home) in homes.into_iter().enumerate() {
+            if let Some(home) = home {
+                owned[home].push(unit);
+            }
+        }
+        Ok(self.segments.iter().zip(&owned).map(|(segment, own)| self.pair(segment, own, end, tokens)).collect())
     }
 
     /// The pair of a segment that owns the units at `own`.
@@ -60,11 +65,6 @@ impl Recording<'_> {
         let prediction = parts.join(if matches!(tokens, Tokens::Characters) { "" } else { " " });
         Pair { prediction, reference: segment.text.clone(), lags: [yaal, yaal_ca, laal, laal_ca] }
     }
-}
-
-/// The units whose home is the segment `at`.
-fn owned(homes: &[Option<usize>], at: usize) -> Vec<usize> {
-    homes.iter().enumerate().filter(|(_, home)| **home == Some(at)).map(|(unit, _)| unit).collect()
 }
 
 /// The mean of the lag `which` over the pairs that have it.

@@ -12,8 +12,10 @@
 
 pub mod log;
 mod segments;
+#[cfg(test)]
+mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -32,7 +34,7 @@ use log::Entry;
 use segments::Segment;
 
 /// The largest file that is read, in bytes.
-const FILE_BYTES: usize = 512 << 20;
+const FILE_BYTES: usize = 128 << 20;
 
 /// What a log was scored as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,22 +47,31 @@ enum Form {
 
 /// Scores the log at `path` and prints the figures.
 pub fn score(path: &Path, args: &EvalArgs) -> Result<(), CliError> {
-    let asked = &args.score;
-    let tokens = tokens(args.to, asked.whole_words)?;
-    let entries = log::read(path)?;
     let mut notes = BTreeSet::new();
-    let (pairs, form) = match &asked.segments {
-        Some(segments) => (of_recordings(&entries, segments, asked, tokens)?, Form::Long),
-        None => of_segments(&entries, asked, tokens, &mut notes)?,
-    };
-    let tokenizer = asked.bleu_tokenizer.unwrap_or_else(|| Tokenizer::of(args.to));
-    let lines = figures(&pairs, form, tokenizer, &mut notes);
+    let lines = report(path, args.to, &args.score, &mut notes)?;
     let mut out = io::stdout().lock();
     for line in lines {
         writeln!(out, "{line}").map_err(CliError::print)?;
     }
     notes.iter().for_each(|note| tracing::warn!("{note}"));
     Ok(())
+}
+
+/// The lines to print. `notes` collects what the reader should know.
+fn report(
+    path: &Path,
+    language: Language,
+    asked: &ScoreArgs,
+    notes: &mut BTreeSet<String>,
+) -> Result<Vec<String>, CliError> {
+    let tokens = tokens(language, asked.whole_words)?;
+    let entries = log::read(path)?;
+    let (pairs, form) = match &asked.segments {
+        Some(segments) => (of_recordings(&entries, segments, asked, tokens)?, Form::Long),
+        None => of_segments(&entries, asked, tokens, notes)?,
+    };
+    let tokenizer = asked.bleu_tokenizer.unwrap_or_else(|| Tokenizer::of(language));
+    Ok(figures(&pairs, form, tokenizer, notes))
 }
 
 fn tokens(language: Language, whole_words: bool) -> Result<Tokens, CliError> {
@@ -84,9 +95,10 @@ fn of_recordings(entries: &[Entry], segments: &Path, asked: &ScoreArgs, tokens: 
         return Err(failed(format!("{place}: {lines} references for {segments} segments")));
     }
     let names = recordings(&segments)?;
+    let known: HashSet<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
     let mut entry_of: HashMap<&str, &Entry> = HashMap::new();
     for entry in entries {
-        let name = resolve(entry, &names).map_err(|what| failed(format!("{}: {what}", entry.place)))?;
+        let name = resolve(entry, &known).map_err(|what| failed(format!("{}: {what}", entry.place)))?;
         if let Some(other) = entry_of.insert(name, entry) {
             let (at, before) = (&entry.place, &other.place);
             return Err(failed(format!(
@@ -148,11 +160,10 @@ fn stem(path: &str) -> &str {
 }
 
 /// The name of the recording that an entry translates.
-fn resolve<'a>(entry: &Entry, names: &'a [(String, usize)]) -> Result<&'a str, String> {
+fn resolve<'a>(entry: &Entry, names: &HashSet<&'a str>) -> Result<&'a str, String> {
     let source =
         entry.source.as_deref().ok_or("`source` is missing: leave out --segments if each line is a segment")?;
-    let known = |name: &str| names.iter().map(|(known, _)| known.as_str()).find(|known| *known == name);
-    let found = [source, base(source), stem(source)].into_iter().find_map(known);
+    let found = [source, base(source), stem(source)].into_iter().find_map(|name| names.get(name).copied());
     found.ok_or_else(|| format!("there are no segments of {source}"))
 }
 
@@ -240,7 +251,7 @@ fn of_segment(entry: &Entry, reference: String, form: Form, tokens: Tokens) -> P
     Pair { prediction: entry.prediction.clone(), reference, lags: [yaal, yaal_ca, laal, laal_ca] }
 }
 
-/// The lines to print. `notes` collects why figures are missing.
+/// A line for each figure. `notes` collects why figures are missing.
 fn figures(pairs: &[Pair], form: Form, tokenizer: Tokenizer, notes: &mut BTreeSet<String>) -> Vec<String> {
     let mut lines = vec![
         format!("{:<24}{}", "Segments", pairs.len()),

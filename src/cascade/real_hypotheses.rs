@@ -1,0 +1,354 @@
+//! The cascade on the corrections that a real recogniser makes: punctuation that comes and goes, a
+//! number now in digits and now in words, a name that is spelled anew, a word that is split in two,
+//! a sentence that is heard again.
+//!
+//! A trace holds what a recogniser wrote after each chunk of a talk. The committed one is made up
+//! of such corrections. `ALIGNATT_TRACE=FILE` runs a recorded one: a JSON object a line, with
+//! `audio_processed_ms` and `asr_text`, the transcript of the whole talk up to there.
+
+use std::fmt;
+use std::rc::Rc;
+
+use serde::Deserialize;
+
+use super::engines::{Align, BoxError, Engines, Hypothesis, Recognize, TimedWord};
+use super::event::{Event, EventKind};
+use super::fakes::*;
+use super::rules::Rules;
+use super::settings::Settings;
+use super::stream::{Activity, Cascade};
+use crate::policy::PolicyKind;
+use crate::text::sentence::ends_sentence;
+use crate::text::units::{folded, join_words, source_words};
+use crate::text::{Language, Millis};
+
+/// What a recogniser wrote, chunk by chunk.
+struct Trace {
+    /// The sound heard, and the words of the transcript up to there with their times.
+    heard: Vec<(Millis, Vec<Spoken>)>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Spoken {
+    text: String,
+    start: Millis,
+    end: Millis,
+}
+
+impl Trace {
+    /// A trace has no word times. A word that stays keeps the times that it has; new words share the
+    /// time between their neighbours evenly, and at the end of the transcript the time of the chunk
+    /// that brought them.
+    fn of<'a>(updates: impl IntoIterator<Item = (u64, &'a str)>) -> Trace {
+        let mut heard: Vec<(Millis, Vec<Spoken>)> = Vec::new();
+        for (until, text) in updates {
+            let until = Millis(until);
+            let (from, before) = heard.last().map_or((Millis::ZERO, [].as_slice()), |(at, words)| (*at, words));
+            let words = source_words(text);
+            let old: Vec<&str> = before.iter().map(|word| word.text.as_str()).collect();
+            let partners = partners(&words, &old);
+            let known = |at: usize| partners[at].map(|old| (before[old].start, before[old].end));
+            let times = filled((0..words.len()).map(known).collect(), from, until);
+            let spoken = words.into_iter().zip(times).map(|(text, (start, end))| Spoken { text, start, end });
+            heard.push((until, spoken.collect()));
+        }
+        Trace { heard }
+    }
+
+    /// The transcript at `time`, without the words that were spoken before `from`.
+    fn at(&self, from: Millis, time: Millis) -> Vec<&Spoken> {
+        let newest = self.heard.iter().rev().find(|(until, _)| *until <= time);
+        let words = newest.map_or([].as_slice(), |(_, words)| words);
+        words.iter().filter(|word| (word.start.0 + word.end.0) / 2 >= from.0).collect()
+    }
+
+    fn length(&self) -> Millis {
+        self.heard.last().map_or(Millis::ZERO, |(until, _)| *until)
+    }
+
+    fn last_words(&self) -> Vec<String> {
+        let words = self.heard.last().map(|(_, words)| words.iter().map(|word| word.text.clone()).collect());
+        words.unwrap_or_default()
+    }
+}
+
+/// For each of `words`, its partner in `others`: the most pairs of equal words, in order. Case and
+/// punctuation do not matter.
+fn partners(words: &[String], others: &[&str]) -> Vec<Option<usize>> {
+    let words: Vec<String> = words.iter().map(|word| folded(word)).collect();
+    let others: Vec<String> = others.iter().map(|word| folded(word)).collect();
+    // `most[i][j]`: the most pairs of `words[i..]` and `others[j..]`.
+    let mut most = vec![vec![0usize; others.len() + 1]; words.len() + 1];
+    for i in (0..words.len()).rev() {
+        for j in (0..others.len()).rev() {
+            most[i][j] = match words[i] == others[j] {
+                true => most[i + 1][j + 1] + 1,
+                false => most[i + 1][j].max(most[i][j + 1]),
+            };
+        }
+    }
+    let mut partners = vec![None; words.len()];
+    let (mut i, mut j) = (0, 0);
+    while i < words.len() && j < others.len() {
+        if words[i] == others[j] {
+            partners[i] = Some(j);
+            (i, j) = (i + 1, j + 1);
+        } else if most[i + 1][j] >= most[i][j + 1] {
+            i += 1;
+        } else {
+            j += 1;
+        }
+    }
+    partners
+}
+
+/// Fills unknown times evenly between the known ones; at the end, from `from` at the earliest to
+/// `until`.
+fn filled(times: Vec<Option<(Millis, Millis)>>, from: Millis, until: Millis) -> Vec<(Millis, Millis)> {
+    let mut filled: Vec<(Millis, Millis)> = Vec::with_capacity(times.len());
+    while filled.len() < times.len() {
+        let rest = &times[filled.len()..];
+        let floor = filled.last().map_or(Millis::ZERO, |&(_, end)| end);
+        if let Some((start, end)) = rest[0] {
+            filled.push((start.max(floor), end.max(floor)));
+            continue;
+        }
+        let run = rest.iter().take_while(|time| time.is_none()).count();
+        let (first, last) = match rest.get(run) {
+            Some(next) => (floor, next.map_or(floor, |(start, _)| start.max(floor))),
+            None => (floor.max(from).min(until), until),
+        };
+        let at = |part: usize| Millis(first.0 + (last - first).0 * part as u64 / run as u64);
+        filled.extend((0..run).map(|part| (at(part), at(part + 1))));
+    }
+    filled
+}
+
+/// Writes what the trace has for the tail.
+struct Replayed(Rc<Trace>);
+
+impl Recognize for Replayed {
+    async fn transcribe(&mut self, tail: &[f32], _: Language) -> Result<Hypothesis, BoxError> {
+        let (from, to) = span(tail);
+        let words = self.0.at(from, to);
+        Ok(Hypothesis { text: join_words(words.iter().map(|word| word.text.as_str())), tokens: words.len() })
+    }
+
+    fn restart(&mut self) {}
+}
+
+impl Align for Replayed {
+    async fn align(&mut self, tail: &[f32], text: &str, _: Language) -> Result<Vec<TimedWord>, BoxError> {
+        let (from, to) = span(tail);
+        let words = source_words(text);
+        let heard = self.0.at(from, to);
+        let partners = partners(&words, &heard.iter().map(|word| word.text.as_str()).collect::<Vec<_>>());
+        let known = partners.iter().map(|at| at.map(|at| (heard[at].start, heard[at].end)));
+        let times = filled(known.collect(), from, to);
+        let timed = words.iter().zip(times).map(|(word, (start, end))| TimedWord {
+            text: word.chars().filter(|c| c.is_alphanumeric()).collect(),
+            start_ms: start - from,
+            end_ms: end - from,
+        });
+        Ok(timed.filter(|word| !word.text.is_empty()).collect())
+    }
+
+    fn restart(&mut self) {}
+}
+
+/// What a run did with a trace. Times are in milliseconds.
+#[derive(Debug, Default)]
+struct Figures {
+    /// Of each word, from its end to the event that committed it.
+    agreed_after: Vec<u64>,
+    /// Of each segment, how much sound is in it.
+    lengths: Vec<u64>,
+    /// Of each segment, from its last word's end to its closing.
+    closed_after: Vec<u64>,
+    /// Segments that do not end with a sentence, without the last.
+    forced: usize,
+    /// Source and translation of each segment.
+    closed: Vec<(String, String)>,
+    /// Words of the last transcript of the trace, and of the segments; and how many of the former the
+    /// latter hold, in order.
+    words: [usize; 3],
+}
+
+impl Figures {
+    fn of(trace: &Trace, events: &[Event]) -> Figures {
+        let mut figures = Figures { closed: closed(events), ..Figures::default() };
+        let (mut committed, mut shown) = (0, Vec::new());
+        for event in events {
+            let EventKind::Source(source) = &event.kind else { continue };
+            figures.agreed_after.extend(source.committed.iter().skip(committed).map(|w| (event.audio_ms - w.end_ms).0));
+            committed = source.committed.len();
+            let (Some(first), Some(last), true) = (source.committed.first(), source.committed.last(), source.closed)
+            else {
+                continue;
+            };
+            figures.lengths.push((last.end_ms - first.start_ms).0);
+            figures.closed_after.push((event.audio_ms - last.end_ms).0);
+            figures.forced += usize::from(!ends_sentence(&last.text, Some("A")));
+            shown.extend(source.committed.iter().map(|word| word.text.clone()));
+            committed = 0;
+        }
+        let last_is_open = figures
+            .closed
+            .last()
+            .is_some_and(|(source, _)| source_words(source).last().is_some_and(|word| !ends_sentence(word, Some("A"))));
+        figures.forced -= usize::from(last_is_open);
+        let expected = trace.last_words();
+        let same = partners(&expected, &shown.iter().map(String::as_str).collect::<Vec<_>>());
+        figures.words = [expected.len(), shown.len(), same.iter().flatten().count()];
+        figures
+    }
+}
+
+/// The value that a share of the values do not exceed.
+fn quantile(values: &[u64], share: f64) -> u64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable();
+    let at = (sorted.len() as f64 * share) as usize;
+    sorted.get(at.min(sorted.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spread = |values: &[u64]| {
+            let mean = values.iter().sum::<u64>() / values.len().max(1) as u64;
+            format!("{mean} | {} | {} | {}", quantile(values, 0.5), quantile(values, 0.9), quantile(values, 1.0))
+        };
+        let [expected, shown, same] = self.words;
+        let (agreed, segments) = (spread(&self.agreed_after), self.lengths.len());
+        let (lengths, closed) = (spread(&self.lengths), spread(&self.closed_after));
+        write!(f, "agreed after {agreed}; {segments} segments, {} by force, of {lengths}", self.forced)?;
+        write!(f, ", closed after {closed}; {shown} words, {same} of the {expected} of the last transcript")
+    }
+}
+
+fn run_trace(trace: &Rc<Trace>, settings: Settings) -> (Figures, Vec<Event>) {
+    let log = SharedLog::default();
+    let engines = Engines {
+        recognizer: Replayed(trace.clone()),
+        aligner: Replayed(trace.clone()),
+        translator: settings.target.map(|to| translator_for(to, &settings, &log)),
+    };
+    let mut cascade = Cascade::new(settings, engines, ticking()).unwrap_or_else(|error| panic!("{error}"));
+    let mut events = Vec::new();
+    let mut emit = |event: Event| events.push(event);
+    cascade.start(start_of(&settings), &mut emit);
+    let outcome = pollster::block_on(async {
+        let mut at = Millis::ZERO;
+        while at < trace.length() {
+            let end = (at + settings.chunk).min(trace.length());
+            cascade.push(&sound(at, end), Activity::Unknown);
+            while cascade.step(&mut emit).await? {}
+            at = end;
+        }
+        cascade.finish(&mut emit).await
+    });
+    assert!(outcome.is_ok(), "{outcome:?}");
+    cascade.end(&mut emit);
+    // Committed words and captions are only added to.
+    assert_eq!(Rules::check(&events), Ok(()));
+    (Figures::of(trace, &events), events)
+}
+
+fn settings(chunk: u64, longest: u64, policy: PolicyKind) -> Settings {
+    let plain = Settings::new(Language::ENGLISH, Some(Language::GERMAN));
+    Settings { chunk: Millis(chunk), longest_segment: Millis(longest), policy, ..plain }
+}
+
+/// Corrections of every kind, a second apart.
+const CORRECTIONS: &[&str] = &[
+    "Good morning, my name is Anna Kowal",
+    "Good morning, my name is Anna Kowalska. I",
+    "Good morning, my name is Anna Kovalska and I work",
+    "Good morning, my name is Anna Kowalska and I work on data",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality",
+    "Good morning, my name is Anna Kowalska and I work on data set quality. We",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took one hundred",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step by step",
+    "Good morning, my name is Anna Kowalska and I work on data set quality. We took one hundred step-by-step guides",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web and",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web. And asked",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web, and asked who",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web, and asked who wrote them",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web, and asked who wrote them. The answers",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web, and asked who wrote them. The answers surprised",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web, and asked who wrote them. The answers surprised us. Nobody",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web, and asked who wrote them. The answers surprised us. No body knew",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web, and asked who wrote them. The answers surprised us. Nobody knew. So we ask",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web, and asked who wrote them. The answers surprised us. Nobody knew. So we as we asked the",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web, and asked who wrote them. The answers surprised us. Nobody knew. So we asked the readers. End",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web, and asked who wrote them. The answers surprised us. Nobody knew. So we asked the readers",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web, and asked who wrote them. The answers surprised us. Nobody knew. So we asked the readers. Thank you",
+    "Good morning, my name is Anna Kowalska and I work on dataset quality. We took 100 step-by-step guides from the web, and asked who wrote them. The answers surprised us. Nobody knew. So we asked the readers. Thank you.",
+];
+
+fn corrections() -> Rc<Trace> {
+    Rc::new(Trace::of(CORRECTIONS.iter().enumerate().map(|(at, text)| (1_000 * (at as u64 + 1), *text))))
+}
+
+#[test]
+fn corrections_lose_no_word_and_show_none_twice() {
+    for policy in [PolicyKind::default(), PolicyKind::LocalAgreement, PolicyKind::HoldN(2)] {
+        let (figures, _) = run_trace(&corrections(), settings(1_000, 20_000, policy));
+        println!("{policy}: {figures}");
+        let sources: Vec<&str> = figures.closed.iter().map(|(source, _)| source.as_str()).collect();
+        let expected = [
+            "Good morning, my name is Anna Kowalska and I work on dataset quality.",
+            "We took 100 step-by-step guides from the web, and asked who wrote them.",
+            "The answers surprised us.",
+            "Nobody knew.",
+            "So we asked the readers.",
+            "Thank you.",
+        ];
+        assert_eq!(sources, expected, "{policy}");
+        for (source, target) in &figures.closed {
+            assert_eq!(*target, source.to_uppercase(), "{policy}");
+        }
+        assert_eq!(figures.forced, 0);
+    }
+}
+
+/// Short segments are cut by force in the middle of corrections.
+#[test]
+fn forced_closings_lose_no_word_of_the_corrections() {
+    for longest in [4_000, 5_000, 7_000, 9_000] {
+        let (figures, _) = run_trace(&corrections(), settings(1_000, longest, PolicyKind::LocalAgreement));
+        println!("{longest}: {figures}");
+        let [expected, shown, same] = figures.words;
+        assert!(figures.forced > 0 || longest > 5_000, "{longest}: nothing was forced");
+        assert!(same + 2 >= expected && shown <= expected + 2, "{longest}: {:?}", figures.closed);
+        assert!(figures.lengths.iter().all(|&length| length <= longest + 1_000), "{longest}: {:?}", figures.lengths);
+    }
+}
+
+#[test]
+fn a_recorded_talk() {
+    let Some(path) = std::env::var_os("ALIGNATT_TRACE") else {
+        return eprintln!("NOT RUN: ALIGNATT_TRACE names no recorded transcripts");
+    };
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    #[derive(Deserialize)]
+    struct Update {
+        audio_processed_ms: f64,
+        asr_text: String,
+    }
+    let parse = |line: &str| serde_json::from_str::<Update>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    let updates: Vec<Update> = text.lines().filter(|line| !line.trim().is_empty()).map(parse).collect();
+    let heard = updates.iter().map(|update| (update.audio_processed_ms as u64, update.asr_text.as_str()));
+    let trace = Rc::new(Trace::of(heard));
+    for (chunk, longest) in [(960, 40_000), (960, 20_000), (960, 10_000), (960, 5_000), (1_920, 20_000)] {
+        let (figures, events) = run_trace(&trace, settings(chunk, longest, PolicyKind::default()));
+        println!("chunks of {chunk}, segments up to {longest}: {figures}");
+        if std::env::var_os("ALIGNATT_TRACE_TEXT").is_some() {
+            figures.closed.iter().for_each(|(source, _)| println!("  {source}"));
+        }
+        let [expected, shown, same] = figures.words;
+        assert!(same * 100 >= expected * 95 && shown * 100 <= expected * 105, "{figures}");
+        assert!(events.iter().all(|event| !matches!(event.kind, EventKind::Warning(_))), "a warning");
+    }
+}
