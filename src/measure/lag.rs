@@ -21,7 +21,8 @@ pub struct Shown<'a> {
     pub delays: &'a [f64],
     /// How long the segment is.
     pub length: f64,
-    /// Where the recording's last segment ends. The segment's own end where nothing after it counts.
+    /// Where the recording's last segment ends. The segment's own end where nothing after it
+    /// counts.
     pub recording_end: f64,
     /// How many units the reference has.
     pub reference_len: usize,

@@ -1,9 +1,9 @@
-//! Splits a word into tokens by the rules of Moses' tokenizer (version 1.1, with aggressive splitting
-//! of hyphens), as OmniSTEval does with `--lang` before it aligns.
+//! Splits a word into tokens by the rules of Moses' tokenizer (version 1.1, with aggressive
+//! splitting of hyphens), as OmniSTEval does with `--lang` before it aligns.
 //!
-//! Marks and symbols are tokens. These are kept within a word: a hyphen that is not between letters,
-//! a comma between digits, a full stop after an abbreviation or a single letter, and an apostrophe
-//! as the language has it.
+//! Marks and symbols are tokens. These are kept within a word: a hyphen that is not between
+//! letters, a comma between digits, a full stop after an abbreviation or a single letter, and an
+//! apostrophe as the language has it.
 
 use std::sync::LazyLock;
 

@@ -414,6 +414,18 @@ fn an_evaluation_fits_together_and_is_not_run_twice() {
         let report: serde_json::Value = serde_json::from_str(&read("report.json")).unwrap();
         assert_eq!(report["segments"], sentences);
         assert!(report["long_yaal_ms"].as_f64().unwrap() < report["long_yaal_ca_ms"].as_f64().unwrap(), "{report}");
+        // The log that was written, scored again.
+        let at = |name: &str| format!("{out}/{language}/hold-n-2-1000/{name}");
+        let (log, references, segments) = (at("hypothesis.jsonl"), at("references.txt"), at("segments.yaml"));
+        let files = ["--references", &references, "--segments", &segments, "--to", language];
+        let scored = run(&[&["eval", "--score", &log], &files[..]].concat());
+        let table = String::from_utf8_lossy(&scored.stdout).into_owned();
+        for (name, field) in [("LongYAAL (CU)", "long_yaal_ms"), ("LongLAAL (CA)", "laal_ca_ms")] {
+            let figure = table.lines().find_map(|line| line.strip_prefix(name)?.trim().parse::<f64>().ok());
+            let expected = report[field].as_f64().unwrap();
+            assert!(figure.is_some_and(|figure| (figure - expected).abs() < 0.001), "{field}: {expected}, {table}");
+        }
+        refused(&run(&[&["eval", "--score", &log, "--limit", "1"], &files[..]].concat()), 2, &["--help"]);
         // No such device exists: the second table can only come from the stored events.
         let again = evaluate(language, "vulkan:99");
         assert_eq!(made.stdout, again.stdout, "{}", String::from_utf8_lossy(&again.stderr));

@@ -200,8 +200,6 @@ pub struct EvalArgs {
     /// The language to translate to; with --score, that of the log's translations
     #[arg(long, value_name = "LANGUAGE")]
     pub to: Language,
-    #[command(flatten)]
-    pub score: ScoreArgs,
     /// The language that is spoken
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
     pub from: Language,
@@ -221,6 +219,8 @@ pub struct EvalArgs {
     pub text: TextArgs,
     #[command(flatten)]
     pub speech: SpeechArgs,
+    #[command(flatten)]
+    pub score: ScoreArgs,
 }
 
 /// Scoring a log instead of playing talks.
@@ -239,12 +239,12 @@ pub struct ScoreArgs {
     /// The reference of each segment, a line each [default: those in the log]
     #[arg(long, value_name = "FILE", requires = "score")]
     pub references: Option<PathBuf>,
-    /// Align words with their punctuation, as OmniSTEval without --lang [default: words are split by
-    /// Moses' rules first, as with it]
+    /// Align words with their punctuation, as OmniSTEval without --lang [default: words are split
+    /// by Moses' rules first, as with it]
     #[arg(long, requires = "score")]
     pub whole_words: bool,
-    /// Take `elapsed` as it is, as OmniSTEval without --fix_simuleval_emission_ca [default: SimulEval's
-    /// sums of computing time are made differences]
+    /// Take `elapsed` as it is, as OmniSTEval without --fix_simuleval_emission_ca [default:
+    /// SimulEval's sums of computing time are made differences]
     #[arg(long, requires = "score")]
     pub raw_elapsed: bool,
     /// How sacrebleu splits texts for BLEU [default: its choice for the language]

@@ -10,8 +10,8 @@ use crate::text::units::unit_seam;
 /// The translation of a recording and its reference.
 pub struct Recording<'a> {
     pub units: &'a [String],
-    /// When each unit was shown, in milliseconds since the recording began: the sound heard by then,
-    /// and the same with computing time.
+    /// When each unit was shown, in milliseconds since the recording began: the sound heard by
+    /// then, and the same with computing time.
     pub delays: Option<&'a [f64]>,
     pub elapsed: Option<&'a [f64]>,
     pub segments: &'a [Spoken],

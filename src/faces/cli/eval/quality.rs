@@ -97,6 +97,10 @@ fn python(input: &[u8]) -> Result<Vec<u8>, String> {
     let told = String::from_utf8_lossy(&output.stderr);
     match told.contains("No module named 'sacrebleu'") {
         true => Err("python3 has no sacrebleu; `pip install sacrebleu` in the environment that runs this".to_owned()),
-        false => Err(told.lines().last().unwrap_or("python3 failed").to_owned()),
+        // The message of a Python error may have several lines.
+        false => Err(match told.rsplit_once("Error: ") {
+            Some((_, message)) => message.split_whitespace().collect::<Vec<_>>().join(" "),
+            None => format!("python3 failed: {}", told.lines().last().unwrap_or_default()),
+        }),
     }
 }

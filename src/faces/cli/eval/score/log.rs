@@ -21,7 +21,8 @@ use serde_json::{Map, Value};
 use super::super::super::error::CliError;
 use super::{lines, read_text};
 
-/// What `elapsed_semantics` says where each time counts the computing since the unit before it only.
+/// What `elapsed_semantics` says where each time counts the computing since the unit before it
+/// only.
 pub const INCREMENTAL: &str = "ca_compatible_incremental";
 
 /// A line of a log.
@@ -35,7 +36,8 @@ pub struct Entry {
     pub source_length: Option<f64>,
     pub delays: Option<Vec<f64>>,
     pub elapsed: Option<Vec<f64>>,
-    /// Whether `elapsed` counts the computing since the unit before it only; SimulEval's counts all.
+    /// Whether `elapsed` counts the computing since the unit before it only; SimulEval's counts
+    /// all.
     pub incremental: bool,
     /// Whether OmniSTEval has cut this segment out of a recording.
     pub cut: bool,

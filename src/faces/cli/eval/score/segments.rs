@@ -1,5 +1,5 @@
-//! The segments of recordings: a list with `wav`, `offset` and `duration` (in seconds) each, as YAML
-//! or, in a file named `.json`, as JSON. Other fields are left out.
+//! The segments of recordings: a list with `wav`, `offset` and `duration` (in seconds) each, as
+//! YAML or, in a file named `.json`, as JSON. Other fields are left out.
 
 use std::path::Path;
 

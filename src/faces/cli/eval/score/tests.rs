@@ -250,7 +250,7 @@ fn real_logs() {
 /// Compares our figures of a log with those of a report.
 fn compare(case: &Path, report_text: &str) {
     let value = |name: &str| {
-        let line = report_text.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(' '));
+        let line = report_text.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix("  "));
         line.map(|value| value.trim().to_owned()).unwrap_or_default()
     };
     let characters = value("Char-level") == "yes";
