@@ -425,7 +425,7 @@ fn listen(segment: SegmentId, proposal: &Proposal<'_>, verdict: &Verdict, drafte
         why: judged.held.map(|why| why.name().to_owned()),
         word: judged.word,
         mass: judged.mass,
-        on: proposal.words_listened_to(attention, row),
+        attention: proposal.words_listened_to(attention, row),
     });
     Some(EventKind::Listen(Listen {
         segment,

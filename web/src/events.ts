@@ -74,7 +74,7 @@ export interface ListenToken {
    */
   mass: [number | null, number | null, number | null, number | null];
   /** Attention on single source words, as pairs of an index in `source` and the mass. */
-  on: [word: number, mass: number][];
+  attention: [word: number, mass: number][];
 }
 
 /**

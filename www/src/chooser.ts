@@ -37,7 +37,7 @@ export class Chooser {
         'details',
         { class: 'token' },
         make('summary', {}, 'Access token for the Hub'),
-        make('p', { class: 'small' }, 'Gemma asks you to accept its licence on its page at huggingface.co; after that, a read token lets this page download it. The token stays in this tab’s memory and is sent to the Hub only.'),
+        make('p', { class: 'small' }, 'To download Gemma, accept its licence on its page at huggingface.co, then enter a read token here. The token stays in the memory of this tab and is sent to the Hub only.'),
         make('label', { for: 'token', class: 'away' }, 'Access token'),
         this.token,
       ),
@@ -98,7 +98,7 @@ export class Chooser {
   }
 
   private async askSizes(): Promise<void> {
-    if (!navigator.onLine) return this.say('Offline: sizes and downloads need the network. What is stored works.');
+    if (!navigator.onLine) return this.say('Offline: sizes and downloads need the network. Stored models work.');
     this.state.replaceChildren();
     const wanted = new Set(Object.values(SETS).flatMap((set) => SLOTS.map((slot) => set[slot])));
     wanted.delete('demo');
@@ -113,14 +113,14 @@ export class Chooser {
         this.showSizes();
       }),
     );
-    if (failures[0]) this.say(`Some sizes could not be asked: ${failures[0]}`);
+    if (failures[0]) this.say(`Some sizes are unknown: ${failures[0]}`);
   }
 
   private showSizes(): void {
     for (const part of this.dialog.querySelectorAll<HTMLElement>('.parts li')) {
       const size = this.sizes.get(part.dataset['model'] ?? '');
       const text = part.querySelector('.size');
-      if (size && text) text.textContent = size.done >= size.total ? `${bytes(size.total)}, here` : size.done ? `${bytes(size.total)}, ${bytes(size.done)} here` : bytes(size.total);
+      if (size && text) text.textContent = size.done >= size.total ? `${bytes(size.total)}, stored` : size.done ? `${bytes(size.total)}, ${bytes(size.done)} stored` : bytes(size.total);
     }
     for (const [name, row] of this.rows) {
       const sizes = SLOTS.map((slot) => this.sizes.get(SETS[name][slot]));
@@ -142,7 +142,7 @@ export class Chooser {
           make('button', { type: 'button', 'aria-label': `Delete ${named(model)}`, onclick: () => void this.remove(model) }, 'Delete'),
         ),
       );
-      this.stored.replaceChildren(...(rows.length ? rows : [make('li', { class: 'small' }, 'Nothing yet.')]));
+      this.stored.replaceChildren(...(rows.length ? rows : [make('li', { class: 'small' }, 'No models yet.')]));
     } catch (error) {
       this.stored.replaceChildren(make('li', { class: 'small' }, error instanceof Error ? error.message : String(error)));
     }
@@ -179,7 +179,7 @@ export class Chooser {
         this.state.replaceChildren();
       } catch (error) {
         const { signal } = this.fetching;
-        this.say(signal.aborted ? 'Stopped. What has arrived is kept, and the download goes on from there.' : error instanceof Error ? error.message : String(error));
+        this.say(signal.aborted ? 'Stopped. What has arrived is kept, and the next download continues from there.' : error instanceof Error ? error.message : String(error));
         return;
       } finally {
         this.fetching = undefined;

@@ -234,7 +234,7 @@ impl Segment {
         let mut on = vec![0.0; self.words.len()];
         for token in tokens {
             mean.mass.iter_mut().zip(token.mass).for_each(|(sum, mass)| *sum += mass * share);
-            for &(word, mass) in &token.on {
+            for &(word, mass) in &token.attention {
                 if let Some(place) = self.place(&draft.listen.source, word) {
                     on[place] += mass * share;
                 }
