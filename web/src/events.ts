@@ -64,8 +64,12 @@ export interface TargetEvent extends Times {
 export interface ListenToken {
   text: string;
   shown: boolean;
-  /** Why the token is held; absent where it is shown. */
-  why?: string;
+  /**
+   * Why the token is held; absent where it is shown. `frontier`: it rests on words that are not
+   * accessible. `open-unit`: its word is not complete. `after-held`: an earlier token is held.
+   * `no-row`, `not-finite`: there is no attention, or it is not a number.
+   */
+  why?: 'frontier' | 'open-unit' | 'after-held' | 'no-row' | 'not-finite';
   /** Index in `source` of the word that the token rests on. */
   word?: number;
   /**

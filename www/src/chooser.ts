@@ -28,7 +28,7 @@ export class Chooser {
     private readonly onUse: (set: ModelSet) => void,
   ) {
     const options = (Object.keys(SETS) as ModelSet[]).map((name) => this.option(name));
-    this.use.addEventListener('click', () => void this.take());
+    this.use.addEventListener('click', () => void this.confirm());
     dialog.append(
       make('form', { method: 'dialog', class: 'close' }, make('button', { 'aria-label': 'Close' }, '×')),
       make('h2', { id: 'models-title' }, 'Models'),
@@ -137,9 +137,9 @@ export class Chooser {
         make(
           'li',
           {},
-          make('code', {}, named(model)),
+          make('code', {}, nameOf(model)),
           make('span', { class: 'size' }, done < total ? `${bytes(done)} of ${bytes(total)}` : bytes(total)),
-          make('button', { type: 'button', 'aria-label': `Delete ${named(model)}`, onclick: () => void this.remove(model) }, 'Delete'),
+          make('button', { type: 'button', 'aria-label': `Delete ${nameOf(model)}`, onclick: () => void this.remove(model) }, 'Delete'),
         ),
       );
       this.stored.replaceChildren(...(rows.length ? rows : [make('li', { class: 'small' }, 'No models yet.')]));
@@ -159,7 +159,7 @@ export class Chooser {
   }
 
   /** Downloads the missing files, then closes the dialog and uses the chosen set. */
-  private async take(): Promise<void> {
+  private async confirm(): Promise<void> {
     if (this.fetching) return this.fetching.abort();
     const name = this.chosen;
     const set = SETS[name];
@@ -173,7 +173,7 @@ export class Chooser {
           await models.fetch(set[slot], {
             ...this.access(),
             signal: this.fetching.signal,
-            onProgress: ({ done, total, bytesPerSecond, secondsLeft }) => this.progress(named(set[slot]), done, total, bytesPerSecond, secondsLeft),
+            onProgress: ({ done, total, bytesPerSecond, secondsLeft }) => this.progress(nameOf(set[slot]), done, total, bytesPerSecond, secondsLeft),
           });
         }
         this.state.replaceChildren();
@@ -210,4 +210,4 @@ export class Chooser {
   }
 }
 
-const named = (model: Model): string => (typeof model === 'string' ? model : model.url);
+const nameOf = (model: Model): string => (typeof model === 'string' ? model : model.url);

@@ -53,7 +53,8 @@ let found: Capabilities | undefined;
 let listing = new Listing(find('captions'), settings.language);
 let transcript = new Transcript();
 let offset: Offset = NO_OFFSET;
-let again: (() => Promise<Sound>) | undefined;
+/** Gets the sound of the last run again. */
+let lastSource: (() => Promise<Sound>) | undefined;
 let sound: Sound | undefined;
 let phase: Phase = 'idle';
 let heardMs = 0;
@@ -114,7 +115,7 @@ function loadOptions(): LoadOptions {
 // ---- runs
 
 async function start(get: () => Promise<Sound>): Promise<void> {
-  again = get;
+  lastSource = get;
   listing = new Listing(find('captions'), settings.language);
   transcript = new Transcript();
   offset = NO_OFFSET;
@@ -240,7 +241,7 @@ function done(): void {
 
 function fail(error: unknown): void {
   const { code = 'internal', message = String(error) } = error as { code?: string; message?: string };
-  const lastAsked = again;
+  const source = lastSource;
   const trouble = code === 'bad-sound' && !sound ? 'no-microphone' : code;
   const lost = trouble === 'device-lost' || trouble === 'out-of-memory' || trouble === 'internal';
   if (lost) runner.reloadNext();
@@ -253,7 +254,7 @@ function fail(error: unknown): void {
     return;
   }
   enter('idle');
-  showFailure(trouble, message, lastAsked && (() => void start(lastAsked)));
+  showFailure(trouble, message, source && (() => void start(source)));
 }
 
 /**
@@ -266,7 +267,7 @@ function resume(): void {
   const live = 'stream' in last;
   const from = transcript.resume(live);
   offset = { ...from, segments: listing.views.length };
-  void run(live && again ? again : () => Promise.resolve(last), live ? 0 : from.audio);
+  void run(live && lastSource ? lastSource : () => Promise.resolve(last), live ? 0 : from.audio);
 }
 
 /** Shows the page of a failure. */
@@ -378,7 +379,7 @@ function wire(): void {
 /** The start/stop button and the space bar: stops the current run, or starts the same one again. */
 function toggle(): void {
   if (phase === 'opening' || phase === 'running') stop();
-  else void start(again ?? sample);
+  else void start(lastSource ?? sample);
 }
 
 function key(event: KeyboardEvent): void {
