@@ -220,6 +220,9 @@ mod tests {
         let line = r#"{"audio_ms":1700,"wall_ms":1812,"type":"source","segment":0,"committed":[{"text":"Hi","start_ms":80,"end_ms":240}],"tentative":"everyone","closed":false}"#;
         assert_eq!(serde_json::to_string(&event).ok().as_deref(), Some(line));
         assert_eq!(serde_json::from_str::<Event>(line).ok(), Some(event));
+        let listen = r#"{"audio_ms":1700,"wall_ms":1812,"type":"listen","segment":0,"source":["Hi"],"heard":1,"drafted":true,"tokens":[{"text":"Hallo","shown":true,"word":0,"mass":[0.9,0.0,0.1,0.0],"attention":[[0,0.9]]}]}"#;
+        let parsed: Option<Event> = serde_json::from_str(listen).ok();
+        assert_eq!(parsed.and_then(|e| serde_json::to_string(&e).ok()).as_deref(), Some(listen));
         let start = r#"{"audio_ms":0,"wall_ms":0,"type":"start","version":"0.1.0","source_language":"en","asr":"a","aligner":"b","device":"cpu","chunk_ms":850}"#;
         let parsed: Option<Event> = serde_json::from_str(start).ok();
         assert_eq!(parsed.and_then(|e| serde_json::to_string(&e).ok()).as_deref(), Some(start));

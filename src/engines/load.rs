@@ -117,9 +117,9 @@ pub struct Names {
 }
 
 /// Note where all models are those of the demo pack.
-const DEMO: &str = "demo pack: proves the machine, not the quality of the real models";
+const DEMO: &str = "demo pack: shows that the program runs here; says nothing about translation quality";
 /// Note where only some of them are.
-const MIXED: &str = "the demo pack's models know some hundred words only: name real ones for the others too";
+const MIXED: &str = "the demo pack's models know about 600 words only: name real models for the others too";
 
 impl Names {
     pub fn of(models: &Models, device: &str) -> Names {

@@ -99,7 +99,7 @@ impl TargetPolicy for AlignAtt {
         let agreed = if proposal.source_is_final { 0 } else { self.drafts.agreed(proposal) };
         let mut verdict = gate(proposal, readings, agreed, &frontier, &self.knobs);
         for (row, token) in verdict.tokens.iter_mut().enumerate() {
-            token.on = attention.on_words(row, &frontier.words_through);
+            token.attention = attention.on_words(row, &frontier.words_through);
         }
         if !proposal.source_is_final {
             self.stall.observe(verdict.show_len, verdict.stop(), proposal.heard);

@@ -101,7 +101,7 @@ pub fn gate(draft: &Proposal, readings: &[Reading], agreed: usize, frontier: &Fr
         why: why(at),
         word: readings.get(at).and_then(|reading| frontier.words_through.get(reading.peak?)?.checked_sub(1)),
         mass: readings.get(at).map_or([0.0; 4], |reading| reading.mass),
-        on: Vec::new(),
+        attention: Vec::new(),
     };
     Verdict {
         show_len: accepted_len + show_len,

@@ -21,7 +21,7 @@ pub struct Token {
     /// Attention on single source words, as (index of the word, attention), where it is at least
     /// 0.01.
     #[serde(serialize_with = "rounded_pairs")]
-    pub on: Vec<(usize, f32)>,
+    pub attention: Vec<(usize, f32)>,
 }
 
 /// Why a token is held.

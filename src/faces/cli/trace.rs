@@ -78,7 +78,14 @@ mod tests {
     use crate::cascade::event::SegmentId;
 
     fn token(text: &str, word: Option<usize>, why: Option<Hold>) -> Token {
-        Token { text: text.to_owned(), shown: why.is_none(), why, word, mass: [0.1, 0.62, 0.21, 0.07], on: Vec::new() }
+        Token {
+            text: text.to_owned(),
+            shown: why.is_none(),
+            why,
+            word,
+            mass: [0.1, 0.62, 0.21, 0.07],
+            attention: Vec::new(),
+        }
     }
 
     fn listen(source: &[&str], tokens: Vec<Token>) -> Listen {

@@ -194,7 +194,7 @@ mod tests {
             why,
             word: Some(word),
             mass: [0.5, 0.25, 0.125, 0.125],
-            on: vec![(word, 0.5)],
+            attention: vec![(word, 0.5)],
         };
         EventKind::Listen(Listen {
             segment: SegmentId(0),
