@@ -22,25 +22,20 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alignatt::audio::{decode::AudioFile, vad::Vad};
-use alignatt::cascade::engines::{BoxError, Draft, DraftRequest, Translate, Watch};
-use alignatt::cascade::event::{End, EventKind};
-use alignatt::cascade::{Activity, Cascade, Engines, SAMPLE_RATE, Settings};
-use alignatt::engines::on_models::{Alignment, Recognition, Translation};
-use alignatt::gpu::{Compute, DeviceChoice, adapters};
-use alignatt::models::drafting::{Armed, Request, Translator};
-use alignatt::models::gemma4::prompt::Prompt;
-use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
-use alignatt::models::{ModelConfig, TextModel, gemma4::Gemma4};
-use alignatt::nn::{Cache, Head, Loader, Precision, SourceSpan, Tap, Target};
-use alignatt::ops::qk_capture::{First, qk_capture};
-use alignatt::policy::PolicyKind;
-use alignatt::policy::heads::HeadSet;
-use alignatt::selftest::open;
-use alignatt::text::units::written_units;
-use alignatt::text::{Language, Millis};
-use alignatt::weights::files::{ByteSource, ReadFuture};
-use alignatt::weights::{Files, Tokenizer, Weights};
+use alignatt::event::End;
+use alignatt::internals::engines::{Alignment, Recognition, Translation};
+use alignatt::internals::models::drafting::{Armed, Request, Translator};
+use alignatt::internals::models::gemma4::{Gemma4, Prompt};
+use alignatt::internals::models::qwen3_asr::{ForcedAligner, Qwen3Asr};
+use alignatt::internals::models::{ModelConfig, TextModel};
+use alignatt::internals::nn::{Cache, Head, Loader, Precision, SourceSpan, Tap, Target};
+use alignatt::internals::ops::{First, qk_capture};
+use alignatt::internals::text::written_units;
+use alignatt::internals::weights::{ReadFuture, Tokenizer, Weights};
+use alignatt::{
+    Activity, AudioFile, BoxError, ByteSource, Cascade, Compute, DeviceChoice, Draft, DraftRequest, Engines, EventKind,
+    Files, HeadSet, Language, Millis, PolicyKind, SAMPLE_RATE, Settings, Translate, Vad, Watch, adapters, open_device,
+};
 use burn::tensor::{Distribution, Int, Tensor, Transaction};
 use pollster::block_on;
 
@@ -85,7 +80,7 @@ fn devices() -> Vec<Compute> {
             std::iter::once(DeviceChoice::Cpu).chain(found).collect()
         }
     };
-    choices.into_iter().map(|choice| block_on(open(choice)).expect("a device").0).collect()
+    choices.into_iter().map(|choice| block_on(open_device(choice)).expect("a device").0).collect()
 }
 
 fn load(files: &Files, compute: &Compute) -> Gemma4 {
@@ -440,7 +435,7 @@ fn play<T: Translate>(engines: Engines<Recognition, Alignment, T>, policy: Polic
     let clock = Box::new(move || Millis(begun.elapsed().as_millis() as u64));
     let mut cascade = Cascade::new(settings, engines, clock).expect("settings");
     let (mut last, mut text) = (End::default(), String::new());
-    let mut emit = |event: alignatt::cascade::Event| match event.kind {
+    let mut emit = |event: alignatt::Event| match event.kind {
         EventKind::Target(target) if target.closed => text.push_str(&format!("{} ", target.committed.as_str())),
         EventKind::End(end) => last = end,
         _ => {}

@@ -11,33 +11,73 @@ pub fn agreed_len(previous: &[String], current: &[String]) -> usize {
     previous.iter().zip(current).take_while(|(a, b)| a == b).count()
 }
 
+/// The cost of a word that is left out or put in.
+const WORD: usize = 1_000;
+
 /// Where `hypothesis` continues the committed words: the index of its first new word.
 ///
 /// Normally the hypothesis begins with exactly the committed words. Otherwise it is split so that
-/// its first part differs from the committed words by the fewest word edits; case and punctuation
-/// are ignored. Of equal splits, the one nearest to `expected` is taken: a word that was left out
-/// and a word that was spelled differently cost the same, and only the times of the words tell them
-/// apart.
+/// its first part differs from the committed words least; case and punctuation are ignored. A word
+/// that is left out, put in or replaced by another counts as one. A word that is spelled
+/// differently (`method`, `methods`) counts as the share of its letters that differ, if that is
+/// less than half of them, and a word that is written as two (`data set`) counts as nothing. Of
+/// equal splits, the one nearest to `expected` is taken: a word that was left out and a word that
+/// was replaced cost the same, and only the times of the words tell them apart.
 ///
 /// O(committed x hypothesis); the length of a segment bounds both.
 pub fn continuation_at(committed: &[String], hypothesis: &[String], expected: usize) -> usize {
     if hypothesis.starts_with(committed) {
         return committed.len();
     }
-    let want: Vec<String> = committed.iter().map(|w| folded(w)).collect();
-    let have: Vec<String> = hypothesis.iter().map(|w| folded(w)).collect();
-    // `edits[j]`: the number of word edits between the words of `want` so far and `have[..j]`.
-    let mut edits: Vec<usize> = (0..=have.len()).collect();
-    for (i, word) in want.iter().enumerate() {
+    let want: Vec<Vec<char>> = committed.iter().map(|w| folded(w).chars().collect()).collect();
+    let have: Vec<Vec<char>> = hypothesis.iter().map(|w| folded(w).chars().collect()).collect();
+    let is_two = |one: &[char], first: &[char], second: &[char]| {
+        one.len() == first.len() + second.len() && one.starts_with(first) && one.ends_with(second)
+    };
+    // `costs[i][j]`: how much `want[..i]` and `have[..j]` differ.
+    let mut costs = vec![vec![0usize; have.len() + 1]; want.len() + 1];
+    for i in 0..=want.len() {
+        for j in 0..=have.len() {
+            if i == 0 || j == 0 {
+                costs[i][j] = (i + j) * WORD;
+                continue;
+            }
+            let mut cost = costs[i - 1][j - 1] + replaced(&want[i - 1], &have[j - 1]);
+            cost = cost.min(costs[i - 1][j] + WORD).min(costs[i][j - 1] + WORD);
+            if j > 1 && is_two(&want[i - 1], &have[j - 2], &have[j - 1]) {
+                cost = cost.min(costs[i - 1][j - 2]);
+            }
+            if i > 1 && is_two(&have[j - 1], &want[i - 2], &want[i - 1]) {
+                cost = cost.min(costs[i - 2][j - 1]);
+            }
+            costs[i][j] = cost;
+        }
+    }
+    let whole = &costs[want.len()];
+    (0..whole.len()).min_by_key(|&j| (whole[j], j.abs_diff(expected))).unwrap_or(0)
+}
+
+/// The cost of a word in the place of another.
+fn replaced(one: &[char], other: &[char]) -> usize {
+    let (short, long) = (one.len().min(other.len()), one.len().max(other.len()));
+    if one == other {
+        return 0;
+    }
+    if short * 2 <= long {
+        return WORD; // at least half of the letters differ
+    }
+    let mut edits: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.iter().enumerate() {
         let mut diagonal = edits[0];
         edits[0] = i + 1;
-        for (j, other) in have.iter().enumerate() {
-            let change = diagonal + usize::from(word != other);
+        for (j, b) in other.iter().enumerate() {
+            let change = diagonal + usize::from(a != b);
             diagonal = edits[j + 1];
             edits[j + 1] = change.min(diagonal + 1).min(edits[j] + 1);
         }
     }
-    (0..edits.len()).min_by_key(|&j| (edits[j], j.abs_diff(expected))).unwrap_or(0)
+    let share = WORD * edits[other.len()] / long;
+    if share * 2 < WORD { share } else { WORD }
 }
 
 #[cfg(test)]
@@ -60,6 +100,21 @@ mod tests {
         assert_eq!(at("a b c", "b c d"), 2);
         assert_eq!(at("a b c", ""), 0);
         assert_eq!(at("", "a"), 0);
+    }
+
+    #[test]
+    fn spellings_of_a_word_are_told_from_other_words() {
+        // The times would put the new word where the comment says.
+        let at = |committed, hypothesis, expected| continuation_at(&w(committed), &w(hypothesis), expected);
+        assert_eq!(at("our methods", "our method for", 1), 2, "not `our methods method for`");
+        assert_eq!(at("over girls", "over goals of", 1), 2);
+        assert_eq!(at("a dataset", "a data set of", 2), 3, "not `a dataset set of`");
+        assert_eq!(at("the data set", "the dataset is", 3), 2, "not `the data set` without `is`");
+        assert_eq!(at("they all overgenerated", "they all over generated then", 3), 4);
+        // Half of a compound is another word: it is shown twice rather than lost.
+        assert_eq!(at("a high", "a high-quality script", 1), 1);
+        assert_eq!(at("a cat", "a dog sat", 1), 1, "other words, told apart by their times");
+        assert_eq!(at("a cat", "a dog sat", 2), 2);
     }
 
     #[test]

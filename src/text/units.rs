@@ -243,6 +243,24 @@ mod tests {
         }
     }
 
+    /// The page has the same table, and its tests read the same file.
+    #[test]
+    fn the_page_knows_the_same_cjk_characters() {
+        let shared: serde_json::Value = serde_json::from_str(include_str!("../../tests/fixtures/units.json")).unwrap();
+        let mut ranges: Vec<[u32; 2]> = Vec::new();
+        for code in ('\0'..=char::MAX).filter(|&c| is_cjk(c)).map(u32::from) {
+            match ranges.last_mut() {
+                Some(last) if last[1] + 1 == code => last[1] = code,
+                _ => ranges.push([code, code]),
+            }
+        }
+        assert_eq!(serde_json::json!(ranges), shared["cjk"]);
+        for code in Language::codes() {
+            let counts = shared["counts_characters"].as_array().unwrap().contains(&code.into());
+            assert_eq!(code.parse::<Language>().unwrap().counts_characters(), counts, "{code}");
+        }
+    }
+
     #[test]
     fn boundaries_keep_words_and_numbers_whole() {
         let text = "dell'uomo 3.5 km/h";

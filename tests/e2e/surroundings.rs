@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use alignatt::cascade::rules::Rules;
-use alignatt::cascade::{Event, EventKind};
+use alignatt::internals::cascade::Rules;
+use alignatt::{Event, EventKind};
 
 use super::{alignatt, copy_of_mt, parse, refused, sample, wav};
 
@@ -13,7 +13,7 @@ const ON_CPU: [&str; 2] = ["--device", "cpu"];
 
 /// The first seconds of a sample, as a WAV file in `folder`.
 fn short(folder: &Path, seconds: usize) -> PathBuf {
-    let mut sound = alignatt::audio::decode::AudioFile::open(sample("talk-a.flac")).unwrap();
+    let mut sound = alignatt::AudioFile::open(sample("talk-a.flac")).unwrap();
     let mut samples: Vec<f32> = Vec::new();
     while samples.len() < seconds * 16_000 {
         samples.extend(sound.next_block().unwrap().unwrap());
@@ -27,7 +27,7 @@ fn succeeded(output: &Output) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn starts(events: &[Event]) -> Vec<&alignatt::cascade::event::Start> {
+fn starts(events: &[Event]) -> Vec<&alignatt::event::Start> {
     let start = |event| match event {
         &Event { kind: EventKind::Start(ref start), .. } => Some(start),
         _ => None,

@@ -10,16 +10,9 @@ mod common;
 mod dice;
 mod replay;
 
-use alignatt::ops::{
-    attend::{Attend, Base, attend, attend_all},
-    conv_halve::conv_halve,
-    gated::{Act, gated},
-    kv_store::kv_store,
-    layer_norm::layer_norm,
-    product::{Kernel, pack_half, product, product_by, product_half, product_half_by, unpack_half},
-    qk_capture::{First, qk_capture},
-    rms_norm::rms_norm,
-    rope::rope,
+use alignatt::internals::ops::{
+    Act, Attend, Base, First, Kernel, attend, attend_all, conv_halve, gated, kv_store, layer_norm, pack_half, product,
+    product_by, product_half, product_half_by, qk_capture, rms_norm, rope, unpack_half,
 };
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use common::devices;

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use alignatt::audio::mel::log_mel;
-use alignatt::gpu::Compute;
-use alignatt::models::ModelConfig;
-use alignatt::models::qwen3_asr::{Qwen3Asr, config::Qwen3AsrConfig, recognizer::Recognizer};
-use alignatt::nn::{Tap, Target};
-use alignatt::weights::Files;
+use alignatt::internals::audio::log_mel;
+use alignatt::internals::models::ModelConfig;
+use alignatt::internals::models::qwen3_asr::{Qwen3Asr, Qwen3AsrConfig, Recognizer};
+use alignatt::internals::nn::{Tap, Target};
+use alignatt::{Compute, Files};
 use burn::tensor::{Int, Tensor};
 
 use crate::dice::Dice;
@@ -103,7 +102,7 @@ async fn check_clip(
     let mut boundaries = vec![0i64];
     for window in (0..mel.frames).step_by(model.audio_tower.window_frames()) {
         let frames = model.audio_tower.window_frames().min(mel.frames - window);
-        boundaries.push(boundaries.last().unwrap() + alignatt::models::qwen3_asr::audio_tower::rows_of(frames) as i64);
+        boundaries.push(boundaries.last().unwrap() + alignatt::internals::models::qwen3_asr::rows_of(frames) as i64);
     }
     assert_eq!(boundaries, golden.ints(&named("cu_seqlens")), "{}: {clip}", golden.label());
     for (name, values) in &kept {

@@ -2,11 +2,11 @@
 //! and after the sliding caches have moved. Captures side by side do not disturb each other. Drafts
 //! are bit-identical with and without a capture.
 
-use alignatt::gpu::Compute;
-use alignatt::models::gemma4::config::{Gemma4Config, LayerType};
-use alignatt::models::{ModelConfig, TextModel, gemma4::Gemma4};
-use alignatt::nn::{ArmError, Cache, Capture, Head, Loader, MARGIN, PIECE, SourceSpan, Tap, Target, greedy};
-use alignatt::weights::{Files, Weights};
+use alignatt::internals::models::gemma4::{Gemma4, Gemma4Config, LayerType};
+use alignatt::internals::models::{ModelConfig, TextModel};
+use alignatt::internals::nn::{ArmError, Cache, Capture, Head, Loader, MARGIN, PIECE, SourceSpan, Tap, Target, greedy};
+use alignatt::internals::weights::Weights;
+use alignatt::{Compute, Files};
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::common::long;

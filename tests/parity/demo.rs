@@ -9,16 +9,14 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alignatt::audio::decode::AudioFile;
-use alignatt::audio::mel::log_mel;
-use alignatt::gpu::Compute;
-use alignatt::models::ModelConfig;
-use alignatt::models::drafting::{Armed, Request, Translator};
-use alignatt::models::gemma4::Gemma4;
-use alignatt::models::gemma4::prompt::{Prompt, Turn};
-use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner, recognizer::Recognizer, timestamps, words};
-use alignatt::nn::{Loader, Tap, Target};
-use alignatt::weights::{Files, Tokenizer, Weights};
+use alignatt::internals::audio::log_mel;
+use alignatt::internals::models::ModelConfig;
+use alignatt::internals::models::drafting::{Armed, Request, Translator};
+use alignatt::internals::models::gemma4::{Gemma4, Prompt, Turn};
+use alignatt::internals::models::qwen3_asr::{ForcedAligner, Qwen3Asr, Recognizer, timestamps, words};
+use alignatt::internals::nn::{Loader, Tap, Target};
+use alignatt::internals::weights::{Tokenizer, Weights};
+use alignatt::{AudioFile, Compute, Files};
 use serde_json::Value;
 
 const TIE: f64 = 1e-3;

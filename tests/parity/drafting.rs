@@ -4,12 +4,12 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use alignatt::gpu::Compute;
-use alignatt::models::ModelConfig;
-use alignatt::models::drafting::{Armed, Cost, Draft, Request, Translator};
-use alignatt::models::gemma4::Gemma4;
-use alignatt::nn::{Head, Loader, Target};
-use alignatt::weights::{Files, Weights};
+use alignatt::internals::models::ModelConfig;
+use alignatt::internals::models::drafting::{Armed, Cost, Draft, Request, Translator};
+use alignatt::internals::models::gemma4::Gemma4;
+use alignatt::internals::nn::{Head, Loader, Target};
+use alignatt::internals::weights::Weights;
+use alignatt::{Compute, Files};
 
 use super::common::long;
 use super::dice::Dice;

@@ -4,13 +4,12 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use alignatt::gpu::Compute;
-use alignatt::models::drafting::{Armed, Request, Translator};
-use alignatt::models::gemma4::config::{Gemma4Config, Gemma4Layer, LayerType};
-use alignatt::models::gemma4::{Gemma4, frequencies};
-use alignatt::models::{ModelConfig, TextModel};
-use alignatt::nn::{Loader, Precision, Rope, Tap, Target};
-use alignatt::weights::{Files, Weights};
+use alignatt::internals::models::drafting::{Armed, Request, Translator};
+use alignatt::internals::models::gemma4::{Gemma4, Gemma4Config, Gemma4Layer, LayerType, frequencies};
+use alignatt::internals::models::{ModelConfig, TextModel};
+use alignatt::internals::nn::{Loader, Precision, Rope, Tap, Target};
+use alignatt::internals::weights::Weights;
+use alignatt::{Compute, Files};
 use burn::tensor::{Int, Tensor};
 
 use crate::dice::Dice;

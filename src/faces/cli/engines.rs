@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::args::{DeviceArgs, TextArgs};
 use super::inputs::Inputs;
 use super::progress::Fetching;
-use super::{demo, sha256, text_file};
+use super::{sha256, text_file};
 use crate::cascade::event::Start;
 use crate::cascade::{BoxError, Settings};
+use crate::engines::demo;
 use crate::engines::load::{self, ContextTooLong, Direction, ModelEngines, ModelFiles, Models, Names, Report};
 use crate::engines::on_models::Alignment;
 use crate::gpu::{Compute, adapters};
@@ -123,7 +124,7 @@ pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, Box
     let given = mt.as_ref().map(|(model, direction)| Given::of(direction, Some(model))).unwrap_or_default();
     let models = Models { asr: chosen(wanted.asr, demo::asr)?, aligner: chosen(wanted.aligner, demo::aligner)?, mt };
     let context = wanted.mt.and_then(|mt| mt.text.context.as_deref());
-    let engines = load::engines(&models, &compute, report).await.map_err(|error| match context {
+    let engines = models.load(&compute, report).await.map_err(|error| match context {
         Some(path) if error.is::<ContextTooLong>() => {
             format!("{}: {error}; give a shorter --context", path.display()).into()
         }
@@ -188,8 +189,7 @@ pub async fn load_forced(
 /// The files of a model, which are fetched from the Hub where they are missing.
 fn chosen(model: Option<&OsStr>, demo: fn() -> Files) -> Result<ModelFiles, CheckpointError> {
     let Some(model) = model else {
-        let files = demo();
-        return Ok(ModelFiles { name: files.label().to_owned(), files, demo: true });
+        return Ok(ModelFiles::demo(demo()));
     };
     let name = model.to_string_lossy().into_owned();
     let folder = ModelSource::parse(model)?.resolve(&Hub::from_env(), &mut Fetching::new(&name))?;

@@ -26,7 +26,6 @@
 mod align;
 mod args;
 mod calibrate;
-mod demo;
 mod devices;
 mod engines;
 mod error;

@@ -30,7 +30,7 @@ pub async fn play<R: Recognize, A: Align, T: Translate>(
     faces: &mut Faces,
 ) -> Result<(), CliError> {
     let began = Instant::now();
-    let clock = Box::new(move || Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)));
+    let clock = Box::new(move || Millis::from(began.elapsed()));
     let mut cascade = Cascade::new(settings, engines, clock).map_err(CliError::of)?;
     let mut emit = |event: Event| faces.show(&event);
     cascade.start(opening.start, &mut emit);

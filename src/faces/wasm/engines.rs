@@ -48,7 +48,7 @@ impl Engines {
             // An error that the listener throws does not stop the loading.
             let _ = progress.call3(&JsValue::NULL, &what.into(), &(done as f64).into(), &(total as f64).into());
         };
-        let engines = load::engines(&models, &compute, &mut report).await.map_err(boxed)?;
+        let engines = models.load(&compute, &mut report).await.map_err(boxed)?;
         let names = Names::of(&models, &compute.name);
         Ok(Engines { home: Rc::new(RefCell::new(Some(engines))), settings, names })
     }
@@ -66,7 +66,7 @@ impl Engines {
         };
         let unused = if settings.target.is_some() { None } else { engines.translator.take() };
         let began = Instant::now();
-        let clock = Box::new(move || Millis(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX)));
+        let clock = Box::new(move || Millis::from(began.elapsed()));
         let mut cascade = Cascade::new(settings, engines, clock).map_err(thrown)?;
         cascade.start(load::start(&settings, &self.names), &mut |event| send(&emit, &event));
         if let Some(note) = self.names.note {

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use crate::cascade::event::{End, Listen, Source, Start, Target, Token};
+use crate::cascade::event::{End, Listen, Source, Start, Target};
 use crate::cascade::{Event, EventKind, SegmentId, Word};
+use crate::policy::{Hold, Token};
 use crate::text::units::{folded, is_punctuation, unit_ends};
 use crate::text::{Language, Millis};
 
@@ -234,7 +235,7 @@ impl Segment {
         let mut on = vec![0.0; self.words.len()];
         for token in tokens {
             mean.mass.iter_mut().zip(token.mass).for_each(|(sum, mass)| *sum += mass * share);
-            for &(word, mass) in &token.on {
+            for &(word, mass) in &token.attention {
                 if let Some(place) = self.place(&draft.listen.source, word) {
                     on[place] += mass * share;
                 }
@@ -288,7 +289,7 @@ impl Draft {
     fn why_held(&self, letters: &Range<usize>) -> Option<&str> {
         let held =
             self.places().find(|(place, token)| place.start < letters.end && letters.start < place.end && !token.shown);
-        held.map(|(_, token)| token.why.as_deref().unwrap_or("held"))
+        held.map(|(_, token)| token.why.map_or("held", Hold::name))
     }
 }
 
@@ -319,4 +320,24 @@ fn units_of(text: &str, language: Language) -> Vec<Range<usize>> {
 fn letters_of(text: &str, unit: &Range<usize>) -> Range<usize> {
     let body = text[unit.clone()].trim_end_matches(|c: char| is_punctuation(c) || c.is_whitespace());
     if body.is_empty() { unit.clone() } else { unit.start..unit.start + body.len() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page divides a text in the same way, and its tests read the same file.
+    #[test]
+    fn the_page_has_the_same_units() {
+        let shared: serde_json::Value =
+            serde_json::from_str(include_str!("../../../../tests/fixtures/units.json")).unwrap();
+        let cases = shared["units"].as_array().unwrap();
+        assert!(cases.len() > 10);
+        for case in cases {
+            let (text, code) = (case["text"].as_str().unwrap(), case["language"].as_str().unwrap());
+            let places = units_of(text, code.parse().unwrap());
+            let units: Vec<&str> = places.into_iter().map(|place| &text[place]).collect();
+            assert_eq!(serde_json::json!(units), case["units"], "{code}: {text}");
+        }
+    }
 }
