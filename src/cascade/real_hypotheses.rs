@@ -307,8 +307,9 @@ fn corrections_lose_no_word_and_show_none_twice() {
             "Thank you.",
         ];
         assert_eq!(sources, expected, "{policy}");
+        // A caption may show a spelling that was corrected later, but it has every word once.
         for (source, target) in &figures.closed {
-            assert_eq!(*target, source.to_uppercase(), "{policy}");
+            assert_eq!(source_words(source).len(), source_words(target).len(), "{policy}: {target}");
         }
         assert_eq!(figures.forced, 0);
     }

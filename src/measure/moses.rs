@@ -16,7 +16,7 @@ const RUN_DOT: char = 'D';
 
 /// The rules of one language.
 #[derive(Clone, Copy, Debug)]
-pub struct Moses {
+pub(crate) struct Moses {
     language: Language,
     abbreviations: &'static [&'static str],
 }
@@ -24,10 +24,10 @@ pub struct Moses {
 /// There is no list of the language's abbreviations here, though Moses has one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("Moses' rules for {0} are not known here")]
-pub struct UnknownRules(&'static str);
+pub(crate) struct UnknownRules(&'static str);
 
 impl Moses {
-    pub fn new(language: Language) -> Result<Moses, UnknownRules> {
+    pub(crate) fn new(language: Language) -> Result<Moses, UnknownRules> {
         let list = |code: &str| ABBREVIATIONS.iter().find(|(of, _)| *of == code).map(|(_, list)| list.as_slice());
         let abbreviations = match language.code() {
             "el" => None,
@@ -40,7 +40,7 @@ impl Moses {
     }
 
     /// The tokens of a word in lower case. A word of blanks and control characters has none.
-    pub fn tokens(&self, word: &str) -> Vec<String> {
+    pub(crate) fn tokens(&self, word: &str) -> Vec<String> {
         let blanks = |c: char| if c.is_whitespace() { ' ' } else { c };
         let text: Vec<char> = word.trim().chars().map(blanks).filter(|&c| c >= ' ').collect();
         let text = with_run_dots(&with_hyphens(&with_marks(&text)));

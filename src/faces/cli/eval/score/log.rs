@@ -23,29 +23,29 @@ use super::{lines, read_text};
 
 /// What `elapsed_semantics` says where each time counts the computing since the unit before it
 /// only.
-pub const INCREMENTAL: &str = "ca_compatible_incremental";
+pub(crate) const INCREMENTAL: &str = "ca_compatible_incremental";
 
 /// A line of a log.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// The file and the line, such as `instances.log:3`.
-    pub place: String,
-    pub source: Option<String>,
-    pub prediction: String,
-    pub reference: Option<String>,
-    pub source_length: Option<f64>,
-    pub delays: Option<Vec<f64>>,
-    pub elapsed: Option<Vec<f64>>,
+    pub(crate) place: String,
+    pub(crate) source: Option<String>,
+    pub(crate) prediction: String,
+    pub(crate) reference: Option<String>,
+    pub(crate) source_length: Option<f64>,
+    pub(crate) delays: Option<Vec<f64>>,
+    pub(crate) elapsed: Option<Vec<f64>>,
     /// Whether `elapsed` counts the computing since the unit before it only; SimulEval's counts
     /// all.
-    pub incremental: bool,
+    pub(crate) incremental: bool,
     /// Whether OmniSTEval has cut this segment out of a recording.
-    pub cut: bool,
-    pub recording_end: Option<f64>,
+    pub(crate) cut: bool,
+    pub(crate) recording_end: Option<f64>,
 }
 
 /// Reads the log at `path`; it has at least one entry.
-pub fn read(path: &Path) -> Result<Vec<Entry>, CliError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<Entry>, CliError> {
     let text = read_text(path)?;
     let mut entries = Vec::new();
     for (at, line) in lines(&text).enumerate() {

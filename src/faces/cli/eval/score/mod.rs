@@ -10,7 +10,7 @@
 //! | `log` | the lines of a log |
 //! | `segments` | where the segments lie in the recordings |
 
-pub mod log;
+pub(crate) mod log;
 mod segments;
 #[cfg(test)]
 mod tests;
@@ -46,7 +46,7 @@ enum Form {
 }
 
 /// Scores the log at `path` and prints the figures.
-pub fn score(path: &Path, args: &EvalArgs) -> Result<(), CliError> {
+pub(crate) fn score(path: &Path, args: &EvalArgs) -> Result<(), CliError> {
     let mut notes = BTreeSet::new();
     let lines = report(path, args.to, &args.score, &mut notes)?;
     let mut out = io::stdout().lock();

@@ -11,16 +11,16 @@ use super::read_text;
 
 /// A segment of a recording; its times are in milliseconds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Segment {
+pub(crate) struct Segment {
     /// The file and the line, or the number of the segment in a JSON file.
-    pub place: String,
-    pub wav: String,
-    pub offset: f64,
-    pub length: f64,
+    pub(crate) place: String,
+    pub(crate) wav: String,
+    pub(crate) offset: f64,
+    pub(crate) length: f64,
 }
 
 /// Reads the segments at `path`; there is at least one.
-pub fn read(path: &Path) -> Result<Vec<Segment>, CliError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<Segment>, CliError> {
     let text = read_text(path)?;
     let json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
     let segments = if json { of_json(&text) } else { of_yaml(&text) };
