@@ -199,7 +199,7 @@ fn a_run_explained() {
 
     let empty = folder.path().join("empty.jsonl");
     std::fs::write(&empty, "\n").unwrap();
-    refused(&run(&["explain", empty.to_str().unwrap()]), 1, &["empty.jsonl is empty"]);
+    refused(&run(&["explain", empty.to_str().unwrap()]), 1, &["empty.jsonl contains no events"]);
     assert!(!folder.path().join("empty.html").exists());
     std::fs::write(&empty, "{}\n").unwrap();
     refused(&run(&["explain", empty.to_str().unwrap()]), 1, &["empty.jsonl, line 1"]);

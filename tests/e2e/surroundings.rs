@@ -135,14 +135,14 @@ fn results_are_not_written_over_inputs() {
     with(&calibrate, &["--pairs", &pairs, "--alignments", &links], &links);
     with(&calibrate, &["--pairs", &at("pairs.svg")], &at("pairs.json"));
     with(&["explain", &at("run.jsonl")], &[], &at("hard.txt").replace("hard.txt", "run.html"));
-    refused(&alignatt(&["explain", &at("run.jsonl")]).output().unwrap(), 2, &["run.html is read (FILE)"]);
+    refused(&alignatt(&["explain", &at("run.jsonl")]).output().unwrap(), 2, &["run.html is an input (FILE)"]);
     let picture = alignatt(&[&calibrate[..], &["--pairs", &pairs, "-o", &at("map.svg")]].concat()).output().unwrap();
     refused(&picture, 2, &["the heat map"]);
     #[cfg(unix)]
     {
         let stdin = std::fs::File::open(&sound).unwrap();
         let piped = alignatt(&["transcribe", "-", "--device", "cpu", "-o", &at("hard.wav")]).stdin(stdin).output();
-        refused(&piped.unwrap(), 2, &["hard.wav is read (standard input)"]);
+        refused(&piped.unwrap(), 2, &["hard.wav is an input (standard input)"]);
     }
     assert_eq!(files(folder.path()), before);
 
@@ -153,7 +153,7 @@ fn results_are_not_written_over_inputs() {
     let manifest = at("manifest.jsonl");
     std::fs::write(&manifest, r#"{"sound": "out/de/hold-n-3-850/events/talk.part", "de": "Ja."}"#).unwrap();
     let eval = ["eval", &manifest, "--to", "de", "--policy", "hold-n:3", "--device", "cpu", "--out", &at("out")];
-    refused(&alignatt(&eval).output().unwrap(), 2, &["talk.part is read", "give another --out"]);
+    refused(&alignatt(&eval).output().unwrap(), 2, &["talk.part is an input", "give another --out"]);
 }
 
 /// Every file below a folder, with its bytes.

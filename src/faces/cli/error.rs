@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use super::remedy::remedy;
-use super::terminal::tell;
+use super::terminal::eprint_line;
 
 /// Exit code for wrong usage.
 pub const USAGE: u8 = 2;
@@ -25,7 +25,7 @@ pub enum CliError {
     #[error("interrupted")]
     Interrupted,
     /// The reader of our output has closed it (`| head`).
-    #[error("the reader of the output has gone")]
+    #[error("the reader of the output has closed it")]
     BrokenPipe,
 }
 
@@ -59,11 +59,11 @@ pub fn report(outcome: Result<(), CliError>) -> ExitCode {
         Ok(()) | Err(CliError::BrokenPipe) => ExitCode::SUCCESS,
         Err(CliError::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(CliError::Usage(message)) => {
-            tell(format_args!("alignatt: {message}"));
+            eprint_line(format_args!("alignatt: {message}"));
             ExitCode::from(USAGE)
         }
         Err(CliError::Failed(error)) => {
-            tell(format_args!("alignatt: {}", one_line(error.as_ref())));
+            eprint_line(format_args!("alignatt: {}", one_line(error.as_ref())));
             ExitCode::FAILURE
         }
     }

@@ -11,7 +11,7 @@ use std::io::{self, IsTerminal, Write};
 
 /// Writes a line to standard error. A failure is ignored, because there is nowhere left to report
 /// it.
-pub fn tell(line: impl Display) {
+pub fn eprint_line(line: impl Display) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
