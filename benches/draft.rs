@@ -33,7 +33,7 @@ use alignatt::models::gemma4::prompt::Prompt;
 use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
 use alignatt::models::{ModelConfig, TextModel, gemma4::Gemma4};
 use alignatt::nn::{Cache, Head, Loader, Precision, SourceSpan, Tap, Target};
-use alignatt::ops::qk_capture::{First, qk_capture};
+use alignatt::ops::qk_capture::{FirstRow, qk_capture};
 use alignatt::policy::PolicyKind;
 use alignatt::policy::heads::HeadSet;
 use alignatt::selftest::open;
@@ -210,12 +210,12 @@ fn alone(
                     let end = cache.end();
                     model.forward(ids(&prompt[..1], compute), cache, 1, &mut Tap::off()).expect("room");
                     cache.roll_back(end);
-                    block_on(compute.settle()).expect("a device");
+                    block_on(compute.wait_idle()).expect("a device");
                 }
                 let begun = Instant::now();
                 let mut read = Transaction::default().register(ids(&prompt[..group], compute));
                 for row in 0..group * usize::from(more > 0) {
-                    let first = First { row: row as isize, on_device: ids(&[row as u32], compute) };
+                    let first = FirstRow { row: row as isize, on_device: ids(&[row as u32], compute) };
                     for (q, kept, which) in &mut layers {
                         kept.inplace(|kept| qk_capture(kept, q.clone(), which.clone(), &first));
                     }
@@ -225,7 +225,7 @@ fn alone(
                     read = read.register(replay.rows).register(replay.mass);
                 }
                 block_on(read.execute_async()).expect("a readback");
-                block_on(compute.settle()).expect("a device");
+                block_on(compute.wait_idle()).expect("a device");
                 spent += begun.elapsed();
             }
             if round > 0 {

@@ -17,7 +17,7 @@ use alignatt::ops::{
     kv_store::kv_store,
     layer_norm::layer_norm,
     product::{pack_half, product, product_half},
-    qk_capture::{First, qk_capture},
+    qk_capture::{FirstRow, qk_capture},
     qk_replay::{QkReplay, Span, qk_replay},
     rms_norm::rms_norm,
 };
@@ -172,7 +172,7 @@ fn main() {
         });
         for armed in [1, 2] {
             let which = Tensor::<1, Int>::from_ints(&[0, 3][..armed], device);
-            let first = First { row: 5, on_device: Tensor::from_ints([5], device) };
+            let first = FirstRow { row: 5, on_device: Tensor::from_ints([5], device) };
             let (q, mut kept) = (random([1, heads, d], device), random([160, armed, d], device));
             case(&format!("{name}: qk_capture of {armed}, {QUEUED} times"), &mut || {
                 for _ in 0..QUEUED {

@@ -24,7 +24,7 @@ pub struct CachePlan {
 /// A sliding layer no longer holds the keys that rolling back to this position needs. The prompt
 /// must be fed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("position {0} is further back than the sliding window's margin")]
+#[error("the cache cannot roll back to position {0}: a sliding layer no longer has its keys")]
 pub struct RollBack(pub usize);
 
 #[derive(Debug)]

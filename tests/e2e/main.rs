@@ -65,13 +65,13 @@ fn talk(name: &str) -> serde_json::Value {
 /// Checks a run that must fail: the exit code, and one line on standard error that contains all of
 /// `parts`.
 fn refused(output: &Output, code: i32, parts: &[&str]) {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    let line = told.lines().last().unwrap_or_default();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    let line = stderr.lines().last().unwrap_or_default();
     for part in parts {
         assert!(line.contains(part), "`{line}` does not say `{part}`");
     }
-    assert!(!told.contains("panicked"), "{told}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
 #[test]

@@ -16,8 +16,8 @@ use alignatt::ops::{
     gated::{Act, gated},
     kv_store::kv_store,
     layer_norm::layer_norm,
-    product::{Kernel, pack_half, product, product_by, product_half, product_half_by, unpack_half},
-    qk_capture::{First, qk_capture},
+    product::{Kernel, pack_half, product, product_half, product_half_with, product_with, unpack_half},
+    qk_capture::{FirstRow, qk_capture},
     rms_norm::rms_norm,
     rope::rope,
 };
@@ -133,11 +133,11 @@ fn check_products(
         for kernel in KERNELS {
             let what = format!("{name}: {kernel:?} {t}x{k} by {n}");
             poison([t, n], gpu);
-            let got = vec(product_by(kernel, among_nans(&rows, gpu), dense.clone()));
+            let got = vec(product_with(kernel, among_nans(&rows, gpu), dense.clone()));
             close(&what, got, want[..t * n].to_vec());
             if let Some(packed) = &packed {
                 poison([t, n], gpu);
-                let got = vec(product_half_by(kernel, among_nans(&rows, gpu), packed.clone()));
+                let got = vec(product_half_with(kernel, among_nans(&rows, gpu), packed.clone()));
                 close(&format!("{what}, f16"), got, want[..t * n].to_vec());
             }
         }
@@ -392,7 +392,7 @@ fn qk_capture_writes_its_rows_and_no_other() {
         for device in [cpu, gpu] {
             for q in [q.on(device), q.view_on(device)] {
                 let memory = Tensor::from_data(TensorData::new(before.clone(), [rows, armed, d]), device);
-                let first = First { row, on_device: Tensor::from_ints([row as i32], device) };
+                let first = FirstRow { row, on_device: Tensor::from_ints([row as i32], device) };
                 let got = qk_capture(memory, q, Tensor::from_ints(heads.as_slice(), device), &first);
                 let got: Vec<u32> = vec(got).into_iter().map(f32::to_bits).collect();
                 assert!(got == want, "{name}: qk_capture of {heads:?} of {all}, {t}x{d} at {row} of {rows}");

@@ -62,8 +62,8 @@ pub struct TranslateArgs {
     /// The language to translate to
     #[arg(long, value_name = "LANGUAGE", value_parser = target_language)]
     pub to: Language,
-    /// The rule for how much of a draft is shown: alignatt, alignatt:high (later and better), ref (as
-    /// the published system decides), local-agreement, hold-n[:N] or offline
+    /// The rule for how much of a draft is shown: alignatt, alignatt:high (later and better), ref
+    /// (as the published system decides), local-agreement, hold-n[:N] or offline
     #[arg(long, default_value = "alignatt", value_name = "POLICY")]
     pub policy: PolicyKind,
     /// Print what the model attends to, one line per drafted token

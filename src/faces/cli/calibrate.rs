@@ -20,7 +20,7 @@ use super::outputs::OutputFile;
 use super::progress::LoadingBar;
 use super::terminal::eprint_line;
 use super::text_file::TextLines;
-use crate::calibrate::scores::{Calibration, HeadScores, LEAST_TS, PairMap, PairScore};
+use crate::calibrate::scores::{Calibration, HeadScores, MIN_TS, PairMap, PairScore};
 use crate::calibrate::word_aligner;
 use crate::faces::cli::heat_map::{HeatMap, svg};
 use crate::models::forced::{Forced, LONGEST};
@@ -207,8 +207,8 @@ async fn score(
             let weights = forced.attention(before, target).await.map_err(CliError::of)?;
             let layer_len = weights.len() / layers;
             for (layer, weights) in weights.chunks_exact(layer_len.max(1)).enumerate() {
-                input.layer(layer, weights).map_err(CliError::of)?;
-                predicting.layer(layer, weights).map_err(CliError::of)?;
+                input.add_layer(layer, weights).map_err(CliError::of)?;
+                predicting.add_layer(layer, weights).map_err(CliError::of)?;
             }
         }
         sums[0].add(at, &input).map_err(CliError::of)?;
@@ -268,7 +268,7 @@ fn head_set(model: &str, args: &CalibrateArgs, rows: Rows, scores: &HeadScores, 
             ),
             pairs: scores.pairs,
             tokens: scores.aligned_tokens,
-            threshold: Some(LEAST_TS),
+            threshold: Some(MIN_TS),
         },
         heads: heads.map(|head| Head { layer: head.layer, head: head.head, score: round(head.ts) }).collect(),
     }

@@ -136,8 +136,8 @@ pub async fn load(request: &LoadRequest<'_>, report: Report<'_>) -> Result<Loade
     Ok(Loaded { engines, names: Names::of(&models, &compute.name), hashes })
 }
 
-/// The names of the models in `request` and the hashes of its inputs, before any model is fetched or
-/// loaded. The name of the device is still missing.
+/// The names of the models in `request` and the hashes of its inputs, before any model is fetched
+/// or loaded. The name of the device is still missing.
 pub fn names_and_hashes(request: &LoadRequest<'_>) -> Result<(Names, InputHashes), BoxError> {
     let name = |model: Option<&OsStr>, demo: fn() -> Files| match model {
         Some(model) => model.to_string_lossy().into_owned(),

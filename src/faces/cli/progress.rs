@@ -197,7 +197,7 @@ impl fetch::Progress for FetchBar {
         }
     }
 
-    fn lose(&mut self, bytes: u64) {
+    fn discard(&mut self, bytes: u64) {
         self.done = self.done.saturating_sub(bytes);
         if let Some(bar) = &self.bar {
             bar.set_position(self.done);

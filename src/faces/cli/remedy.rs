@@ -34,7 +34,8 @@ fn of_link(error: &(dyn Error + 'static)) -> Option<String> {
         RunError::Device(_) => Some("start again; if it happens again, use --device cpu".to_owned()),
         RunError::Gpu(error) => Some(of_gpu(error).to_owned()),
         RunError::Checkpoint(error) => of_checkpoint(error),
-        RunError::TooLong { .. } | RunError::RollBack(_) => None,
+        RunError::TooLong { .. } => Some("give less sound or text at a time".to_owned()),
+        RunError::RollBack(_) => None,
     }
 }
 
