@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn rolling_back_does_what_was_said() {
+    fn rolling_back_succeeds_exactly_when_it_can() {
         for window in [None, Some(1), Some(5)] {
             let mut cache = cache(1000, window);
             for rows in [4, 3, 2, 4, 4, 4, 1, 3, 4, 2] {

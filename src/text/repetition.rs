@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_loop_that_is_shown_goes_on() {
+    fn text_after_a_shown_loop_is_kept() {
         assert_eq!(cut_loop("ja ja ja ja gut", 11, 1, DE), None);
     }
 

@@ -1,4 +1,4 @@
-//! Finds sentence ends in a list of words, and tells them from abbreviations, initials and
+//! Finds sentence ends in a list of words, and distinguishes them from abbreviations, initials and
 //! decimals.
 
 use super::units::is_cjk;

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn wide_letters_and_digits_are_no_punctuation() {
+    fn wide_letters_and_digits_are_not_punctuation() {
         assert_eq!(trim_punctuation("ＧＰＴ"), "ＧＰＴ");
         assert_eq!(trim_punctuation("ＧＰＴ，"), "ＧＰＴ");
         assert_eq!(trim_punctuation("「２０２４」。"), "「２０２４");

@@ -138,7 +138,7 @@ impl ChatTemplate {
         Ok(Some(template.parsed(without_generation_tags(&source))?))
     }
 
-    /// A layout of our own, for folders without a template. `name` stands for the file in messages.
+    /// A layout of our own, for folders without a template. `name` replaces the file in messages.
     ///
     /// Panics: `layout` does not parse.
     pub(crate) fn built_in(name: &str, layout: &str, bos_token: &str, eos_token: &str) -> ChatTemplate {

@@ -316,7 +316,7 @@ fn is_control(token: &AddedToken) -> bool {
     token.special || (token.content.len() > 2 && token.content.starts_with('<') && token.content.ends_with('>'))
 }
 
-/// The byte that a character of GPT-2's alphabet stands for. Printable Latin-1 characters stand for
+/// The byte that a character of GPT-2's alphabet represents. Printable Latin-1 characters represent
 /// themselves; the other bytes are mapped from U+0100 on.
 fn byte_of(symbol: char) -> Option<u8> {
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);

@@ -484,7 +484,7 @@ fn a_context_that_is_too_long_is_refused_at_once() {
     }));
 }
 
-/// Silence: no words, no complaint, and the events still end as they should.
+/// Silence: no words, no error, and the events still end as they should.
 #[test]
 fn next_to_nothing_and_silence() {
     let folder = tempfile::tempdir().unwrap();

@@ -36,7 +36,7 @@ pub async fn align(args: AlignArgs) -> Result<(), CliError> {
     let times = map_times(&words, &timed, limit);
     let words = words.into_iter().zip(times);
     let words: Vec<Word> = words.map(|(text, (start_ms, end_ms))| Word { text, start_ms, end_ms }).collect();
-    write(&words, args.format, &mut io::stdout().lock()).map_err(CliError::print)
+    write(&words, args.format, &mut io::stdout().lock()).map_err(CliError::print_failed)
 }
 
 fn read_samples(mut file: AudioFile) -> Result<Vec<f32>, CliError> {

@@ -39,9 +39,9 @@ fn without_blank_variables(command: ClapCommand) -> ClapCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Translate speech while it plays
+    /// Translate speech in sound files or in a live stream
     Translate(TranslateArgs),
-    /// Transcribe speech while it plays
+    /// Transcribe speech in sound files or in a live stream
     Transcribe(TranscribeArgs),
     /// Find the time of every word of a known text
     Align(AlignArgs),
@@ -59,7 +59,7 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct TranslateArgs {
-    /// The language to translate to
+    /// The language to translate to: de, it or zh
     #[arg(long, value_name = "LANGUAGE", value_parser = target_language)]
     pub to: Language,
     /// The rule for how much of a draft is shown: alignatt, alignatt:high (later and better), ref
@@ -106,7 +106,7 @@ pub struct StreamArgs {
     /// Sound files, one after another; `-` is standard input (a WAV stream, or raw with --raw)
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// The language that is spoken
+    /// The language that is spoken, as an ISO 639 code
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
     pub from: Language,
     /// The form of the results: text, JSON lines with every event, or subtitles
@@ -142,7 +142,7 @@ pub struct AlignArgs {
     /// The sound track of FILE to use, counted from 1 [default: the first that is enabled]
     #[arg(long, value_name = "N")]
     pub track: Option<NonZero<u16>>,
-    /// The language that is spoken
+    /// The language that is spoken, as an ISO 639 code
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
     pub from: Language,
     /// text: one line per word with its start and end in seconds; jsonl: one object per word
@@ -197,10 +197,10 @@ pub struct EvalArgs {
     /// The talks and their references, one JSON object per line (docs/evaluation.md describes it)
     #[arg(value_name = "MANIFEST")]
     pub manifest: PathBuf,
-    /// The language to translate to
+    /// The language to translate to: de, it or zh
     #[arg(long, value_name = "LANGUAGE", value_parser = target_language)]
     pub to: Language,
-    /// The language that is spoken
+    /// The language that is spoken, as an ISO 639 code
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
     pub from: Language,
     /// A policy, as for `translate`; may be given several times
@@ -238,7 +238,7 @@ pub struct SpeechArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct DeviceArgs {
-    /// auto, cpu, vulkan[:N], metal[:N] or dx12[:N], as `alignatt devices` lists them
+    /// The device: auto, cpu, vulkan[:N], metal[:N] or dx12[:N]; `alignatt devices` lists them
     #[arg(long, env = "ALIGNATT_DEVICE", default_value = "auto", value_parser = device_choice)]
     pub device: DeviceChoice,
 }

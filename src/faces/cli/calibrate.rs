@@ -72,7 +72,7 @@ pub async fn calibrate(args: CalibrateArgs) -> Result<(), CliError> {
     picture.write(&svg(&map))?;
     warn(&set, scores);
     eprint_line(format_args!("wrote {} and {}", path.display(), picture_path.display()));
-    print(&set, [&input, &predicting], &mut io::stdout().lock()).map_err(CliError::print)
+    print(&set, [&input, &predicting], &mut io::stdout().lock()).map_err(CliError::print_failed)
 }
 
 /// Checks the two output files: neither is one that is read, and they differ.

@@ -36,12 +36,12 @@ impl CliError {
     }
 
     /// A write to the file at `place`, from `--output`, failed.
-    pub fn write(place: &str, error: io::Error) -> CliError {
+    pub fn write_failed(place: &str, error: io::Error) -> CliError {
         CliError::unwritable(place, error, "; check its folder and the space left, or give another --output")
     }
 
     /// A write to standard output failed.
-    pub fn print(error: io::Error) -> CliError {
+    pub fn print_failed(error: io::Error) -> CliError {
         CliError::unwritable("standard output", error, "")
     }
 

@@ -79,7 +79,7 @@ pub fn main() -> ExitCode {
 fn print_usage(error: &clap::Error) -> ExitCode {
     let printed = error.print();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error::report(printed.map_err(CliError::print)),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error::report(printed.map_err(CliError::print_failed)),
         // Where even this message cannot be printed, there is nowhere to report it.
         _ => ExitCode::from(error::USAGE),
     }

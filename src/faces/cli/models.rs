@@ -39,7 +39,7 @@ pub async fn models(args: ModelsArgs) -> Result<(), CliError> {
     }
     let mut out = io::stdout().lock();
     let written = lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
-    written.map_err(CliError::print)
+    written.map_err(CliError::print_failed)
 }
 
 fn not_fetched(id: &str) -> CliError {

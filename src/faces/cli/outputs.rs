@@ -30,7 +30,8 @@ impl OutputFile {
     /// Checks that `path` can be written and is not one of `inputs`.
     pub fn new(path: &Path, inputs: &Inputs) -> Result<OutputFile, CliError> {
         inputs.protect(path, "--output")?;
-        let open = OutputFile::check_writable(path).map_err(|e| CliError::write(&path.display().to_string(), e))?;
+        let open =
+            OutputFile::check_writable(path).map_err(|e| CliError::write_failed(&path.display().to_string(), e))?;
         Ok(OutputFile { path: path.to_owned(), open })
     }
 
@@ -54,14 +55,14 @@ impl OutputFile {
     pub fn create(self) -> Result<File, CliError> {
         match self.open {
             Some(open) => Ok(open),
-            None => File::create(&self.path).map_err(|e| CliError::write(&self.path.display().to_string(), e)),
+            None => File::create(&self.path).map_err(|e| CliError::write_failed(&self.path.display().to_string(), e)),
         }
     }
 
     /// Writes `text` as the whole content.
     pub fn write(self, text: &str) -> Result<(), CliError> {
         let path = self.path.display().to_string();
-        self.create()?.write_all(text.as_bytes()).map_err(|e| CliError::write(&path, e))
+        self.create()?.write_all(text.as_bytes()).map_err(|e| CliError::write_failed(&path, e))
     }
 }
 
@@ -162,14 +163,14 @@ impl Outputs {
             release_log();
             tracing::warn!("the live view has ended: {error}");
         } else {
-            self.failed.get_or_insert(CliError::print(error));
+            self.failed.get_or_insert(CliError::print_failed(error));
         }
     }
 
     fn write_error(&self, error: io::Error) -> CliError {
         match &self.path {
-            Some(path) => CliError::write(path, error),
-            None => CliError::print(error),
+            Some(path) => CliError::write_failed(path, error),
+            None => CliError::print_failed(error),
         }
     }
 

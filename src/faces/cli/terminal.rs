@@ -1,4 +1,4 @@
-//! Writes to standard error, and tells what the terminal can show.
+//! Writes to standard error, and finds out what the terminal can show.
 //!
 //! Standard error can be a full disk, a closed pipe or a terminal that is gone. `eprintln!` panics
 //! there, and the results would be lost. Nothing in the program uses it, and the lint in `lib.rs`

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_text() {
+    fn a_byte_order_mark_is_skipped() {
         assert_eq!(whole(b"\xEF\xBB\xBFWien", 9).as_deref(), Ok("Wien"));
         assert_eq!(whole(b"\xEF\xBB\xBF", 9).as_deref(), Ok(""));
         assert_eq!(lines(b"\xEF\xBB\xBF{}\r\n\xEF\xBB\xBF{}", 9), Ok(vec!["{}".to_owned(), "{}".to_owned()]));
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf8_is_named_by_its_line() {
+    fn text_that_is_not_utf8_is_refused_with_its_line() {
         let latin = b"Wien\nCaf\xE9\nGraz\n";
         let error = Err("x, line 2 is not in UTF-8; save the file as UTF-8".to_owned());
         assert_eq!(whole(latin, 99), error);

@@ -222,7 +222,7 @@ async fn play_to<R: Recognize, A: Align, T: Translate>(
 /// Writes each point's files and prints its row of the table.
 fn write_reports(points: &[Point], talks: &[Talk]) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
-    let mut print = |line: &str| writeln!(out, "{line}").map_err(CliError::print);
+    let mut print = |line: &str| writeln!(out, "{line}").map_err(CliError::print_failed);
     print(HEAD)?;
     let mut notes = BTreeSet::new();
     for point in points {

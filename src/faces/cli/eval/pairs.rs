@@ -2,7 +2,7 @@
 
 use super::manifest::Talk;
 use super::played::Played;
-use crate::measure::lag::Shown;
+use crate::measure::lag::ShownSegment;
 use crate::measure::resegment::resegment;
 use crate::text::units::unit_seam;
 use crate::text::{Language, Millis};
@@ -30,7 +30,7 @@ fn split_talk(talk: &Talk, played: &Played, language: Language) -> Vec<Pair> {
     let ranges = resegment(&played.units, &references, language);
     let parts = talk.segments.iter().zip(ranges).map(|(segment, range)| {
         let shown = |delays: &[Millis]| {
-            let shown = Shown {
+            let shown = ShownSegment {
                 delays: delays.get(range.clone()).unwrap_or_default(),
                 offset: segment.start,
                 length: end_of(segment.end) - segment.start,

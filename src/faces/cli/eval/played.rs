@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_run() {
+    fn an_incomplete_run_is_an_error() {
         assert!(matches!(Played::of(&run("de", true)), Err(PlayedError::Interrupted)));
         let events = run("de", false);
         assert!(matches!(Played::of(&events[..4]), Err(PlayedError::Broken(_))));

@@ -69,10 +69,10 @@ pub fn explain(file: &Path, output: Option<&Path>) -> Result<Option<PathBuf>, Cl
     };
     let page = page.map_err(CliError::of)?;
     match &target {
-        Some(path) => std::fs::write(path, page).map_err(|e| CliError::write(&path.display().to_string(), e))?,
+        Some(path) => std::fs::write(path, page).map_err(|e| CliError::write_failed(&path.display().to_string(), e))?,
         None => {
             let mut out = io::stdout().lock();
-            out.write_all(page.as_bytes()).and_then(|()| out.flush()).map_err(CliError::print)?;
+            out.write_all(page.as_bytes()).and_then(|()| out.flush()).map_err(CliError::print_failed)?;
         }
     }
     Ok(target)
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_event() {
+    fn a_byte_order_mark_is_skipped() {
         page(&format!("\u{feff}{}", a_run()));
         page(&a_run().replace('\n', "\r\n"));
     }
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_run_is_refused_by_line() {
+    fn a_file_that_is_not_a_run_is_refused_with_its_line() {
         assert!(refusal("\n \n").contains("run.jsonl contains no events"));
         assert!(refusal("{\"audio_ms\":").contains("run.jsonl, line 1 is not an event: EOF"));
         let bad = a_run().replacen("{\"audio_ms\":1700", "{\"audio\":1700", 1);
