@@ -362,7 +362,7 @@ impl ByteSource for Noise {
 /// The translator as it is, or a new one for every draft. Counts the drafts and the time they take.
 struct Counting<F> {
     translation: Translation,
-    anew: F,
+    new_translation: F,
     keeps: bool,
     seen: Rc<Cell<(usize, Duration)>>,
 }
@@ -370,7 +370,7 @@ struct Counting<F> {
 impl<F: Fn() -> Translation> Translate for Counting<F> {
     async fn draft(&mut self, request: &DraftRequest<'_>, watch: Watch<'_>) -> Result<Draft, BoxError> {
         if !self.keeps {
-            self.translation = (self.anew)();
+            self.translation = (self.new_translation)();
         }
         let begun = Instant::now();
         let draft = self.translation.draft(request, watch).await;
@@ -397,7 +397,7 @@ fn talk(compute: &Compute) {
     let prompt = Prompt::new(&mt, tokenizer, "English", "German", "").expect("a prompt");
     let policy: PolicyKind = "alignatt".parse().expect("a policy");
     let heads = demo_heads(policy.heads_len());
-    let anew = || {
+    let new_translation = || {
         let armed = Armed { heads: &heads, lead: 1 };
         let eos = model.config().eos_token_id.clone();
         let translator = Translator::new(model.clone(), eos, armed, compute.group_len(), compute.clone());
@@ -411,7 +411,7 @@ fn talk(compute: &Compute) {
     println!("samples/talk-a.flac through the cascade with the demo pack, English to German, policy {policy}");
     for (keeps, name) in [(true, "reusing"), (false, "afresh")] {
         let seen = Rc::new(Cell::default());
-        let translator = Counting { translation: anew(), anew, keeps, seen: seen.clone() };
+        let translator = Counting { translation: new_translation(), new_translation, keeps, seen: seen.clone() };
         let engines = Engines {
             recognizer: Recognition::new(asr.clone()),
             aligner: Alignment::new(aligner.clone()),

@@ -84,7 +84,9 @@ fn inputs(args: &StreamArgs, request: &LoadRequest<'_>) -> Inputs {
 fn check(args: &StreamArgs) -> Result<(), CliError> {
     let several = args.files.len() > 1;
     if several && matches!(args.format, Format::Srt | Format::Vtt) {
-        return Err(CliError::Usage("subtitles are made from one FILE; run the program once for each".to_owned()));
+        return Err(CliError::Usage(
+            "several FILEs are given, but subtitles are made from one; run the program once for each".to_owned(),
+        ));
     }
     if args.files.iter().filter(|name| is_stdin(name)).count() > 1 {
         return Err(CliError::Usage("standard input (`-`) is given more than once".to_owned()));

@@ -246,7 +246,7 @@ impl Point {
         for talk in talks {
             let path = self.events(talk);
             let Some(of_talk) = Played::read(&path)? else {
-                return Err(CliError::Failed(format!("{} has been removed", path.display()).into()));
+                return Err(CliError::Failed(format!("{} no longer exists", path.display()).into()));
             };
             let (talk, cut) = talk.within(of_talk.length)?;
             notes.extend(cut);
