@@ -28,7 +28,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::Committed;
+use crate::policy::{Committed, Token};
 use crate::text::{Language, Millis};
 
 /// Number of a segment: 0, 1, 2, … in the order of their sound.
@@ -149,46 +149,6 @@ pub struct Listen {
     /// False: a held draft was judged again because more sound had been heard. No model was called.
     pub drafted: bool,
     pub tokens: Vec<Token>,
-}
-
-/// One token of a draft.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Token {
-    pub text: String,
-    /// Whether the token is shown now. If not, it is held.
-    pub shown: bool,
-    /// Why the token is held; absent where it is shown.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub why: Option<String>,
-    /// The source word that the token rests on, as an index into `source`.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub word: Option<usize>,
-    /// Attention on accessible source words, on inaccessible ones, on the rest of the prompt, and
-    /// on the draft.
-    #[serde(serialize_with = "rounded", deserialize_with = "or_nan")]
-    pub mass: [f32; 4],
-    /// Attention on single source words, as (index into `source`, attention), where it is at least
-    /// 0.01.
-    #[serde(serialize_with = "rounded_pairs")]
-    pub on: Vec<(usize, f32)>,
-}
-
-/// JSON has no NaN; it is written as null.
-fn or_nan<'de, D: serde::Deserializer<'de>>(from: D) -> Result<[f32; 4], D::Error> {
-    Ok(<[Option<f32>; 4]>::deserialize(from)?.map(|value| value.unwrap_or(f32::NAN)))
-}
-
-/// Three decimals are enough for a reader.
-fn rounded<S: serde::Serializer>(values: &[f32; 4], to: S) -> Result<S::Ok, S::Error> {
-    values.map(three_decimals).serialize(to)
-}
-
-fn rounded_pairs<S: serde::Serializer>(values: &[(usize, f32)], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(values.iter().map(|&(word, mass)| (word, three_decimals(mass))))
-}
-
-fn three_decimals(value: f32) -> f64 {
-    (f64::from(value) * 1000.0).round() / 1000.0
 }
 
 /// Timing of one step.

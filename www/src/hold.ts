@@ -13,7 +13,7 @@ const PRESS_MS = 250;
 const FAINT = 0.03;
 const WHY: Record<string, string> = {
   frontier: 'it rests on what has not been heard yet',
-  behind: 'a word before it is held',
+  'after-held': 'an earlier word is held',
   'open-unit': 'its word is not whole yet',
   'no-row': 'no attention was captured for it',
   'not-finite': 'its attention is not a number',

@@ -10,7 +10,8 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::cascade::event::{Listen, Token};
+use crate::cascade::event::Listen;
+use crate::policy::{Hold, Token};
 use crate::text::Millis;
 
 /// The widest padding of a column, in terminal columns.
@@ -31,7 +32,7 @@ pub fn lines(at: Millis, listen: &Listen) -> Vec<String> {
             "   {state:<9}  {}  {}  heard {heard:.2}  unheard {unheard:.2}  prompt {prompt:.2}  draft {draft:.2}  {}",
             padded(text, text_width),
             padded(word, word_width),
-            plain(token.why.as_deref().unwrap_or_default()),
+            token.why.map_or("", Hold::name),
         );
         lines.push(line.trim_end().to_owned());
     }
@@ -76,8 +77,7 @@ mod tests {
     use super::*;
     use crate::cascade::event::SegmentId;
 
-    fn token(text: &str, word: Option<usize>, why: Option<&str>) -> Token {
-        let why = why.map(str::to_owned);
+    fn token(text: &str, word: Option<usize>, why: Option<Hold>) -> Token {
         Token { text: text.to_owned(), shown: why.is_none(), why, word, mass: [0.1, 0.62, 0.21, 0.07], on: Vec::new() }
     }
 
@@ -88,8 +88,10 @@ mod tests {
 
     #[test]
     fn a_line_a_token() {
-        let draft =
-            listen(&["I", "have"], vec![token(" habe", Some(1), None), token(" gekauft", Some(0), Some("frontier"))]);
+        let draft = listen(
+            &["I", "have"],
+            vec![token(" habe", Some(1), None), token(" gekauft", Some(0), Some(Hold::Frontier))],
+        );
         assert_eq!(
             lines(Millis(12_750), &draft),
             [
@@ -104,7 +106,7 @@ mod tests {
     fn columns_line_up_whatever_the_script() {
         let tokens = vec![
             token("他们", Some(0), None),
-            token("ab", Some(1), Some("behind")),
+            token("ab", Some(1), Some(Hold::AfterHeld)),
             token("\u{1b}[2J\n", None, None),
             token("", Some(7), None),
         ];

@@ -122,9 +122,9 @@ fn page_of<R: BufRead>(name: &str, mut lines: TextLines<R>) -> Result<String, Ex
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cascade::event::{End, Listen, Source, Start, Target, Token};
+    use crate::cascade::event::{End, Listen, Source, Start, Target};
     use crate::cascade::{SegmentId, Word};
-    use crate::policy::Committed;
+    use crate::policy::{Committed, Hold, Token};
     use crate::text::{Language, Millis};
 
     const VOID: [&str; 5] = ["!doctype", "meta", "br", "img", "link"];
@@ -187,11 +187,11 @@ mod tests {
     }
 
     /// Tokens are `(text, word, why)`.
-    fn listen(source: &[&str], heard: usize, tokens: &[(&str, usize, Option<&str>)]) -> EventKind {
-        let token = |&(text, word, why): &(&str, usize, Option<&str>)| Token {
+    fn listen(source: &[&str], heard: usize, tokens: &[(&str, usize, Option<Hold>)]) -> EventKind {
+        let token = |&(text, word, why): &(&str, usize, Option<Hold>)| Token {
             text: text.to_owned(),
             shown: why.is_none(),
-            why: why.map(str::to_owned),
+            why,
             word: Some(word),
             mass: [0.5, 0.25, 0.125, 0.125],
             on: vec![(word, 0.5)],
@@ -237,7 +237,11 @@ mod tests {
             (850, source(&words[..1], false)),
             (
                 850,
-                listen(&words[..2], 1, &[("Ich", 0, None), (" kau", 1, Some("frontier")), ("fte", 1, Some("behind"))]),
+                listen(
+                    &words[..2],
+                    1,
+                    &[("Ich", 0, None), (" kau", 1, Some(Hold::Frontier)), ("fte", 1, Some(Hold::AfterHeld))],
+                ),
             ),
             (850, target(&mut shown, "Ich", false)),
             (1700, source(&words, true)),

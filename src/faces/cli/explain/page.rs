@@ -254,7 +254,7 @@ fn legend(run: &Run) -> String {
         out.push_str(
             "<details class=\"reasons\"><summary>Why a word is held</summary><dl>\
              <div><dt>frontier</dt><dd>it rests on source words that have not been heard, or only just</dd></div>\
-             <div><dt>behind</dt><dd>a word before it is held</dd></div>\
+             <div><dt>after-held</dt><dd>an earlier word is held</dd></div>\
              <div><dt>open-unit</dt><dd>its word is not whole yet</dd></div>\
              <div><dt>no-row</dt><dd>no attention was captured for it</dd></div>\
              <div><dt>not-finite</dt><dd>its attention is not a number</dd></div></dl>\

@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use crate::cascade::event::{End, Listen, Source, Start, Target, Token};
+use crate::cascade::event::{End, Listen, Source, Start, Target};
 use crate::cascade::{Event, EventKind, SegmentId, Word};
+use crate::policy::{Hold, Token};
 use crate::text::units::{folded, is_punctuation, unit_ends};
 use crate::text::{Language, Millis};
 
@@ -288,7 +289,7 @@ impl Draft {
     fn why_held(&self, letters: &Range<usize>) -> Option<&str> {
         let held =
             self.places().find(|(place, token)| place.start < letters.end && letters.start < place.end && !token.shown);
-        held.map(|(_, token)| token.why.as_deref().unwrap_or("held"))
+        held.map(|(_, token)| token.why.map_or("held", Hold::name))
     }
 }
 
