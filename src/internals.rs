@@ -52,9 +52,9 @@ pub mod ops {
     pub use crate::ops::kv_store::kv_store;
     pub use crate::ops::layer_norm::layer_norm;
     pub use crate::ops::product::{
-        Kernel, pack_half, product, product_by, product_half, product_half_by, unpack_half,
+        Kernel, pack_half, product, product_with, product_half, product_half_with, unpack_half,
     };
-    pub use crate::ops::qk_capture::{First, qk_capture};
+    pub use crate::ops::qk_capture::{FirstRow, qk_capture};
     pub use crate::ops::qk_replay::{MASSES, QkReplay, Span, qk_replay};
     pub use crate::ops::rms_norm::rms_norm;
     pub use crate::ops::rope::rope;

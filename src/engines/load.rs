@@ -187,13 +187,13 @@ impl Models {
         let plan = self.mt.as_ref().map(|(model, direction)| Plan::new(model, direction)).transpose()?;
         let recognizer = recognition(&self.asr, compute, report).await?;
         // A device that ran out of memory reports it late.
-        compute.settle().await?;
+        compute.wait_idle().await?;
         let aligner = alignment(&self.aligner, compute, report).await?;
         let translator = match plan {
             Some(plan) => Some(plan.load(compute, report).await?),
             None => None,
         };
-        compute.settle().await?;
+        compute.wait_idle().await?;
         let mut engines = Engines { recognizer, aligner, translator };
         if compute.is_gpu() {
             warm(&mut engines).await?;

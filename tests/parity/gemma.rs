@@ -49,7 +49,7 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
     let logits = model.logits(hidden);
     tap.keep("logits", None, &logits);
     let kept = by_name(tap.read().await.unwrap());
-    let mut turned = std::collections::BTreeMap::new();
+    let mut transposed = std::collections::BTreeMap::new();
     for (name, values) in kept {
         let layer = name.split('.').nth(1).and_then(|layer| layer.parse::<usize>().ok());
         let values = match (name.split('.').next(), layer) {
@@ -64,17 +64,17 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
         if golden.has(&name) {
             golden.close(&name, &values, TOLERANCE);
         }
-        turned.insert(name, values);
+        transposed.insert(name, values);
     }
-    let full = &turned["logits"];
+    let full = &transposed["logits"];
 
     for head in golden.ints("selected_heads").chunks_exact(2) {
         let (layer, head) = (head[0] as usize, head[1] as usize);
         let Gemma4Layer { layer_type, head_dim: dim, num_key_value_heads, kv_source, .. } = config.layers[layer];
         let group = config.num_attention_heads / num_key_value_heads;
         let one = rows * dim;
-        let q = &turned[&format!("q_post_rope.{layer}")][head * one..][..one];
-        let k = &turned[&format!("k_post_rope.{kv_source}")][head / group * one..][..one];
+        let q = &transposed[&format!("q_post_rope.{layer}")][head * one..][..one];
+        let k = &transposed[&format!("k_post_rope.{kv_source}")][head / group * one..][..one];
         let window = (layer_type == LayerType::Sliding).then_some(config.sliding_window);
         golden.close(&format!("probs.{layer}.{head}"), &probabilities(q, k, dim, 1.0, window), TOLERANCE);
     }

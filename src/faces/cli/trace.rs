@@ -45,7 +45,7 @@ fn heading(at: Millis, listen: &Listen) -> String {
         "{:>6.2} s  segment {}  {} {tokens} {}, {} of {} words heard",
         at.seconds(),
         listen.segment.0,
-        if listen.drafted { "drafted" } else { "judged anew:" },
+        if listen.drafted { "drafted" } else { "judged again:" },
         if tokens == 1 { "token" } else { "tokens" },
         listen.heard,
         listen.source.len(),
