@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use alignatt::internals::audio::MelStream;
 use alignatt::internals::ops::{
-    Act, Attend, Base, FirstRow, QkReplay, Span, attend, attend_all, conv_halve, gated, kv_store, layer_norm, pack_half,
-    product, product_half, qk_capture, qk_replay, rms_norm,
+    Act, Attend, Base, FirstRow, QkReplay, Span, attend, attend_all, conv_halve, gated, kv_store, layer_norm,
+    pack_half, product, product_half, qk_capture, qk_replay, rms_norm,
 };
 use alignatt::{Compute, DeviceChoice, SAMPLE_RATE, adapters, open_device};
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation, module::conv2d, ops::ConvOptions};

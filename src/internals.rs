@@ -52,7 +52,7 @@ pub mod ops {
     pub use crate::ops::kv_store::kv_store;
     pub use crate::ops::layer_norm::layer_norm;
     pub use crate::ops::product::{
-        Kernel, pack_half, product, product_with, product_half, product_half_with, unpack_half,
+        Kernel, pack_half, product, product_half, product_half_with, product_with, unpack_half,
     };
     pub use crate::ops::qk_capture::{FirstRow, qk_capture};
     pub use crate::ops::qk_replay::{MASSES, QkReplay, Span, qk_replay};

@@ -11,8 +11,8 @@ mod dice;
 mod replay;
 
 use alignatt::internals::ops::{
-    Act, Attend, Base, FirstRow, Kernel, attend, attend_all, conv_halve, gated, kv_store, layer_norm, pack_half, product,
-    product_with, product_half, product_half_with, qk_capture, rms_norm, rope, unpack_half,
+    Act, Attend, Base, FirstRow, Kernel, attend, attend_all, conv_halve, gated, kv_store, layer_norm, pack_half,
+    product, product_half, product_half_with, product_with, qk_capture, rms_norm, rope, unpack_half,
 };
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use common::devices;
