@@ -29,7 +29,7 @@ use alignatt::internals::models::gemma4::{Gemma4, Prompt};
 use alignatt::internals::models::qwen3_asr::{ForcedAligner, Qwen3Asr};
 use alignatt::internals::models::{ModelConfig, TextModel};
 use alignatt::internals::nn::{Cache, Head, Loader, Precision, SourceSpan, Tap, Target};
-use alignatt::internals::ops::{FirstRowRow, qk_capture};
+use alignatt::internals::ops::{FirstRow, qk_capture};
 use alignatt::internals::text::written_units;
 use alignatt::internals::weights::{ReadFuture, Tokenizer, Weights};
 use alignatt::{

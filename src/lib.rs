@@ -7,7 +7,8 @@
 //! talk, with the small models of the demo pack:
 //!
 //! ```
-//! use alignatt::{Activity, AudioFile, Cascade, DeviceChoice, Event, EventKind, Language, Millis, Models, Settings};
+//! use alignatt::{Activity, AudioFile, Cascade, DeviceChoice, Event, EventKind};
+//! use alignatt::{Language, Millis, Models, Settings};
 //!
 //! # #[cfg(not(target_arch = "wasm32"))]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,7 +17,8 @@
 //! let (device, _) = alignatt::open_device(DeviceChoice::Cpu).await?; // or Auto: the best GPU
 //! let engines = Models::demo(&settings).load(&device, &mut |_, _, _| ()).await?;
 //! let began = std::time::Instant::now();
-//! let mut cascade = Cascade::new(settings, engines, Box::new(move || Millis::from(began.elapsed())))?;
+//! let clock = Box::new(move || Millis::from(began.elapsed()));
+//! let mut cascade = Cascade::new(settings, engines, clock)?;
 //! let mut show = |event: Event| match event.kind {
 //!     EventKind::Target(target) => print!("{}", target.delta),
 //!     _ => (),

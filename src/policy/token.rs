@@ -1,4 +1,5 @@
-//! One token of a judged draft: whether it is shown, and why not. Tokens are part of `listen` events.
+//! One token of a judged draft: whether it is shown, and why not. Tokens are part of `listen`
+//! events.
 
 use serde::{Deserialize, Serialize};
 
