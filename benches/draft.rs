@@ -29,9 +29,9 @@ use alignatt::cascade::{Activity, Cascade, Engines, SAMPLE_RATE, Settings};
 use alignatt::engines::on_models::{Alignment, Recognition, Translation};
 use alignatt::gpu::{Compute, DeviceChoice, adapters};
 use alignatt::models::drafting::{Armed, Request, Translator};
-use alignatt::models::gemma4::prompt::Prompt;
+use alignatt::models::prompt::Task;
 use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
-use alignatt::models::{ModelConfig, TextModel, gemma4::Gemma4};
+use alignatt::models::{ModelConfig, TextModel, gemma4, gemma4::Gemma4};
 use alignatt::nn::{Cache, Head, Loader, Precision, SourceSpan, Tap, Target};
 use alignatt::ops::qk_capture::{First, qk_capture};
 use alignatt::policy::PolicyKind;
@@ -394,14 +394,15 @@ fn talk(compute: &Compute) {
     let aligner = Arc::new(block_on(ForcedAligner::load(&aligner, &config, target(compute))).expect("a model"));
     let model = Arc::new(load(&mt, compute));
     let tokenizer = Arc::new(Tokenizer::open(&mt).expect("a tokenizer"));
-    let prompt = Prompt::new(&mt, tokenizer, "English", "German", "").expect("a prompt");
+    let task = Task { source: "English", target: "German", context: "" };
+    let prompt = gemma4::prompt::open(&mt, tokenizer, &task).expect("a prompt");
     let policy: PolicyKind = "alignatt".parse().expect("a policy");
     let heads = demo_heads(policy.heads_len());
     let anew = || {
         let armed = Armed { heads: &heads, lead: 1 };
         let eos = model.config().eos_token_id.clone();
         let translator = Translator::new(model.clone(), eos, armed, compute.group_len(), compute.clone());
-        Translation::new(prompt.clone(), translator.expect("heads"), heads.len())
+        Translation::new(Box::new(prompt.clone()), translator.expect("heads"), heads.len())
     };
     let mut file = AudioFile::open(format!("{}/samples/talk-a.flac", env!("CARGO_MANIFEST_DIR"))).expect("a sample");
     let mut sound = Vec::new();

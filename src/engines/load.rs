@@ -9,12 +9,11 @@ use crate::cascade::event::Start;
 use crate::cascade::{Align, BoxError, DraftRequest, Engines, Recognize, SAMPLE_RATE, Settings, Translate};
 use crate::engines::on_models::{Alignment, Recognition, Translation};
 use crate::gpu::Compute;
-use crate::models::ModelConfig;
 use crate::models::drafting::{Armed, Translator};
-use crate::models::gemma4::Gemma4;
-use crate::models::gemma4::config::Gemma4Config;
-use crate::models::gemma4::prompt::{Prompt, Turn};
+use crate::models::family::TextFamily;
+use crate::models::prompt::{Task, TranslationPrompt, Turn};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
+use crate::models::{ModelConfig, TextModel};
 use crate::nn::{Head, Loader, Precision, Target};
 use crate::policy::PolicyKind;
 use crate::policy::heads::{HeadSet, Rows};
@@ -231,15 +230,15 @@ pub async fn alignment(model: &ModelFiles, compute: &Compute, report: Report<'_>
 /// A translation that is ready to load: everything that is known without the weights.
 struct Plan<'a> {
     model: &'a ModelFiles,
-    config: Gemma4Config,
+    config: Arc<dyn TextFamily>,
     heads: Vec<Head>,
     lead: usize,
-    prompt: Prompt,
+    prompt: Box<dyn TranslationPrompt>,
 }
 
 impl<'a> Plan<'a> {
     fn new(model: &'a ModelFiles, direction: &Direction) -> Result<Plan<'a>, BoxError> {
-        let config = gemma4_config(model)?;
+        let config = text_config(model)?;
         let set = match (direction.heads_len, &direction.heads) {
             (0, _) => None,
             (_, Some(set)) => Some(set.clone()),
@@ -248,20 +247,20 @@ impl<'a> Plan<'a> {
         let best = set.as_ref().map_or(&[][..], |set| set.top(direction.heads_len));
         let heads = best.iter().map(|head| Head { layer: head.layer, head: head.head }).collect();
         let lead = usize::from(set.as_ref().is_some_and(|set| set.rows == Rows::Predicting));
-        let tokenizer = gemma4_tokenizer(model, &config)?;
-        let (from, to) = (direction.from.english_name(), direction.to.english_name());
-        let prompt = |context: &str| Prompt::new(&model.files, tokenizer.clone(), from, to, context);
+        let tokenizer = tokenizer(model, &*config)?;
+        let (source, target) = (direction.from.english_name(), direction.to.english_name());
+        let prompt = |context| config.prompt(&model.files, tokenizer.clone(), &Task { source, target, context });
         let (bare, full) = (prompt("")?, prompt(&direction.context)?);
         let empty = Turn::default();
-        fits(bare.ids(&empty)?.ids.len(), full.ids(&empty)?.ids.len(), capacity(&config))?;
+        fits(bare.ids(&empty)?.ids.len(), full.ids(&empty)?.ids.len(), capacity(&*config))?;
         Ok(Plan { model, config, heads, lead, prompt: full })
     }
 
     async fn load(self, compute: &Compute, report: Report<'_>) -> Result<Translation, BoxError> {
-        let loaded = gemma4_weights(self.model, &self.config, compute, report).await?;
-        let eos = loaded.config().eos_token_id.clone();
+        let loaded = text_weights(self.model, &*self.config, compute, report).await?;
         let armed = Armed { heads: &self.heads, lead: self.lead };
-        let translator = Translator::new(Arc::new(loaded), eos, armed, compute.group_len(), compute.clone())?;
+        let eos = self.config.eos().to_vec();
+        let translator = Translator::new(loaded, eos, armed, compute.group_len(), compute.clone())?;
         Ok(Translation::new(self.prompt, translator, self.heads.len()))
     }
 }
@@ -273,44 +272,44 @@ fn fits(bare: usize, full: usize, capacity: usize) -> Result<(), ContextTooLong>
     if tokens > most { Err(ContextTooLong { tokens, most }) } else { Ok(()) }
 }
 
-/// Loads a Gemma-4 and its tokenizer.
-pub async fn gemma4(
+/// Loads a text model, with its prompt for a direction without context.
+pub async fn text_model(
     model: &ModelFiles,
+    (from, to): (Language, Language),
     compute: &Compute,
     report: Report<'_>,
-) -> Result<(Gemma4, Arc<Tokenizer>), BoxError> {
-    let config = gemma4_config(model)?;
-    let tokenizer = gemma4_tokenizer(model, &config)?;
-    Ok((gemma4_weights(model, &config, compute, report).await?, tokenizer))
+) -> Result<(Arc<dyn TextModel>, Box<dyn TranslationPrompt>), BoxError> {
+    let config = text_config(model)?;
+    let task = Task { source: from.english_name(), target: to.english_name(), context: "" };
+    let prompt = config.prompt(&model.files, tokenizer(model, &*config)?, &task)?;
+    Ok((text_weights(model, &*config, compute, report).await?, prompt))
 }
 
-fn gemma4_tokenizer(model: &ModelFiles, config: &Gemma4Config) -> Result<Arc<Tokenizer>, BoxError> {
+fn tokenizer(model: &ModelFiles, config: &dyn TextFamily) -> Result<Arc<Tokenizer>, BoxError> {
     let tokenizer = Arc::new(Tokenizer::open(&model.files)?);
-    tokenizer.fits(config.vocab_size)?;
+    tokenizer.fits(config.vocab_size())?;
     Ok(tokenizer)
 }
 
 /// Positions of the longest prompt with its draft.
-fn capacity(config: &Gemma4Config) -> usize {
-    MT_CAPACITY.min(config.max_position_embeddings)
+fn capacity(config: &dyn TextFamily) -> usize {
+    MT_CAPACITY.min(config.max_positions())
 }
 
-fn gemma4_config(model: &ModelFiles) -> Result<Gemma4Config, BoxError> {
-    match ModelConfig::open(&model.files)? {
-        ModelConfig::Gemma4(config) => Ok(config),
-        other => Err(model.is_not(Role::Translation, &other)),
-    }
+fn text_config(model: &ModelFiles) -> Result<Arc<dyn TextFamily>, BoxError> {
+    ModelConfig::open(&model.files)?.into_text().map_err(|other| model.is_not(Role::Translation, &other))
 }
 
-async fn gemma4_weights(
+async fn text_weights(
     model: &ModelFiles,
-    config: &Gemma4Config,
+    config: &dyn TextFamily,
     compute: &Compute,
     report: Report<'_>,
-) -> Result<Gemma4, BoxError> {
+) -> Result<Arc<dyn TextModel>, BoxError> {
     let progress = told(report, &model.name);
     let weights = Weights::open(&model.files).await?;
-    Ok(Gemma4::load(&Loader::new(&weights, target(compute, &progress)), config, capacity(config)).await?)
+    let loader = Loader::new(&weights, target(compute, &progress));
+    Ok(config.load(&loader, capacity(config)).await?)
 }
 
 /// Forwards byte counts to `report` with the model's name.

@@ -1,8 +1,11 @@
 //! The configuration of a model folder. Here is the one match on families; what a family's files
 //! say is read in its own folder.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
+use super::family::TextFamily;
 use super::{gemma4, qwen3_asr};
 use crate::weights::Files;
 use crate::weights::error::{CheckpointError, WRONG_MODEL, shown};
@@ -57,12 +60,20 @@ impl ModelConfig {
         }
     }
 
+    /// The configuration as that of a text model; itself if it is not one.
+    pub fn into_text(self) -> Result<Arc<dyn TextFamily>, ModelConfig> {
+        match self {
+            ModelConfig::Gemma4(config) => Ok(Arc::new(config)),
+            other => Err(other),
+        }
+    }
+
     /// The name of the model, for messages.
     pub fn family(&self) -> &'static str {
         match self {
             ModelConfig::Qwen3Asr(_) => "Qwen3-ASR",
             ModelConfig::Qwen3Aligner(_) => "Qwen3-ForcedAligner",
-            ModelConfig::Gemma4(_) => "Gemma-4",
+            ModelConfig::Gemma4(config) => config.family(),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! | file | what it is |
 //! |---|---|
 //! | `config` | the configuration of a model folder: the one match on families |
+//! | `family` | what a family of text models brings: its configuration, network and prompt |
+//! | `prompt` | the translation prompt as a conversation |
 //! | `drafting` | greedy drafts with any [`TextModel`] |
 //! | `forced` | attention of every head while a given translation is fed |
 //! | `gemma4` | the Gemma-4 text decoder |
@@ -11,8 +13,10 @@
 
 pub mod config;
 pub mod drafting;
+pub mod family;
 pub mod forced;
 pub mod gemma4;
+pub mod prompt;
 pub mod qwen3_asr;
 #[cfg(test)]
 pub(crate) mod testing;

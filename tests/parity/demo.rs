@@ -14,8 +14,8 @@ use alignatt::audio::mel::log_mel;
 use alignatt::gpu::Compute;
 use alignatt::models::ModelConfig;
 use alignatt::models::drafting::{Armed, Request, Translator};
-use alignatt::models::gemma4::Gemma4;
-use alignatt::models::gemma4::prompt::{Prompt, Turn};
+use alignatt::models::gemma4::{Gemma4, prompt};
+use alignatt::models::prompt::{Task, TranslationPrompt, Turn};
 use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner, recognizer::Recognizer, timestamps, words};
 use alignatt::nn::{Loader, Tap, Target};
 use alignatt::weights::{Files, Tokenizer, Weights};
@@ -62,7 +62,8 @@ pub async fn translation(compute: &Compute) {
             "zh" => "Chinese",
             other => other,
         };
-        let prompt = Prompt::new(&files, tokenizer.clone(), "English", name, "").unwrap();
+        let task = Task { source: "English", target: name, context: "" };
+        let prompt = prompt::open(&files, tokenizer.clone(), &task).unwrap();
         let (source, accepted) = (case["source"].as_str().unwrap(), case["accepted"].as_str().unwrap());
         let prompt = prompt.ids(&Turn { history: &[], source, accepted }).unwrap();
         assert_eq!(prompt.ids, ids(&case["prompt_ids"]), "{case}");

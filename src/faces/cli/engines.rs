@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::args::{DeviceArgs, TextArgs};
 use super::inputs::Inputs;
@@ -16,7 +15,7 @@ use crate::gpu::{Compute, adapters};
 use crate::hub::cache::{CachedModel, Hub};
 use crate::hub::source::ModelSource;
 use crate::models::forced::Forced;
-use crate::models::gemma4::prompt::Prompt;
+use crate::models::prompt::TranslationPrompt;
 use crate::policy::heads::HeadSet;
 use crate::selftest::open;
 use crate::text::Language;
@@ -174,15 +173,14 @@ pub async fn load_aligner(
 /// Loads a translation model with every head armed, for calibration. Also returns its name.
 pub async fn load_forced(
     model: Option<&OsStr>,
-    (from, to): (Language, Language),
+    direction: (Language, Language),
     device_args: &DeviceArgs,
     report: Report<'_>,
-) -> Result<(Forced, Prompt, String), BoxError> {
+) -> Result<(Forced, Box<dyn TranslationPrompt>, String), BoxError> {
     let compute = device(device_args).await?;
     let chosen = chosen(model, demo::mt)?;
-    let (model, tokenizer) = load::gemma4(&chosen, &compute, report).await?;
-    let prompt = Prompt::new(&chosen.files, tokenizer, from.english_name(), to.english_name(), "")?;
-    Ok((Forced::new(Arc::new(model), compute)?, prompt, chosen.name))
+    let (model, prompt) = load::text_model(&chosen, direction, &compute, report).await?;
+    Ok((Forced::new(model, compute)?, prompt, chosen.name))
 }
 
 /// The files of a model, which are fetched from the Hub where they are missing.

@@ -17,14 +17,19 @@ mod layer;
 mod names;
 pub mod prompt;
 
+use std::sync::Arc;
+
 use burn::tensor::{Int, Tensor};
 
 use super::TextModel;
+use super::family::{Loading, Sizes, TextFamily};
+use super::prompt::{Task, TranslationPrompt};
 use crate::nn::{
     ArmError, Cache, Capture, Embedding, Head, Linear, LoadError, Loader, MARGIN, PIECE, Replay, RmsNorm, Rope,
     RunError, SourceSpan, Tap, greedy, join,
 };
 use crate::ops::attend::Base;
+use crate::weights::{CheckpointError, Files, Tokenizer};
 use config::{Gemma4Config, LayerType};
 use layer::{Layer, Place};
 use names::GemmaNames;
@@ -213,6 +218,41 @@ impl TextModel for Gemma4 {
             let layer = &self.layers[layer];
             (&cache.owners[layer.source], layer.attention())
         })
+    }
+}
+
+impl TextFamily for Gemma4Config {
+    fn family(&self) -> &'static str {
+        "Gemma-4"
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { layers: self.num_hidden_layers, heads: self.num_attention_heads, hidden: self.hidden_size }
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn max_positions(&self) -> usize {
+        self.max_position_embeddings
+    }
+
+    fn eos(&self) -> &[u32] {
+        &self.eos_token_id
+    }
+
+    fn load<'a>(&'a self, loader: &'a Loader<'a>, capacity: usize) -> Loading<'a> {
+        Box::pin(async move { Ok(Arc::new(Gemma4::load(loader, self, capacity).await?) as Arc<dyn TextModel>) })
+    }
+
+    fn prompt(
+        &self,
+        files: &Files,
+        tokenizer: Arc<Tokenizer>,
+        task: &Task<'_>,
+    ) -> Result<Box<dyn TranslationPrompt>, CheckpointError> {
+        Ok(Box::new(prompt::open(files, tokenizer, task)?))
     }
 }
 
