@@ -9,6 +9,7 @@
 //! | `drafting` | greedy drafts with any [`TextModel`] |
 //! | `forced` | attention of every head while a given translation is fed |
 //! | `gemma4` | the Gemma-4 text decoder |
+//! | `qwen3` | the Qwen3 decoder, a text model or a part of Qwen3-ASR |
 //! | `qwen3_asr` | Qwen3-ASR and Qwen3-ForcedAligner |
 
 pub mod config;
@@ -17,6 +18,7 @@ pub mod family;
 pub mod forced;
 pub mod gemma4;
 pub mod prompt;
+pub mod qwen3;
 pub mod qwen3_asr;
 #[cfg(test)]
 pub(crate) mod testing;

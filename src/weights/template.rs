@@ -226,7 +226,8 @@ impl ChatTemplate {
         self.wrong(&format!("{line}{}", shown(&error.to_string())), FETCH_AGAIN)
     }
 
-    fn wrong(&self, what: &str, remedy: impl Into<Remedy>) -> CheckpointError {
+    /// The error that the template, or what is done with it, is wrong.
+    pub(crate) fn wrong(&self, what: &str, remedy: impl Into<Remedy>) -> CheckpointError {
         CheckpointError::Template { file: self.file.clone(), what: what.to_owned(), remedy: remedy.into() }
     }
 }
