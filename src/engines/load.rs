@@ -10,13 +10,14 @@ use crate::cascade::{Align, BoxError, DraftRequest, Engines, Recognize, SAMPLE_R
 use crate::engines::on_models::{Alignment, Recognition, Translation};
 use crate::gpu::Compute;
 use crate::models::drafting::{Armed, Translator};
-use crate::models::family::TextFamily;
+use crate::models::family::{Sizes, TextFamily};
 use crate::models::prompt::{Task, TranslationPrompt, Turn};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
 use crate::models::{ModelConfig, TextModel};
 use crate::nn::{Head, Loader, Precision, Target};
 use crate::policy::PolicyKind;
 use crate::policy::heads::{HeadSet, Rows};
+use crate::policy::shipped_heads;
 use crate::text::Language;
 use crate::weights::{Files, Tokenizer, Weights};
 
@@ -51,7 +52,7 @@ impl Role {
         match self {
             Role::Recognition => "Qwen3-ASR",
             Role::Alignment => "Qwen3-ForcedAligner",
-            Role::Translation => "Gemma-4",
+            Role::Translation => "Gemma-4 or Qwen3",
         }
     }
 }
@@ -109,8 +110,8 @@ pub struct Names {
     pub mt: Option<String>,
     /// Name of the device, such as `vulkan:0 NVIDIA H100`.
     pub device: String,
-    /// A note about the models for the reader of a run.
-    pub note: Option<&'static str>,
+    /// Notes about the models for the reader of a run.
+    pub notes: Vec<String>,
 }
 
 /// Note where all models are those of the demo pack.
@@ -123,16 +124,20 @@ impl Names {
         let mt = models.mt.as_ref().map(|(model, _)| model);
         let mut demo = [Some(&models.asr), Some(&models.aligner), mt].into_iter().flatten().map(|model| model.demo);
         let note = match (demo.clone().all(|demo| demo), demo.any(|demo| demo)) {
-            (true, _) => Some(DEMO),
-            (false, true) => Some(MIXED),
+            (true, _) => Some(DEMO.to_owned()),
+            (false, true) => Some(MIXED.to_owned()),
             (false, false) => None,
         };
+        let of_another = models.mt.as_ref().and_then(|(model, direction)| direction.heads_of_another(model));
+        let heads = of_another.map(|measured| {
+            format!("the attention heads are those of {measured}, a model of the same family and sizes")
+        });
         Names {
             asr: models.asr.name.clone(),
             aligner: models.aligner.name.clone(),
             mt: mt.map(|model| model.name.clone()),
             device: device.to_owned(),
-            note,
+            notes: note.into_iter().chain(heads).collect(),
         }
     }
 }
@@ -161,6 +166,15 @@ impl Direction {
     /// A direction with the model's own heads and no context.
     pub fn new(from: Language, to: Language, policy: PolicyKind) -> Direction {
         Direction { from, to, heads_len: policy.heads_len(), heads: None, context: String::new() }
+    }
+
+    /// The model whose heads `model` uses, where it is recognised by its sizes alone.
+    fn heads_of_another(&self, model: &ModelFiles) -> Option<String> {
+        if self.heads_len == 0 || self.heads.is_some() || model.files.has(&HeadSet::file_name(self.from, self.to)) {
+            return None;
+        }
+        let found = model.shipped_heads(self.from, self.to).ok()??;
+        (!found.by_name).then_some(found.set.model)
     }
 }
 
@@ -338,8 +352,18 @@ impl ModelFiles {
         if self.files.has(&name) {
             return Ok(HeadSet::parse(&self.files.text(&name, HEADS_BYTES)?, &self.files.path(&name))?);
         }
-        HeadSet::shipped(&self.name, from, to)
-            .ok_or_else(|| ModelError::NoHeads { model: self.name.clone(), demo: self.demo, from, to }.into())
+        match self.shipped_heads(from, to)? {
+            Some(found) => Ok(found.set),
+            None => Err(ModelError::NoHeads { model: self.name.clone(), demo: self.demo, from, to }.into()),
+        }
+    }
+
+    /// The heads that come with the program, by this model's family, sizes and name.
+    fn shipped_heads(&self, from: Language, to: Language) -> Result<Option<shipped_heads::Found>, BoxError> {
+        let config = text_config(self)?;
+        let Sizes { layers, heads, hidden } = config.sizes();
+        let model = shipped_heads::Model { name: &self.name, family: config.family(), layers, heads, hidden };
+        Ok(shipped_heads::find(&model, from, to))
     }
 }
 

@@ -143,7 +143,7 @@ pub fn known(wanted: &Wanted<'_>) -> Result<(Names, Given), BoxError> {
         aligner: name(wanted.aligner, demo::aligner),
         mt: wanted.mt.map(|mt| name(mt.text.mt.as_deref(), demo::mt)),
         device: String::new(),
-        note: None,
+        notes: Vec::new(),
     };
     let given = match wanted.mt {
         Some(mt) => Given::of(&direction(wanted.from, mt)?, present(mt.text.mt.as_deref(), demo::mt).as_ref()),

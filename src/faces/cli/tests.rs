@@ -66,7 +66,7 @@ fn play(format: Format, pieces: Vec<Heard>, log: &SharedLog, most: Option<usize>
     let outcome = pollster::block_on(session::play(
         engines.lent(),
         settings,
-        Opening { start: start_of(&settings), note: None },
+        Opening { start: start_of(&settings), notes: Vec::new() },
         Sound::of_pieces(pieces),
         &mut faces,
     ));

@@ -57,7 +57,7 @@ async fn run(
     let mut outcome = Ok(());
     for (sound, name) in sounds.zip(&args.files) {
         let start = Start { file: Some(name.display().to_string()), ..given.start(&settings, &names) };
-        let opening = Opening { start, note: names.note };
+        let opening = Opening { start, notes: names.notes.clone() };
         outcome = session::play(engines.lent(), settings, opening, sound, &mut faces).await;
         if outcome.is_err() {
             break;

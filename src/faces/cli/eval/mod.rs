@@ -209,7 +209,7 @@ async fn play_to<R: Recognize, A: Align, T: Translate>(
     let file = File::create(path).map_err(|e| files::failed(path, e))?;
     let out = Box::new(BufWriter::new(file));
     let mut faces = Faces::quiet(out, path.display().to_string(), Format::Jsonl, Side::Target);
-    let opening = Opening { start, note: None };
+    let opening = Opening { start, notes: Vec::new() };
     let outcome = session::play(engines, point.settings, opening, sound, &mut faces).await;
     outcome.and(faces.finish())
 }
