@@ -6,12 +6,13 @@
 //! | `config` | the configuration of a model folder: the one match on families |
 //! | `drafting` | greedy drafts with any [`TextModel`] |
 //! | `forced` | attention of every head while a given translation is fed |
-//! | `gemma4` | the Gemma-4 text decoder |
+//! | `gemma3`, `gemma4` | the text decoders of Gemma-3 and Gemma-4 |
 //! | `qwen3_asr` | Qwen3-ASR and Qwen3-ForcedAligner |
 
 pub mod config;
 pub mod drafting;
 pub mod forced;
+pub mod gemma3;
 pub mod gemma4;
 pub mod qwen3_asr;
 #[cfg(test)]
