@@ -6,10 +6,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::family::TextFamily;
-use super::{gemma4, qwen3, qwen3_asr};
+use super::{gemma3, gemma4, qwen3, qwen3_asr};
 use crate::weights::Files;
 use crate::weights::error::{CheckpointError, WRONG_MODEL, shown};
 use crate::weights::section::{MAX_FILE, Section};
+use gemma3::config::Gemma3Config;
 use gemma4::config::Gemma4Config;
 use qwen3::config::Qwen3Config;
 use qwen3_asr::config::{AsrOrAligner, Qwen3AlignerConfig, Qwen3AsrConfig};
@@ -18,13 +19,15 @@ pub(super) const CONFIG_FILE: &str = "config.json";
 pub(super) const GENERATION_FILE: &str = "generation_config.json";
 
 /// The models that this program can load, as a remedy in messages.
-pub const SUPPORTED: &str = "use a Qwen3-ASR, Qwen3-ForcedAligner, Gemma-4 E2B/E4B or Qwen3 checkpoint as published";
+pub const SUPPORTED: &str =
+    "use a Qwen3-ASR, Qwen3-ForcedAligner, Gemma-3, Gemma-4 E2B/E4B or Qwen3 checkpoint as published";
 
 /// A model folder's configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModelConfig {
     Qwen3Asr(Qwen3AsrConfig),
     Qwen3Aligner(Qwen3AlignerConfig),
+    Gemma3(Gemma3Config),
     Gemma4(Gemma4Config),
     Qwen3(Qwen3Config),
 }
@@ -50,6 +53,10 @@ impl ModelConfig {
                 AsrOrAligner::Asr(config) => ModelConfig::Qwen3Asr(config),
                 AsrOrAligner::Aligner(config) => ModelConfig::Qwen3Aligner(config),
             }),
+            "gemma3" => {
+                gemma3::config::read(&root, &root.section("text_config")?, &generation).map(ModelConfig::Gemma3)
+            }
+            "gemma3_text" => gemma3::config::read(&root, &root, &generation).map(ModelConfig::Gemma3),
             "gemma4" => {
                 gemma4::config::read(&root, &root.section("text_config")?, &generation).map(ModelConfig::Gemma4)
             }
@@ -77,6 +84,7 @@ impl ModelConfig {
         match self {
             ModelConfig::Qwen3Asr(_) => "Qwen3-ASR",
             ModelConfig::Qwen3Aligner(_) => "Qwen3-ForcedAligner",
+            ModelConfig::Gemma3(_) => "Gemma-3",
             ModelConfig::Gemma4(config) => config.family(),
             ModelConfig::Qwen3(config) => config.family(),
         }
@@ -93,11 +101,13 @@ mod tests {
     use crate::weights::section::MAX_LAYERS;
     use crate::weights::testing::{fixture, memory};
 
-    const MODELS: [&str; 7] = [
+    const MODELS: [&str; 9] = [
         "qwen3_asr",
         "qwen3_asr/hf",
         "qwen3_aligner",
         "qwen3_aligner/hf",
+        "gemma3_like",
+        "gemma3_mm_like",
         "gemma4_e2b_like",
         "gemma4_e4b_like",
         "qwen3_like",
@@ -154,7 +164,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(600))]
 
         #[test]
-        fn odd_values_never_panic_and_never_grow(which in 0usize..7, at in any::<prop::sample::Index>(), also in any::<prop::sample::Index>(), a in odd(), b in odd()) {
+        fn odd_values_never_panic_and_never_grow(which in 0usize..9, at in any::<prop::sample::Index>(), also in any::<prop::sample::Index>(), a in odd(), b in odd()) {
             let mut config = raw(MODELS[which]);
             let mut all = Vec::new();
             pointers(&config, "", &mut all);
@@ -167,6 +177,10 @@ mod tests {
             if let Ok(ModelConfig::Qwen3(config)) = &config {
                 prop_assert!(config.text.num_hidden_layers <= MAX_LAYERS && config.text.head_dim > 0);
             }
+            if let Ok(ModelConfig::Gemma3(config)) = &config {
+                let layers = config.layer_types.len();
+                prop_assert!(layers == config.num_hidden_layers && layers <= MAX_LAYERS && config.head_dim > 0);
+            }
             if let Ok(ModelConfig::Gemma4(config)) = config {
                 prop_assert!(config.layers.len() == config.num_hidden_layers && config.num_hidden_layers <= MAX_LAYERS);
                 prop_assert!(config.layers.iter().enumerate().all(|(at, layer)| layer.kv_source <= at && layer.head_dim > 0));
@@ -174,7 +188,7 @@ mod tests {
         }
 
         #[test]
-        fn mutated_bytes_never_panic(which in 0usize..7, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        fn mutated_bytes_never_panic(which in 0usize..9, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let mut bytes = std::fs::read(fixture(MODELS[which]).join(CONFIG_FILE)).unwrap();
             let at = at.index(bytes.len());
             bytes[at] = byte;

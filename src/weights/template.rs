@@ -43,6 +43,13 @@ pub enum Part {
     },
     /// Audio; the template writes one placeholder for it.
     Audio,
+    /// A text to translate, for templates that write the instruction themselves.
+    #[serde(rename = "text")]
+    Translate {
+        source_lang_code: String,
+        target_lang_code: String,
+        text: String,
+    },
 }
 
 impl Message {
@@ -96,10 +103,15 @@ impl Prompt {
 
     /// The token columns that overlap a byte range of `text`; empty if no token does.
     pub fn columns(&self, bytes: Range<usize>) -> Range<usize> {
-        let start = self.tokens.partition_point(|token| token.end <= bytes.start);
-        let end = self.tokens.partition_point(|token| token.start < bytes.end);
-        start..end.max(start)
+        columns(&self.tokens, bytes)
     }
+}
+
+/// The indices of the tokens that overlap a byte range of their text; empty if no token does.
+pub(crate) fn columns(tokens: &[TokenSpan], bytes: Range<usize>) -> Range<usize> {
+    let start = tokens.partition_point(|token| token.end <= bytes.start);
+    let end = tokens.partition_point(|token| token.start < bytes.end);
+    start..end.max(start)
 }
 
 /// A chat template, parsed.
@@ -149,6 +161,11 @@ impl ChatTemplate {
             eos_token: eos_token.to_owned(),
         };
         template.parsed(layout.to_owned()).expect("a layout of our own")
+    }
+
+    /// Whether the template contains `word`, such as the name of a field that it reads.
+    pub(crate) fn mentions(&self, word: &str) -> bool {
+        self.environment.get_template("chat").is_ok_and(|template| template.source().contains(word))
     }
 
     /// Renders the conversation as text, for display and comparison. Control strings in messages
@@ -250,7 +267,7 @@ impl Message {
             Content::Parts(parts) => parts
                 .iter()
                 .filter_map(|part| match part {
-                    Part::Text { text } => Some(text.as_str()),
+                    Part::Text { text } | Part::Translate { text, .. } => Some(text.as_str()),
                     Part::Audio => None,
                 })
                 .collect(),
@@ -266,6 +283,11 @@ impl Message {
                     .map(|part| match part {
                         Part::Text { text } => Part::Text { text: mark_text(text, mark, starts) },
                         Part::Audio => Part::Audio,
+                        Part::Translate { source_lang_code, target_lang_code, text } => Part::Translate {
+                            source_lang_code: source_lang_code.clone(),
+                            target_lang_code: target_lang_code.clone(),
+                            text: mark_text(text, mark, starts),
+                        },
                     })
                     .collect(),
             ),

@@ -11,9 +11,9 @@
 use burn::tensor::Tensor;
 
 use super::config::Qwen3TextConfig;
-use crate::nn::{KvShape, LayerCache, Linear, LoadError, Loader, RmsNorm, Rope, Tap};
+use crate::nn::{KvShape, LayerCache, Linear, LoadError, Loader, Place, RmsNorm, Tap};
 use crate::ops::{
-    attend::{Attend, Base, attend},
+    attend::{Attend, attend},
     gated::{Act, gated},
 };
 
@@ -76,20 +76,20 @@ impl Layer {
     }
 
     /// x [T, H] → [T, H]. The keys and values are appended to `cache` first.
-    pub fn forward(&self, x: Tensor<2>, rope: &Rope, base: &Base, cache: &mut LayerCache, tap: &mut Tap) -> Tensor<2> {
+    pub fn forward(&self, x: Tensor<2>, place: &Place, cache: &mut LayerCache, tap: &mut Tap) -> Tensor<2> {
         let t = x.dims()[0];
         let heads = |y: Tensor<2>| {
             let n = y.dims()[1] / self.head_dim;
             y.reshape([t, n, self.head_dim])
         };
         let h = self.input_layernorm.forward(x.clone());
-        let q = rope.apply(self.q_norm.forward_heads(heads(self.q_proj.forward(h.clone()))));
-        let k = rope.apply(self.k_norm.forward_heads(heads(self.k_proj.forward(h.clone()))));
+        let q = place.rope.apply(self.q_norm.forward_heads(heads(self.q_proj.forward(h.clone()))));
+        let k = place.rope.apply(self.k_norm.forward_heads(heads(self.k_proj.forward(h.clone()))));
         let v = heads(self.v_proj.forward(h));
         tap.queries(self.at, &q);
         tap.keep("k_post_rope", Some(self.at), &k);
-        cache.push(k, v, base);
-        let attended = attend(q, cache.keys(), cache.values(), base, self.attention());
+        cache.push(k, v, &place.base);
+        let attended = attend(q, cache.keys(), cache.values(), &place.base, self.attention());
         let [_, n, d] = attended.dims();
         let x = x + self.o_proj.forward(attended.reshape([t, n * d]));
 

@@ -22,14 +22,13 @@ use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
 
-use super::TextModel;
 use super::family::{Loading, Sizes, TextFamily};
 use super::prompt::{Task, TranslationPrompt};
+use super::{DRAFTED, TextModel};
 use crate::nn::{
-    ArmError, Cache, Capture, Embedding, Head, LoadError, Loader, MARGIN, PIECE, Replay, RmsNorm, Rope, RunError,
-    SourceSpan, Tap, greedy, join,
+    ArmError, Cache, Capture, Embedding, Head, LoadError, Loader, MARGIN, Place, Replay, RmsNorm, Rope, RunError,
+    SourceSpan, Tap, greedy, in_pieces,
 };
-use crate::ops::attend::Base;
 use crate::weights::{CheckpointError, Files, Tokenizer};
 use config::{Qwen3Config, Qwen3TextConfig};
 use layer::Layer;
@@ -68,7 +67,7 @@ impl Qwen3 {
     pub async fn load(loader: &Loader<'_>, config: &Qwen3Config, capacity: usize) -> Result<Self, LoadError> {
         let text = &config.text;
         let head = (!text.tie_word_embeddings).then_some((HEAD, text.vocab_size));
-        let part = Part { model: TEXT_MODEL, head, capacity, sequence: "this prompt with its draft" };
+        let part = Part { model: TEXT_MODEL, head, capacity, sequence: DRAFTED };
         let model = Self::load_part(loader, text, part).await?;
         // The copy of a tied head is not read.
         loader.weights.refuse_unused(&[HEAD])?;
@@ -111,12 +110,8 @@ impl Qwen3 {
 
     /// Fails with [`RunError::TooLong`] if a sequence cannot have that many positions.
     pub(crate) fn room_for(&self, positions: usize) -> Result<(), RunError> {
-        self.room(positions, self.capacity)
-    }
-
-    fn room(&self, needed: usize, capacity: usize) -> Result<(), RunError> {
-        match needed > capacity {
-            true => Err(RunError::TooLong { what: self.sequence, needed, capacity }),
+        match positions > self.capacity {
+            true => Err(RunError::TooLong { what: self.sequence, needed: positions, capacity: self.capacity }),
             false => Ok(()),
         }
     }
@@ -132,27 +127,20 @@ impl Qwen3 {
     /// rows.
     pub fn rows(&self, x: Tensor<2>, cache: &mut Cache, last: usize, tap: &mut Tap) -> Result<Tensor<2>, RunError> {
         let len = x.dims()[0];
-        let needed = cache.end() + len;
-        self.room(needed, cache.capacity())?;
-        debug_assert!((1..=len).contains(&last), "{last} rows of {len}");
-        tap.room(cache.end()..needed, needed - last)?;
-        let mut parts = Vec::new();
-        for from in (0..len).step_by(PIECE) {
-            let piece = x.clone().narrow(0, from, PIECE.min(len - from));
-            parts.extend(self.piece(piece, cache, needed - last, tap));
-        }
-        Ok(join(parts))
+        in_pieces(self.sequence, len, cache, last, tap, |rows, cache, back, tap| {
+            Ok(self.piece(x.clone().narrow(0, rows.start, rows.len()), cache, back, tap))
+        })
     }
 
     /// Runs one piece x [T, H] through the layers → its normed rows from position `back` on; None
     /// if it has no such rows.
     fn piece(&self, mut x: Tensor<2>, cache: &mut Cache, back: usize, tap: &mut Tap) -> Option<Tensor<2>> {
         let (from, len) = (cache.end(), x.dims()[0]);
-        let rope = self.rope.at(from, len);
-        let base = Base { row: from, on_device: Tensor::from_ints([from as i32], &x.device()) };
+        // All layers are full, so a position is its row.
+        let place = Place::new(&self.rope, from, from, len);
         tap.stand(from, len);
         for (at, (layer, cache)) in self.layers.iter().zip(&mut cache.owners).enumerate() {
-            x = layer.forward(x, &rope, &base, cache, tap);
+            x = layer.forward(x, &place, cache, tap);
             tap.keep("layer_out", Some(at), &x);
         }
         let wanted = (from + len).saturating_sub(back).min(len);
@@ -199,9 +187,6 @@ impl TextModel for Qwen3 {
     }
 
     fn arm(&self, heads: &[Head], rows: usize) -> Result<Capture, ArmError> {
-        if !(1..=MARGIN).contains(&rows) {
-            return Err(ArmError::Rows { rows, most: MARGIN });
-        }
         let dims = vec![self.config.head_dim; self.config.num_hidden_layers];
         Capture::new(heads, rows, &dims, self.config.num_attention_heads, &self.rope.device())
     }
