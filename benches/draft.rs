@@ -29,7 +29,7 @@ use alignatt::cascade::{Activity, Cascade, Engines, SAMPLE_RATE, Settings};
 use alignatt::engines::on_models::{Alignment, Recognition, Translation};
 use alignatt::gpu::{Compute, DeviceChoice, adapters};
 use alignatt::models::drafting::{Armed, Request, Translator};
-use alignatt::models::prompt::Task;
+use alignatt::models::prompt::{LanguageName, Task};
 use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
 use alignatt::models::{ModelConfig, TextModel, gemma4, gemma4::Gemma4};
 use alignatt::nn::{Cache, Head, Loader, Precision, SourceSpan, Tap, Target};
@@ -394,7 +394,8 @@ fn talk(compute: &Compute) {
     let aligner = Arc::new(block_on(ForcedAligner::load(&aligner, &config, target(compute))).expect("a model"));
     let model = Arc::new(load(&mt, compute));
     let tokenizer = Arc::new(Tokenizer::open(&mt).expect("a tokenizer"));
-    let task = Task { source: "English", target: "German", context: "" };
+    let [source, target] = [("English", "en"), ("German", "de")].map(|(english, code)| LanguageName { english, code });
+    let task = Task { source, target, context: "" };
     let prompt = gemma4::prompt::open(&mt, tokenizer, &task).expect("a prompt");
     let policy: PolicyKind = "alignatt".parse().expect("a policy");
     let heads = demo_heads(policy.heads_len());

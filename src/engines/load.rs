@@ -11,7 +11,7 @@ use crate::engines::on_models::{Alignment, Recognition, Translation};
 use crate::gpu::Compute;
 use crate::models::drafting::{Armed, Translator};
 use crate::models::family::{Sizes, TextFamily};
-use crate::models::prompt::{Task, TranslationPrompt, Turn};
+use crate::models::prompt::{LanguageName, Task, TranslationPrompt, Turn};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
 use crate::models::{ModelConfig, TextModel};
 use crate::nn::{Head, Loader, Precision, Target};
@@ -52,7 +52,7 @@ impl Role {
         match self {
             Role::Recognition => "Qwen3-ASR",
             Role::Alignment => "Qwen3-ForcedAligner",
-            Role::Translation => "Gemma-4 or Qwen3",
+            Role::Translation => "Gemma-3, Gemma-4 or Qwen3",
         }
     }
 }
@@ -262,8 +262,8 @@ impl<'a> Plan<'a> {
         let heads = best.iter().map(|head| Head { layer: head.layer, head: head.head }).collect();
         let lead = usize::from(set.as_ref().is_some_and(|set| set.rows == Rows::Predicting));
         let tokenizer = tokenizer(model, &*config)?;
-        let (source, target) = (direction.from.english_name(), direction.to.english_name());
-        let prompt = |context| config.prompt(&model.files, tokenizer.clone(), &Task { source, target, context });
+        let task = |context| task(direction.from, direction.to, context);
+        let prompt = |context| config.prompt(&model.files, tokenizer.clone(), &task(context));
         let (bare, full) = (prompt("")?, prompt(&direction.context)?);
         let empty = Turn::default();
         fits(bare.ids(&empty)?.ids.len(), full.ids(&empty)?.ids.len(), capacity(&*config))?;
@@ -273,7 +273,7 @@ impl<'a> Plan<'a> {
     async fn load(self, compute: &Compute, report: Report<'_>) -> Result<Translation, BoxError> {
         let loaded = text_weights(self.model, &*self.config, compute, report).await?;
         let armed = Armed { heads: &self.heads, lead: self.lead };
-        let eos = self.config.eos().to_vec();
+        let eos = [self.config.eos(), self.prompt.ends()].concat();
         let translator = Translator::new(loaded, eos, armed, compute.group_len(), compute.clone())?;
         Ok(Translation::new(self.prompt, translator, self.heads.len()))
     }
@@ -294,9 +294,13 @@ pub async fn text_model(
     report: Report<'_>,
 ) -> Result<(Arc<dyn TextModel>, Box<dyn TranslationPrompt>), BoxError> {
     let config = text_config(model)?;
-    let task = Task { source: from.english_name(), target: to.english_name(), context: "" };
-    let prompt = config.prompt(&model.files, tokenizer(model, &*config)?, &task)?;
+    let prompt = config.prompt(&model.files, tokenizer(model, &*config)?, &task(from, to, ""))?;
     Ok((text_weights(model, &*config, compute, report).await?, prompt))
+}
+
+fn task(from: Language, to: Language, context: &str) -> Task<'_> {
+    let name = |language: Language| LanguageName { english: language.english_name(), code: language.code() };
+    Task { source: name(from), target: name(to), context }
 }
 
 fn tokenizer(model: &ModelFiles, config: &dyn TextFamily) -> Result<Arc<Tokenizer>, BoxError> {

@@ -137,13 +137,13 @@ impl Last {
     fn behind(&self, accepted: &str) -> &[u32] {
         let mut text = self.accepted.clone();
         let mut shown = 0;
-        while text.trim_end() != accepted {
+        while text.trim() != accepted {
             let Some(piece) = self.pieces.get(shown) else { return &[] };
             text.push_str(piece);
             shown += 1;
         }
-        // The accepted text has no blank at its end, so a token of blanks alone still belongs to
-        // the guess.
+        // The accepted text has no blank at its ends, so a token of blanks alone still belongs to
+        // the guess. A base model begins a translation with a blank.
         self.ids.get(shown..).unwrap_or_default()
     }
 }
@@ -241,6 +241,7 @@ mod tests {
         assert_eq!(draft.behind("Das"), [0, 1, 2, 3]);
         assert_eq!(draft.behind("Das ist"), [2, 3]);
         assert_eq!(last("", &["  ", "Das"]).behind(""), [0, 1]);
+        assert_eq!(last("", &[" Das", " ist", " gut"]).behind("Das"), [1, 2]);
         // A token may end with its blank.
         assert_eq!(last("", &["Das ", "ist ", "gut"]).behind("Das"), [1, 2]);
         // Half a character has no text. It stays with the half that has.

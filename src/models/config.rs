@@ -73,6 +73,7 @@ impl ModelConfig {
     /// The configuration as that of a text model; itself if it is not one.
     pub fn into_text(self) -> Result<Arc<dyn TextFamily>, ModelConfig> {
         match self {
+            ModelConfig::Gemma3(config) => Ok(Arc::new(config)),
             ModelConfig::Gemma4(config) => Ok(Arc::new(config)),
             ModelConfig::Qwen3(config) => Ok(Arc::new(config)),
             other => Err(other),
@@ -84,7 +85,7 @@ impl ModelConfig {
         match self {
             ModelConfig::Qwen3Asr(_) => "Qwen3-ASR",
             ModelConfig::Qwen3Aligner(_) => "Qwen3-ForcedAligner",
-            ModelConfig::Gemma3(_) => "Gemma-3",
+            ModelConfig::Gemma3(config) => config.family(),
             ModelConfig::Gemma4(config) => config.family(),
             ModelConfig::Qwen3(config) => config.family(),
         }

@@ -18,14 +18,23 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::weights::template::{self, ChatOptions, ChatTemplate, Message};
-use crate::weights::{CheckpointError, Tokenizer};
+use crate::weights::{CheckpointError, TokenSpan, Tokenizer};
 
-/// What a translation prompt is for: the direction, in English names (`English`, `German`), and the
-/// context (a title, names, terms; may be empty).
+/// A language as prompts name it.
+#[derive(Clone, Copy, Debug)]
+pub struct LanguageName<'a> {
+    /// `German`
+    pub english: &'a str,
+    /// ISO 639: `de`
+    pub code: &'a str,
+}
+
+/// What a translation prompt is for: the direction, and the context (a title, names, terms; may be
+/// empty).
 #[derive(Clone, Copy, Debug)]
 pub struct Task<'a> {
-    pub source: &'a str,
-    pub target: &'a str,
+    pub source: LanguageName<'a>,
+    pub target: LanguageName<'a>,
     pub context: &'a str,
 }
 
@@ -38,6 +47,12 @@ pub trait TranslationPrompt: Debug {
     fn ids(&self, turn: &Turn<'_>) -> Result<PromptIds, CheckpointError>;
 
     fn tokenizer(&self) -> &Tokenizer;
+
+    /// The ids that end a translation in this layout, besides those that end an answer of the
+    /// model.
+    fn ends(&self) -> &[u32] {
+        &[]
+    }
 }
 
 /// The contents of one prompt.
@@ -64,7 +79,29 @@ pub struct PromptIds {
     pub accepted_columns: Vec<Range<usize>>,
 }
 
-/// The prompt of a model that has a system turn.
+impl PromptIds {
+    /// The prompt of `tokens`, whose text holds the source and the prefix at these bytes.
+    pub(crate) fn new(tokens: &[TokenSpan], source: Range<usize>, accepted: Range<usize>) -> Self {
+        let (source, columns) = columns_of(tokens, source);
+        let (accepted, accepted_columns) = columns_of(tokens, accepted);
+        let ids = tokens.iter().map(|token| token.id).collect();
+        Self { ids, source, columns, accepted, accepted_columns }
+    }
+
+    /// The prompt with `id` in front, unless it begins with that id.
+    pub(crate) fn led_by(mut self, id: u32) -> Self {
+        if self.ids.first() != Some(&id) {
+            self.ids.insert(0, id);
+            for positions in [&mut self.source, &mut self.accepted] {
+                *positions = positions.start + 1..positions.end + 1;
+            }
+        }
+        self
+    }
+}
+
+/// The prompt of a model whose template takes a system message. Gemma-3 has no system turn: its
+/// template writes the system text at the beginning of the first user turn.
 #[derive(Clone, Debug)]
 pub struct ChatPrompt {
     template: ChatTemplate,
@@ -72,11 +109,14 @@ pub struct ChatPrompt {
     system: String,
     /// The text before the source in its turn.
     header: String,
+    /// The id that must come first, for models whose template may leave it out.
+    first: Option<u32>,
 }
 
 impl ChatPrompt {
     pub fn new(template: ChatTemplate, tokenizer: Arc<Tokenizer>, task: &Task<'_>) -> Self {
         let Task { source, target, context } = task;
+        let (source, target) = (source.english, target.english);
         let mut system = format!(
             "Translate live speech from {source} into {target}. Give only the translation of what has been said so \
              far, and continue the translation that has begun."
@@ -85,7 +125,12 @@ impl ChatPrompt {
             system.push_str(" Use what follows only for names and terms that are spoken.\n\n");
             system.push_str(context.trim());
         }
-        Self { template, tokenizer, system, header: format!("{source} speech:\n") }
+        Self { template, tokenizer, system, header: format!("{source} speech:\n"), first: None }
+    }
+
+    /// Puts `id` in front of every prompt that does not begin with it.
+    pub(crate) fn led_by(self, id: u32) -> Self {
+        Self { first: Some(id), ..self }
     }
 }
 
@@ -102,9 +147,11 @@ impl TranslationPrompt for ChatPrompt {
         let prompt = self.template.encode(&self.tokenizer, &messages, &options)?;
         // A layout that omits the turn has no source columns.
         let end = prompt.contents.last().and_then(|turn| turn.as_ref()).map_or(0, |turn| turn.end);
-        let (at, columns) = columns_of(&prompt, end.saturating_sub(source.len())..end);
-        let (accepted, accepted_columns) = columns_of(&prompt, prompt.prefix.clone());
-        Ok(PromptIds { ids: prompt.ids(), source: at, columns, accepted, accepted_columns })
+        let ids = PromptIds::new(&prompt.tokens, end.saturating_sub(source.len())..end, prompt.prefix);
+        Ok(match self.first {
+            Some(id) => ids.led_by(id),
+            None => ids,
+        })
     }
 
     fn tokenizer(&self) -> &Tokenizer {
@@ -112,18 +159,19 @@ impl TranslationPrompt for ChatPrompt {
     }
 }
 
-/// The positions in a prompt that hold the bytes `text`, and which of these bytes each position
+/// The positions of the tokens that hold the bytes `text`, and which of these bytes each position
 /// holds.
-fn columns_of(prompt: &template::Prompt, text: Range<usize>) -> (Range<usize>, Vec<Range<usize>>) {
-    let at = prompt.columns(text.clone());
+fn columns_of(tokens: &[TokenSpan], text: Range<usize>) -> (Range<usize>, Vec<Range<usize>>) {
+    let at = template::columns(tokens, text.clone());
     let within = |byte: usize| byte.clamp(text.start, text.end) - text.start;
-    let bytes = prompt.tokens[at.clone()].iter().map(|token| within(token.start)..within(token.end)).collect();
+    let bytes = tokens[at.clone()].iter().map(|token| within(token.start)..within(token.end)).collect();
     (at, bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::testing::task;
     use crate::weights::testing::{memory, own};
     use proptest::prelude::*;
     use std::path::{Path, PathBuf};
@@ -163,8 +211,7 @@ mod tests {
             let config = br#"{"bos_token": "<bos>"}"#;
             let files = memory(&[("chat_template.jinja", layout.as_bytes()), ("tokenizer_config.json", config)]);
             let template = ChatTemplate::open(&files).unwrap().unwrap();
-            let task = Task { source: "English", target: "German", context };
-            (*name, ChatPrompt::new(template, tokenizer.clone(), &task))
+            (*name, ChatPrompt::new(template, tokenizer.clone(), &Task { context, ..task("de") }))
         };
         vocabularies().iter().map(prompt).collect()
     }

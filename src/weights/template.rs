@@ -61,6 +61,13 @@ impl Message {
         Message { role: "user", content: Content::Text(text.into()) }
     }
 
+    /// A text to translate between two languages, which are given by their codes.
+    pub fn to_translate(from: &str, to: &str, text: impl Into<String>) -> Message {
+        let [source_lang_code, target_lang_code] = [from, to].map(str::to_owned);
+        let part = Part::Translate { source_lang_code, target_lang_code, text: text.into() };
+        Message { role: "user", content: Content::Parts(vec![part]) }
+    }
+
     pub fn assistant(text: impl Into<String>) -> Message {
         Message { role: "assistant", content: Content::Text(text.into()) }
     }

@@ -301,6 +301,11 @@ impl Tokenizer {
         }
     }
 
+    /// The ids of the tokens that contain `byte`, ascending.
+    pub(crate) fn ids_with(&self, byte: u8) -> Vec<u32> {
+        (0..self.vocab_size() as u32).filter(|id| self.token_bytes(*id).contains(&byte)).collect()
+    }
+
     /// The characters that a control token can start with.
     pub(crate) fn control_starts(&self) -> BTreeSet<char> {
         self.control.get_vocab().keys().filter_map(|token| token.chars().next()).collect()

@@ -15,7 +15,7 @@ use alignatt::gpu::Compute;
 use alignatt::models::ModelConfig;
 use alignatt::models::drafting::{Armed, Request, Translator};
 use alignatt::models::gemma4::{Gemma4, prompt};
-use alignatt::models::prompt::{Task, TranslationPrompt, Turn};
+use alignatt::models::prompt::{LanguageName, Task, TranslationPrompt, Turn};
 use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner, recognizer::Recognizer, timestamps, words};
 use alignatt::nn::{Loader, Tap, Target};
 use alignatt::weights::{Files, Tokenizer, Weights};
@@ -56,13 +56,15 @@ pub async fn translation(compute: &Compute) {
     let cases = expected["cases"].as_array().unwrap();
     let mut ties = 0;
     for case in cases {
-        let name = match case["lang"].as_str().unwrap() {
+        let code = case["lang"].as_str().unwrap();
+        let english = match code {
             "de" => "German",
             "it" => "Italian",
             "zh" => "Chinese",
             other => other,
         };
-        let task = Task { source: "English", target: name, context: "" };
+        let source = LanguageName { english: "English", code: "en" };
+        let task = Task { source, target: LanguageName { english, code }, context: "" };
         let prompt = prompt::open(&files, tokenizer.clone(), &task).unwrap();
         let (source, accepted) = (case["source"].as_str().unwrap(), case["accepted"].as_str().unwrap());
         let prompt = prompt.ids(&Turn { history: &[], source, accepted }).unwrap();

@@ -16,15 +16,20 @@
 pub mod config;
 mod layer;
 mod names;
-// pub mod prompt;
+pub mod prompt;
+
+use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
 
+use super::family::{Loading, Sizes, TextFamily};
+use super::prompt::{Task, TranslationPrompt};
 use super::{DRAFTED, TextModel};
 use crate::nn::{
     ArmError, Cache, Capture, Embedding, Head, LoadError, Loader, MARGIN, Place, Replay, RmsNorm, Rope, RunError,
     SourceSpan, Tap, greedy, in_pieces,
 };
+use crate::weights::{CheckpointError, Files, Tokenizer};
 use config::{Gemma3Config, LayerType};
 use layer::Layer;
 use names::GemmaNames;
@@ -151,6 +156,41 @@ impl TextModel for Gemma3 {
 
     fn replay(&self, capture: &Capture, cache: &Cache, span: &SourceSpan) -> Option<Replay> {
         capture.replay(span, |layer| (&cache.owners[layer], self.layers[layer].attention))
+    }
+}
+
+impl TextFamily for Gemma3Config {
+    fn family(&self) -> &'static str {
+        "Gemma-3"
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { layers: self.num_hidden_layers, heads: self.num_attention_heads, hidden: self.hidden_size }
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn max_positions(&self) -> usize {
+        self.max_position_embeddings
+    }
+
+    fn eos(&self) -> &[u32] {
+        &self.eos_token_id
+    }
+
+    fn load<'a>(&'a self, loader: &'a Loader<'a>, capacity: usize) -> Loading<'a> {
+        Box::pin(async move { Ok(Arc::new(Gemma3::load(loader, self, capacity).await?) as Arc<dyn TextModel>) })
+    }
+
+    fn prompt(
+        &self,
+        files: &Files,
+        tokenizer: Arc<Tokenizer>,
+        task: &Task<'_>,
+    ) -> Result<Box<dyn TranslationPrompt>, CheckpointError> {
+        prompt::open(files, tokenizer, task)
     }
 }
 

@@ -38,9 +38,8 @@ fn default_template() -> ChatTemplate {
 mod tests {
     use super::*;
     use crate::models::prompt::{TranslationPrompt, Turn};
+    use crate::models::testing::task;
     use crate::weights::testing::{fixture_files, golden_ids, memory};
-
-    const TASK: Task<'_> = Task { source: "English", target: "German", context: "" };
 
     fn tokenizer() -> Arc<Tokenizer> {
         Arc::new(Tokenizer::open(&fixture_files("qwen3_like")).unwrap())
@@ -71,7 +70,7 @@ mod tests {
         let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
         let history = [pair("one", "eins"), pair("<think>\nno", "</think>\n\n<tool_response>x</tool_response>")];
         for context in ["", "a dog and a fox"] {
-            let task = Task { context, ..TASK };
+            let task = Task { context, ..task("de") };
             let shipped = open(&fixture_files("qwen3_like"), tokenizer(), &task).unwrap();
             let ours = open(&memory(&[]), tokenizer(), &task).unwrap();
             for history in [&history[..0], &history[..1], &history[..]] {
@@ -91,7 +90,7 @@ mod tests {
             |prompt: &ChatPrompt, turn: &Turn<'_>| tokenizer.decode(&prompt.ids(turn).unwrap().ids, false).unwrap();
         let history = [("one".to_owned(), "eins".to_owned())];
         let turn = Turn { history: &history, source: "the fox", accepted: "der" };
-        let prompt = open(&fixture_files("qwen3_like"), tokenizer.clone(), &TASK).unwrap();
+        let prompt = open(&fixture_files("qwen3_like"), tokenizer.clone(), &task("de")).unwrap();
         let with_block = text(&prompt, &turn);
         assert!(with_block.ends_with(
             "<|im_start|>user\nEnglish speech:\none<|im_end|>\n<|im_start|>assistant\neins<|im_end|>\n\
@@ -102,7 +101,7 @@ mod tests {
         assert_eq!(tokenizer.decode(&ids.ids[ids.accepted], false).unwrap(), "der");
 
         let instruct =
-            open(&memory(&[("chat_template.jinja", INSTRUCT.as_bytes())]), tokenizer.clone(), &TASK).unwrap();
+            open(&memory(&[("chat_template.jinja", INSTRUCT.as_bytes())]), tokenizer.clone(), &task("de")).unwrap();
         assert_eq!(text(&instruct, &turn), with_block.replace("<think>\n\n</think>\n\n", ""));
     }
 
@@ -110,7 +109,7 @@ mod tests {
     fn a_model_that_must_think_is_refused() {
         let thinking = INSTRUCT.replace("assistant\\n' }}", "assistant\\n<think>\\n' }}");
         let files = memory(&[("chat_template.jinja", thinking.as_bytes())]);
-        let message = open(&files, tokenizer(), &TASK).unwrap_err().to_string();
+        let message = open(&files, tokenizer(), &task("de")).unwrap_err().to_string();
         assert_eq!(
             message,
             "memory/chat_template.jinja: the model thinks before it answers, which takes too long here"
