@@ -373,6 +373,8 @@ impl ModelFiles {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -382,5 +384,89 @@ mod tests {
         assert_eq!(fits(40, 1025, 2048), Err(ContextTooLong { tokens: 985, most: 984 }));
         assert_eq!(fits(40, 40, 64), Ok(()), "no context is never too long");
         assert_eq!(fits(40, 41, 64), Err(ContextTooLong { tokens: 1, most: 0 }));
+    }
+
+    fn model(name: &str, config: &Value, heads: Option<&HeadSet>) -> ModelFiles {
+        let mut small = vec![("config.json".to_owned(), config.to_string().into_bytes())];
+        if let Some(set) = heads {
+            let name = HeadSet::file_name(set.source, set.target);
+            small.push((name, set.to_json().expect("plain data").into_bytes()));
+        }
+        ModelFiles { name: name.to_owned(), files: Files::remote(name, small, Vec::new()), demo: false }
+    }
+
+    /// Qwen3-4B-Instruct-2507, as published.
+    fn qwen3_4b() -> Value {
+        json!({
+            "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "attention_bias": false,
+            "eos_token_id": 151_645, "head_dim": 128, "hidden_act": "silu", "hidden_size": 2560,
+            "intermediate_size": 9728, "max_position_embeddings": 262_144, "num_attention_heads": 32,
+            "num_hidden_layers": 36, "num_key_value_heads": 8, "rms_norm_eps": 1e-6, "rope_scaling": null,
+            "rope_theta": 5_000_000, "tie_word_embeddings": true, "use_sliding_window": false, "vocab_size": 151_936,
+        })
+    }
+
+    /// Gemma-4-E2B, as published.
+    fn gemma4_e2b() -> Value {
+        let types: Vec<&str> =
+            (1..=35).map(|layer| if layer % 5 == 0 { "full_attention" } else { "sliding_attention" }).collect();
+        json!({
+            "model_type": "gemma4_text", "vocab_size": 262_144, "hidden_size": 1536, "intermediate_size": 6144,
+            "num_hidden_layers": 35, "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256,
+            "global_head_dim": 512, "num_kv_shared_layers": 20, "use_double_wide_mlp": true,
+            "hidden_size_per_layer_input": 256, "sliding_window": 512, "layer_types": types, "eos_token_id": 1,
+            "final_logit_softcapping": 30.0,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            },
+        })
+    }
+
+    const EN: Language = Language::ENGLISH;
+    const DE: Language = Language::GERMAN;
+
+    #[test]
+    fn a_model_finds_its_heads_whatever_it_is_called() {
+        for (config, measured) in [(qwen3_4b(), "Qwen/Qwen3-4B-Instruct-2507"), (gemma4_e2b(), "google/gemma-4-E2B-it")]
+        {
+            for (name, note) in [(measured, false), ("downloads/model.gguf", true)] {
+                let model = model(name, &config, None);
+                assert_eq!(model.heads(EN, DE).expect("heads").model, measured, "{name}");
+                let direction = Direction::new(EN, DE, PolicyKind::default());
+                let models = Models { asr: model.clone(), aligner: model.clone(), mt: Some((model, direction)) };
+                let notes = Names::of(&models, "cpu").notes;
+                assert_eq!(notes.len(), usize::from(note), "{name}: {notes:?}");
+                assert!(notes.iter().all(|note| note.contains(measured)), "{notes:?}");
+            }
+        }
+    }
+
+    /// The folder's own heads come first, and those that are named before them.
+    #[test]
+    fn heads_of_the_folder_and_named_heads_are_not_replaced() {
+        let mut own = model("x", &qwen3_4b(), None).heads(EN, DE).expect("heads");
+        own.model = "own".to_owned();
+        own.heads.truncate(5);
+        let bare = model("downloads/model.gguf", &qwen3_4b(), None);
+        let folder = model("downloads/model", &qwen3_4b(), Some(&own));
+        assert_eq!(folder.heads(EN, DE).expect("heads"), own);
+        let direction = Direction::new(EN, DE, PolicyKind::default());
+        assert_eq!(direction.heads_of_another(&folder), None);
+        let named = Direction { heads: Some(own), ..direction.clone() };
+        assert_eq!(named.heads_of_another(&bare), None);
+        assert!(direction.heads_of_another(&bare).is_some());
+        let local: PolicyKind = "local-agreement".parse().expect("a policy");
+        assert_eq!(Direction::new(EN, DE, local).heads_of_another(&bare), None, "a policy without heads");
+    }
+
+    #[test]
+    fn sizes_that_were_not_measured_have_no_heads() {
+        let mut config = qwen3_4b();
+        config["num_hidden_layers"] = json!(28);
+        let error = model("Qwen/Qwen3-4B-Instruct-2507", &config, None).heads(EN, DE).expect_err("no heads");
+        assert!(error.to_string().starts_with("no attention heads are known for Qwen/Qwen3-4B"), "{error}");
+        let czech: Language = "cs".parse().expect("a language");
+        assert!(model("Qwen/Qwen3-4B-Instruct-2507", &qwen3_4b(), None).heads(czech, DE).is_err());
     }
 }
