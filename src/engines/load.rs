@@ -423,13 +423,27 @@ mod tests {
         })
     }
 
+    /// Gemma-3-4B, from which MiLMMT-46-4B was trained, as first published.
+    fn gemma3_4b() -> Value {
+        json!({
+            "model_type": "gemma3", "eos_token_id": [1, 106],
+            "text_config": {
+                "model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10_240,
+                "num_hidden_layers": 34, "sliding_window": 1024, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+            },
+        })
+    }
+
     const EN: Language = Language::ENGLISH;
     const DE: Language = Language::GERMAN;
 
     #[test]
     fn a_model_finds_its_heads_whatever_it_is_called() {
-        for (config, measured) in [(qwen3_4b(), "Qwen/Qwen3-4B-Instruct-2507"), (gemma4_e2b(), "google/gemma-4-E2B-it")]
-        {
+        for (config, measured) in [
+            (qwen3_4b(), "Qwen/Qwen3-4B-Instruct-2507"),
+            (gemma4_e2b(), "google/gemma-4-E2B-it"),
+            (gemma3_4b(), "xiaomi-research/MiLMMT-46-4B-v0.1"),
+        ] {
             for (name, note) in [(measured, false), ("downloads/model.gguf", true)] {
                 let model = model(name, &config, None);
                 assert_eq!(model.heads(EN, DE).expect("heads").model, measured, "{name}");
