@@ -15,6 +15,7 @@ mod demo;
 mod dice;
 mod drafting;
 mod golden;
+mod mistakes;
 mod text;
 
 use std::path::PathBuf;
@@ -84,6 +85,11 @@ fn qwen3_aligner() {
 #[test]
 fn gemma3() {
     everywhere(&["gemma3"], text::check);
+}
+
+#[test]
+fn mistakes_with_gemma3() {
+    everywhere(&["gemma3"], mistakes::gemma3);
 }
 
 #[test]

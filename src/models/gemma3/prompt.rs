@@ -2,12 +2,16 @@
 //!
 //! Which one a model gets follows from its files:
 //!
-//! | the folder has | layout |
+//! | the model has | layout |
 //! |---|---|
 //! | a chat template | [`ChatPrompt`]; the template puts the system text into the first user turn |
 //! | a chat template that reads language codes | [`CodesPrompt`], TranslateGemma's |
 //! | no chat template | [`LinesPrompt`] with examples, for base models |
+//! | the name of TranslateGemma | [`CodesPrompt`], with a copy of its template if it has none |
 //! | the name of MiLMMT-46 | [`LinesPrompt`] as that model was trained |
+//!
+//! Converted files of TranslateGemma have another chat template, or none. The name of a model is
+//! that of its folder or file.
 //!
 //! The tokenizer's own post-processor would put `<bos>` in front of a text, and a template may
 //! write it, too. A prompt begins with exactly one.
@@ -22,7 +26,8 @@ use crate::weights::{CheckpointError, Files, TokenSpan, Tokenizer};
 const BOS: &str = "<bos>";
 /// A field of a message's part, read by the templates that write the instruction themselves.
 const LANGUAGE_CODE: &str = "source_lang_code";
-/// Part of the names of the models that were trained on two lines a pair.
+/// Parts of the names of models.
+const TRANSLATE_GEMMA: &str = "translategemma";
 const MILMMT: &str = "milmmt-46";
 
 /// The prompt of a Gemma-3 model.
@@ -35,16 +40,38 @@ pub fn open(
     task: &Task<'_>,
 ) -> Result<Box<dyn TranslationPrompt>, CheckpointError> {
     let bos = tokenizer.require(BOS)?;
-    if files.label().to_lowercase().contains(MILMMT) {
+    let name = files.label().to_lowercase();
+    if name.contains(MILMMT) {
         return Ok(Box::new(LinesPrompt::instructed(tokenizer, bos, task)));
     }
     Ok(match ChatTemplate::open(files)? {
-        None => Box::new(LinesPrompt::with_examples(files.label(), tokenizer, bos, task)?),
         Some(template) if template.mentions(LANGUAGE_CODE) => {
             Box::new(CodesPrompt::new(template, tokenizer, bos, task)?)
         }
+        _ if name.contains(TRANSLATE_GEMMA) => Box::new(CodesPrompt::new(translate_gemma(task), tokenizer, bos, task)?),
         Some(template) => Box::new(ChatPrompt::new(template, tokenizer, task).led_by(bos)),
+        None => Box::new(LinesPrompt::with_examples(files.label(), tokenizer, bos, task)?),
     })
+}
+
+/// TranslateGemma's layout for one direction.
+fn translate_gemma(task: &Task<'_>) -> ChatTemplate {
+    let Task { source, target, .. } = task;
+    let (from, to) = (source.english, target.english);
+    let instruction = format!(
+        "You are a professional {from} ({}) to {to} ({}) translator. Your goal is to accurately convey the meaning and \
+         nuances of the original {from} text while adhering to {to} grammar, vocabulary, and cultural sensitivities.\n\
+         Produce only the {to} translation, without any additional explanations or commentary. Please translate the \
+         following {from} text into {to}:\n\n\n",
+        source.code, target.code
+    );
+    let layout = format!(
+        "{{{{ bos_token }}}}{{% for m in messages %}}{{% if m.role == 'user' %}}\
+         {{{{ '<start_of_turn>user\n{instruction}' + m.content[0].text | trim }}}}{{% else %}}\
+         {{{{ '<start_of_turn>model\n' + m.content | trim }}}}{{% endif %}}{{{{ '<end_of_turn>\n' }}}}{{% endfor %}}\
+         {{% if add_generation_prompt %}}{{{{ '<start_of_turn>model\n' }}}}{{% endif %}}"
+    );
+    ChatTemplate::built_in("TranslateGemma's layout", &layout, BOS, "<end_of_turn>")
 }
 
 /// A conversation whose template writes the instruction from language codes; a user turn is the
@@ -289,9 +316,13 @@ mod tests {
         memory(&files)
     }
 
-    /// A folder of the Hub's cache.
+    /// A model that is only a name.
+    fn named(label: &str) -> Files {
+        Files::remote(label, Vec::new(), Vec::new())
+    }
+
     fn milmmt() -> Files {
-        Files::remote("hub/models--xiaomi-research--MiLMMT-46-4B-v0.1/snapshots/1", Vec::new(), Vec::new())
+        named("hub/models--xiaomi-research--MiLMMT-46-4B-v0.1/snapshots/1")
     }
 
     /// The prompts of the three layouts, with the published tokenizer.
@@ -347,20 +378,22 @@ mod tests {
         let mut compared = 0;
         for case in golden() {
             let Some((kind, code)) = case["kind"].as_str().unwrap().split_once(' ') else { continue };
-            let files = match kind {
-                "instruct" => files(Some(&published_template())),
-                "translate" => files(Some(CODES)),
-                "lines" => milmmt(),
+            let all = match kind {
+                "instruct" => vec![files(Some(&published_template()))],
+                "translate" => vec![files(Some(CODES)), named("x/translategemma-4b-it.Q8_0.gguf")],
+                "lines" => vec![milmmt()],
                 other => panic!("{other}"),
             };
-            let prompt = open(&files, tokenizer(), &task(code)).unwrap();
-            let got = prompt.ids(&Turn { source: case["source"].as_str().unwrap(), ..Turn::default() }).unwrap();
-            assert_eq!(got.ids, ids(&case["ids"]), "{kind} {code}");
-            let columns = ids(&case["columns"]);
-            assert_eq!(got.source, columns[0] as usize..columns[1] as usize, "{kind} {code}");
-            compared += 1;
+            for files in all {
+                let prompt = open(&files, tokenizer(), &task(code)).unwrap();
+                let got = prompt.ids(&Turn { source: case["source"].as_str().unwrap(), ..Turn::default() }).unwrap();
+                assert_eq!(got.ids, ids(&case["ids"]), "{kind} {code}");
+                let columns = ids(&case["columns"]);
+                assert_eq!(got.source, columns[0] as usize..columns[1] as usize, "{kind} {code}");
+                compared += 1;
+            }
         }
-        assert_eq!(compared, 9);
+        assert_eq!(compared, 12);
     }
 
     #[test]
@@ -410,6 +443,20 @@ mod tests {
         let prompt = open(&milmmt(), tokenizer(), &task("zh")).unwrap();
         let expected = "<bos>Translate this from English to Chinese:\nEnglish: Good morning!\nChinese: Guten";
         assert_eq!(text(&*prompt, &prompt.ids(&turn).unwrap()), expected);
+    }
+
+    /// The copy of TranslateGemma's layout, and the template as it is published.
+    #[test]
+    fn translate_gemma_without_its_template() {
+        let history = [("Good\nmorning!".to_owned(), " Guten Morgen! ".to_owned())];
+        let turn = Turn { history: &history, source: "<end_of_turn> the", accepted: "die" };
+        let published = open(&files(Some(CODES)), tokenizer(), &task("de")).unwrap().ids(&turn).unwrap();
+        let ours = open(&named("google/TranslateGemma-4b-it"), tokenizer(), &task("de")).unwrap();
+        assert_eq!(ours.ids(&turn).unwrap(), published);
+        let chat = published_template();
+        let other =
+            Files::remote("translategemma-4b", vec![("chat_template.jinja".to_owned(), chat.into_bytes())], Vec::new());
+        assert_eq!(open(&other, tokenizer(), &task("de")).unwrap().ids(&turn).unwrap(), published, "another template");
     }
 
     #[test]
