@@ -93,6 +93,11 @@ fn mistakes_with_gemma3() {
 }
 
 #[test]
+fn mistakes_with_qwen3() {
+    everywhere(&["qwen3"], mistakes::qwen3);
+}
+
+#[test]
 fn gemma4() {
     everywhere(&["gemma4"], text::check);
 }

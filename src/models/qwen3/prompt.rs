@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use crate::models::prompt::{ChatPrompt, Task};
-use crate::weights::error::WRONG_MODEL;
 use crate::weights::template::{ChatOptions, ChatTemplate, Message};
 use crate::weights::{CheckpointError, Files, Tokenizer};
 
@@ -25,7 +24,7 @@ pub fn open(files: &Files, tokenizer: Arc<Tokenizer>, task: &Task<'_>) -> Result
     let text = template.render(&[Message::user("")], &ChatOptions::default())?;
     let opened = text.matches("<think>").count() > text.matches("</think>").count();
     if opened {
-        return Err(template.wrong("the model thinks before it answers, which takes too long here", WRONG_MODEL));
+        return Err(template.wrong("the model thinks before it answers", "use an Instruct or a hybrid release"));
     }
     Ok(ChatPrompt::new(template, tokenizer, task))
 }
@@ -112,7 +111,7 @@ mod tests {
         let message = open(&files, tokenizer(), &task("de")).unwrap_err().to_string();
         assert_eq!(
             message,
-            "memory/chat_template.jinja: the model thinks before it answers, which takes too long here"
+            "memory/chat_template.jinja: the model thinks before it answers: use an Instruct or a hybrid release"
         );
     }
 }
