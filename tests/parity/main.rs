@@ -20,9 +20,8 @@ mod text;
 
 use std::path::PathBuf;
 
-use alignatt::gpu::Compute;
-use alignatt::models::ModelConfig;
-use alignatt::weights::Files;
+use alignatt::internals::models::ModelConfig;
+use alignatt::{Compute, Files};
 use common::devices;
 
 /// The folders that contain a model and its golden tensors.

@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use alignatt::gpu::Compute;
-use alignatt::models::ModelConfig;
-use alignatt::models::gemma3::config::{Gemma3Config, LayerType};
-use alignatt::models::qwen3::config::Qwen3Config;
-use alignatt::nn::{Precision, Tap};
-use alignatt::weights::{ByteSource, Files};
+use alignatt::internals::models::ModelConfig;
+use alignatt::internals::models::gemma3::{Gemma3Config, LayerType};
+use alignatt::internals::models::qwen3::Qwen3Config;
+use alignatt::internals::nn::{Precision, Tap};
+use alignatt::{ByteSource, Compute, Files};
 use burn::tensor::{Int, Tensor};
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
