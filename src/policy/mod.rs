@@ -38,7 +38,7 @@ pub mod knobs;
 pub mod listening;
 mod published;
 pub mod schedule;
-pub mod shipped_heads;
+pub(crate) mod shipped_heads;
 pub mod stall;
 pub mod token;
 pub mod tracker;

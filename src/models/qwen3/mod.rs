@@ -16,7 +16,7 @@
 pub mod config;
 mod layer;
 mod names;
-pub mod prompt;
+mod prompt;
 
 use std::sync::Arc;
 

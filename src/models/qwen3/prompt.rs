@@ -19,7 +19,7 @@ const TEMPLATE: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n'
 /// The layout is the chat template in `files`, or a copy of Qwen3's if there is none.
 ///
 /// Errors: the chat template cannot be read, or it opens a thought, as the Thinking releases do.
-pub fn open(files: &Files, tokenizer: Arc<Tokenizer>, task: &Task<'_>) -> Result<ChatPrompt, CheckpointError> {
+pub(crate) fn open(files: &Files, tokenizer: Arc<Tokenizer>, task: &Task<'_>) -> Result<ChatPrompt, CheckpointError> {
     let template = ChatTemplate::open(files)?.unwrap_or_else(default_template);
     let text = template.render(&[Message::user("")], &ChatOptions::default())?;
     let opened = text.matches("<think>").count() > text.matches("</think>").count();
