@@ -22,25 +22,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use alignatt::audio::{decode::AudioFile, vad::Vad};
-use alignatt::cascade::engines::{BoxError, Draft, DraftRequest, Translate, Watch};
-use alignatt::cascade::event::{End, EventKind};
-use alignatt::cascade::{Activity, Cascade, Engines, SAMPLE_RATE, Settings};
-use alignatt::engines::on_models::{Alignment, Recognition, Translation};
-use alignatt::gpu::{Compute, DeviceChoice, adapters};
-use alignatt::models::drafting::{Armed, Request, Translator};
-use alignatt::models::prompt::{LanguageName, Task};
-use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
-use alignatt::models::{ModelConfig, TextModel, gemma4, gemma4::Gemma4};
-use alignatt::nn::{Cache, Head, Loader, Precision, SourceSpan, Tap, Target};
-use alignatt::ops::qk_capture::{First, qk_capture};
-use alignatt::policy::PolicyKind;
-use alignatt::policy::heads::HeadSet;
-use alignatt::selftest::open;
-use alignatt::text::units::written_units;
-use alignatt::text::{Language, Millis};
-use alignatt::weights::files::{ByteSource, ReadFuture};
-use alignatt::weights::{Files, Tokenizer, Weights};
+use alignatt::event::End;
+use alignatt::internals::engines::{Alignment, Recognition, Translation};
+use alignatt::internals::models::drafting::{Armed, Request, Translator};
+use alignatt::internals::models::gemma4::{Gemma4, open_prompt};
+use alignatt::internals::models::prompt::{LanguageName, Task};
+use alignatt::internals::models::qwen3_asr::{ForcedAligner, Qwen3Asr};
+use alignatt::internals::models::{ModelConfig, TextModel};
+use alignatt::internals::nn::{Cache, Head, Loader, Precision, SourceSpan, Tap, Target};
+use alignatt::internals::ops::{FirstRow, qk_capture};
+use alignatt::internals::text::written_units;
+use alignatt::internals::weights::{ReadFuture, Tokenizer, Weights};
+use alignatt::{
+    Activity, AudioFile, BoxError, ByteSource, Cascade, Compute, DeviceChoice, Draft, DraftRequest, Engines, EventKind,
+    Files, HeadSet, Language, Millis, PolicyKind, SAMPLE_RATE, Settings, Translate, Vad, Watch, adapters, open_device,
+};
 use burn::tensor::{Distribution, Int, Tensor, Transaction};
 use pollster::block_on;
 
@@ -85,7 +81,7 @@ fn devices() -> Vec<Compute> {
             std::iter::once(DeviceChoice::Cpu).chain(found).collect()
         }
     };
-    choices.into_iter().map(|choice| block_on(open(choice)).expect("a device").0).collect()
+    choices.into_iter().map(|choice| block_on(open_device(choice)).expect("a device").0).collect()
 }
 
 fn load(files: &Files, compute: &Compute) -> Gemma4 {
@@ -210,12 +206,12 @@ fn alone(
                     let end = cache.end();
                     model.forward(ids(&prompt[..1], compute), cache, 1, &mut Tap::off()).expect("room");
                     cache.roll_back(end);
-                    block_on(compute.settle()).expect("a device");
+                    block_on(compute.wait_idle()).expect("a device");
                 }
                 let begun = Instant::now();
                 let mut read = Transaction::default().register(ids(&prompt[..group], compute));
                 for row in 0..group * usize::from(more > 0) {
-                    let first = First { row: row as isize, on_device: ids(&[row as u32], compute) };
+                    let first = FirstRow { row: row as isize, on_device: ids(&[row as u32], compute) };
                     for (q, kept, which) in &mut layers {
                         kept.inplace(|kept| qk_capture(kept, q.clone(), which.clone(), &first));
                     }
@@ -225,7 +221,7 @@ fn alone(
                     read = read.register(replay.rows).register(replay.mass);
                 }
                 block_on(read.execute_async()).expect("a readback");
-                block_on(compute.settle()).expect("a device");
+                block_on(compute.wait_idle()).expect("a device");
                 spent += begun.elapsed();
             }
             if round > 0 {
@@ -362,7 +358,7 @@ impl ByteSource for Noise {
 /// The translator as it is, or a new one for every draft. Counts the drafts and the time they take.
 struct Counting<F> {
     translation: Translation,
-    anew: F,
+    new_translation: F,
     keeps: bool,
     seen: Rc<Cell<(usize, Duration)>>,
 }
@@ -370,7 +366,7 @@ struct Counting<F> {
 impl<F: Fn() -> Translation> Translate for Counting<F> {
     async fn draft(&mut self, request: &DraftRequest<'_>, watch: Watch<'_>) -> Result<Draft, BoxError> {
         if !self.keeps {
-            self.translation = (self.anew)();
+            self.translation = (self.new_translation)();
         }
         let begun = Instant::now();
         let draft = self.translation.draft(request, watch).await;
@@ -396,10 +392,10 @@ fn talk(compute: &Compute) {
     let tokenizer = Arc::new(Tokenizer::open(&mt).expect("a tokenizer"));
     let [source, target] = [("English", "en"), ("German", "de")].map(|(english, code)| LanguageName { english, code });
     let task = Task { source, target, context: "" };
-    let prompt = gemma4::prompt::open(&mt, tokenizer, &task).expect("a prompt");
+    let prompt = open_prompt(&mt, tokenizer, &task).expect("a prompt");
     let policy: PolicyKind = "alignatt".parse().expect("a policy");
     let heads = demo_heads(policy.heads_len());
-    let anew = || {
+    let new_translation = || {
         let armed = Armed { heads: &heads, lead: 1 };
         let eos = model.config().eos_token_id.clone();
         let translator = Translator::new(model.clone(), eos, armed, compute.group_len(), compute.clone());
@@ -413,7 +409,7 @@ fn talk(compute: &Compute) {
     println!("samples/talk-a.flac through the cascade with the demo pack, English to German, policy {policy}");
     for (keeps, name) in [(true, "reusing"), (false, "afresh")] {
         let seen = Rc::new(Cell::default());
-        let translator = Counting { translation: anew(), anew, keeps, seen: seen.clone() };
+        let translator = Counting { translation: new_translation(), new_translation, keeps, seen: seen.clone() };
         let engines = Engines {
             recognizer: Recognition::new(asr.clone()),
             aligner: Alignment::new(aligner.clone()),
@@ -442,7 +438,7 @@ fn play<T: Translate>(engines: Engines<Recognition, Alignment, T>, policy: Polic
     let clock = Box::new(move || Millis(begun.elapsed().as_millis() as u64));
     let mut cascade = Cascade::new(settings, engines, clock).expect("settings");
     let (mut last, mut text) = (End::default(), String::new());
-    let mut emit = |event: alignatt::cascade::Event| match event.kind {
+    let mut emit = |event: alignatt::Event| match event.kind {
         EventKind::Target(target) if target.closed => text.push_str(&format!("{} ", target.committed.as_str())),
         EventKind::End(end) => last = end,
         _ => {}

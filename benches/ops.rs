@@ -8,20 +8,12 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use alignatt::audio::mel::{MelStream, SAMPLE_RATE};
-use alignatt::gpu::{Compute, DeviceChoice, adapters};
-use alignatt::ops::{
-    attend::{Attend, Base, attend, attend_all},
-    conv_halve::conv_halve,
-    gated::{Act, gated},
-    kv_store::kv_store,
-    layer_norm::layer_norm,
-    product::{pack_half, product, product_half},
-    qk_capture::{First, qk_capture},
-    qk_replay::{QkReplay, Span, qk_replay},
-    rms_norm::rms_norm,
+use alignatt::internals::audio::MelStream;
+use alignatt::internals::ops::{
+    Act, Attend, Base, FirstRow, QkReplay, Span, attend, attend_all, conv_halve, gated, kv_store, layer_norm,
+    pack_half, product, product_half, qk_capture, qk_replay, rms_norm,
 };
-use alignatt::selftest::open;
+use alignatt::{Compute, DeviceChoice, SAMPLE_RATE, adapters, open_device};
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation, module::conv2d, ops::ConvOptions};
 
 fn device() -> Compute {
@@ -29,7 +21,7 @@ fn device() -> Compute {
         Ok(choice) => choice.parse::<DeviceChoice>().expect("ALIGNATT_DEVICE"),
         Err(_) => pollster::block_on(adapters()).first().map_or(DeviceChoice::Cpu, |adapter| adapter.choice),
     };
-    pollster::block_on(open(choice)).expect("a device").0
+    pollster::block_on(open_device(choice)).expect("a device").0
 }
 
 /// Waits for everything queued before `tensor` by reading it.
@@ -172,7 +164,7 @@ fn main() {
         });
         for armed in [1, 2] {
             let which = Tensor::<1, Int>::from_ints(&[0, 3][..armed], device);
-            let first = First { row: 5, on_device: Tensor::from_ints([5], device) };
+            let first = FirstRow { row: 5, on_device: Tensor::from_ints([5], device) };
             let (q, mut kept) = (random([1, heads, d], device), random([160, armed, d], device));
             case(&format!("{name}: qk_capture of {armed}, {QUEUED} times"), &mut || {
                 for _ in 0..QUEUED {

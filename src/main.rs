@@ -1,5 +1,5 @@
 //! The `alignatt` program; everything is in the library.
 
 fn main() -> std::process::ExitCode {
-    alignatt::faces::cli::main()
+    alignatt::internals::main()
 }

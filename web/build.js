@@ -9,7 +9,7 @@ import { build } from 'esbuild';
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
 if (!existsSync(here('wasm/alignatt_bg.wasm'))) {
-  console.error('web/wasm is not there: build the module first, with web/wasm.sh');
+  console.error('web/wasm does not exist: build the module first, with web/wasm.sh');
   process.exit(1);
 }
 
@@ -44,5 +44,6 @@ await build({
 // The licence of the bundled library comes with it.
 cpSync(here('node_modules/hash-wasm/LICENSE'), here('dist/hash-wasm.LICENSE'));
 
-const tsc = spawnSync('npx', ['--no-install', 'tsc'], { cwd: here('.'), stdio: 'inherit' });
+// Not through npx, which is a script that Node cannot start on Windows.
+const tsc = spawnSync(process.execPath, [here('node_modules/typescript/bin/tsc')], { cwd: here('.'), stdio: 'inherit' });
 process.exit(tsc.status ?? 1);

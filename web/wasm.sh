@@ -20,7 +20,7 @@ elif command -v wasm-ld-22 >/dev/null && [ -d /usr/lib/rustlib/src/rust ]; then
   PATH="/usr/bin:$PATH" RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22 \
     /usr/bin/cargo "${flags[@]}" -Zbuild-std=std,panic_abort
 else
-  echo "web/wasm.sh: there is no WebAssembly target; run: rustup target add wasm32-unknown-unknown" >&2
+  echo "web/wasm.sh: the WebAssembly target is missing; run: rustup target add wasm32-unknown-unknown" >&2
   exit 3 # so that tests can tell it from a failure
 fi
 

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
 use super::engines::{BoxError, Cost, Draft, DraftRequest, TooLong, Translate};
-use super::event::{EventKind, Listen, SegmentId, Target, Token};
+use super::event::{EventKind, Listen, SegmentId, Target};
 use super::settings::Settings;
 use super::transcript::ClosedSource;
 use crate::policy::budget::{final_budget, partial_budget};
@@ -46,28 +46,16 @@ struct Open {
     tentative: String,
     /// Number of source words that `shown` may rest on.
     rests_on: usize,
-    held: Option<Held>,
+    /// The newest draft, kept so that the policy can judge it again.
+    held: Option<Proposal>,
+    /// Number of source words that were accessible when `held` was judged.
+    heard_words: usize,
+    /// Whether the stall limit had passed when `held` was judged.
+    stalled: bool,
+    /// Some token of `held` waits at the frontier, so the draft waits for more sound.
+    waits: bool,
     /// The prompt does not fit the model, so no more drafts are requested.
     too_long: bool,
-}
-
-/// A draft and what it was made from, kept so that the policy can judge it again.
-#[derive(Debug)]
-struct Held {
-    source: String,
-    /// Number of source words that were accessible when the draft was judged.
-    heard_words: usize,
-    /// Whether the stall limit had passed when the draft was judged.
-    stalled: bool,
-    /// What was shown when the draft was written.
-    accepted: String,
-    /// `accepted` and the draft as one text.
-    candidate: String,
-    /// Where each of the draft's tokens ends in `candidate`.
-    ends: Vec<usize>,
-    /// Some token is held at the frontier, so the draft waits for more sound.
-    waits: bool,
-    draft: Draft,
 }
 
 /// Results of one `partial` or `next_final` call, which may write no draft or several.
@@ -145,9 +133,11 @@ impl<T: Translate> Captions<T> {
         let text = joined(words);
         let source = strip_final_marks(&text);
         let now = (source, self.policy.heard_words(words, heard));
-        let before = self.open.held.as_ref().map_or(("", 0), |held| (held.source.as_str(), held.heard_words));
+        let held = self.open.held.as_ref();
+        let held_text = held.map(|held| joined(&held.source)).unwrap_or_default();
+        let before = (strip_final_marks(&held_text), held.map_or(0, |_| self.open.heard_words));
         let same_source = before.0 == source;
-        let stall_ended = self.policy.is_stalled(heard) && self.open.held.as_ref().is_some_and(|held| !held.stalled);
+        let stall_ended = held.is_some() && !self.open.stalled && self.policy.is_stalled(heard);
         match Turn::new(before, now) {
             Turn::Empty => return Ok(()),
             Turn::Unchanged if !(stall_ended && same_source) => return Ok(()),
@@ -165,7 +155,10 @@ impl<T: Translate> Captions<T> {
             }
             match self.draft(words, heard, wrote).await {
                 // The warning is sent when the segment closes.
-                Err(error) if error.is::<TooLong>() => self.open.too_long = true,
+                Err(error) if error.is::<TooLong>() => {
+                    self.open.too_long = true;
+                    break;
+                }
                 outcome => outcome?,
             }
             wrote.events.extend(self.judge(segment, words, heard, true));
@@ -192,18 +185,13 @@ impl<T: Translate> Captions<T> {
         self.policy.draft_begins();
         let (policy, target) = (&mut self.policy, self.target);
         let mut watch = |draft: &Draft| {
-            let candidate = Candidate::new(&accepted, draft, run, target);
-            let view = candidate.proposal(&accepted, draft, words, heard, target);
-            if policy.enough(&view) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            let (proposal, _) = propose(&accepted, draft.clone(), words, heard, run, target);
+            if policy.enough(&proposal) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
         let draft = self.translator.draft(&request, &mut watch).await?;
-        let Candidate { text: candidate, ends, finished, .. } = Candidate::new(&accepted, &draft, run, target);
         wrote.tokens += draft.pieces.len();
         wrote.cost += draft.cost;
-        let draft = Draft { finished, ..draft };
-        let source = source.to_owned();
-        let (heard_words, stalled, waits) = (0, false, false);
-        self.open.held = Some(Held { source, heard_words, stalled, accepted, candidate, ends, waits, draft });
+        self.open.held = Some(propose(&accepted, draft, words, heard, run, target).0);
         Ok(())
     }
 
@@ -211,7 +199,7 @@ impl<T: Translate> Captions<T> {
     fn used_up(&self) -> bool {
         self.open.held.as_ref().is_some_and(|held| {
             let grew = self.open.shown.as_str().len() > held.accepted.len();
-            !held.draft.finished && grew && !held.waits
+            !held.finished && grew && !self.open.waits
         })
     }
 
@@ -220,13 +208,13 @@ impl<T: Translate> Captions<T> {
         let Some(held) = &mut self.open.held else {
             return Vec::new();
         };
-        let stalled = self.policy.is_stalled(heard);
-        let verdict = self.policy.judge(&held.proposal(words, heard, self.target, false));
-        held.heard_words = self.policy.heard_words(words, heard);
-        held.stalled = stalled;
+        held.source = words.to_vec();
+        held.heard = heard;
+        self.open.stalled = self.policy.is_stalled(heard);
+        let verdict = self.policy.judge(held);
+        self.open.heard_words = self.policy.heard_words(words, heard);
         // A policy that does not judge single tokens gets one draft per change.
-        held.waits = verdict.tokens.is_empty() || verdict.tokens.iter().any(|t| t.held == Some(Hold::Frontier));
-        let proposal = held.proposal(words, heard, self.target, false);
+        self.open.waits = verdict.tokens.is_empty() || verdict.tokens.iter().any(|t| t.why == Some(Hold::Frontier));
         let shown_len = self.open.shown.as_str().len();
         let show = clamp_to_char(&held.candidate, verdict.show_len.max(shown_len));
         let delta = self.open.shown.grow_to(show.trim_end());
@@ -238,7 +226,7 @@ impl<T: Translate> Captions<T> {
         self.open.tentative = tentative.to_owned();
         let mut events = Vec::new();
         if drafted || !delta.is_empty() {
-            events.extend(listen(segment, &proposal, &verdict, drafted));
+            events.extend(listen(segment, held, verdict, drafted));
         }
         if news {
             events.push(EventKind::Target(Target {
@@ -273,19 +261,15 @@ impl<T: Translate> Captions<T> {
             waiting.drafts += 1;
             wrote.tokens += draft.pieces.len();
             wrote.cost += draft.cost;
-            let candidate = Candidate::new(&waiting.accepted, &draft, run, self.target);
-            if draft.attention.is_some() {
-                let proposal = Proposal {
-                    finished: draft.finished,
-                    source_is_final: true,
-                    ..candidate.proposal(&waiting.accepted, &draft, &waiting.words, heard, self.target)
-                };
+            let (mut proposal, looping) = propose(&waiting.accepted, draft, &waiting.words, heard, run, self.target);
+            proposal.source_is_final = true;
+            if proposal.attention.is_some() {
                 let verdict = self.policy.judge(&proposal);
-                wrote.events.extend(listen(waiting.segment, &proposal, &verdict, true));
+                wrote.events.extend(listen(waiting.segment, &proposal, verdict, true));
             }
-            let grew = candidate.text.len() > waiting.accepted.len();
-            waiting.accepted = candidate.text;
-            if candidate.finished || candidate.looping || !grew {
+            let grew = proposal.candidate.len() > waiting.accepted.len();
+            waiting.accepted = proposal.candidate;
+            if proposal.finished || looping || !grew {
                 break;
             }
         }
@@ -331,70 +315,32 @@ impl<T: Translate> Captions<T> {
     }
 }
 
-impl Held {
-    fn proposal<'a>(
-        &'a self,
-        words: &'a [SourceWord],
-        heard: Millis,
-        target: Language,
-        source_is_final: bool,
-    ) -> Proposal<'a> {
-        Proposal {
-            accepted: &self.accepted,
-            candidate: &self.candidate,
-            ends: &self.ends,
-            finished: self.draft.finished,
-            attention: self.draft.attention.as_ref(),
-            source: words,
-            source_is_final,
-            heard,
-            target,
-        }
-    }
-}
-
-/// The shown text and a draft, joined into one text.
-struct Candidate {
-    text: String,
-    /// Where each of the draft's tokens ends in `text`.
-    ends: Vec<usize>,
-    /// The model ended the draft, and the draft does not loop.
-    finished: bool,
-    /// The draft repeats itself and was cut at the repetition.
-    looping: bool,
-}
-
-impl Candidate {
-    fn new(accepted: &str, draft: &Draft, longest_run: usize, target: Language) -> Candidate {
-        let mut text = continued(accepted, &draft.continuation());
-        let ends = token_ends(&text, accepted.len(), &draft.pieces);
-        let looping = cut_loop(&text, accepted.len(), longest_run, target).map(|kept| kept.trim_end().len());
-        text.truncate(looping.unwrap_or(text.len()));
-        let ends = ends.into_iter().map(|end| end.min(text.len())).collect();
-        let looping = looping.is_some();
-        Candidate { text, ends, finished: draft.finished && !looping, looping }
-    }
-
-    fn proposal<'a>(
-        &'a self,
-        accepted: &'a str,
-        draft: &'a Draft,
-        source: &'a [SourceWord],
-        heard: Millis,
-        target: Language,
-    ) -> Proposal<'a> {
-        Proposal {
-            accepted,
-            candidate: &self.text,
-            ends: &self.ends,
-            finished: self.finished,
-            attention: draft.attention.as_ref(),
-            source,
-            source_is_final: false,
-            heard,
-            target,
-        }
-    }
+/// Joins the shown text and a draft. A draft that repeats itself is cut at the repetition; also
+/// returns whether this one was.
+fn propose(
+    accepted: &str,
+    draft: Draft,
+    words: &[SourceWord],
+    heard: Millis,
+    longest_run: usize,
+    target: Language,
+) -> (Proposal, bool) {
+    let mut candidate = continued(accepted, &draft.pieces.concat());
+    let ends = token_ends(&candidate, accepted.len(), &draft.pieces);
+    let cut = cut_loop(&candidate, accepted.len(), longest_run, target).map(|kept| kept.trim_end().len());
+    candidate.truncate(cut.unwrap_or(candidate.len()));
+    let proposal = Proposal {
+        accepted: accepted.to_owned(),
+        ends: ends.into_iter().map(|end| end.min(candidate.len())).collect(),
+        candidate,
+        finished: draft.finished && cut.is_none(),
+        attention: draft.attention,
+        source: words.to_vec(),
+        source_is_final: false,
+        heard,
+        target,
+    };
+    (proposal, cut.is_some())
 }
 
 /// Where each of `pieces` ends in `candidate`. The first `accepted_len` bytes of `candidate` are
@@ -416,23 +362,14 @@ fn token_ends(candidate: &str, accepted_len: usize, pieces: &[String]) -> Vec<us
 }
 
 /// The attention of a draft as a `listen` event; `None` where no attention was captured.
-fn listen(segment: SegmentId, proposal: &Proposal<'_>, verdict: &Verdict, drafted: bool) -> Option<EventKind> {
-    let attention = proposal.attention?;
-    let judged = verdict.tokens.iter().zip(proposal.token_texts()).enumerate();
-    let tokens = judged.map(|(row, (judged, text))| Token {
-        text: text.to_owned(),
-        shown: judged.held.is_none(),
-        why: judged.held.map(|why| why.name().to_owned()),
-        word: judged.word,
-        mass: judged.mass,
-        on: proposal.words_listened_to(attention, row),
-    });
+fn listen(segment: SegmentId, proposal: &Proposal, verdict: Verdict, drafted: bool) -> Option<EventKind> {
+    proposal.attention.as_ref()?;
     Some(EventKind::Listen(Listen {
         segment,
         source: proposal.source.iter().map(|word| word.text.clone()).collect(),
         heard: verdict.heard,
         drafted,
-        tokens: tokens.collect(),
+        tokens: verdict.tokens,
     }))
 }
 
@@ -490,7 +427,7 @@ mod tests {
     struct Holding(Rc<RefCell<usize>>);
 
     impl TargetPolicy for Holding {
-        fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict {
+        fn judge(&mut self, proposal: &Proposal) -> Verdict {
             *self.0.borrow_mut() += 1;
             Verdict { show_len: proposal.accepted.len(), ..Verdict::default() }
         }

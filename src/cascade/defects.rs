@@ -14,7 +14,7 @@ use super::fakes::*;
 use super::rules::Rules;
 use super::settings::Settings;
 use super::stream::{Activity, Cascade};
-use crate::policy::PolicyKind;
+use crate::policy::{Hold, PolicyKind};
 use crate::text::units::source_words;
 use crate::text::{Language, Millis};
 
@@ -211,8 +211,7 @@ fn the_frontier_is_the_same_in_every_segment() {
             let drafts = listens(&events).filter(|(_, listen)| listen.segment == of);
             let drafts: Vec<_> = drafts
                 .map(|(at, listen)| {
-                    let tokens: Vec<_> =
-                        listen.tokens.iter().map(|t| (t.text.clone(), t.why.clone(), t.word)).collect();
+                    let tokens: Vec<_> = listen.tokens.iter().map(|t| (t.text.clone(), t.why, t.word)).collect();
                     (at - Millis(starts[segment]), listen.source.clone(), listen.heard, listen.drafted, tokens)
                 })
                 .collect();
@@ -221,7 +220,7 @@ fn the_frontier_is_the_same_in_every_segment() {
             (drafts, shown)
         };
         let first = pattern(0);
-        let held = first.0.iter().flat_map(|draft| &draft.4).filter(|token| token.1.as_deref() == Some("frontier"));
+        let held = first.0.iter().flat_map(|draft| &draft.4).filter(|token| token.1 == Some(Hold::Frontier));
         assert!(held.count() > 4, "{policy}: words were held");
         assert_eq!(pattern(1), first, "{policy}");
         assert_eq!(pattern(2), first, "{policy}");

@@ -28,7 +28,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::Committed;
+use crate::policy::{Committed, Token};
 use crate::text::{Language, Millis};
 
 /// Number of a segment: 0, 1, 2, … in the order of their sound.
@@ -151,46 +151,6 @@ pub struct Listen {
     pub tokens: Vec<Token>,
 }
 
-/// One token of a draft.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Token {
-    pub text: String,
-    /// Whether the token is shown now. If not, it is held.
-    pub shown: bool,
-    /// Why the token is held; absent where it is shown.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub why: Option<String>,
-    /// The source word that the token rests on, as an index into `source`.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
-    pub word: Option<usize>,
-    /// Attention on accessible source words, on inaccessible ones, on the rest of the prompt, and
-    /// on the draft.
-    #[serde(serialize_with = "rounded", deserialize_with = "or_nan")]
-    pub mass: [f32; 4],
-    /// Attention on single source words, as (index into `source`, attention), where it is at least
-    /// 0.01.
-    #[serde(serialize_with = "rounded_pairs")]
-    pub on: Vec<(usize, f32)>,
-}
-
-/// JSON has no NaN; it is written as null.
-fn or_nan<'de, D: serde::Deserializer<'de>>(from: D) -> Result<[f32; 4], D::Error> {
-    Ok(<[Option<f32>; 4]>::deserialize(from)?.map(|value| value.unwrap_or(f32::NAN)))
-}
-
-/// Three decimals are enough for a reader.
-fn rounded<S: serde::Serializer>(values: &[f32; 4], to: S) -> Result<S::Ok, S::Error> {
-    values.map(three_decimals).serialize(to)
-}
-
-fn rounded_pairs<S: serde::Serializer>(values: &[(usize, f32)], to: S) -> Result<S::Ok, S::Error> {
-    to.collect_seq(values.iter().map(|&(word, mass)| (word, three_decimals(mass))))
-}
-
-fn three_decimals(value: f32) -> f64 {
-    (f64::from(value) * 1000.0).round() / 1000.0
-}
-
 /// Timing of one step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -260,6 +220,9 @@ mod tests {
         let line = r#"{"audio_ms":1700,"wall_ms":1812,"type":"source","segment":0,"committed":[{"text":"Hi","start_ms":80,"end_ms":240}],"tentative":"everyone","closed":false}"#;
         assert_eq!(serde_json::to_string(&event).ok().as_deref(), Some(line));
         assert_eq!(serde_json::from_str::<Event>(line).ok(), Some(event));
+        let listen = r#"{"audio_ms":1700,"wall_ms":1812,"type":"listen","segment":0,"source":["Hi"],"heard":1,"drafted":true,"tokens":[{"text":"Hallo","shown":true,"word":0,"mass":[0.9,0.0,0.1,0.0],"attention":[[0,0.9]]}]}"#;
+        let parsed: Option<Event> = serde_json::from_str(listen).ok();
+        assert_eq!(parsed.and_then(|e| serde_json::to_string(&e).ok()).as_deref(), Some(listen));
         let start = r#"{"audio_ms":0,"wall_ms":0,"type":"start","version":"0.1.0","source_language":"en","asr":"a","aligner":"b","device":"cpu","chunk_ms":850}"#;
         let parsed: Option<Event> = serde_json::from_str(start).ok();
         assert_eq!(parsed.and_then(|e| serde_json::to_string(&e).ok()).as_deref(), Some(start));

@@ -340,3 +340,33 @@ fn a_late_listener_keeps_the_words_behind_an_early_full_stop() {
         }
     }
 }
+
+/// A cut for length leaves half a word, and the talk ends with that word soon after.
+#[test]
+fn the_end_of_a_word_soon_after_a_cut_is_heard() {
+    let mut words = Talk::default();
+    for number in 0..25 {
+        let start = Millis(1_632 + number * 170);
+        let mark = if number % 5 == 3 { "," } else { "" };
+        words.words.push((format!("x{number}{mark}"), start, start + Millis(130)));
+    }
+    let settings = Settings {
+        chunk: Millis(642),
+        longest_segment: Millis(2_568),
+        pause: Millis(500),
+        ..Settings::new(Language::ENGLISH, None)
+    };
+    for block in (5_000..6_000).step_by(20) {
+        let run = Run {
+            settings,
+            talk: words.clone(),
+            from: Millis(52),
+            to: Millis(5_842),
+            blocks: vec![(block, true)],
+            mistakes: Vec::new(),
+            fails_in: None,
+            off: 0,
+        };
+        run.check().unwrap_or_else(|error| panic!("{block}: {error}"));
+    }
+}

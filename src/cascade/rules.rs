@@ -110,7 +110,8 @@ impl Rules {
         let words = listen.source.len();
         rule(listen.segment == self.target.segment, || format!("a draft of segment {}, not open", listen.segment.0))?;
         rule(listen.heard <= words, || "more words heard than there are".to_owned())?;
-        let places = listen.tokens.iter().flat_map(|t| t.word.into_iter().chain(t.on.iter().map(|&(word, _)| word)));
+        let places =
+            listen.tokens.iter().flat_map(|t| t.word.into_iter().chain(t.attention.iter().map(|&(word, _)| word)));
         rule(places.into_iter().all(|word| word < words), || "a token rests on a word that isn't there".to_owned())?;
         rule(listen.tokens.iter().all(|t| t.shown == t.why.is_none()), || "a held token without a reason".to_owned())
     }

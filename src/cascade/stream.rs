@@ -13,7 +13,7 @@ use crate::text::word_times::{Timed, map_times};
 
 /// How many times a failing call is tried before the stream goes on without it.
 const TRIES: u32 = 3;
-/// Shorter sound than this cannot contain a word.
+/// Shorter sound than this cannot contain a word, but it may contain the end of one.
 const SHORTEST: Millis = Millis(200);
 
 /// Wall time since any fixed moment. The caller passes it in because a browser has no `std::time`.
@@ -284,7 +284,8 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
     /// Recognises the tail if it has new sound. Returns false if the recogniser keeps failing on
     /// it, or if it does not fit.
     async fn recognize(&mut self, emit: Emit<'_>) -> Result<bool, CascadeError> {
-        if !self.tail.has_news() || self.tail.length() < SHORTEST {
+        let too_short = self.tail.length() < SHORTEST && self.transcript.word_count() == 0;
+        if !self.tail.has_news() || too_short {
             return Ok(true);
         }
         let began = self.wall();

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+#[cfg(not(target_arch = "wasm32"))]
+use super::demo;
 use crate::cascade::event::Start;
 use crate::cascade::{Align, BoxError, DraftRequest, Engines, Recognize, SAMPLE_RATE, Settings, Translate};
 use crate::engines::on_models::{Alignment, Recognition, Translation};
@@ -115,9 +117,9 @@ pub struct Names {
 }
 
 /// Note where all models are those of the demo pack.
-const DEMO: &str = "demo pack: proves the machine, not the quality of the real models";
+const DEMO: &str = "demo pack: shows that the program runs here; says nothing about translation quality";
 /// Note where only some of them are.
-const MIXED: &str = "the demo pack's models know some hundred words only: name real ones for the others too";
+const MIXED: &str = "the demo pack's models know about 600 words only: name real models for the others too";
 
 impl Names {
     pub fn of(models: &Models, device: &str) -> Names {
@@ -178,25 +180,39 @@ impl Direction {
     }
 }
 
-/// Loads `models` on a device that has passed its self-test. An error names the model or the
-/// device.
-pub async fn engines(models: &Models, compute: &Compute, report: Report<'_>) -> Result<ModelEngines, BoxError> {
-    // A wrong direction or context is found before any weight is read.
-    let plan = models.mt.as_ref().map(|(model, direction)| Plan::new(model, direction)).transpose()?;
-    let recognizer = recognition(&models.asr, compute, report).await?;
-    // A device that ran out of memory reports it late.
-    compute.settle().await?;
-    let aligner = alignment(&models.aligner, compute, report).await?;
-    let translator = match plan {
-        Some(plan) => Some(plan.load(compute, report).await?),
-        None => None,
-    };
-    compute.settle().await?;
-    let mut engines = Engines { recognizer, aligner, translator };
-    if compute.is_gpu() {
-        warm(&mut engines).await?;
+impl Models {
+    /// The models of the demo pack, which is part of the program.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn demo(settings: &Settings) -> Models {
+        let mt = settings.target.map(|to| (demo::mt(), Direction::new(settings.source, to, settings.policy)));
+        Models {
+            asr: ModelFiles::demo(demo::asr()),
+            aligner: ModelFiles::demo(demo::aligner()),
+            mt: mt.map(|(files, direction)| (ModelFiles::demo(files), direction)),
+        }
     }
-    Ok(engines)
+
+    /// Loads the models on a device that has passed its self-test.
+    ///
+    /// An error names the model or the device. It is found before any weight is read if a model is
+    /// of the wrong family, has no heads for its direction, or has no room for the context.
+    pub async fn load(&self, compute: &Compute, report: Report<'_>) -> Result<ModelEngines, BoxError> {
+        let plan = self.mt.as_ref().map(|(model, direction)| Plan::new(model, direction)).transpose()?;
+        let recognizer = recognition(&self.asr, compute, report).await?;
+        // A device that ran out of memory reports it late.
+        compute.wait_idle().await?;
+        let aligner = alignment(&self.aligner, compute, report).await?;
+        let translator = match plan {
+            Some(plan) => Some(plan.load(compute, report).await?),
+            None => None,
+        };
+        compute.wait_idle().await?;
+        let mut engines = Engines { recognizer, aligner, translator };
+        if compute.is_gpu() {
+            warm(&mut engines).await?;
+        }
+        Ok(engines)
+    }
 }
 
 /// Runs every model once. The first use of a GPU kernel compiles it, and without warming up the
@@ -361,6 +377,12 @@ fn target<'a>(compute: &'a Compute, progress: &'a dyn Fn(u64, u64)) -> Target<'a
 }
 
 impl ModelFiles {
+    /// A model of the demo pack.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn demo(files: Files) -> ModelFiles {
+        ModelFiles { name: files.label().to_owned(), files, demo: true }
+    }
+
     /// The error for a folder that holds a model of another family than the role needs.
     fn is_not(&self, role: Role, is: &ModelConfig) -> BoxError {
         ModelError::OtherFamily { model: self.name.clone(), family: is.family(), role }.into()
@@ -440,6 +462,17 @@ mod tests {
         })
     }
 
+    /// Gemma-3-4B, from which MiLMMT-46-4B was trained, as first published.
+    fn gemma3_4b() -> Value {
+        json!({
+            "model_type": "gemma3", "eos_token_id": [1, 106],
+            "text_config": {
+                "model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10_240,
+                "num_hidden_layers": 34, "sliding_window": 1024, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+            },
+        })
+    }
+
     const EN: Language = Language::ENGLISH;
     const DE: Language = Language::GERMAN;
 
@@ -471,8 +504,11 @@ mod tests {
 
     #[test]
     fn a_model_finds_its_heads_whatever_it_is_called() {
-        for (config, measured) in [(qwen3_4b(), "Qwen/Qwen3-4B-Instruct-2507"), (gemma4_e2b(), "google/gemma-4-E2B-it")]
-        {
+        for (config, measured) in [
+            (qwen3_4b(), "Qwen/Qwen3-4B-Instruct-2507"),
+            (gemma4_e2b(), "google/gemma-4-E2B-it"),
+            (gemma3_4b(), "xiaomi-research/MiLMMT-46-4B-v0.1"),
+        ] {
             for (name, note) in [(measured, false), ("downloads/model.gguf", true)] {
                 let model = model(name, &config, None);
                 assert_eq!(model.heads(EN, DE).expect("heads").model, measured, "{name}");

@@ -34,7 +34,7 @@ impl ModelSource {
         let wrong = |what: &str| CheckpointError::Source {
             name: shown(text),
             what: what.to_owned(),
-            remedy: "name a folder with config.json in it, or a Hub id such as Qwen/Qwen3-ASR-0.6B".into(),
+            remedy: "give a folder that contains config.json, or a Hub id such as Qwen/Qwen3-ASR-0.6B".into(),
         };
         if path.is_file() {
             return Err(wrong("is a file"));
@@ -44,7 +44,7 @@ impl ModelSource {
             return Err(wrong("is neither a folder that exists nor a Hub id"));
         }
         if !is_revision(revision) {
-            return Err(wrong("has no valid revision behind the @"));
+            return Err(wrong("has no valid revision after the @"));
         }
         Ok(ModelSource::Hub { repo: repo.to_owned(), revision: revision.to_owned() })
     }
@@ -103,7 +103,7 @@ mod tests {
             "https://x/y",
         ] {
             let message = parse(wrong).unwrap_err().to_string();
-            assert!(message.contains("name a folder with config.json in it, or a Hub id"), "{wrong}: {message}");
+            assert!(message.contains("give a folder that contains config.json, or a Hub id"), "{wrong}: {message}");
         }
         let file = dir.path().join("config.json");
         std::fs::write(&file, "{}").unwrap();

@@ -16,7 +16,7 @@ use crate::text::time::Millis;
 
 /// The units of one segment, with the times at which they were shown.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shown<'a> {
+pub struct ShownSegment<'a> {
     /// When each unit was shown, counted from the start of the recording.
     pub delays: &'a [Millis],
     /// Where the segment begins in the recording.
@@ -29,7 +29,7 @@ pub struct Shown<'a> {
     pub reference_len: usize,
 }
 
-impl Shown<'_> {
+impl ShownSegment<'_> {
     /// LongYAAL in milliseconds. `None` if no unit was shown before the end of the recording, or if
     /// the segment has no length.
     pub fn long_yaal(&self) -> Option<f64> {
@@ -81,9 +81,9 @@ mod tests {
         all.iter().copied().map(Millis).collect()
     }
 
-    fn shown(delays: &[Millis], offset: u64, length: u64, end: u64, reference_len: usize) -> Shown<'_> {
+    fn shown(delays: &[Millis], offset: u64, length: u64, end: u64, reference_len: usize) -> ShownSegment<'_> {
         let (offset, length, recording_end) = (Millis(offset), Millis(length), Millis(end));
-        Shown { delays, offset, length, recording_end, reference_len }
+        ShownSegment { delays, offset, length, recording_end, reference_len }
     }
 
     #[test]

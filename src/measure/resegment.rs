@@ -23,7 +23,7 @@ struct Token {
     letters: Vec<char>,
     mark: bool,
     /// Index of the unit (translation) or of the segment (reference) that the token belongs to.
-    of: usize,
+    owner: usize,
 }
 
 /// How the alignment goes on from a cell of the table.
@@ -45,31 +45,31 @@ pub fn resegment(units: &[String], references: &[Vec<String>], language: Languag
     let reference = tokens(named, language);
     let by_character = language.counts_characters();
     let steps = align(&reference, &hypothesis, by_character);
-    let homes = homes(&reference, &hypothesis, &steps, by_character);
-    ranges(&hypothesis, &homes, units.len(), references.len())
+    let segments = token_segments(&reference, &hypothesis, &steps, by_character);
+    ranges(&hypothesis, &segments, units.len(), references.len())
 }
 
 /// The units in lower case and NFKC. Where spaces separate words, each mark at the edge of a word
 /// is a token of its own.
 fn tokens<'a>(units: impl Iterator<Item = (usize, &'a String)>, language: Language) -> Vec<Token> {
     let mut tokens = Vec::new();
-    for (of, unit) in units {
+    for (owner, unit) in units {
         let unit: String = unit.nfkc().flat_map(char::to_lowercase).collect();
         let tail = unit.trim_start_matches(is_punctuation);
         let core = tail.trim_end_matches(is_punctuation);
         if language.counts_characters() || core.is_empty() {
-            tokens.push(token(&unit, of));
+            tokens.push(token(&unit, owner));
             continue;
         }
-        let mark = |c: char| token(c.encode_utf8(&mut [0; 4]), of);
+        let mark = |c: char| token(c.encode_utf8(&mut [0; 4]), owner);
         tokens.extend(unit[..unit.len() - tail.len()].chars().map(mark));
-        tokens.push(token(core, of));
+        tokens.push(token(core, owner));
         tokens.extend(tail[core.len()..].chars().map(mark));
     }
     tokens
 }
 
-fn token(text: &str, of: usize) -> Token {
+fn token(text: &str, owner: usize) -> Token {
     // The marks that OmniSTEval separates from words.
     let marks = ".!?,;:-()。！？，；：—（）ー";
     let mut characters = text.chars();
@@ -77,10 +77,10 @@ fn token(text: &str, of: usize) -> Token {
     let mut letters: Vec<char> = text.chars().collect();
     letters.sort_unstable();
     letters.dedup();
-    Token { letters, mark, of }
+    Token { letters, mark, owner }
 }
 
-fn likeness(a: &Token, b: &Token, by_character: bool) -> f64 {
+fn similarity(a: &Token, b: &Token, by_character: bool) -> f64 {
     if a.mark != b.mark {
         return f64::NEG_INFINITY;
     }
@@ -100,7 +100,7 @@ fn align(reference: &[Token], hypothesis: &[Token], by_character: bool) -> Vec<S
     for (i, r) in reference.iter().enumerate() {
         let mut diagonal = 0.0;
         for (j, h) in hypothesis.iter().enumerate() {
-            let matched = diagonal + likeness(r, h, by_character);
+            let matched = diagonal + similarity(r, h, by_character);
             let (skip_reference, skip_hypothesis) = (row[j + 1], row[j]);
             let (best, step) = if matched >= skip_reference && matched >= skip_hypothesis {
                 (matched, Step::Match)
@@ -131,48 +131,48 @@ fn align(reference: &[Token], hypothesis: &[Token], by_character: bool) -> Vec<S
 }
 
 /// The segment of each token of the translation.
-fn homes(reference: &[Token], hypothesis: &[Token], steps: &[Step], by_character: bool) -> Vec<usize> {
-    let mut homes = Vec::with_capacity(hypothesis.len());
-    // `passed`: how many tokens of the reference come before this step. `turned`: whether the rest
+fn token_segments(reference: &[Token], hypothesis: &[Token], steps: &[Step], by_character: bool) -> Vec<usize> {
+    let mut assigned = Vec::with_capacity(hypothesis.len());
+    // `passed`: how many tokens of the reference come before this step. `to_next`: whether the rest
     // of this gap goes to the segment after it.
-    let (mut passed, mut turned) = (0usize, false);
+    let (mut passed, mut to_next) = (0usize, false);
     for step in steps {
         match step {
             Step::SkipHypothesis => {
                 let before = passed.checked_sub(1).and_then(|at| reference.get(at));
                 let behind = reference.get(passed);
-                let this = &hypothesis[homes.len()];
-                let score = |other: &Token| likeness(this, other, by_character);
-                turned |= match (before, behind) {
+                let this = &hypothesis[assigned.len()];
+                let score = |other: &Token| similarity(this, other, by_character);
+                to_next |= match (before, behind) {
                     (Some(before), Some(behind)) => score(behind) > score(before),
                     (None, _) => true,
                     (_, None) => false,
                 };
-                let home = if turned { behind.or(before) } else { before };
-                homes.push(home.map_or(0, |token| token.of));
+                let segment = if to_next { behind.or(before) } else { before };
+                assigned.push(segment.map_or(0, |token| token.owner));
             }
             Step::Match | Step::SkipReference => {
                 passed += 1;
-                turned = false;
+                to_next = false;
                 if *step == Step::Match {
-                    homes.push(reference[passed - 1].of);
+                    assigned.push(reference[passed - 1].owner);
                 }
             }
         }
     }
-    homes
+    assigned
 }
 
 /// The range of units of each segment. A unit belongs to the segment of its first token.
-fn ranges(hypothesis: &[Token], homes: &[usize], units: usize, segments: usize) -> Vec<Range<usize>> {
-    let mut home_of = vec![0; units];
-    for (token, &home) in hypothesis.iter().zip(homes).rev() {
-        home_of[token.of] = home;
+fn ranges(hypothesis: &[Token], assigned: &[usize], units: usize, segments: usize) -> Vec<Range<usize>> {
+    let mut unit_segment = vec![0; units];
+    for (token, &segment) in hypothesis.iter().zip(assigned).rev() {
+        unit_segment[token.owner] = segment;
     }
     let mut from = 0;
     let mut ranges = Vec::with_capacity(segments);
     for segment in 0..segments {
-        let to = if segment + 1 == segments { units } else { home_of.partition_point(|&home| home <= segment) };
+        let to = if segment + 1 == segments { units } else { unit_segment.partition_point(|&other| other <= segment) };
         ranges.push(from..to);
         from = to;
     }
@@ -195,7 +195,7 @@ mod tests {
     /// The expected parts in this test and the next are those of OmniSTEval (0.1.10) for the same
     /// texts.
     #[test]
-    fn sentences_find_their_own() {
+    fn sentences_go_to_their_references() {
         let references = ["Das ist ein Haus.", "Wir sehen es heute.", "Ja!"];
         let exact = parted("Das ist ein Haus. Wir sehen es heute. Ja!", &references, Language::GERMAN);
         assert_eq!(exact, references);
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_against_something() {
+    fn an_empty_side_is_allowed() {
         assert_eq!(parted("", &["Das.", "Ja."], Language::GERMAN), ["", ""]);
         assert_eq!(parted("Ja gut", &["", ""], Language::GERMAN).concat(), "Ja gut");
         assert_eq!(resegment(&[], &[], Language::GERMAN), Vec::<Range<usize>>::new());

@@ -71,7 +71,7 @@ impl ModelConfig {
     }
 
     /// The configuration as that of a text model; itself if it is not one.
-    pub fn into_text(self) -> Result<Arc<dyn TextFamily>, ModelConfig> {
+    pub(crate) fn into_text(self) -> Result<Arc<dyn TextFamily>, ModelConfig> {
         match self {
             ModelConfig::Gemma3(config) => Ok(Arc::new(config)),
             ModelConfig::Gemma4(config) => Ok(Arc::new(config)),

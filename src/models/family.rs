@@ -10,11 +10,11 @@ use crate::nn::{LoadError, Loader};
 use crate::weights::{CheckpointError, Files, Tokenizer};
 
 /// A model that is being loaded.
-pub type Loading<'a> = Pin<Box<dyn Future<Output = Result<Arc<dyn TextModel>, LoadError>> + 'a>>;
+pub(crate) type Loading<'a> = Pin<Box<dyn Future<Output = Result<Arc<dyn TextModel>, LoadError>> + 'a>>;
 
 /// The sizes by which a model without a name is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sizes {
+pub(crate) struct Sizes {
     pub layers: usize,
     /// Attention heads per layer.
     pub heads: usize,
@@ -23,7 +23,7 @@ pub struct Sizes {
 }
 
 /// The configuration of a text model.
-pub trait TextFamily: Debug {
+pub(crate) trait TextFamily: Debug {
     /// The name of the family, for messages.
     fn family(&self) -> &'static str;
 

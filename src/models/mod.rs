@@ -14,7 +14,7 @@
 
 pub mod config;
 pub mod drafting;
-pub mod family;
+pub(crate) mod family;
 pub mod forced;
 pub mod gemma3;
 pub mod gemma4;

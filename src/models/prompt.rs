@@ -180,9 +180,8 @@ mod tests {
     /// Gemma-3's control tokens in Gemma-4's layout.
     const LAYOUT: &str = "{{ bos_token }}{% for m in messages %}{{ '<start_of_turn>' + m.role + '\n' + m.content | trim + \
         '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}";
-    /// Qwen's control tokens and layout.
-    const QWEN: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content | trim + '<|im_end|>\n' }}\
-        {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    /// The template of Qwen3's hybrid releases. It does not trim texts.
+    const QWEN: &str = include_str!("../../tests/fixtures/qwen3_like/chat_template.jinja");
 
     /// The demo pack's vocabulary and real ones, each with a layout. The real ones are cut to what
     /// some texts need. If ALIGNATT_NODE_MODULES is set, the whole ones are added.

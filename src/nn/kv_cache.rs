@@ -24,7 +24,7 @@ pub struct CachePlan {
 /// A sliding layer no longer holds the keys that rolling back to this position needs. The prompt
 /// must be fed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("position {0} is further back than the sliding window's margin")]
+#[error("the cache cannot roll back to position {0}: a sliding layer no longer has its keys")]
 pub struct RollBack(pub usize);
 
 #[derive(Debug)]
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn rolling_back_does_what_was_said() {
+    fn rolling_back_succeeds_exactly_when_it_can() {
         for window in [None, Some(1), Some(5)] {
             let mut cache = cache(1000, window);
             for rows in [4, 3, 2, 4, 4, 4, 1, 3, 4, 2] {

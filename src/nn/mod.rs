@@ -35,7 +35,7 @@ use crate::gpu::{Compute, GpuError};
 pub enum RunError {
     #[error("the device failed while computing: {0}")]
     Device(String),
-    #[error("{what} takes {needed} positions, the cache holds {capacity}; cut the input into shorter pieces")]
+    #[error("{what} takes {needed} positions, but there is room for only {capacity}")]
     TooLong { what: &'static str, needed: usize, capacity: usize },
     /// A bug in this program: callers roll back no further than they keep.
     #[error(transparent)]

@@ -42,7 +42,7 @@ pub(crate) fn in_pieces(
         return Err(RunError::TooLong { what: sequence, needed, capacity: cache.capacity() });
     }
     debug_assert!((1..=len).contains(&last), "{last} rows of {len}");
-    tap.room(cache.end()..needed, needed - last)?;
+    tap.check_room(cache.end()..needed, needed - last)?;
     let mut parts = Vec::new();
     for from in (0..len).step_by(PIECE) {
         parts.extend(piece(from..len.min(from + PIECE), cache, needed - last, tap)?);

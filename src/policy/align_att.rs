@@ -5,12 +5,12 @@
 //! long a draft can be held.
 
 use super::frontier::{Frontier, Source};
-use super::gate::{DraftView, Reading, gate, holds, readings};
+use super::gate::{gate, holds};
 use super::knobs::Knobs;
 use super::listening::Attention;
 use super::stall::Stall;
-use super::tracker::{Track, Tracker};
-use super::{Judged, Proposal, SourceWord, TargetPolicy, Verdict, joined};
+use super::tracker::{Reading, Tracker};
+use super::{Proposal, SourceWord, TargetPolicy, Verdict, joined};
 use crate::text::sentence::strip_final_marks;
 use crate::text::time::Millis;
 
@@ -41,15 +41,15 @@ struct Drafts {
 impl Drafts {
     /// Records the proposal's candidate text. Returns how many bytes of it, from the first, the
     /// newest draft of a shorter source has as well; this is a character boundary.
-    fn agreed(&mut self, proposal: &Proposal<'_>) -> usize {
-        let source = joined(proposal.source);
+    fn agreed(&mut self, proposal: &Proposal) -> usize {
+        let source = joined(&proposal.source);
         let source = strip_final_marks(&source);
         if proposal.source.len() > self.words && source != self.source {
             self.before = std::mem::take(&mut self.text);
         }
         source.clone_into(&mut self.source);
         self.words = proposal.source.len();
-        proposal.candidate.clone_into(&mut self.text);
+        self.text.clone_from(&proposal.candidate);
         let same = self.before.bytes().zip(self.text.bytes()).take_while(|(a, b)| a == b).count();
         (0..=same).rev().find(|&at| self.text.is_char_boundary(at)).unwrap_or(0)
     }
@@ -75,9 +75,9 @@ impl AlignAtt {
         AlignAtt { knobs, stall: Stall::default(), drafts: Drafts::default(), under_way: UnderWay::new(&knobs) }
     }
 
-    fn frontier(&self, proposal: &Proposal<'_>, attention: &Attention) -> Frontier {
+    fn frontier(&self, proposal: &Proposal, attention: &Attention) -> Frontier {
         let source = Source {
-            words: proposal.source,
+            words: &proposal.source,
             columns: &attention.columns,
             heard: proposal.heard,
             is_final: proposal.source_is_final,
@@ -87,36 +87,24 @@ impl AlignAtt {
 }
 
 impl TargetPolicy for AlignAtt {
-    fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict {
+    fn judge(&mut self, proposal: &Proposal) -> Verdict {
         let accepted_len = proposal.accepted.len();
         // Without attention it is unknown what a token rests on, so nothing more is shown.
-        let Some(attention) = proposal.attention else {
+        let Some(attention) = &proposal.attention else {
             return Verdict { show_len: accepted_len, ..Verdict::default() };
         };
         let frontier = self.frontier(proposal, attention);
-        let readings = readings(attention, Tracker::new(self.knobs.filter_width).follow(attention), &frontier);
-        let agreed = match proposal.source_is_final {
-            true => 0,
-            false => self.drafts.agreed(proposal).saturating_sub(accepted_len),
-        };
-        let texts = proposal.token_texts();
-        let (finished, target) = (proposal.finished, proposal.target);
-        let view = DraftView { texts: &texts, readings: &readings, finished, agreed, target };
-        let decision = gate(&view, &frontier, &self.knobs);
+        let mut tracker = Tracker::new(self.knobs.filter_width);
+        let readings = tracker.follow(attention, frontier.columns);
+        let agreed = if proposal.source_is_final { 0 } else { self.drafts.agreed(proposal) };
+        let mut verdict = gate(proposal, readings, agreed, &frontier, &self.knobs);
+        for (row, token) in verdict.tokens.iter_mut().enumerate() {
+            token.attention = attention.on_words(row, &frontier.words_through);
+        }
         if !proposal.source_is_final {
-            self.stall.observe(accepted_len + decision.show_len, &decision, proposal.heard);
+            self.stall.observe(verdict.show_len, verdict.stop(), proposal.heard);
         }
-        let tokens = decision.tokens.iter().map(|fate| Judged {
-            held: fate.held,
-            word: fate.reading.and_then(|reading| frontier.words_through.get(reading.track.peak?)?.checked_sub(1)),
-            mass: fate.reading.map_or([0.0; 4], |reading| reading.mass),
-        });
-        Verdict {
-            show_len: accepted_len + decision.show_len,
-            rests_on: decision.rests_on,
-            heard: frontier.words,
-            tokens: tokens.collect(),
-        }
+        verdict
     }
 
     fn heard_words(&self, source: &[SourceWord], heard: Millis) -> usize {
@@ -132,21 +120,19 @@ impl TargetPolicy for AlignAtt {
         self.under_way = UnderWay::new(&self.knobs);
     }
 
-    fn enough(&mut self, so_far: &Proposal<'_>) -> bool {
-        let Some(attention) = so_far.attention else {
+    fn enough(&mut self, so_far: &Proposal) -> bool {
+        let Some(attention) = &so_far.attention else {
             return false;
         };
         let frontier = self.frontier(so_far, attention);
         let UnderWay { tracker, rows_read, first_held } = &mut self.under_way;
-        let tracks = tracker.follow(attention);
-        let stops = |(row, track): &(usize, &Track)| {
-            holds(&Reading::new(attention, *row, **track, &frontier), &frontier, &self.knobs).is_some()
-        };
+        let readings = tracker.follow(attention, frontier.columns);
+        let stops = |(_, reading): &(usize, &Reading)| holds(reading, &frontier, &self.knobs).is_some();
         if first_held.is_none() {
-            *first_held = tracks.iter().enumerate().skip(*rows_read).find(stops).map(|(row, _)| row);
+            *first_held = readings.iter().enumerate().skip(*rows_read).find(stops).map(|(row, _)| row);
         }
-        *rows_read = tracks.len();
-        first_held.is_some_and(|at| tracks.len() >= at + LOOK_AHEAD)
+        *rows_read = readings.len();
+        first_held.is_some_and(|at| readings.len() >= at + LOOK_AHEAD)
     }
 
     fn draft_len(&self) -> usize {

@@ -25,9 +25,9 @@ struct Previous {
 }
 
 impl TargetPolicy for LocalAgreement {
-    fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict {
+    fn judge(&mut self, proposal: &Proposal) -> Verdict {
         let now = Previous {
-            candidate: proposal.candidate.to_owned(),
+            candidate: proposal.candidate.clone(),
             finished: proposal.finished,
             source_words: proposal.source.len(),
         };
@@ -67,8 +67,8 @@ pub struct HoldN {
 }
 
 impl TargetPolicy for HoldN {
-    fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict {
-        let ends = unit_ends(proposal.candidate, proposal.target);
+    fn judge(&mut self, proposal: &Proposal) -> Verdict {
+        let ends = unit_ends(&proposal.candidate, proposal.target);
         // A draft that ran out of budget may end within a unit, so that unit is always held.
         let held = if proposal.finished { self.units } else { self.units.max(1) };
         let shown = match ends.len().checked_sub(held + 1) {
@@ -90,7 +90,7 @@ impl TargetPolicy for HoldN {
 pub struct Offline;
 
 impl TargetPolicy for Offline {
-    fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict {
+    fn judge(&mut self, proposal: &Proposal) -> Verdict {
         Verdict { show_len: proposal.accepted.len(), ..Verdict::default() }
     }
 
@@ -105,7 +105,7 @@ fn held_words(units: usize, target: Language) -> usize {
 /// The length of the candidate's first `len` bytes without blanks and sentence-final marks at their
 /// end: a mark there ends the source heard so far, not the sentence. Never less than the shown
 /// text.
-fn shown_len(proposal: &Proposal<'_>, len: usize) -> usize {
+fn shown_len(proposal: &Proposal, len: usize) -> usize {
     let text = proposal.candidate.get(..len).unwrap_or_default();
     strip_final_marks(text).len().max(proposal.accepted.len())
 }
@@ -114,7 +114,6 @@ fn shown_len(proposal: &Proposal<'_>, len: usize) -> usize {
 mod tests {
     use super::*;
     use crate::policy::SourceWord;
-    use crate::text::time::Millis;
 
     fn source(words: usize) -> Vec<SourceWord> {
         let word = SourceWord { text: "w".to_owned(), end: None, committed: false };
@@ -128,18 +127,9 @@ mod tests {
         finished: bool,
         target: Language,
     ) -> String {
-        let source = source(5);
-        let verdict = policy.judge(&Proposal {
-            accepted,
-            candidate,
-            ends: &[],
-            finished,
-            attention: None,
-            source: &source,
-            source_is_final: false,
-            heard: Millis::ZERO,
-            target,
-        });
+        let accepted = accepted.to_owned();
+        let proposal = Proposal { accepted, source: source(5), ..Proposal::of_texts(&[candidate], finished, target) };
+        let verdict = policy.judge(&proposal);
         candidate[..verdict.show_len].to_owned()
     }
 

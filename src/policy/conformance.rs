@@ -29,17 +29,17 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::frontier::{Frontier, Source};
-use super::gate::{DraftView, Reading, first_held, gate, last_unit_at};
+use super::gate::{first_held, gate, last_unit_at};
 use super::knobs::Knobs;
 use super::listening::Attention;
 use super::published::columns_of;
 use super::schedule::Turn;
-use super::tracker::{Track, Tracker, lower_median};
-use super::{Hold, SourceWord, word_places};
+use super::tracker::{Reading, Tracker, lower_median};
+use super::{Hold, Proposal, SourceWord, word_places};
 use crate::measure::latency::{Stamps, computation_aware};
 use crate::text::seams::normalize;
 use crate::text::sentence::strip_final_marks;
-use crate::text::units::{core, is_closed, source_words, unit_ends, unit_ends_at};
+use crate::text::units::{is_closed, source_words, trim_punctuation, unit_ends, unit_ends_at};
 use crate::text::{Language, Millis};
 
 /// The kinds that `cascade/conformance.rs` judges.
@@ -193,8 +193,7 @@ pub(crate) fn judge(case: &Value) -> Judged {
             Ok(if kept_all { Holds } else { Differs })
         }
         "unit_conf" => {
-            let readings =
-                list(&input["positions"], |p| Reading { track: at(Some(whole(p))), mass: [0.0, 1.0, 0.0, 0.0] });
+            let readings = list(&input["positions"], |p| at(Some(whole(p)), [0.0, 1.0, 0.0, 0.0]));
             let passed =
                 first_held(&readings, &bare_frontier(params), &margins(params)).map_or(readings.len(), |(at, _)| at);
             Ok(if passed == whole(&expected["accepted"]) { Holds } else { Differs })
@@ -224,7 +223,7 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
     let mut units = Vec::new();
     let mut spans = Vec::new();
     for (word, place) in words.iter_mut().zip(&places) {
-        let letters = core(&word.text).to_owned();
+        let letters = trim_punctuation(&word.text).to_owned();
         let start = place.start + word.text.find(&letters).unwrap_or_default();
         let (from, to) = (chars(start), chars(start + letters.len()));
         word.committed = cap.is_none_or(|cap| to <= cap);
@@ -243,7 +242,7 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
     let is_final = input["is_final"] == true;
     let heard = millis(&input["clock_ms"]);
     let ours = Frontier::new(&Source { words: &words, columns: &[], heard, is_final }, &knobs, false);
-    let count = words[..ours.words].iter().filter(|word| !core(&word.text).is_empty()).count();
+    let count = words[..ours.words].iter().filter(|word| !trim_punctuation(&word.text).is_empty()).count();
     same(count, whole(&expected["accessible_unit_count"]))
 }
 
@@ -259,9 +258,9 @@ fn margins(params: &Value) -> Knobs {
     Knobs { margin: whole(&params["border_margin"]), soft_mass, ..Knobs::published() }
 }
 
-/// A track whose peak is its position.
-fn at(position: Option<usize>) -> Track {
-    Track { position, peak: position }
+/// A reading whose peak is its position.
+fn at(position: Option<usize>, mass: [f32; 4]) -> Reading {
+    Reading { position, peak: position, mass }
 }
 
 /// A reading at `position`. An unknown inaccessible mass counts as 1, so that it does not let the
@@ -269,7 +268,7 @@ fn at(position: Option<usize>) -> Track {
 fn reading(position: &Value, inaccessible: Option<&Value>) -> Reading {
     let inaccessible = inaccessible.and_then(float).unwrap_or(1.0);
     let position = position.as_u64().map(|p| p as usize);
-    Reading { track: at(position), mass: [1.0 - inaccessible, inaccessible, 0.0, 0.0] }
+    at(position, [1.0 - inaccessible, inaccessible, 0.0, 0.0])
 }
 
 fn judge_frontier_gate(input: &Value, params: &Value, expected: &Value) -> Judged {
@@ -290,7 +289,7 @@ fn judge_mass_gate(input: &Value, expected: &Value) -> Judged {
     let mass = |key: &str| float(&input[key]).unwrap_or(f32::NAN);
     let mass = [mass("accessible"), mass("inaccessible"), float(&input["non_source"]).unwrap_or_default(), 0.0];
     let frontier = Frontier { columns: 1, ..Frontier::default() };
-    let stop = first_held(&[Reading { track: at(Some(0)), mass }], &frontier, &Knobs::published());
+    let stop = first_held(&[at(Some(0), mass)], &frontier, &Knobs::published());
     match (stop, expected["stop"].as_str()) {
         (None, None) | (Some((0, Hold::NotFinite)), Some("provenance_nonfinite")) => Ok(Holds),
         (None, Some("provenance_inaccessible_high" | "provenance_non_source_high" | "provenance_margin_weak")) => {
@@ -318,20 +317,20 @@ fn judge_token_policy(input: &Value, params: &Value, expected: &Value) -> Judged
     let masses = list(&input["inaccessible_mass"], Value::clone);
     let positions = list(&input["positions"], Value::clone);
     let readings: Vec<Reading> = positions.iter().enumerate().map(|(at, p)| reading(p, masses.get(at))).collect();
-    let draft = DraftView { texts: &texts, readings: &readings, finished: true, agreed: 0, target };
-    let ours = gate(&draft, &bare_frontier(params), &margins(params));
-    let mut shown = ours.shown;
+    let draft = Proposal::of_texts(&texts, true, target);
+    let ours = gate(&draft, &readings, 0, &bare_frontier(params), &margins(params));
+    let mut shown = ours.shown();
     let (text, ends) = joined(&pieces);
     for _ in 0..whole(&params["translation_alignatt_hold_back_target_units"]) {
         shown = last_unit_at(&text, &ends[..shown], target);
     }
-    same(ours.passed, whole(&expected["loop_accepted"]))?;
+    same(ours.passed(), whole(&expected["loop_accepted"]))?;
     let mark_waits = ours.show_len < text.len() && strip_final_marks(&text[ours.show_len..]).is_empty();
     if mark_waits && shown < whole(&expected["emitted_tokens"]) {
         return Ok(Differs);
     }
     same(shown, whole(&expected["emitted_tokens"]))?;
-    let reason = match ours.stop {
+    let reason = match ours.stop() {
         Some(Hold::Frontier) => Some("source_frontier"),
         Some(Hold::NotFinite) => Some("provenance_nonfinite"),
         Some(Hold::NoRow) if readings.is_empty() => Some("observer_empty"),
@@ -365,7 +364,7 @@ fn track(rows: &[Vec<Vec<f32>>], heads: Range<usize>, width: usize, raw: bool) -
         if attention.append(&values, &[[0.0; 2]]).is_err() {
             return Vec::new();
         }
-        let newest = tracker.follow(&attention).last().and_then(|track| track.position);
+        let newest = tracker.follow(&attention, 0).last().and_then(|reading| reading.position);
         positions.push(newest);
     }
     positions
@@ -460,15 +459,13 @@ fn judge_cut(input: &Value, params: &Value, expected: &Value) -> Judged {
 fn judge_split(input: &Value, params: &Value, expected: &Value) -> Judged {
     let units = list(&input["source_units"], Clone::clone);
     let limit = whole(&params["final_source_unit_count"]);
-    let readings: Vec<Reading> =
-        units.iter().map(|unit| Reading { track: at(Some(whole(unit))), mass: [1.0, 0.0, 0.0, 0.0] }).collect();
+    let readings: Vec<Reading> = units.iter().map(|unit| at(Some(whole(unit)), [1.0, 0.0, 0.0, 0.0])).collect();
     let frontier = Frontier { columns: 1000, words: 1000, words_through: (1..=1000).collect(), ..Frontier::default() };
     let texts = vec![" x"; readings.len()];
     let target = Language::GERMAN;
     let rests_on = |count: usize| {
-        let draft =
-            DraftView { texts: &texts[..count], readings: &readings[..count], finished: true, agreed: 0, target };
-        gate(&draft, &frontier, &Knobs::for_tests()).rests_on
+        let draft = Proposal::of_texts(&texts[..count], true, target);
+        gate(&draft, &readings[..count], 0, &frontier, &Knobs::for_tests()).rests_on
     };
     let (kept, left) = (list(&expected["final"], whole).len(), list(&expected["residual"], whole).len());
     same(rests_on(kept) <= limit, true)?;

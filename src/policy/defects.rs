@@ -5,13 +5,13 @@ use std::ops::Range;
 
 use super::Committed;
 use super::frontier::{Frontier, Source};
-use super::gate::{DraftView, gate, readings};
+use super::gate::gate;
 use super::knobs::Knobs;
 use super::listening::Attention;
 use super::schedule::Turn;
 use super::shipped_heads::{Model, find};
 use super::tracker::Tracker;
-use super::{SourceWord, joined};
+use super::{Proposal, SourceWord, joined};
 use crate::text::units::{join_words, source_words};
 use crate::text::{Language, Millis};
 
@@ -47,10 +47,9 @@ fn listening(columns: &[Range<usize>], peaks: &[usize]) -> Attention {
 /// The text that the gate shows, and how many source words it rests on.
 fn shown(texts: &[&str], attention: &Attention, frontier: &Frontier, knobs: &Knobs) -> (String, usize) {
     let mut tracker = Tracker::new(1);
-    let readings = readings(attention, tracker.follow(attention), frontier);
-    let draft = DraftView { texts, readings: &readings, finished: true, agreed: 0, target: DE };
-    let decision = gate(&draft, frontier, knobs);
-    (texts.concat()[..decision.show_len].to_owned(), decision.rests_on)
+    let readings = tracker.follow(attention, frontier.columns);
+    let verdict = gate(&Proposal::of_texts(texts, true, DE), readings, 0, frontier, knobs);
+    (texts.concat()[..verdict.show_len].to_owned(), verdict.rests_on)
 }
 
 #[test]

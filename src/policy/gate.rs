@@ -10,78 +10,13 @@
 //!
 //! Once the source is final, everything passes. Source: docs/method.md, sections 5.2 and 5.3.
 
-use super::Hold;
 use super::frontier::Frontier;
 use super::knobs::Knobs;
-use super::listening::Attention;
-use super::tracker::Track;
+use super::tracker::Reading;
+use super::{Hold, Proposal, Token, Verdict};
 use crate::text::language::Language;
 use crate::text::sentence::strip_final_marks;
 use crate::text::units::{is_closed, unit_ends, unit_ends_at};
-
-/// What the attention of one draft token says.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reading {
-    /// The position that is compared with the frontier, and the column that the token rests on.
-    pub track: Track,
-    /// Mass on the accessible columns, on the inaccessible ones, on the rest of the prompt, and on
-    /// the draft.
-    pub mass: [f32; 4],
-}
-
-impl Reading {
-    /// The reading of one row of `attention`.
-    pub fn new(attention: &Attention, row: usize, track: Track, frontier: &Frontier) -> Reading {
-        Reading { track, mass: attention.mass(row, frontier.columns) }
-    }
-}
-
-/// The reading of each row. `tracks` come from [`super::tracker::Tracker`].
-pub fn readings(attention: &Attention, tracks: &[Track], frontier: &Frontier) -> Vec<Reading> {
-    let rows = tracks.iter().enumerate();
-    rows.map(|(row, &track)| Reading::new(attention, row, track, frontier)).collect()
-}
-
-/// A draft as the gate sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct DraftView<'a> {
-    /// The text that each token adds; empty for a token that is only part of a character.
-    pub texts: &'a [&'a str],
-    /// One for each of the first tokens. The last token of a draft that ran into its limit has
-    /// none.
-    pub readings: &'a [Reading],
-    /// The model ended the draft itself, and `texts` is all of it.
-    pub finished: bool,
-    /// How many bytes of the joined texts, from the first, the draft of a shorter source has as
-    /// well.
-    pub agreed: usize,
-    pub target: Language,
-}
-
-/// The gate's decision on one token.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Fate {
-    pub reading: Option<Reading>,
-    /// Why the token is held; `None` if it is shown.
-    pub held: Option<Hold>,
-}
-
-/// The gate's decision on a draft.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Decision {
-    pub tokens: Vec<Fate>,
-    /// How many tokens passed, before the cut to whole units.
-    pub passed: usize,
-    /// How many tokens are shown completely.
-    pub shown: usize,
-    /// How many bytes of the tokens' joined text are shown. The shown part may end with a blank.
-    pub show_len: usize,
-    /// What stopped the first token that did not pass.
-    pub stop: Option<Hold>,
-    /// How many source words the shown text may rest on. The segment must not close before the last
-    /// of them.
-    pub rests_on: usize,
-}
 
 /// The first token that does not pass, and why. Drafting may stop there.
 pub fn first_held(readings: &[Reading], frontier: &Frontier, knobs: &Knobs) -> Option<(usize, Hold)> {
@@ -94,7 +29,7 @@ pub fn holds(reading: &Reading, frontier: &Frontier, knobs: &Knobs) -> Option<Ho
     if frontier.is_final {
         return None;
     }
-    let Some(position) = reading.track.position else {
+    let Some(position) = reading.position else {
         return Some(Hold::NoRow);
     };
     if !reading.mass.iter().all(|mass| mass.is_finite()) {
@@ -113,17 +48,23 @@ fn is_beyond(position: usize, reading: &Reading, frontier: &Frontier, knobs: &Kn
     let soft_mass = if frontier.stalled { knobs.soft_mass.max(accessible) } else { knobs.soft_mass };
     let is_soft = inaccessible < soft_mass;
     let reach = frontier.columns.saturating_add(knobs.margin);
-    let furthest = position.max(reading.track.peak.unwrap_or(0));
+    let furthest = position.max(reading.peak.unwrap_or(0));
     let on_half_word = frontier.half_word.is_some_and(|column| furthest >= column);
     (position >= reach || on_half_word) && !is_soft
 }
 
-/// Decides how much of `draft` may be shown.
-pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, knobs: &Knobs) -> Decision {
-    let text = draft.texts.concat();
-    let ends = ends_of(draft.texts);
-    let len = draft.texts.len();
-    let readings = &draft.readings[..draft.readings.len().min(len)];
+/// Decides how much of `draft` may be shown. The words that the tokens attend to are left empty.
+///
+/// `readings`: one for each of the first tokens; the last token of a draft that ran into its limit
+/// has none. `agreed`: how many bytes of the candidate, from the first, the draft of a shorter
+/// source has as well.
+pub fn gate(draft: &Proposal, readings: &[Reading], agreed: usize, frontier: &Frontier, knobs: &Knobs) -> Verdict {
+    let texts = draft.token_texts();
+    let text = texts.concat();
+    let ends = ends_of(&texts);
+    let len = texts.len();
+    let accepted_len = draft.accepted.len();
+    let readings = &readings[..readings.len().min(len)];
     let first = first_held(readings, frontier, knobs);
     let passed = if frontier.is_final { len } else { first.map_or(readings.len(), |(at, _)| at) };
     let stop = first.map(|(_, stop)| stop).or((passed < len).then_some(Hold::NoRow));
@@ -133,7 +74,7 @@ pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, knobs: &Knobs) -> Decisi
     if !frontier.is_final {
         kept = whole_units(draft, &text, &ends, passed, first.is_some(), knobs);
         if draft.finished && knobs.hold_last > 1 {
-            let settled = ends.iter().rposition(|&end| end <= draft.agreed).unwrap_or(0);
+            let settled = ends.iter().rposition(|&end| end <= agreed.saturating_sub(accepted_len)).unwrap_or(0);
             let settled = last_unit_at(&text, &ends[..=settled], draft.target);
             kept = kept.min(before_last_units(&text, &ends, knobs.hold_last, draft.target).max(settled));
         }
@@ -145,20 +86,29 @@ pub fn gate(draft: &DraftView<'_>, frontier: &Frontier, knobs: &Knobs) -> Decisi
         }
     }
     let mut shown = (0..=kept).rev().find(|&tokens| ends[tokens] <= show_len).unwrap_or(0);
-    while !frontier.is_final && shown > 0 && draft.texts[shown - 1].is_empty() {
+    while !frontier.is_final && shown > 0 && texts[shown - 1].is_empty() {
         shown -= 1; // half a character is not shown
     }
-    let fate = |at: usize| Fate {
-        reading: readings.get(at).copied(),
-        held: match at {
-            _ if at < shown => None,
-            _ if at < passed => Some(Hold::OpenUnit), // or a final mark, which waits
-            _ if at == passed => stop,
-            _ => Some(Hold::Behind),
-        },
+    let why = |at: usize| match at {
+        _ if at < shown => None,
+        _ if at < passed => Some(Hold::OpenUnit), // or a final mark, which waits
+        _ if at == passed => stop,
+        _ => Some(Hold::AfterHeld),
     };
-    let rests_on = if frontier.is_final { frontier.words } else { rests_on(&readings[..kept], frontier, knobs) };
-    Decision { tokens: (0..len).map(fate).collect(), passed, shown, show_len, stop, rests_on }
+    let token = |(at, text): (usize, &&str)| Token {
+        text: (*text).to_owned(),
+        shown: at < shown,
+        why: why(at),
+        word: readings.get(at).and_then(|reading| frontier.words_through.get(reading.peak?)?.checked_sub(1)),
+        mass: readings.get(at).map_or([0.0; 4], |reading| reading.mass),
+        attention: Vec::new(),
+    };
+    Verdict {
+        show_len: accepted_len + show_len,
+        rests_on: if frontier.is_final { frontier.words } else { rests_on(&readings[..kept], frontier, knobs) },
+        heard: frontier.words,
+        tokens: texts.iter().enumerate().map(token).collect(),
+    }
 }
 
 /// The length in bytes of the joined text of the first 0, 1, 2 … tokens.
@@ -174,15 +124,8 @@ fn ends_of(texts: &[&str]) -> Vec<usize> {
 /// whether the last unit is whole. At the end of the draft, the last unit is whole if the model
 /// ended the draft there and `hold_last` is 0, or if the unit is complete whatever follows
 /// ([`is_closed`]).
-fn whole_units(
-    draft: &DraftView<'_>,
-    text: &str,
-    ends: &[usize],
-    passed: usize,
-    was_stopped: bool,
-    knobs: &Knobs,
-) -> usize {
-    let len = draft.texts.len();
+fn whole_units(draft: &Proposal, text: &str, ends: &[usize], passed: usize, was_stopped: bool, knobs: &Knobs) -> usize {
+    let len = draft.ends.len();
     let next_is_known = was_stopped || (passed < len && knobs.hold_last == 0);
     let is_whole = match next_is_known {
         true => unit_ends_at(text, ends[passed], draft.target),
@@ -216,7 +159,7 @@ const STRAY: f32 = 0.03;
 /// little mass on an inaccessible word does not rest on that word.
 fn rests_on(readings: &[Reading], frontier: &Frontier, knobs: &Knobs) -> usize {
     let word = |reading: &Reading| {
-        let position = reading.track.peak?;
+        let position = reading.peak?;
         let side = usize::from(position >= frontier.columns);
         if reading.mass[side] < knobs.soft_mass.min(STRAY) {
             return None;
@@ -229,29 +172,30 @@ fn rests_on(readings: &[Reading], frontier: &Frontier, knobs: &Knobs) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::listening::Attention;
     use crate::policy::tracker::Tracker;
     use proptest::prelude::*;
 
     const DE: Language = Language::GERMAN;
 
     fn at(position: usize, inaccessible: f32) -> Reading {
-        let track = Track { position: Some(position), peak: Some(position) };
-        Reading { track, mass: [0.9 - inaccessible, inaccessible, 0.05, 0.05] }
+        let mass = [0.9 - inaccessible, inaccessible, 0.05, 0.05];
+        Reading { position: Some(position), peak: Some(position), mass }
     }
 
     fn frontier(columns: usize) -> Frontier {
         Frontier { words: columns, columns, words_through: (1..=9).collect(), ..Frontier::default() }
     }
 
-    fn judged(texts: &[&str], readings: &[Reading], knobs: &Knobs, finished: bool, target: Language) -> Decision {
-        gate(&DraftView { texts, readings, finished, agreed: 0, target }, &frontier(4), knobs)
+    fn judged(texts: &[&str], readings: &[Reading], knobs: &Knobs, finished: bool, target: Language) -> Verdict {
+        gate(&Proposal::of_texts(texts, finished, target), readings, 0, &frontier(4), knobs)
     }
 
     /// The text that is shown of a draft whose tokens all pass.
     fn all_pass(texts: &[&str], hold_last: usize, finished: bool, target: Language) -> String {
         let knobs = Knobs { hold_last, ..Knobs::for_tests() };
-        let decision = judged(texts, &vec![at(0, 0.0); texts.len()], &knobs, finished, target);
-        texts.concat()[..decision.show_len].to_owned()
+        let verdict = judged(texts, &vec![at(0, 0.0); texts.len()], &knobs, finished, target);
+        texts.concat()[..verdict.show_len].to_owned()
     }
 
     #[test]
@@ -266,16 +210,17 @@ mod tests {
         assert_eq!(all_pass(&["我用", "GP", "T"], 1, true, zh), "我用");
         assert_eq!(all_pass(&["我用", "GP", "T"], 0, true, zh), "我用GPT");
         let half = judged(&["我", "", ""], &[at(0, 0.0); 3], &Knobs::for_tests(), false, zh);
-        assert_eq!((half.shown, half.show_len), (1, 3));
+        assert_eq!((half.shown(), half.show_len), (1, 3));
     }
 
     #[test]
     fn what_stayed_when_more_came_is_held_no_longer() {
         let texts = [" Das", " ist", " ein", " Wort", "."];
         let show = |agreed| {
-            let draft = DraftView { texts: &texts, readings: &[at(0, 0.0); 5], finished: true, agreed, target: DE };
-            texts.concat()[..gate(&draft, &frontier(4), &Knobs { hold_last: 3, ..Knobs::for_tests() }).show_len]
-                .to_owned()
+            let draft = Proposal::of_texts(&texts, true, DE);
+            let knobs = Knobs { hold_last: 3, ..Knobs::for_tests() };
+            let verdict = gate(&draft, &[at(0, 0.0); 5], agreed, &frontier(4), &knobs);
+            texts.concat()[..verdict.show_len].to_owned()
         };
         assert_eq!(show(0), " Das");
         assert_eq!(show(" Das ist".len()), " Das ist");
@@ -293,10 +238,7 @@ mod tests {
 
     #[test]
     fn a_look_at_half_a_word_is_held_wherever_smoothing_puts_it() {
-        let smoothed = |inaccessible| {
-            let track = Track { position: Some(2), peak: Some(4) };
-            Reading { track, ..at(2, inaccessible) }
-        };
+        let smoothed = |inaccessible| Reading { peak: Some(4), ..at(2, inaccessible) };
         let half = Frontier { half_word: Some(4), ..frontier(4) };
         let knobs = Knobs { soft_mass: 0.03, ..Knobs::for_tests() };
         assert_eq!(first_held(&[smoothed(0.5)], &half, &knobs), Some((0, Hold::Frontier)));
@@ -307,29 +249,31 @@ mod tests {
     #[test]
     fn every_token_says_why_it_is_held() {
         let readings = [at(0, 0.0), at(1, 0.0), at(7, 0.5), at(1, 0.0)];
-        let decision = judged(&[" wir", " prü", "fen", " den", " Pfad"], &readings, &Knobs::for_tests(), false, DE);
-        let held: Vec<_> = decision.tokens.iter().map(|token| token.held).collect();
-        let expected = [None, Some(Hold::OpenUnit), Some(Hold::Frontier), Some(Hold::Behind), Some(Hold::Behind)];
+        let verdict = judged(&[" wir", " prü", "fen", " den", " Pfad"], &readings, &Knobs::for_tests(), false, DE);
+        let held: Vec<_> = verdict.tokens.iter().map(|token| token.why).collect();
+        let after = Some(Hold::AfterHeld);
+        let expected = [None, Some(Hold::OpenUnit), Some(Hold::Frontier), after, after];
         assert_eq!(held, expected);
-        assert_eq!((decision.passed, decision.shown, decision.show_len, decision.rests_on), (2, 1, 4, 1));
-        assert_eq!(decision.tokens[4].reading, None);
+        assert_eq!((verdict.passed(), verdict.shown(), verdict.show_len, verdict.rests_on), (2, 1, 4, 1));
+        assert_eq!((verdict.tokens[2].word, verdict.tokens[4].word), (Some(7), None));
+        assert_eq!(verdict.tokens[4].mass, [0.0; 4]);
     }
 
     #[test]
     fn a_last_token_without_a_row_still_closes_the_word_before_it() {
         let readings = [at(0, 0.0); 2];
         let shown_at_once = Knobs { hold_last: 0, ..Knobs::for_tests() };
-        assert_eq!(judged(&[" gut", "es", " Wet"], &readings, &shown_at_once, false, DE).shown, 2);
-        assert_eq!(judged(&[" gut", "es", " Wet"], &readings, &Knobs::published(), false, DE).shown, 0);
-        assert_eq!(judged(&[" gut"], &[], &Knobs::for_tests(), true, DE).stop, Some(Hold::NoRow));
+        assert_eq!(judged(&[" gut", "es", " Wet"], &readings, &shown_at_once, false, DE).shown(), 2);
+        assert_eq!(judged(&[" gut", "es", " Wet"], &readings, &Knobs::published(), false, DE).shown(), 0);
+        assert_eq!(judged(&[" gut"], &[], &Knobs::for_tests(), true, DE).stop(), Some(Hold::NoRow));
     }
 
     #[test]
     fn what_is_not_a_number_is_not_shown() {
         let mut reading = at(0, 0.0);
         reading.mass[2] = f32::INFINITY;
-        let decision = judged(&[" gut"], &[reading], &Knobs::for_tests(), true, DE);
-        assert_eq!((decision.show_len, decision.stop), (0, Some(Hold::NotFinite)));
+        let verdict = judged(&[" gut"], &[reading], &Knobs::for_tests(), true, DE);
+        assert_eq!((verdict.show_len, verdict.stop()), (0, Some(Hold::NotFinite)));
         // Each of the four masses alone, on either side of the frontier, in a stall and outside
         // one.
         for (part, position, stalled) in (0..4).flat_map(|part| [(part, 1, false), (part, 7, false), (part, 7, true)]) {
@@ -377,11 +321,11 @@ mod tests {
         knobs: &Knobs,
         finished: bool,
         target: Language,
-    ) -> Decision {
+    ) -> Verdict {
         let mut tracker = Tracker::new(knobs.filter_width);
-        let readings = readings(attention, tracker.follow(attention), frontier);
-        let agreed = texts.concat().len() / 2;
-        gate(&DraftView { texts, readings: &readings, finished, agreed, target }, frontier, knobs)
+        let readings = tracker.follow(attention, frontier.columns);
+        let draft = Proposal::of_texts(texts, finished, target);
+        gate(&draft, readings, draft.candidate.len() / 2, frontier, knobs)
     }
 
     fn knob_sets() -> impl Strategy<Value = Knobs> {
@@ -396,19 +340,20 @@ mod tests {
         ) {
             let target = if chinese { Language::CHINESE } else { DE };
             let frontier = Frontier { stalled, ..frontier(at) };
-            let decision = shown(&draft, &frontier, &knobs, finished, target);
+            let verdict = shown(&draft, &frontier, &knobs, finished, target);
             let text = draft.1.concat();
-            prop_assert_eq!(decision.tokens.len(), draft.1.len());
-            prop_assert!(decision.shown <= decision.passed && decision.passed <= draft.1.len());
-            prop_assert!(decision.tokens.iter().enumerate().all(|(at, t)| t.held.is_none() == (at < decision.shown)));
-            let (left, right) = text.split_at(decision.show_len);
+            prop_assert_eq!(verdict.tokens.len(), draft.1.len());
+            prop_assert!(verdict.shown() <= verdict.passed() && verdict.passed() <= draft.1.len());
+            prop_assert!(verdict.tokens.iter().enumerate().all(|(at, t)| t.shown == (at < verdict.shown()) && t.shown == t.why.is_none()));
+            let (left, right) = text.split_at(verdict.show_len);
             prop_assert!(
                 left.is_empty() || unit_ends_at(&text, left.len(), target) || is_closed(left, target)
                     || (strip_final_marks(right).is_empty() && (finished || !right.is_empty())),
                 "{:?} | {:?}", left, right
             );
-            let finite = |fate: &Fate| fate.reading.is_some_and(|r| r.mass.iter().all(|mass| mass.is_finite()));
-            prop_assert!(decision.tokens[..decision.shown].iter().all(finite));
+            let finite = |token: &Token| token.mass.iter().all(|mass| mass.is_finite());
+            prop_assert!(verdict.shown() <= draft.0.rows_len());
+            prop_assert!(verdict.tokens[..verdict.shown()].iter().all(finite));
         }
 
         #[test]
@@ -418,7 +363,7 @@ mod tests {
             let target = if chinese { Language::CHINESE } else { DE };
             let less = shown(&draft, &frontier(a.min(b)), &knobs, finished, target);
             let more = shown(&draft, &frontier(a.max(b)), &knobs, finished, target);
-            prop_assert!(less.show_len <= more.show_len && less.passed <= more.passed);
+            prop_assert!(less.show_len <= more.show_len && less.passed() <= more.passed());
             let stalled = Frontier { stalled: true, ..frontier(a) };
             let stalled = shown(&draft, &stalled, &knobs, finished, target);
             prop_assert!(shown(&draft, &frontier(a), &knobs, finished, target).show_len <= stalled.show_len);
@@ -427,9 +372,9 @@ mod tests {
         #[test]
         fn a_final_source_shows_all(draft in draft(), knobs in knob_sets(), finished: bool) {
             let whole = Frontier { is_final: true, ..frontier(3) };
-            let decision = shown(&draft, &whole, &knobs, finished, DE);
-            prop_assert_eq!(decision.show_len, draft.1.concat().len());
-            prop_assert_eq!((decision.shown, decision.stop), (draft.1.len(), None));
+            let verdict = shown(&draft, &whole, &knobs, finished, DE);
+            prop_assert_eq!(verdict.show_len, draft.1.concat().len());
+            prop_assert_eq!((verdict.shown(), verdict.stop()), (draft.1.len(), None));
         }
     }
 }

@@ -73,6 +73,23 @@ impl Attention {
         [heard / heads, unheard / heads, prompt, draft]
     }
 
+    /// The attention of a row on each source word, as (index of the word, mean over heads). Words
+    /// with less than 0.01 are left out. `words_through`: for each column, the number of words up
+    /// to and including the last one that it touches
+    /// ([`words_through`](super::frontier::Frontier::words_through)).
+    pub fn on_words(&self, row: usize, words_through: &[usize]) -> Vec<(usize, f32)> {
+        let words = words_through.iter().max().copied().unwrap_or(0);
+        let mut masses = vec![0.0; words];
+        for (column, through) in words_through.iter().enumerate() {
+            let Some(word) = through.checked_sub(1) else {
+                continue;
+            };
+            let mass: f32 = (0..self.heads_len).filter_map(|head| self.row(row, head).get(column)).sum();
+            masses[word] += mass / self.heads_len as f32;
+        }
+        masses.into_iter().enumerate().filter(|(_, mass)| *mass >= 0.01).collect()
+    }
+
     /// Appends the next rows of the same draft, in the layouts of [`Attention::rows`] and
     /// [`Attention::rest`]. If the sizes do not fit, it fails and appends nothing.
     pub fn append(&mut self, rows: &[f32], rest: &[[f32; 2]]) -> Result<(), AttentionError> {

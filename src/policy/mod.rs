@@ -17,6 +17,7 @@
 //! | `frontier` | how far the source is heard and stable |
 //! | `published` | the frontier of the published system, for comparison |
 //! | `gate` | which tokens of a draft may be shown, and why the others are held |
+//! | `token` | one judged token: whether it is shown, and why not |
 //! | `stall` | how long the gate has let nothing pass |
 //! | `baselines` | local agreement, hold-n, offline |
 //! | `schedule` | whether a draft is due |
@@ -37,8 +38,9 @@ pub mod knobs;
 pub mod listening;
 mod published;
 pub mod schedule;
-pub mod shipped_heads;
+pub(crate) mod shipped_heads;
 pub mod stall;
+pub mod token;
 pub mod tracker;
 
 #[cfg(test)]
@@ -50,6 +52,7 @@ use std::ops::Range;
 
 pub use emission::Committed;
 pub use kind::PolicyKind;
+pub use token::{Hold, Token};
 
 use budget::PARTIAL_MOST;
 use listening::Attention;
@@ -68,22 +71,23 @@ pub struct SourceWord {
     pub committed: bool,
 }
 
-/// A draft for a policy to judge.
-#[derive(Clone, Copy, Debug)]
-pub struct Proposal<'a> {
+/// A draft for a policy to judge, joined to the shown text.
+#[derive(Clone, Debug)]
+pub struct Proposal {
     /// The text that was shown when the draft was written; normalised.
-    pub accepted: &'a str,
+    pub accepted: String,
     /// `accepted` and the draft as one normalised text.
-    pub candidate: &'a str,
+    pub candidate: String,
     /// The byte offset in `candidate` at which each of the draft's tokens ends, without blanks
     /// after it.
-    pub ends: &'a [usize],
-    /// The model ended the draft itself; it did not run out of budget.
+    pub ends: Vec<usize>,
+    /// The model ended the draft itself; it did not run out of budget, and it was not cut at a
+    /// loop.
     pub finished: bool,
     /// The attention of the draft's tokens, if it was captured.
-    pub attention: Option<&'a Attention>,
+    pub attention: Option<Attention>,
     /// The source words that were in the prompt.
-    pub source: &'a [SourceWord],
+    pub source: Vec<SourceWord>,
     /// The segment is closed: everything may be shown, and the policy only reports the attention.
     pub source_is_final: bool,
     /// How far the stream has been heard.
@@ -91,9 +95,9 @@ pub struct Proposal<'a> {
     pub target: Language,
 }
 
-impl<'a> Proposal<'a> {
+impl Proposal {
     /// The text that each of the draft's tokens adds to the shown text.
-    pub fn token_texts(&self) -> Vec<&'a str> {
+    pub fn token_texts(&self) -> Vec<&str> {
         let mut from = self.accepted.len();
         let text = |&end: &usize| {
             let text = self.candidate.get(from..end).unwrap_or_default();
@@ -103,19 +107,26 @@ impl<'a> Proposal<'a> {
         self.ends.iter().map(text).collect()
     }
 
-    /// The mass of a row on each source word, as (index of the word, mean over heads). Words with
-    /// less than 0.01 are left out.
-    pub fn words_listened_to(&self, attention: &Attention, row: usize) -> Vec<(usize, f32)> {
-        let places = word_places(self.source);
-        let mut masses = vec![0.0; places.len()];
-        for (column, bytes) in attention.columns.iter().enumerate() {
-            let Some(word) = words_through(bytes, &places).checked_sub(1) else {
-                continue;
-            };
-            let mass: f32 = (0..attention.heads_len).filter_map(|head| attention.row(row, head).get(column)).sum();
-            masses[word] += mass / attention.heads_len as f32;
+    /// A draft of `texts` of which nothing is shown yet. Its source has no words.
+    #[cfg(test)]
+    pub(crate) fn of_texts(texts: &[&str], finished: bool, target: Language) -> Proposal {
+        let mut candidate = String::new();
+        let end = |text: &&str| {
+            candidate.push_str(text);
+            candidate.len()
+        };
+        let ends = texts.iter().map(end).collect();
+        Proposal {
+            accepted: String::new(),
+            candidate,
+            ends,
+            finished,
+            attention: None,
+            source: Vec::new(),
+            source_is_final: false,
+            heard: Millis::ZERO,
+            target,
         }
-        masses.into_iter().enumerate().filter(|(_, mass)| *mass >= 0.01).collect()
     }
 }
 
@@ -151,54 +162,33 @@ pub struct Verdict {
     pub rests_on: usize,
     /// How many source words, from the first, were accessible.
     pub heard: usize,
-    /// The draft's tokens one by one, if attention was captured.
-    pub tokens: Vec<Judged>,
+    /// The draft's tokens one by one, if attention was captured. The shown ones come first.
+    pub tokens: Vec<Token>,
 }
 
-/// The verdict on one token.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Judged {
-    /// Why it is held; `None` if it is shown.
-    pub held: Option<Hold>,
-    /// The index of the source word that it rests on.
-    pub word: Option<usize>,
-    /// Mass on accessible source words, on the other source words, on the rest of the prompt, and
-    /// on the draft.
-    pub mass: [f32; 4],
-}
+impl Verdict {
+    /// What stopped the first token that did not pass.
+    pub fn stop(&self) -> Option<Hold> {
+        self.tokens.iter().find_map(|token| token.why.filter(|why| *why != Hold::OpenUnit))
+    }
 
-/// Why a token is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hold {
-    /// It rests on source words that are not accessible.
-    Frontier,
-    /// One of its masses is NaN or infinite.
-    NotFinite,
-    /// No attention was captured for it.
-    NoRow,
-    /// It passed, but its unit is not complete or is held at the draft's end.
-    OpenUnit,
-    /// An earlier token is held.
-    Behind,
-}
+    /// How many tokens are shown completely.
+    #[cfg(test)]
+    pub(crate) fn shown(&self) -> usize {
+        self.tokens.iter().take_while(|token| token.shown).count()
+    }
 
-impl Hold {
-    /// The name in events and traces.
-    pub fn name(self) -> &'static str {
-        match self {
-            Hold::Frontier => "frontier",
-            Hold::NotFinite => "not-finite",
-            Hold::NoRow => "no-row",
-            Hold::OpenUnit => "open-unit",
-            Hold::Behind => "behind",
-        }
+    /// How many tokens passed, before the cut to whole units.
+    #[cfg(test)]
+    pub(crate) fn passed(&self) -> usize {
+        self.tokens.iter().take_while(|token| matches!(token.why, None | Some(Hold::OpenUnit))).count()
     }
 }
 
 /// Decides, draft by draft within one segment, how much is shown.
 pub trait TargetPolicy {
     /// How much of this draft may be shown.
-    fn judge(&mut self, proposal: &Proposal<'_>) -> Verdict;
+    fn judge(&mut self, proposal: &Proposal) -> Verdict;
     /// How many of the source words are accessible when the stream has been heard up to `heard`.
     /// While the source, this number and [`TargetPolicy::is_stalled`] stay the same, a held draft
     /// is not judged again.
@@ -214,7 +204,7 @@ pub trait TargetPolicy {
     fn draft_begins(&mut self) {}
     /// Whether the draft that is being written already has all that can be used now, so that
     /// drafting can stop.
-    fn enough(&mut self, _so_far: &Proposal<'_>) -> bool {
+    fn enough(&mut self, _so_far: &Proposal) -> bool {
         false
     }
     /// Most tokens in a draft of an open segment.
@@ -226,31 +216,5 @@ pub trait TargetPolicy {
     /// Whether the policy needs the times of all source words.
     fn wants_times(&self) -> bool {
         false
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The frontier counts such a column in the same way.
-    #[test]
-    fn a_column_that_two_words_share_counts_for_the_later_one() {
-        let word = |text: &str| SourceWord { text: text.to_owned(), end: None, committed: false };
-        let source = ["我", "们", "好"].map(word);
-        let mut attention = Attention::new(vec![0..6, 6..9], 1);
-        assert!(attention.append(&[0.75, 0.25], &[[0.0; 2]]).is_ok());
-        let proposal = Proposal {
-            accepted: "",
-            candidate: "",
-            ends: &[],
-            finished: false,
-            attention: Some(&attention),
-            source: &source,
-            source_is_final: false,
-            heard: Millis::ZERO,
-            target: Language::GERMAN,
-        };
-        assert_eq!(proposal.words_listened_to(&attention, 0), [(1, 0.75), (2, 0.25)]);
     }
 }

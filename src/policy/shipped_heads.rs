@@ -10,7 +10,7 @@ use crate::text::language::Language;
 
 /// What is known of a model.
 #[derive(Clone, Copy, Debug)]
-pub struct Model<'a> {
+pub(crate) struct Model<'a> {
     /// An id, a folder or a file, such as `google/gemma-4-E4B-it`.
     pub name: &'a str,
     pub family: &'a str,
@@ -23,7 +23,7 @@ pub struct Model<'a> {
 
 /// The set that a model can use.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub(crate) struct Found {
     pub set: HeadSet,
     /// Whether the model's name says that it is the one that was measured.
     pub by_name: bool,
@@ -31,7 +31,7 @@ pub struct Found {
 
 /// The set for `model` in a direction. `None` if no model of its family and sizes was measured, or
 /// several were and its name is none of theirs.
-pub fn find(model: &Model<'_>, source: Language, target: Language) -> Option<Found> {
+pub(crate) fn find(model: &Model<'_>, source: Language, target: Language) -> Option<Found> {
     let fits = |of: &Model<'_>| {
         (of.family, of.layers, of.heads, of.hidden) == (model.family, model.layers, model.heads, model.hidden)
     };

@@ -1,7 +1,6 @@
 //! The stall: how long the shown text has not grown because of the frontier.
 
 use super::Hold;
-use super::gate::Decision;
 use super::knobs::Knobs;
 use crate::text::time::Millis;
 
@@ -21,12 +20,12 @@ impl Stall {
         }
     }
 
-    /// Records the decision on a draft at `heard`. `shown_len` is how many bytes of the segment's
-    /// translation are shown, by this draft and the earlier ones. The wait begins with the first
-    /// decision that shows nothing more because of the frontier. It ends when the text grows, or
-    /// when something other than the frontier stops the draft.
-    pub fn observe(&mut self, shown_len: usize, decision: &Decision, heard: Millis) {
-        let waits = shown_len <= self.shown_len && decision.stop == Some(Hold::Frontier);
+    /// Records the verdict on a draft at `heard`. `shown_len` is how many bytes of the segment's
+    /// translation are shown, by this draft and the earlier ones; `stop` is what stopped the draft.
+    /// The wait begins with the first verdict that shows nothing more because of the frontier. It
+    /// ends when the text grows, or when something other than the frontier stops the draft.
+    pub fn observe(&mut self, shown_len: usize, stop: Option<Hold>, heard: Millis) {
+        let waits = shown_len <= self.shown_len && stop == Some(Hold::Frontier);
         self.since = if waits { self.since.or(Some(heard)) } else { None };
         self.shown_len = self.shown_len.max(shown_len);
     }
@@ -39,19 +38,19 @@ mod tests {
     #[test]
     fn the_wait_is_counted_from_the_first_held_draft() {
         let knobs = Knobs { stall: Some(Millis(3000)), ..Knobs::for_tests() };
-        let held = Decision { stop: Some(Hold::Frontier), ..Decision::default() };
+        let held = Some(Hold::Frontier);
         let mut stall = Stall::default();
-        stall.observe(3, &held, Millis(500));
+        stall.observe(3, held, Millis(500));
         assert_eq!(stall.since, None, "it grew");
-        stall.observe(3, &held, Millis(1000));
-        stall.observe(3, &held, Millis(3000));
+        stall.observe(3, held, Millis(1000));
+        stall.observe(3, held, Millis(3000));
         assert!(!stall.is_over(Millis(3999), &knobs));
         assert!(stall.is_over(Millis(4000), &knobs));
         assert!(!stall.is_over(Millis(9000), &Knobs::published()));
-        stall.observe(8, &held, Millis(4000));
+        stall.observe(8, held, Millis(4000));
         assert!(!stall.is_over(Millis(9000), &knobs));
-        stall.observe(8, &held, Millis(5000));
-        stall.observe(8, &Decision { stop: Some(Hold::NotFinite), ..held }, Millis(6000));
+        stall.observe(8, held, Millis(5000));
+        stall.observe(8, Some(Hold::NotFinite), Millis(6000));
         assert_eq!(stall.since, None);
     }
 }

@@ -19,15 +19,18 @@ const WIDEST: usize = 63;
 /// however unusual its value is.
 const LEAST_LOOK: f32 = 0.03;
 
-/// Where one token looks, as column indices.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Track {
+/// What the heads say of one draft token. Columns are given by their indices.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reading {
     /// The column from the smoothed rows, which is compared with the frontier. `None` if there is
     /// no head or no column.
     pub position: Option<usize>,
     /// The column from the unsmoothed rows, which the token rests on. `None` also if it looks at no
     /// column.
     pub peak: Option<usize>,
+    /// Mass on the accessible columns, on the inaccessible ones, on the rest of the prompt, and on
+    /// the draft. NaN where values are missing.
+    pub mass: [f32; 4],
 }
 
 /// Tracks the tokens of one draft. Rows may come in groups: the statistics of earlier rows are
@@ -35,7 +38,7 @@ pub struct Track {
 #[derive(Clone, Debug)]
 pub struct Tracker {
     filter_width: usize,
-    tracks: Vec<Track>,
+    readings: Vec<Reading>,
     /// For each head and column, `[head, column]`, the mean over the rows so far and the sum of
     /// squared distances from it (Welford).
     habit: Vec<(f64, f64)>,
@@ -44,15 +47,16 @@ pub struct Tracker {
 impl Tracker {
     /// `filter_width` is in columns and limited to 1 to 63; 1 does not smooth.
     pub fn new(filter_width: usize) -> Tracker {
-        Tracker { filter_width: filter_width.clamp(1, WIDEST), tracks: Vec::new(), habit: Vec::new() }
+        Tracker { filter_width: filter_width.clamp(1, WIDEST), readings: Vec::new(), habit: Vec::new() }
     }
 
-    /// Takes the rows that are new in `attention` and returns the tracks of all its rows. Costs
+    /// Takes the rows that are new in `attention` and returns the readings of all its rows. The
+    /// first `accessible` columns are accessible; their number stays the same within a draft. Costs
     /// O(rows x heads x columns x filter width) for the new rows.
-    pub fn follow(&mut self, attention: &Attention) -> &[Track] {
+    pub fn follow(&mut self, attention: &Attention, accessible: usize) -> &[Reading] {
         let columns = attention.columns.len();
         self.habit.resize(attention.heads_len.saturating_mul(columns).min(attention.rows.len()), (0.0, 0.0));
-        for row in self.tracks.len()..attention.rows_len() {
+        for row in self.readings.len()..attention.rows_len() {
             let heads = attention.heads_len.min(self.habit.len());
             let (mut smoothed, mut sharp) = (Vec::with_capacity(heads), Vec::with_capacity(heads));
             for (head, habit) in self.habit.chunks_exact_mut(columns.max(1)).enumerate() {
@@ -69,9 +73,13 @@ impl Tracker {
                     *squares += before * (f64::from(value) - *mean);
                 }
             }
-            self.tracks.push(Track { position: lower_median(&mut smoothed), peak: lower_median(&mut sharp) });
+            self.readings.push(Reading {
+                position: lower_median(&mut smoothed),
+                peak: lower_median(&mut sharp),
+                mass: attention.mass(row, accessible),
+            });
         }
-        &self.tracks
+        &self.readings
     }
 }
 
@@ -125,7 +133,7 @@ mod tests {
     }
 
     fn positions(width: usize, attention: &Attention) -> Vec<Option<usize>> {
-        Tracker::new(width).follow(attention).iter().map(|track| track.position).collect()
+        Tracker::new(width).follow(attention, 0).iter().map(|reading| reading.position).collect()
     }
 
     #[test]
@@ -152,24 +160,26 @@ mod tests {
         let mut rows = vec![0.01; 3 * 9];
         (rows[0], rows[9 + 1], rows[2 * 9 + 5]) = (0.9, 0.9, 0.9);
         let mut tracker = Tracker::new(7);
-        let tracks = tracker.follow(&attention(&rows, 1, 9));
-        assert_ne!(tracks[2].position, Some(5), "smoothed away");
-        assert_eq!(tracks.iter().map(|track| track.peak).collect::<Vec<_>>(), [Some(0), Some(1), Some(5)]);
+        let readings = tracker.follow(&attention(&rows, 1, 9), 0);
+        assert_ne!(readings[2].position, Some(5), "smoothed away");
+        assert_eq!(readings.iter().map(|reading| reading.peak).collect::<Vec<_>>(), [Some(0), Some(1), Some(5)]);
         // An unusual value in a column that no row looks at is not a peak.
         let rows = [0.5, 1e-7, 0.4, 1e-7, 0.45, 1e-3, 0.01, 0.01];
-        assert_eq!(Tracker::new(7).follow(&attention(&rows, 1, 2)).last().expect("a row").peak, None);
-        assert_eq!(Tracker::new(7).follow(&attention(&rows[..6], 1, 2))[2].peak, Some(0));
+        assert_eq!(Tracker::new(7).follow(&attention(&rows, 1, 2), 0).last().expect("a row").peak, None);
+        assert_eq!(Tracker::new(7).follow(&attention(&rows[..6], 1, 2), 0)[2].peak, Some(0));
     }
 
     #[test]
     fn nothing_and_nonsense_do_no_harm() {
-        assert!(Tracker::new(7).follow(&Attention::default()).is_empty());
+        assert!(Tracker::new(7).follow(&Attention::default(), 0).is_empty());
         let no_columns = Attention { heads_len: 4, rest: vec![[0.0, 0.0]; 2], ..Attention::default() };
-        assert_eq!(Tracker::new(7).follow(&no_columns), [Track::default(); 2]);
+        let mut tracker = Tracker::new(7);
+        let readings = tracker.follow(&no_columns, 0);
+        assert_eq!(readings.iter().map(|r| (r.position, r.peak)).collect::<Vec<_>>(), [(None, None); 2]);
         let huge = Attention { heads_len: usize::MAX, rest: vec![[0.0, 0.0]; 3], ..attention(&[0.1; 4], 1, 4) };
-        assert_eq!(Tracker::new(0).follow(&huge).len(), 3);
+        assert_eq!(Tracker::new(0).follow(&huge, 0).len(), 3);
         assert!(huge.mass(2, 1)[0].is_nan());
-        assert_eq!(Tracker::new(7).follow(&attention(&[f32::NAN; 12], 2, 3)).len(), 2);
+        assert_eq!(Tracker::new(7).follow(&attention(&[f32::NAN; 12], 2, 3), 0).len(), 2);
     }
 
     proptest! {
@@ -179,13 +189,13 @@ mod tests {
             values in proptest::collection::vec(0.0_f32..1.0, 6 * 3 * 8),
         ) {
             let whole = attention(&values[..6 * heads * columns], heads, columns);
-            let at_once = Tracker::new(width).follow(&whole).to_vec();
+            let at_once = Tracker::new(width).follow(&whole, columns / 2).to_vec();
             let mut first = whole.clone();
             first.rows.truncate(at * heads * columns);
             first.rest.truncate(at);
             let mut tracker = Tracker::new(width);
-            prop_assert_eq!(tracker.follow(&first), &at_once[..at]);
-            prop_assert_eq!(tracker.follow(&whole), &at_once[..]);
+            prop_assert_eq!(tracker.follow(&first, columns / 2), &at_once[..at]);
+            prop_assert_eq!(tracker.follow(&whole, columns / 2), &at_once[..]);
         }
     }
 }

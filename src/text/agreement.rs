@@ -63,12 +63,12 @@ mod tests {
     }
 
     #[test]
-    fn a_word_left_out_is_told_from_a_word_respelled_by_its_time() {
+    fn the_time_distinguishes_a_missing_word_from_a_respelled_one() {
         let at = |committed, hypothesis, expected| continuation_at(&w(committed), &w(hypothesis), expected);
         assert_eq!(at("a b", "a c d e", 1), 1, "`b` was left out");
         assert_eq!(at("a b", "a x c d", 2), 2, "`b` was respelled");
         assert_eq!(at("a b c", "a b x c d", 4), 4, "`x` was put in");
-        assert_eq!(at("the cat", "cat the cat sat", 3), 3, "the end of a word stands before the first");
+        assert_eq!(at("the cat", "cat the cat sat", 3), 3, "the end of a word comes before the first");
         assert_eq!(at("a b", "c d e", 9), 2, "the fewest edits come first");
     }
 }

@@ -79,7 +79,7 @@ impl Language {
 
 /// The error for a code that is not in the table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown language `{code}`: use an ISO code such as en, de, it or zh")]
+#[error("`{code}` is not a known language; use an ISO 639 code such as en, de, it or zh")]
 pub struct UnknownLanguage {
     pub code: String,
 }

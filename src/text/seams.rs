@@ -50,14 +50,14 @@ pub fn glue(prefix: &str, generated: &str) -> String {
 pub fn strip_repeated_prefix(prefix: &str, continuation: &str) -> String {
     let prefix = normalize(prefix);
     let continuation = normalize(continuation);
-    if let Some(rest) = behind_overlap(&prefix, &continuation, OVERLAP) {
+    if let Some(rest) = after_overlap(&prefix, &continuation, OVERLAP) {
         return rest.to_owned();
     }
     let Some(mark) = continuation.chars().next().filter(|&c| is_punctuation(c)) else {
         return continuation;
     };
-    let behind_mark = continuation[mark.len_utf8()..].trim_start();
-    match behind_overlap(&prefix, behind_mark, OVERLAP_AFTER_MARK) {
+    let after_mark = continuation[mark.len_utf8()..].trim_start();
+    match after_overlap(&prefix, after_mark, OVERLAP_AFTER_MARK) {
         Some(rest) => {
             let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || is_punctuation(c));
             format!("{mark}{rest}")
@@ -68,7 +68,7 @@ pub fn strip_repeated_prefix(prefix: &str, continuation: &str) -> String {
 
 /// The rest of `text` after its longest beginning with which `prefix` ends. `None` if there is no
 /// such beginning, or if it has less content than `least`.
-fn behind_overlap<'a>(prefix: &str, text: &'a str, least: (usize, usize)) -> Option<&'a str> {
+fn after_overlap<'a>(prefix: &str, text: &'a str, least: (usize, usize)) -> Option<&'a str> {
     let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
     let longest = ends.take_while(|&end| end <= prefix.len()).filter(|&end| prefix.ends_with(&text[..end])).last()?;
     let overlap = &text[..longest];

@@ -1,4 +1,4 @@
-//! Finds sentence ends in a list of words, and tells them from abbreviations, initials and
+//! Finds sentence ends in a list of words, and distinguishes them from abbreviations, initials and
 //! decimals.
 
 use super::units::is_cjk;
@@ -11,7 +11,7 @@ const TITLES: &[&str] = &[
 /// Abbreviations that do not end a sentence if a number follows or may still follow.
 const NUMBERED: &[&str] = &["no", "nr", "fig", "figs", "eq", "eqs", "sec", "vol", "ch", "pp", "p", "art"];
 /// Abbreviations that end a sentence only if the next word begins with a capital letter.
-const EITHER: &[&str] = &["etc", "inc", "ltd", "co", "corp", "jr", "sr", "al", "usw", "ecc"];
+const END_BEFORE_CAPITAL: &[&str] = &["etc", "inc", "ltd", "co", "corp", "jr", "sr", "al", "usw", "ecc"];
 
 /// Whether `word` ends a sentence, given the word after it (`None` if nothing has been heard after
 /// it yet).
@@ -47,7 +47,7 @@ pub fn ends_sentence(word: &str, next: Option<&str>) -> bool {
     if NUMBERED.contains(&lower.as_str()) {
         return next.is_some_and(|n| !n.starts_with(|c: char| c.is_ascii_digit()));
     }
-    if EITHER.contains(&lower.as_str()) || stem.chars().all(|c| c.is_ascii_digit()) {
+    if END_BEFORE_CAPITAL.contains(&lower.as_str()) || stem.chars().all(|c| c.is_ascii_digit()) {
         return capital_next;
     }
     true

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +18,12 @@ impl Millis {
     /// The time in seconds, for rates and for display.
     pub fn seconds(self) -> f64 {
         self.0 as f64 / 1000.0
+    }
+}
+
+impl From<Duration> for Millis {
+    fn from(time: Duration) -> Millis {
+        Millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
     }
 }
 

@@ -94,7 +94,7 @@ pub fn seam_between(left: &str, right: &str) -> &'static str {
 }
 
 /// A word without the quotes, brackets and punctuation around it. May be empty.
-pub fn core(word: &str) -> &str {
+pub fn trim_punctuation(word: &str) -> &str {
     let open = ['"', '\'', '`', '“', '”', '‘', '’', '(', '[', '{'];
     let close = |c: char| c.is_ascii_punctuation() || matches!(c, '”' | '’') || is_wide_punctuation(c);
     word.trim_start_matches(open).trim_end_matches(close)
@@ -225,14 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn wide_letters_and_digits_are_no_punctuation() {
-        assert_eq!(core("ＧＰＴ"), "ＧＰＴ");
-        assert_eq!(core("ＧＰＴ，"), "ＧＰＴ");
-        assert_eq!(core("「２０２４」。"), "「２０２４");
+    fn wide_letters_and_digits_are_not_punctuation() {
+        assert_eq!(trim_punctuation("ＧＰＴ"), "ＧＰＴ");
+        assert_eq!(trim_punctuation("ＧＰＴ，"), "ＧＰＴ");
+        assert_eq!(trim_punctuation("「２０２４」。"), "「２０２４");
         assert_eq!(source_words("用ＧＰＴ４ 好"), ["用", "ＧＰＴ４", "好"]);
         assert_eq!(join_words(["ＧＰＴ", "４"]), "ＧＰＴ ４");
         assert_eq!(source_words("人々は〇です。"), ["人", "々", "は", "〇", "で", "す。"]);
-        assert_eq!(core("人々"), "人々");
+        assert_eq!(trim_punctuation("人々"), "人々");
         assert_eq!(unit_ends("ｶﾅ𰀀", Language::CHINESE).len(), 3);
         for mark in ['、', '。', '・', '「', '〜', '，', '！', '（', '｡', '￥'] {
             assert!(is_wide_punctuation(mark) || mark == '￥', "{mark}");
@@ -240,6 +240,24 @@ mod tests {
         }
         for letter in ['Ａ', '９', '々', '〇', 'ー', 'ｱ', '\u{31350}', '\u{2EBF0}'] {
             assert!(!is_wide_punctuation(letter), "{letter}");
+        }
+    }
+
+    /// The page has the same table, and its tests read the same file.
+    #[test]
+    fn the_page_knows_the_same_cjk_characters() {
+        let shared: serde_json::Value = serde_json::from_str(include_str!("../../tests/fixtures/units.json")).unwrap();
+        let mut ranges: Vec<[u32; 2]> = Vec::new();
+        for code in ('\0'..=char::MAX).filter(|&c| is_cjk(c)).map(u32::from) {
+            match ranges.last_mut() {
+                Some(last) if last[1] + 1 == code => last[1] = code,
+                _ => ranges.push([code, code]),
+            }
+        }
+        assert_eq!(serde_json::json!(ranges), shared["cjk"]);
+        for code in Language::codes() {
+            let counts = shared["counts_characters"].as_array().unwrap().contains(&code.into());
+            assert_eq!(code.parse::<Language>().unwrap().counts_characters(), counts, "{code}");
         }
     }
 
@@ -261,7 +279,7 @@ mod tests {
         assert!(unit_ends_at("我是fen wir", 6, Language::GERMAN) && !unit_ends_at("我是fen wir", 8, Language::GERMAN));
         assert!(is_closed("我在", Language::CHINESE) && !is_closed("我在CMU", Language::CHINESE));
         assert!(!is_closed("ja ", Language::GERMAN));
-        assert_eq!(core("(hello,)"), "hello");
+        assert_eq!(trim_punctuation("(hello,)"), "hello");
         assert_eq!(folded("Don't!"), "dont");
     }
 

@@ -39,7 +39,7 @@ impl From<String> for Remedy {
 impl Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Remedy::Words(words) => write!(f, ": {words}"),
+            Remedy::Words(words) => write!(f, "; {words}"),
             Remedy::FetchAgain | Remedy::UseSupportedModel | Remedy::UseCpu | Remedy::ListModels => Ok(()),
         }
     }
@@ -60,7 +60,7 @@ pub enum CheckpointError {
     /// A tensor is missing or extra, or has another shape, dtype or content than the model needs.
     #[error("{file}: tensor {tensor}: {what}{remedy}")]
     Tensor { file: String, tensor: String, what: String, remedy: Remedy },
-    /// A configuration value is missing or absurd, or needs a feature that is not supported.
+    /// A configuration value is missing or out of range, or needs a feature that is not supported.
     #[error("{file}: {field}: {what}{remedy}")]
     Config { file: String, field: String, what: String, remedy: Remedy },
     /// A text cannot be turned into tokens, or tokens cannot be turned into text.

@@ -10,6 +10,7 @@
 //! | [`safetensors`] | tensors of one or several safetensors files, read by byte range |
 //! | `section` | `config.json` and its companions, read value by value |
 //! | [`tokenizer`] | text to tokens and back |
+//! | `vocab_files` | a tokenizer from `vocab.json` and `merges.txt` |
 //! | [`markup`] | control strings in a model's output |
 //! | [`template`] | chat templates: a conversation as text and tokens |
 //!
@@ -24,6 +25,7 @@ pub mod template;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokenizer;
+mod vocab_files;
 
 pub use error::{CheckpointError, Remedy};
 pub use files::{ByteSource, Files};

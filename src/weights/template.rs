@@ -157,7 +157,7 @@ impl ChatTemplate {
         Ok(Some(template.parsed(without_generation_tags(&source))?))
     }
 
-    /// A layout of our own, for folders without a template. `name` stands for the file in messages.
+    /// A layout of our own, for folders without a template. `name` replaces the file in messages.
     ///
     /// Panics: `layout` does not parse.
     pub(crate) fn built_in(name: &str, layout: &str, bos_token: &str, eos_token: &str) -> ChatTemplate {
@@ -203,7 +203,10 @@ impl ChatTemplate {
         // text becomes tokens.
         let texts: Vec<&str> = messages.iter().flat_map(Message::texts).chain([options.prefix]).collect();
         let Some(mark) = ('\u{F0000}'..'\u{F1000}').find(|mark| !texts.iter().any(|text| text.contains(*mark))) else {
-            return Err(self.wrong("the messages use up the private characters", "shorten the messages"));
+            return Err(self.wrong(
+                "the messages contain every private character, so none is left to mark control tokens",
+                "shorten the messages",
+            ));
         };
         let starts = tokenizer.control_starts();
         let marked: Vec<Message> = messages.iter().map(|message| message.marked(mark, &starts)).collect();

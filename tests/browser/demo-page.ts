@@ -1,5 +1,5 @@
 // Serves the built demo page from a plain server, under a path of its own. The page has either the
-// real package or, for tests of the page alone, a stand-in that plays recorded events.
+// real package or, for tests of the page alone, a replacement that plays recorded events.
 
 import { type BrowserContext, expect, type Page, test as base } from '@playwright/test';
 import { execFile } from 'node:child_process';
@@ -14,7 +14,7 @@ import { Site } from './server.js';
 
 export type Language = 'de' | 'it' | 'zh';
 
-/** Settings of the stand-in: see replay/index.js. */
+/** Settings of the replacement: see replay/index.js. */
 export interface Replay {
   /** Replaces the events of the sample. */
   events?: { [language in Language]?: TranslatorEvent[] };
@@ -48,13 +48,13 @@ export function committed(events: TranslatorEvent[], side: 'source' | 'target'):
 
 /** The committed text on the page, one line for each segment. */
 export function shownText(page: Page, side: 'source' | 'target'): Promise<string> {
-  const [line, word] = side === 'target' ? ['.put', '.t.sure'] : ['.said', '.s.sure'];
+  const [line, word] = side === 'target' ? ['.target', '.target-word.committed'] : ['.source', '.source-word.committed'];
   return page.locator('#captions').evaluate(
     (root, [line, word]) =>
       [...root.querySelectorAll(line!)]
         .map((p) => {
           const clone = p.cloneNode(true) as Element;
-          for (const open of clone.querySelectorAll('.open')) open.remove();
+          for (const open of clone.querySelectorAll('.tentative')) open.remove();
           return clone.querySelector(word!) ? clone.textContent!.trim() : '';
         })
         .filter(Boolean)
@@ -81,9 +81,9 @@ if (request) GPUAdapter.prototype.requestDevice = async function (...asked) {
 new BroadcastChannel('orders').onmessage = ({ data }) => data === 'lose' && devices.forEach((device) => device.destroy());
 `;
 
-export const test = base.extend<{ site: Site; standIn: Site; replayed: (replay?: Replay) => Promise<Page>; real: (device: 'cpu' | 'webgpu') => Promise<Page> }>({
+export const test = base.extend<{ site: Site; replacement: Site; replayed: (replay?: Replay) => Promise<Page>; real: (device: 'cpu' | 'webgpu') => Promise<Page> }>({
   site: async ({}, use) => {
-    if (!existsSync(repo('www/dist/index.html'))) throw new Error('www/dist is not there: npm run build in www/ first');
+    if (!existsSync(repo('www/dist/index.html'))) throw new Error('www/dist does not exist: run npm run build in www/ first');
     const site = await Site.serve(
       { '/under/a/path/': repo('www/dist') },
       { change: (path, text) => (path.endsWith('/alignatt/dist/worker.js') ? LOSABLE + text() : undefined) },
@@ -91,17 +91,17 @@ export const test = base.extend<{ site: Site; standIn: Site; replayed: (replay?:
     await use(site);
     await site.close();
   },
-  standIn: async ({}, use) => {
+  replacement: async ({}, use) => {
     const site = await Site.serve({ '/page/': repo('www/dist'), '/page/alignatt/dist/': repo('tests/browser/replay') });
     await use(site);
     await site.close();
   },
-  replayed: async ({ context, standIn }, use) => {
+  replayed: async ({ context, replacement }, use) => {
     await use(async (replay = {}) => {
       const events = { de: await sampleEvents('de'), it: await sampleEvents('it'), zh: await sampleEvents('zh') };
       const page = await watched(context);
-      await page.addInitScript((told) => Object.assign(globalThis, { replay: told }), { speed: 40, events, ...replay });
-      await page.goto(`${standIn.url}/page/`);
+      await page.addInitScript((settings) => Object.assign(globalThis, { replay: settings }), { speed: 40, events, ...replay });
+      await page.goto(`${replacement.url}/page/`);
       return page;
     });
   },

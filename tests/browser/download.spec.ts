@@ -54,9 +54,9 @@ function list(page: Page) {
 test('a model is fetched, listed, measured, used from storage, and removed', async ({ home, hub }) => {
   const progress = await home.evaluate(
     async ([model, endpoint]) => {
-      const told: { done: number; total: number }[] = [];
-      await alignatt.models.fetch(model!, { endpoint: endpoint!, onProgress: (progress) => told.push(progress) });
-      return told;
+      const reports: { done: number; total: number }[] = [];
+      await alignatt.models.fetch(model!, { endpoint: endpoint!, onProgress: (progress) => reports.push(progress) });
+      return reports;
     },
     [MODEL, hub.url],
   );
@@ -77,7 +77,7 @@ test('a model is fetched, listed, measured, used from storage, and removed', asy
   expect(await list(home)).toEqual([]);
 });
 
-test('the size of a model that is not there is asked', async ({ home, hub }) => {
+test('the size of a model that is not stored is asked for', async ({ home, hub }) => {
   const size = await home.evaluate(
     ([model, endpoint]) => alignatt.models.size(model!, { endpoint: endpoint! }),
     [MODEL, hub.url],
@@ -87,7 +87,7 @@ test('the size of a model that is not there is asked', async ({ home, hub }) => 
   expect(hub.transfers).toHaveLength(0);
 });
 
-test('a connection that breaks is taken up where it broke', async ({ home, hub }) => {
+test('a broken connection continues where it broke', async ({ home, hub }) => {
   let cuts = 0;
   hub.fault = (path) => (path.endsWith(WEIGHTS) && path.startsWith('/cdn/') && cuts++ < 3 ? { cut: 1_000_000 } : {});
   expect(await fetchModel(home, hub.url)).toEqual({});
@@ -96,7 +96,7 @@ test('a connection that breaks is taken up where it broke', async ({ home, hub }
   expect(await storedHash(home, `${MODEL}@main`, WEIGHTS)).toBe(trueHash(WEIGHTS));
 });
 
-test('what came before a visit ended is not fetched again', async ({ home, hub, open }) => {
+test('what arrived before a visit ended is not fetched again', async ({ home, hub, open }) => {
   hub.fault = (path) => (path.startsWith('/cdn/') && path.endsWith(WEIGHTS) ? { slow: 200_000 } : {});
   const aborted = await home.evaluate(
     async ([model, endpoint]) => {
@@ -120,7 +120,7 @@ test('what came before a visit ended is not fetched again', async ({ home, hub, 
   expect(await storedHash(again, `${MODEL}@main`, WEIGHTS)).toBe(trueHash(WEIGHTS));
 });
 
-test('a fetch that was aborted can be begun again at once', async ({ home, hub }) => {
+test('an aborted fetch can be started again at once', async ({ home, hub }) => {
   hub.fault = (path) => (path.endsWith(WEIGHTS) ? { slow: 4_000_000 } : {});
   for (const wait of [100, 300, 600]) {
     const failed = await home.evaluate(
@@ -134,7 +134,7 @@ test('a fetch that was aborted can be begun again at once', async ({ home, hub }
   expect(await storedHash(home, `${MODEL}@main`, WEIGHTS)).toBe(trueHash(WEIGHTS));
 });
 
-test('a large file comes in pieces, several at a time, and pieces that came are kept', async ({ home, open }) => {
+test('a large file is fetched in pieces, several at a time, and pieces that arrived are kept', async ({ home, open }) => {
   const root = mkdtempSync(join(tmpdir(), 'alignatt-hub-'));
   mkdirSync(join(root, 'large'));
   writeFileSync(join(root, 'large', 'config.json'), '{}');
@@ -182,7 +182,7 @@ test('a file with a wrong hash is fetched once more, and then refused', async ({
   expect(await storedHash(home, `${MODEL}@main`, 'vocab.json')).toBe('no such file');
 });
 
-for (const [status, mend] of [
+for (const [status, remedy] of [
   [401, 'token'],
   [403, 'licence'],
   [404, 'check the name'],
@@ -191,7 +191,7 @@ for (const [status, mend] of [
     hub.fault = () => ({ status });
     const failed = await fetchModel(home, hub.url);
     expect(failed).toMatchObject({ code: 'network', ours: true });
-    expect(failed.message).toContain(mend);
+    expect(failed.message).toContain(remedy);
     expect(hub.requests).toHaveLength(1);
   });
 }
@@ -202,7 +202,7 @@ test('the token is sent to the Hub', async ({ home, hub }) => {
   expect(asked.map(({ authorization }) => authorization)).toEqual(['Bearer secret']);
 });
 
-test('a server in trouble is asked again, and given up after a while', async ({ home, hub }) => {
+test('a failing server is asked again, until the fetch fails', async ({ home, hub }) => {
   let times = 0;
   hub.fault = () => (times++ < 2 ? { status: 503 } : {});
   expect(await fetchModel(home, hub.url)).toEqual({});
@@ -232,7 +232,7 @@ test('a folder on a plain server is a model too, with ranges or without', async 
   expect(cut).toBe(true);
 });
 
-test('what is no model is refused', async ({ home, hub }) => {
+test('what is not a model is refused', async ({ home, hub }) => {
   const empty = await fetchModel(home, hub.url, { url: `${hub.url}/plain/nothing` });
   expect(empty).toMatchObject({ code: 'bad-model', ours: true });
   expect(empty.message).toContain('config.json');
@@ -258,7 +258,7 @@ test('a model that a tab fetches cannot be removed meanwhile', async ({ home, hu
   expect(await fetched).toEqual({});
 });
 
-test('full storage is told, and what came before is kept', async ({ home, hub, context, site }) => {
+test('full storage is reported, and what arrived before is kept', async ({ home, hub, context, site }) => {
   const devtools = await context.newCDPSession(home);
   await devtools.send('Storage.overrideQuotaForOrigin', { origin: site.url, quotaSize: 3_000_000 });
   expect(await fetchModel(home, hub.url)).toMatchObject({ code: 'storage-full', ours: true });
@@ -287,7 +287,7 @@ test('where storage is known to be too small nothing is fetched', async ({ home,
   expect(hub.transfers).toHaveLength(0);
 });
 
-test('without the Hub what is there stays, and what is not is told', async ({ home, hub }) => {
+test('without the Hub, stored models stay, and others are reported', async ({ home, hub }) => {
   expect(await fetchModel(home, hub.url)).toEqual({});
   await hub.close();
   expect((await list(home)).map(({ model }) => model)).toEqual([MODEL]);

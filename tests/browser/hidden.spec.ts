@@ -70,7 +70,7 @@ async function noteLocks(context: BrowserContext): Promise<void> {
   });
 }
 
-paged('the screen stays on while it listens: let go when hidden or over, asked for again when seen', async ({ replayed, context }) => {
+paged('the screen stays on during a run: the lock is released when the tab is hidden or the run ends, and requested again when the tab is shown', async ({ replayed, context }) => {
   await noteLocks(context);
   const page = await replayed({ speed: 2 });
   await page.click('#play');
@@ -97,10 +97,10 @@ const placed = async (page: Page) => {
   return Number(minutes) * 60 + Number(seconds);
 };
 
-paged('the sample goes on aloud behind another tab, and the page is up to date when it is seen again', async ({ real }) => {
+paged('the sample plays on behind another tab, and the page is up to date when it is shown again', async ({ real }) => {
   const page = await real('cpu');
   await page.click('#play');
-  await expect(page.locator('#captions .t.sure').nth(3)).toBeVisible({ timeout: 60_000 });
+  await expect(page.locator('#captions .target-word.committed').nth(3)).toBeVisible({ timeout: 60_000 });
   await hide(page);
   const [before, beganAt] = [await placed(page), Date.now()];
   const text = await shownText(page, 'target');
@@ -109,8 +109,8 @@ paged('the sample goes on aloud behind another tab, and the page is up to date w
   const passed = (Date.now() - beganAt) / 1000;
   expect(Math.abs((await placed(page)) - before - passed)).toBeLessThan(3);
   expect((await shownText(page, 'target')).startsWith(text)).toBe(true);
-  await expect(page.locator('#captions .t').last()).toBeInViewport();
-  await expect(page.locator('#quiet')).not.toContainText('behind');
+  await expect(page.locator('#captions .target-word').last()).toBeInViewport();
+  await expect(page.locator('#status')).not.toContainText('behind');
   for (const figure of ['policy', 'computing', 'waiting']) {
     const value = await page.locator(`[data-figure=${figure}] b`).textContent();
     expect(Number.parseFloat(value!), `${figure}: ${value}`).toBeLessThan(10);

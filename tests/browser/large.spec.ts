@@ -55,7 +55,7 @@ function widen(folder: string): number {
   return end;
 }
 
-test('a model of 340 MB is loaded with a small heap and says what it should', async ({ home }) => {
+test('a model of 340 MB is loaded with a small heap and translates as the small one does', async ({ home }) => {
   test.setTimeout(900_000);
   const folder = mkdtempSync(join(tmpdir(), 'alignatt-wide-'));
   const headers = { 'Access-Control-Allow-Origin': '*' };

@@ -27,7 +27,7 @@ test('the microphone is heard until its tracks are stopped', async ({ home }) =>
   expect(tracks).toEqual(['ended']);
 });
 
-test('leaving the loop lets the microphone go', async ({ home }) => {
+test('leaving the loop releases the microphone', async ({ home }) => {
   const tracks = await home.evaluate(async () => {
     const translator = await alignatt.Translator.load({ device: 'cpu' });
     const stream = await alignatt.microphone();

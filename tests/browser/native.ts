@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import type { TranslatorEvent } from '../../web/src/events.js';
 import { repo } from './browser.js';
 
-export const BINARY = process.env['ALIGNATT_BIN'] ?? repo('target/debug/alignatt');
+export const BINARY = process.env['ALIGNATT_BIN'] ?? repo(`target/debug/alignatt${process.platform === 'win32' ? '.exe' : ''}`);
 
 /**
  * The demo pack that the package was built with. A program built earlier may contain another one.

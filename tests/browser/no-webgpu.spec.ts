@@ -5,7 +5,7 @@ import { expect, test } from './package-page.js';
 
 test.use({ launchOptions: withoutWebgpu });
 
-test('what is missing is told before anything is fetched', async ({ home }) => {
+test('what is missing is reported before anything is fetched', async ({ home }) => {
   const found = await home.evaluate(() => alignatt.check());
   expect(found.webgpu).toBe(false);
   expect(['no-webgpu', 'no-adapter']).toContain(found.reason);
@@ -16,7 +16,7 @@ test('what is missing is told before anything is fetched', async ({ home }) => {
   expect(asked.filter((url) => url.includes('/demo/'))).toEqual([]);
 });
 
-test('the CPU takes over, and says why', async ({ home }) => {
+test('the CPU is used, with the reason', async ({ home }) => {
   const { device, warnings, read } = await home.evaluate(async () => {
     const translator = await alignatt.Translator.load({ to: 'de' });
     const { device, warnings } = translator;

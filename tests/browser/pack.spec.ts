@@ -12,6 +12,9 @@ import { nativeEvents } from './native.js';
 import { expect, finalText } from './package-page.js';
 import { Site } from './server.js';
 
+/** On Windows npm is a script, which only a shell can start. */
+const WINDOWS = process.platform === 'win32';
+
 const MAIN = `
 import { AlignattError, Translator, type TranslatorEvent } from 'alignatt';
 
@@ -43,7 +46,7 @@ const FILES: Record<string, string> = {
 /** The settings for the development server, from the package's README. */
 function documented(): string {
   const [, code] = /^```js\n(export default .*optimizeDeps.*\n)```$/m.exec(readFileSync(repo('web/README.md'), 'utf8')) ?? [];
-  if (!code) throw new Error('web/README.md says nothing of the development server');
+  if (!code) throw new Error('web/README.md does not give the settings of the development server');
   return code;
 }
 
@@ -77,7 +80,7 @@ base('npm pack, npm install, vite build and vite: the sample is translated', asy
   base.setTimeout(900_000);
   const folder = mkdtempSync(join(tmpdir(), 'alignatt-fresh-'));
   const run = (at: string, command: string, ...args: string[]) =>
-    execFileSync(command, args, { cwd: at, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+    execFileSync(command, args, { cwd: at, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'], shell: WINDOWS });
   try {
     const packed = JSON.parse(run(repo('web'), 'npm', 'pack', '--json', '--ignore-scripts', '--pack-destination', folder));
     const [{ filename, size, unpackedSize, files }] = packed as [

@@ -190,7 +190,7 @@ test('a translator on the CPU: streams one after another, and how each can end',
   });
 });
 
-test('options that are wrong are told before anything is fetched', async ({ home }) => {
+test('wrong options are reported before anything is fetched', async ({ home }) => {
   const codes = await home.evaluate(async () => {
     const load = (options: object) => failing(alignatt.Translator.load(options));
     return [
@@ -241,19 +241,19 @@ test('without `to` speech is transcribed, and translating is refused', async ({ 
 });
 
 test('progress of loading, and an abort in its middle', async ({ home }) => {
-  const { told, failed } = await home.evaluate(async () => {
+  const { reports, failed } = await home.evaluate(async () => {
     const stop = new AbortController();
-    const told: { stage: string; model: string; done: number; total: number }[] = [];
-    const onProgress = (progress: (typeof told)[number]) => {
-      told.push(progress);
+    const reports: { stage: string; model: string; done: number; total: number }[] = [];
+    const onProgress = (progress: (typeof reports)[number]) => {
+      reports.push(progress);
       if (progress.stage === 'load') stop.abort();
     };
     const failed = await failing(alignatt.Translator.load({ to: 'de', device: 'cpu', onProgress, signal: stop.signal }));
-    return { told, failed };
+    return { reports, failed };
   });
   expect(failed).toMatchObject({ code: 'aborted', ours: true });
   for (const model of ['asr', 'aligner', 'mt']) {
-    const last = told.filter((progress) => progress.stage === 'fetch' && progress.model === model).at(-1)!;
+    const last = reports.filter((progress) => progress.stage === 'fetch' && progress.model === model).at(-1)!;
     expect(last.done).toBe(last.total);
   }
 });
@@ -277,7 +277,7 @@ test('models from the Hub give the same text as the pack that comes with the pac
   expect(finalText(read.events)).toEqual(finalText(await nativeEvents(repo('samples/talk-a.flac'), 'de')));
 });
 
-test('what this browser can do is told without fetching anything', async ({ home }) => {
+test('what this browser can do is found out without fetching anything', async ({ home }) => {
   const asked: string[] = [];
   home.on('request', (request) => asked.push(request.url()));
   const found = await home.evaluate(() => alignatt.check());

@@ -28,7 +28,7 @@ test.describe('on recorded events', () => {
     const asked: string[] = [];
     context.on('request', (request) => asked.push(request.url()));
     const page = await replayed();
-    await expect(page.locator('#checked')).toContainText('computes on Recorded adapter by WebGPU and has room for 310 GB');
+    await expect(page.locator('#checked')).toContainText('computes on Recorded adapter with WebGPU and has room for 310 GB');
     expect(asked.filter((url) => /wasm|demo\/|flac/.test(url))).toEqual([]);
     await page.click('#play');
     await phase(page, 'ended');
@@ -58,14 +58,14 @@ test.describe('on recorded events', () => {
     await page.evaluate(() => {
       const taken: string[] = [];
       Object.assign(globalThis, { taken });
-      const sure = new Map<Element, string>();
+      const shown = new Map<Element, string>();
       new MutationObserver(() => {
-        for (const [word, text] of sure) {
-          if (!word.isConnected || !word.classList.contains('sure')) taken.push(`gone: ${text}`);
+        for (const [word, text] of shown) {
+          if (!word.isConnected || !word.classList.contains('committed')) taken.push(`gone: ${text}`);
           // Punctuation may be added to a word that was shown.
           else if (!word.textContent!.startsWith(text)) taken.push(`${text} became ${word.textContent}`);
         }
-        for (const word of document.querySelectorAll('#captions .t.sure')) sure.set(word, word.textContent!);
+        for (const word of document.querySelectorAll('#captions .target-word.committed')) shown.set(word, word.textContent!);
       }).observe(document.querySelector('#captions')!, { childList: true, subtree: true, characterData: true, attributes: true });
     });
     await page.click('#play');
@@ -73,17 +73,17 @@ test.describe('on recorded events', () => {
     expect(await page.evaluate(() => (globalThis as any).taken)).toEqual([]);
   });
 
-  test('what a screen reader is told is the committed text, each addition once', async ({ replayed }) => {
+  test('a screen reader reads the committed text, each addition once', async ({ replayed }) => {
     const page = await replayed();
     await page.evaluate(() => {
-      const told: string[] = [];
-      Object.assign(globalThis, { told });
+      const additions: string[] = [];
+      Object.assign(globalThis, { additions });
       const texts = (nodes: NodeList) => [...nodes].map((node) => node.textContent).join('');
       const log = document.querySelector('#live')!;
       new MutationObserver((changes) => {
         for (const { addedNodes, removedNodes, type } of changes) {
-          if (type !== 'childList' || removedNodes.length) told.push('CHANGED');
-          for (const node of addedNodes) if (node.nodeName === 'SPAN') told.push(texts([node] as any));
+          if (type !== 'childList' || removedNodes.length) additions.push('CHANGED');
+          for (const node of addedNodes) if (node.nodeName === 'SPAN') additions.push(texts([node] as any));
         }
       }).observe(log, { childList: true, subtree: true, characterData: true });
     });
@@ -94,16 +94,16 @@ test.describe('on recorded events', () => {
     await phase(page, 'ended');
     const events = await sampleEvents('de');
     const deltas = events.flatMap((event) => (event.type === 'target' && event.delta ? [event.delta] : []));
-    expect(await page.evaluate(() => (globalThis as any).told)).toEqual(deltas);
+    expect(await page.evaluate(() => (globalThis as any).additions)).toEqual(deltas);
     expect(await live.locator('p').allTextContents()).toEqual(committed(events, 'target').split('\n'));
     expect((await live.locator('p').allTextContents()).join('\n')).toBe(await shownText(page, 'target'));
   });
 
-  test('another language, pace and visit', async ({ replayed, context }) => {
+  test('language and pace can be changed, and are kept for the next visit', async ({ replayed, context }) => {
     const page = await replayed();
     await page.selectOption('#language', 'it');
     await page.selectOption('#preset', 'high');
-    await expect(page.locator('#example .put')).toHaveAttribute('lang', 'it');
+    await expect(page.locator('#example .target')).toHaveAttribute('lang', 'it');
     await page.click('#play');
     await phase(page, 'running');
     await expect(page.locator('#language')).toBeDisabled();
@@ -123,7 +123,7 @@ test.describe('on recorded events', () => {
     await expect(context.pages()).toHaveLength(1);
   });
 
-  test('copied and saved is what was shown', async ({ replayed }) => {
+  test('what is copied and saved is what was shown', async ({ replayed }) => {
     const page = await replayed();
     await page.click('#play');
     await phase(page, 'ended');
@@ -139,7 +139,7 @@ test.describe('on recorded events', () => {
     expect(await saved(page, 'English, text')).toEqual({ name: 'sample.en.txt', text: `${committed(events, 'source')}\n` });
   });
 
-  test('a file is taken, dropped too, and the demo pack says what it cannot do', async ({ replayed }) => {
+  test('a file can be chosen or dropped, and the demo pack says what it cannot do', async ({ replayed }) => {
     const page = await replayed();
     await page.setInputFiles('#picker', repo('samples/talk-b.flac'));
     await phase(page, 'running');
@@ -162,10 +162,10 @@ test.describe('on recorded events', () => {
     expect(await calls(page, 'translate')).toMatchObject([{}, { name: 'dropped.wav', size: 100 }]);
   });
 
-  test('another sound in the middle, and leaving in the middle: the run before has no more say', async ({ replayed }) => {
+  test('a new sound or leaving in the middle of a run: events of the old run are ignored', async ({ replayed }) => {
     const page = await replayed({ speed: 4 });
     await page.click('#play');
-    await expect(page.locator('#captions .t.sure').nth(3)).toBeVisible();
+    await expect(page.locator('#captions .target-word.committed').nth(3)).toBeVisible();
     const carried = await page.evaluateHandle(() => {
       const transfer = new DataTransfer();
       transfer.items.add(new File([new Uint8Array(100)], 'dropped.wav', { type: 'audio/wav' }));
@@ -174,25 +174,25 @@ test.describe('on recorded events', () => {
     await page.dispatchEvent('body', 'drop', { dataTransfer: carried });
     await expect.poll(async () => (await calls(page, 'translate')).length).toBe(2);
     await phase(page, 'running');
-    await expect(page.locator('#captions .t.sure').nth(3)).toBeVisible();
+    await expect(page.locator('#captions .target-word.committed').nth(3)).toBeVisible();
     await phase(page, 'running');
     await page.click('#again');
     await phase(page, 'idle');
     await page.waitForTimeout(500);
     await phase(page, 'idle');
     await page.click('#play');
-    await expect(page.locator('#captions .t.sure').nth(1)).toBeVisible();
+    await expect(page.locator('#captions .target-word.committed').nth(1)).toBeVisible();
     await page.keyboard.press('Escape');
     await phase(page, 'ended');
     const events = parsed((await saved(page, 'Every event, JSONL')).text);
     expect(events.filter(({ type }) => type === 'start' || type === 'end').map(({ type }) => type)).toEqual(['start', 'end']);
   });
 
-  test('Space starts and stops, Escape stops, and what is there stays', async ({ replayed }) => {
+  test('Space starts and stops, Escape stops, and the captions stay', async ({ replayed }) => {
     const page = await replayed({ speed: 4 });
     await page.keyboard.press('Space');
     await phase(page, 'running');
-    await expect(page.locator('#captions .t.sure').nth(12)).toBeVisible();
+    await expect(page.locator('#captions .target-word.committed').nth(12)).toBeVisible();
     await page.keyboard.press('Space');
     await phase(page, 'ended');
     const kept = await shownText(page, 'target');
@@ -200,30 +200,30 @@ test.describe('on recorded events', () => {
     expect(committed(await sampleEvents('de'), 'target').startsWith(kept)).toBe(true);
     await page.keyboard.press('Space');
     await phase(page, 'running');
-    await expect(page.locator('#captions .t.sure').nth(2)).toBeVisible();
+    await expect(page.locator('#captions .target-word.committed').nth(2)).toBeVisible();
     await page.keyboard.press('Escape');
     await phase(page, 'ended');
     expect((await calls(page, 'translate')).length).toBe(2);
   });
 
-  test('loading is told in bytes and can be stopped', async ({ replayed }) => {
+  test('loading is reported in bytes and can be stopped', async ({ replayed }) => {
     const page = await replayed({ loadMs: 400 });
     await page.click('#play');
-    await expect(page.locator('#quiet')).toContainText(/Loading the translator · .* of 8\.0 MB/);
+    await expect(page.locator('#status')).toContainText(/Loading the translator · .* of 8\.0 MB/);
     await page.keyboard.press('Escape');
     await phase(page, 'ended');
     expect(await calls(page, 'translate')).toEqual([]);
   });
 
-  test('a held word lights its source words by their attention', async ({ replayed }) => {
+  test('pointing at a word highlights its source words by their attention', async ({ replayed }) => {
     const page = await replayed();
     await page.click('#play');
     await phase(page, 'ended');
     const segment = page.locator('.segment[data-segment="4"]');
-    const word = segment.locator('.t', { hasText: 'besprechen' });
+    const word = segment.locator('.target-word', { hasText: 'besprechen' });
     await word.scrollIntoViewIfNeeded();
     await word.hover();
-    const lit = segment.locator('.s.on');
+    const lit = segment.locator('.source-word.on');
     await expect(lit.filter({ hasText: 'discuss' })).toHaveCount(1);
     const masses = await lit.evaluateAll((words) => words.map((word) => [word.textContent, Number((word as HTMLElement).style.getPropertyValue('--mass'))] as const));
     expect([...masses].sort((a, b) => b[1] - a[1])[0]).toEqual(['discuss', expect.any(Number)]);
@@ -231,36 +231,36 @@ test.describe('on recorded events', () => {
     await expect(page.locator('#readout li').first()).toContainText(/discuss9\d %\d+\.\d\d s–\d+\.\d\d s/);
     expect(await segment.locator('.beams path').count()).toBeGreaterThan(0);
     await page.mouse.move(5, 5);
-    await expect(page.locator('#captions .s.on')).toHaveCount(0);
+    await expect(page.locator('#captions .source-word.on')).toHaveCount(0);
     await expect(page.locator('#readout')).toBeHidden();
   });
 
-  test('words are held by the keyboard, with one Tab stop among them', async ({ replayed }) => {
+  test('words are selected with the keyboard, with one Tab stop among them', async ({ replayed }) => {
     const page = await replayed();
     await page.click('#play');
     await phase(page, 'ended');
-    expect(await page.locator('#captions .t[tabindex="0"]').count()).toBe(1);
-    await page.locator('#captions .t[tabindex="0"]').focus();
+    expect(await page.locator('#captions .target-word[tabindex="0"]').count()).toBe(1);
+    await page.locator('#captions .target-word[tabindex="0"]').focus();
     await page.keyboard.press('ArrowRight');
     await page.keyboard.press('ArrowRight');
-    const focused = page.locator('#captions .t:focus');
+    const focused = page.locator('#captions .target-word:focus');
     await expect(focused).toHaveText('uns');
     await expect(focused).toHaveAttribute('role', 'button');
     await page.keyboard.press('Enter');
-    await expect(page.locator('#captions .s.on', { hasText: 'us' }).first()).toBeVisible();
+    await expect(page.locator('#captions .source-word.on', { hasText: 'us' }).first()).toBeVisible();
     await page.keyboard.press('ArrowRight');
-    await expect(page.locator('#captions .t.now')).toHaveText('die');
+    await expect(page.locator('#captions .target-word.now')).toHaveText('die');
     await page.keyboard.press('Escape');
     await expect(page.locator('#readout')).toBeHidden();
     await phase(page, 'ended');
-    expect(await page.locator('#captions .t[tabindex="0"]').count()).toBe(1);
+    expect(await page.locator('#captions .target-word[tabindex="0"]').count()).toBe(1);
   });
 
   test('scrolling up is respected until the end is reached again', async ({ replayed }) => {
     const page = await replayed({ speed: 6 });
     await page.setViewportSize({ width: 800, height: 500 });
     await page.click('#play');
-    await expect(page.locator('.segment[data-segment="6"] .t.sure').first()).toBeInViewport({ timeout: 20_000 });
+    await expect(page.locator('.segment[data-segment="6"] .target-word.committed').first()).toBeInViewport({ timeout: 20_000 });
     await page.mouse.move(400, 200);
     await page.mouse.wheel(0, -600);
     await expect(page.locator('#follow')).toBeVisible();
@@ -272,14 +272,14 @@ test.describe('on recorded events', () => {
     await expect(page.locator('.segment').last()).toBeInViewport();
   });
 
-  test('a lost device: one click goes on, and what was said stays', async ({ replayed }) => {
+  test('a lost device: one click continues, and the captions stay', async ({ replayed }) => {
     const page = await replayed({ speed: 20, fail: { at: 'stream', after: 60, code: 'device-lost' } });
     await page.click('#play');
-    await expect(page.locator('#notice')).toContainText('The graphics card went away');
+    await expect(page.locator('#notice')).toContainText('The graphics card was lost');
     await phase(page, 'ended');
     const kept = await shownText(page, 'target');
     expect(kept).not.toBe('');
-    await expect(page.getByRole('button', { name: 'Go on' })).toBeFocused();
+    await expect(page.getByRole('button', { name: 'Continue' })).toBeFocused();
     await page.keyboard.press('Enter');
     await phase(page, 'running');
     await phase(page, 'ended');
@@ -305,10 +305,10 @@ test.describe('on recorded events', () => {
     }
   });
 
-  test('a device that is lost before the first word: the page of that failure, and once more', async ({ replayed }) => {
+  test('a device that is lost before the first word: the page of that failure, and trying again', async ({ replayed }) => {
     const page = await replayed({ fail: { at: 'stream', after: 2, code: 'device-lost' } });
     await page.click('#play');
-    await expect(page.locator('#trouble h1')).toHaveText('The graphics card went away');
+    await expect(page.locator('#trouble h1')).toHaveText('The graphics card was lost');
     await page.getByRole('button', { name: 'Try again' }).click();
     await phase(page, 'ended');
     expect(await shownText(page, 'target')).toBe(committed(await sampleEvents('de'), 'target'));
@@ -316,7 +316,7 @@ test.describe('on recorded events', () => {
 
   test('models: sizes only when asked, a download that can be stopped, the list, and deleting', async ({ replayed }) => {
     const page = await replayed({ fetchMs: 60 });
-    await expect(page.locator('#pack')).toContainText('not the quality of the real models');
+    await expect(page.locator('#pack')).toContainText('says nothing about translation quality');
     expect(await calls(page, 'size')).toEqual([]);
     await page.click('#choose');
     const dialog = page.locator('#models');
@@ -329,7 +329,7 @@ test.describe('on recorded events', () => {
     await dialog.getByRole('button', { name: 'Download 17.8 GB' }).click();
     await expect(dialog.locator('.fetching')).toContainText(/of 1\.84 GB · 41 MB a second · \d+ s left/);
     await dialog.getByRole('button', { name: 'Stop the download' }).click();
-    await expect(dialog.locator('.fetching')).toContainText('goes on from there');
+    await expect(dialog.locator('.fetching')).toContainText('continues from there');
     await dialog.getByRole('button', { name: /Download 1\d\.\d GB/ }).click();
     await expect(dialog).toBeHidden({ timeout: 30_000 });
     await expect(page.locator('#chosen')).toHaveText('Qwen3 + Gemma-4 E4B');
@@ -349,16 +349,16 @@ test.describe('on recorded events', () => {
 
   for (const [code, title, cpu] of [
     ['no-webgpu', 'This browser does not offer WebGPU', true],
-    ['no-adapter', 'No graphics card was offered', true],
-    ['adapter-failed-self-test', 'The graphics card computes wrong', true],
-    ['out-of-memory', 'The graphics card has not enough memory', true],
+    ['no-adapter', 'The browser offers no graphics card', true],
+    ['adapter-failed-self-test', 'The graphics card computes wrong results', true],
+    ['out-of-memory', 'The graphics card does not have enough memory', true],
     ['storage-full', 'Not enough storage for the models', false],
-    ['network', 'The download broke off', false],
+    ['network', 'The download failed', false],
     ['bad-model', 'A model cannot be used', false],
-    ['device-lost', 'The graphics card went away', true],
+    ['device-lost', 'The graphics card was lost', true],
   ] as const) {
-    test(`failing with ${code} says what to do`, async ({ replayed }) => {
-      const page = await replayed({ fail: { at: 'load', code, message: 'because it was told to' } });
+    test(`a failure with ${code} says what to do`, async ({ replayed }) => {
+      const page = await replayed({ fail: { at: 'load', code, message: 'as the test requires' } });
       await page.click('#play');
       const trouble = page.locator('#trouble');
       await expect(trouble.locator('h1')).toHaveText(title);
@@ -382,7 +382,7 @@ test.describe('on recorded events', () => {
   test('the browser check offers the CPU where there is no adapter, and remembers', async ({ replayed }) => {
     const without = { check: { webgpu: false, reason: 'no-adapter', adapter: undefined } };
     const page = await replayed(without);
-    await expect(page.locator('#trouble h1')).toHaveText('No graphics card was offered');
+    await expect(page.locator('#trouble h1')).toHaveText('The browser offers no graphics card');
     await expect(page.locator('#hero')).toBeHidden();
     await page.getByRole('button', { name: /CPU/ }).click();
     await expect(page.locator('#hero')).toBeVisible();
@@ -398,7 +398,7 @@ test.describe('on recorded events', () => {
     await page.emulateMedia({ reducedMotion: 'reduce' });
     await page.click('#play');
     await phase(page, 'ended');
-    const styles = await page.locator('#captions .t').first().evaluate((word) => [getComputedStyle(word).animationName, getComputedStyle(word).transitionDuration]);
+    const styles = await page.locator('#captions .target-word').first().evaluate((word) => [getComputedStyle(word).animationName, getComputedStyle(word).transitionDuration]);
     expect(styles).toEqual(['none', '0s']);
   });
 
@@ -422,7 +422,7 @@ test.describe('on recorded events', () => {
     const page = await replayed({ events: { de: JSON.parse(plain.replaceAll('results', long).replaceAll('Ergebnisse', long)) } });
     await page.click('#play');
     await phase(page, 'ended');
-    const word = page.locator('.t', { hasText: long }).first();
+    const word = page.locator('.target-word', { hasText: long }).first();
     for (const width of [320, 800, 1440]) {
       await page.setViewportSize({ width, height: 800 });
       await word.scrollIntoViewIfNeeded();
@@ -464,7 +464,7 @@ test.describe('on recorded events', () => {
     await expect(page.locator('[data-figure=policy]')).toBeVisible();
   });
 
-  test('what was drawn before the font came is drawn again', async ({ replayed, context }) => {
+  test('what was drawn before the font was loaded is drawn again', async ({ replayed, context }) => {
     await context.route('**/*.woff2', async (route) => {
       await new Promise((go) => setTimeout(go, 1000));
       await route.continue();
@@ -474,7 +474,7 @@ test.describe('on recorded events', () => {
     await expect(beam).toBeAttached();
     await page.waitForFunction(() => [...document.fonts].some(({ status }) => status === 'loaded'));
     const [end, left, right] = await beam.evaluate((path: SVGPathElement) => {
-      const { left, right } = document.querySelector('#example .t.now')!.getBoundingClientRect();
+      const { left, right } = document.querySelector('#example .target-word.now')!.getBoundingClientRect();
       const { x } = path.getPointAtLength(path.getTotalLength());
       return [x + path.closest('.segment')!.getBoundingClientRect().left, left, right] as const;
     });
@@ -517,15 +517,15 @@ test.describe('with a microphone', () => {
   test.use({ serviceWorkers: 'block' });
 
   test('denied: it says how to allow it', async ({ replayed }) => {
-    const page = await replayed({ fail: { at: 'microphone', code: 'bad-sound', message: 'the microphone cannot be had: it was not allowed' } });
+    const page = await replayed({ fail: { at: 'microphone', code: 'bad-sound', message: 'cannot capture the microphone: access was not allowed' } });
     await page.click('#microphone');
     await expect(page.locator('#trouble h1')).toHaveText('No sound to listen to');
-    await expect(page.locator('#trouble')).toContainText('it was not allowed');
+    await expect(page.locator('#trouble')).toContainText('access was not allowed');
     await page.getByRole('button', { name: 'Back' }).click();
     await expect(page.locator('#hero')).toBeVisible();
   });
 
-  test('not answered: it can be stopped, and a late answer is let go', async ({ replayed, context }) => {
+  test('not answered: it can be stopped, and a late stream is released', async ({ replayed, context }) => {
     await context.addInitScript(() => {
       navigator.mediaDevices.getUserMedia = () =>
         new Promise((done) => {
@@ -565,7 +565,7 @@ test('the sample plays to its end, and is saved as it was shown', async ({ real 
   await expect(page.locator('#live p')).toHaveText(text.split('\n'));
 });
 
-test('a file, as fast as it goes, becomes what the native program makes of it', async ({ real }) => {
+test('a file at full speed gives the text of the native program', async ({ real }) => {
   test.setTimeout(400_000);
   const page = await real('cpu');
   await page.locator('#aloud').uncheck();
@@ -579,27 +579,27 @@ test('a file, as fast as it goes, becomes what the native program makes of it', 
   expect((await saved(page, 'Translation, WebVTT')).text).toBe(await sampleSubtitles('de', 'vtt'));
 });
 
-test('on WebGPU it loads, hears, and survives a lost device', async ({ real }) => {
+test('on WebGPU it loads, translates, and survives a lost device', async ({ real }) => {
   test.setTimeout(600_000);
   const page = await real('webgpu');
   await page.click('#play');
   await phase(page, 'running');
   await expect(page.locator('[data-figure=memory] b')).toContainText('MB');
   // On an emulated graphics card the first step takes long, and the page says so.
-  await expect(page.locator('#quiet')).toContainText('behind the sound', { timeout: 60_000 });
+  await expect(page.locator('#status')).toContainText('behind the sound', { timeout: 60_000 });
   await expect(page.locator('[data-figure=rtf] b')).not.toHaveText('–', { timeout: 300_000 });
   await page.evaluate(() => new BroadcastChannel('orders').postMessage('lose'));
-  await expect(page.locator('#trouble h1').or(page.locator('#notice p'))).toContainText('The graphics card went away', { timeout: 120_000 });
-  await page.getByRole('button', { name: /Try again|Go on/ }).click();
+  await expect(page.locator('#trouble h1').or(page.locator('#notice p'))).toContainText('The graphics card was lost', { timeout: 120_000 });
+  await page.getByRole('button', { name: /Try again|Continue/ }).click();
   await expect(page.locator('body')).toHaveAttribute('data-phase', 'running', { timeout: 300_000 });
   await page.keyboard.press('Escape');
   await phase(page, 'ended');
 });
 
-test.describe('with the sound of a pretended microphone', () => {
+test.describe('with the sound of a fake microphone', () => {
   test.use({ permissions: ['microphone'] });
 
-  test('it listens until it is stopped, and ends in order', async ({ real }) => {
+  test('it listens until it is stopped, and the last event comes', async ({ real }) => {
     const page = await real('cpu');
     await page.click('#microphone');
     await phase(page, 'running');
@@ -628,12 +628,12 @@ test('after the first visit it works without the network', async ({ real, contex
   await context.setOffline(true);
   const again = await real('cpu');
   await again.click('#play');
-  await expect(again.locator('#captions .t.sure').first()).toBeVisible({ timeout: 120_000 });
+  await expect(again.locator('#captions .target-word.committed').first()).toBeVisible({ timeout: 120_000 });
   await again.keyboard.press('Escape');
   await phase(again, 'ended');
 });
 
-test('without WebGPU the page says so, and the CPU takes over', async ({ site }) => {
+test('without WebGPU the page says so, and the CPU can be used', async ({ site }) => {
   const browser = await chromium.launch(withoutWebgpu);
   try {
     const page = await browser.newPage({ serviceWorkers: 'block' });
@@ -641,7 +641,7 @@ test('without WebGPU the page says so, and the CPU takes over', async ({ site })
     await expect(page.locator('#trouble')).toHaveAttribute('data-code', /no-(webgpu|adapter)/);
     await page.getByRole('button', { name: 'Use the CPU instead (slower)' }).click();
     await page.click('#play');
-    await expect(page.locator('#captions .t.sure').first()).toBeVisible({ timeout: 120_000 });
+    await expect(page.locator('#captions .target-word.committed').first()).toBeVisible({ timeout: 120_000 });
     await page.keyboard.press('Escape');
     await phase(page, 'ended');
   } finally {

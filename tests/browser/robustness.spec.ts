@@ -37,7 +37,7 @@ async function brokenBy(page: Page, order: 'lose' | 'trap', device: 'webgpu' | '
   );
 }
 
-test('a lost device ends the stream with a clear error, and loading again goes on', async ({ home }) => {
+test('a lost device ends the stream with a clear error, and a translator can be loaded again', async ({ home }) => {
   test.setTimeout(900_000);
   const { read, again } = await brokenBy(home, 'lose', 'webgpu');
   expect(read).toMatchObject({ code: 'device-lost', ours: true });
@@ -70,17 +70,17 @@ test('a microphone that is denied', async ({ home }) => {
   expect(failed.message).toContain('not allowed');
 });
 
-test('the network goes while models are fetched: what came is kept', async ({ home, hub }) => {
+test('the network fails while models are fetched: what arrived is kept', async ({ home, hub }) => {
   // Every transfer of the weights breaks off after 500,000 bytes.
   hub.fault = (path) => (path === '/cdn/asr/model.safetensors' ? { cut: 500_000 } : undefined);
   const load = () =>
     home.evaluate(async (endpoint) => {
-      const told: number[] = [];
+      const reports: number[] = [];
       const onProgress = ({ stage, model, done }: { stage: string; model: string; done: number }) =>
-        stage === 'fetch' && model === 'asr' && told.push(done);
+        stage === 'fetch' && model === 'asr' && reports.push(done);
       const loading = alignatt.Translator.load({ asr: 'demo/asr', device: 'cpu', endpoint, onProgress });
       const failed = await failing(loading.then((translator) => translator.dispose()));
-      return { failed, told };
+      return { failed, reports };
     }, hub.url);
   const loading = load();
   await expect.poll(() => hub.transfers.length).toBeGreaterThan(9);

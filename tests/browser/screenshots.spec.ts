@@ -46,12 +46,12 @@ for (const to of ['de', 'zh']) {
     const page = await replayed({ speed: 12 });
     await page.selectOption('#language', to);
     await page.click('#play');
-    await page.locator('.segment[data-segment="5"] .t.sure').nth(4).waitFor();
+    await page.locator('.segment[data-segment="5"] .target-word.committed').nth(4).waitFor();
     await page.screenshot({ path: repo(`tests/browser/results/screenshots/running-${to}.png`) });
     await phase(page, 'ended');
     const end = () => page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
     await picture(page, `ended-${to}`, { again: end });
-    const word = page.locator('.segment[data-segment="9"] .t').nth(3);
+    const word = page.locator('.segment[data-segment="9"] .target-word').nth(3);
     await picture(page, `held-${to}`, { again: async () => (await page.mouse.move(1, 1), await word.scrollIntoViewIfNeeded(), await word.hover()) });
   });
 }
@@ -59,7 +59,7 @@ for (const to of ['de', 'zh']) {
 test('running, as it grows', async ({ replayed }) => {
   const page = await replayed({ speed: 3 });
   await page.click('#play');
-  await page.locator('.segment[data-segment="3"] .t.open').first().waitFor();
+  await page.locator('.segment[data-segment="3"] .target-word.tentative').first().waitFor();
   await picture(page, 'running');
 });
 
@@ -73,8 +73,8 @@ test('lost in the middle', async ({ replayed }) => {
 for (const code of ['no-webgpu', 'no-adapter', 'adapter-failed-self-test', 'out-of-memory', 'storage-full', 'network']) {
   test(`failing: ${code}`, async ({ replayed }) => {
     const atOnce = code.startsWith('no-');
-    const told: Replay = atOnce ? { check: { webgpu: false, reason: code, adapter: undefined } } : { fail: { at: 'load', code } };
-    const page = await replayed(told);
+    const replay: Replay = atOnce ? { check: { webgpu: false, reason: code, adapter: undefined } } : { fail: { at: 'load', code } };
+    const page = await replayed(replay);
     if (!atOnce) await page.click('#play');
     await page.locator('#trouble h1').waitFor();
     await picture(page, `failing-${code}`);

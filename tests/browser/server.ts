@@ -1,4 +1,4 @@
-// Servers for the tests: a site with the package, and a stand-in for the Hub that can simulate
+// Servers for the tests: a site with the package, and a fake Hub that can simulate
 // faults.
 
 import { createHash } from 'node:crypto';

@@ -79,7 +79,7 @@ test('the sound of a tab is heard until that tab is closed', async ({ site }) =>
   });
 });
 
-test('a tab that is shared without its sound is let go, and that is told', async ({ site }) => {
+test('a tab that is shared without its sound is released and reported', async ({ site }) => {
   await answering(CHOOSES, site, async (open) => {
     await speaker(open);
     const home = await open();
@@ -92,7 +92,7 @@ test('a tab that is shared without its sound is let go, and that is told', async
       return { failed, tracks: given!.getTracks().map(({ kind, readyState }) => `${kind}, ${readyState}`) };
     });
     expect(failed).toMatchObject({ code: 'bad-sound', ours: true });
-    expect(failed.message).toContain('shares no sound');
+    expect(failed.message).toContain('has no sound');
     expect(tracks).toEqual(['video, ended']);
   });
 });

@@ -1,7 +1,6 @@
 //! Helpers for the tests on devices, such as the list of all devices that are present.
 
-use alignatt::gpu::{Compute, adapters};
-use alignatt::selftest::open;
+use alignatt::{Compute, adapters, open_device};
 
 /// Whether the long tests run in full: `./test --long` sets the variable LONG.
 #[allow(dead_code)] // not every test has something to leave out
@@ -14,7 +13,7 @@ pub fn long() -> bool {
 pub async fn devices() -> Vec<Compute> {
     let mut devices = vec![Compute::cpu()];
     for adapter in adapters().await {
-        let (compute, _) = open(adapter.choice).await.expect("an adapter that passes the self-test");
+        let (compute, _) = open_device(adapter.choice).await.expect("an adapter that passes the self-test");
         devices.push(compute);
     }
     if devices.len() == 1 {

@@ -46,7 +46,7 @@ fn a_piece_of_a_talk_keeps_its_words() {
 }
 
 fn samples(path: &Path) -> Vec<f32> {
-    let mut sound = alignatt::audio::decode::AudioFile::open(path).unwrap();
+    let mut sound = alignatt::AudioFile::open(path).unwrap();
     let mut samples = Vec::new();
     while let Some(block) = sound.next_block().unwrap() {
         samples.extend(block);

@@ -14,8 +14,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use alignatt::cascade::rules::Rules;
-use alignatt::cascade::{Event, EventKind};
+use alignatt::internals::cascade::Rules;
+use alignatt::{Event, EventKind};
 use dice::Dice;
 use score::{errors, units, words};
 
@@ -65,13 +65,13 @@ fn talk(name: &str) -> serde_json::Value {
 /// Checks a run that must fail: the exit code, and one line on standard error that contains all of
 /// `parts`.
 fn refused(output: &Output, code: i32, parts: &[&str]) {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    let line = told.lines().last().unwrap_or_default();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    let line = stderr.lines().last().unwrap_or_default();
     for part in parts {
         assert!(line.contains(part), "`{line}` does not say `{part}`");
     }
-    assert!(!told.contains("panicked"), "{told}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_run_explained() {
 
     let empty = folder.path().join("empty.jsonl");
     std::fs::write(&empty, "\n").unwrap();
-    refused(&run(&["explain", empty.to_str().unwrap()]), 1, &["empty.jsonl is empty"]);
+    refused(&run(&["explain", empty.to_str().unwrap()]), 1, &["empty.jsonl contains no events"]);
     assert!(!folder.path().join("empty.html").exists());
     std::fs::write(&empty, "{}\n").unwrap();
     refused(&run(&["explain", empty.to_str().unwrap()]), 1, &["empty.jsonl, line 1"]);
@@ -244,13 +244,13 @@ fn heads_are_measured_and_used() {
     let measure = ["calibrate", "--pairs", &pairs, "--output", heads.to_str().unwrap()];
     let measured = run(&[&measure[..], &on_cpu[..]].concat());
     assert!(measured.status.success(), "{}", String::from_utf8_lossy(&measured.stderr));
-    let set = alignatt::policy::heads::HeadSet::parse(&std::fs::read_to_string(&heads).unwrap(), "heads.json").unwrap();
+    let set = alignatt::HeadSet::parse(&std::fs::read_to_string(&heads).unwrap(), "heads.json").unwrap();
     assert_eq!((set.model.as_str(), set.measured.pairs), (model, 12));
     assert!(set.heads.len() >= 4 && set.top(4).iter().all(|head| head.score > 0.3), "{set:?}");
     let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/mt/heads.en-zh.json");
     let shipped = std::fs::read_to_string(shipped).unwrap();
-    let shipped = alignatt::policy::heads::HeadSet::parse(&shipped, "shipped").unwrap();
-    let best = |head: &alignatt::policy::heads::Head| (head.layer, head.head);
+    let shipped = alignatt::HeadSet::parse(&shipped, "shipped").unwrap();
+    let best = |head: &alignatt::internals::policy::Head| (head.layer, head.head);
     let known: Vec<_> = shipped.top(8).iter().map(best).collect();
     assert!(set.top(4).iter().all(|head| known.contains(&best(head))), "{set:?} against {known:?}");
     let picture = std::fs::read_to_string(heads.with_extension("svg")).unwrap();
@@ -295,7 +295,7 @@ fn text_subtitles_and_standard_input() {
     }
 
     // Raw samples from a pipe give the same words as the file.
-    let mut sound = alignatt::audio::decode::AudioFile::open(path).unwrap();
+    let mut sound = alignatt::AudioFile::open(path).unwrap();
     let mut bytes = Vec::new();
     while let Some(block) = sound.next_block().unwrap() {
         bytes.extend(block.iter().flat_map(|sample| ((sample * 32767.0).round() as i16).to_le_bytes()));
@@ -319,7 +319,7 @@ fn text_subtitles_and_standard_input() {
 #[test]
 fn word_times_by_align() {
     let talk = talk("talk-a");
-    let mut sound = alignatt::audio::decode::AudioFile::open(sample("talk-a.flac")).unwrap();
+    let mut sound = alignatt::AudioFile::open(sample("talk-a.flac")).unwrap();
     let mut samples: Vec<f32> = Vec::new();
     while let Some(block) = sound.next_block().unwrap() {
         samples.extend(block);
@@ -484,7 +484,7 @@ fn a_context_that_is_too_long_is_refused_at_once() {
     }));
 }
 
-/// Silence: no words, no complaint, and the events still end as they should.
+/// Silence: no words, no error, and the events still end as they should.
 #[test]
 fn next_to_nothing_and_silence() {
     let folder = tempfile::tempdir().unwrap();

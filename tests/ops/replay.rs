@@ -3,8 +3,7 @@
 
 use std::ops::Range;
 
-use alignatt::ops::attend::Attend;
-use alignatt::ops::qk_replay::{MASSES, QkReplay, Span, qk_replay};
+use alignatt::internals::ops::{Attend, MASSES, QkReplay, Span, qk_replay};
 use burn::tensor::{Device, Int, Tensor, TensorData, activation, s};
 
 use crate::{SHAPES, Values, close, dice::Dice, on_adapters, some_of, vec};

@@ -1,12 +1,11 @@
 //! Qwen3-ForcedAligner: logits at every position, classes, and word times after the split into
 //! words and the repair of times.
 
-use alignatt::audio::mel::log_mel;
-use alignatt::gpu::Compute;
-use alignatt::models::ModelConfig;
-use alignatt::models::qwen3_asr::{aligner::ForcedAligner, audio_stream::AudioStream, words};
-use alignatt::nn::{Tap, Target};
-use alignatt::weights::Files;
+use alignatt::internals::audio::log_mel;
+use alignatt::internals::models::ModelConfig;
+use alignatt::internals::models::qwen3_asr::{AudioStream, ForcedAligner, words};
+use alignatt::internals::nn::{Tap, Target};
+use alignatt::{Compute, Files};
 
 use crate::asr::wav;
 use crate::golden::Golden;

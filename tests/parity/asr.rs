@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use alignatt::audio::mel::log_mel;
-use alignatt::gpu::Compute;
-use alignatt::models::ModelConfig;
-use alignatt::models::qwen3_asr::{Qwen3Asr, config::Qwen3AsrConfig, recognizer::Recognizer};
-use alignatt::nn::{Tap, Target};
-use alignatt::weights::Files;
+use alignatt::internals::audio::log_mel;
+use alignatt::internals::models::ModelConfig;
+use alignatt::internals::models::qwen3_asr::{Qwen3Asr, Qwen3AsrConfig, Recognizer};
+use alignatt::internals::nn::{Tap, Target};
+use alignatt::{Compute, Files};
 use burn::tensor::{Int, Tensor};
 
 use crate::dice::Dice;
@@ -67,13 +66,13 @@ pub async fn check_other_layout(files: &Files, _: &ModelConfig, compute: &Comput
 
 /// Greedy ids from the recogniser itself, as many as the reference has.
 async fn transcribe(model: &Arc<Qwen3Asr>, case: &serde_json::Value, samples: &[f32], len: usize) -> Vec<u32> {
-    let (context, language) = asked(case);
+    let (context, language) = options(case);
     let mut recognizer = Recognizer::new(model.clone(), context, language).unwrap();
     recognizer.push(samples);
     recognizer.greedy_ids(len).await.unwrap()
 }
 
-fn asked(case: &serde_json::Value) -> (&str, Option<&str>) {
+fn options(case: &serde_json::Value) -> (&str, Option<&str>) {
     let language = case["kwargs"]["language"].as_str().map(|language| match language {
         "de" => "German",
         "en" => "English",
@@ -103,7 +102,7 @@ async fn check_clip(
     let mut boundaries = vec![0i64];
     for window in (0..mel.frames).step_by(model.audio_tower.window_frames()) {
         let frames = model.audio_tower.window_frames().min(mel.frames - window);
-        boundaries.push(boundaries.last().unwrap() + alignatt::models::qwen3_asr::audio_tower::rows_of(frames) as i64);
+        boundaries.push(boundaries.last().unwrap() + alignatt::internals::models::qwen3_asr::rows_of(frames) as i64);
     }
     assert_eq!(boundaries, golden.ints(&named("cu_seqlens")), "{}: {clip}", golden.label());
     for (name, values) in &kept {
@@ -125,7 +124,7 @@ async fn check_clip(
 
     // The prompt, from the text layout.
     let ids = golden.ids(&named("input_ids"));
-    let (context, language) = asked(case);
+    let (context, language) = options(case);
     let layout = Recognizer::new(model.clone(), context, language).unwrap();
     let (before, after) = layout.prompt();
     let rows = audio.dims()[0];
@@ -149,7 +148,7 @@ async fn check_clip(
     let full: Vec<f32> = logits.into_data_async().await.unwrap().iter().collect();
     let kept = by_name(tap.read().await.unwrap());
     let text = &config.text_config;
-    let mut turned = std::collections::BTreeMap::new();
+    let mut transposed = std::collections::BTreeMap::new();
     for (name, values) in kept {
         let values = match name.split('.').next() {
             Some("q_post_rope") => heads_first(&values, text.num_attention_heads, text.head_dim),
@@ -159,7 +158,7 @@ async fn check_clip(
         if golden.has(&named(&name)) {
             golden.close(&named(&name), &values, TOLERANCE);
         }
-        turned.insert(name, values);
+        transposed.insert(name, values);
     }
     for head in golden.ints("selected_heads").chunks_exact(2) {
         let (layer, head) = (head[0] as usize, head[1] as usize);
@@ -167,8 +166,8 @@ async fn check_clip(
         if golden.has(&name) {
             let one = (ids.len() + greedy_ids.len()) * text.head_dim;
             let group = text.num_attention_heads / text.num_key_value_heads;
-            let q = &turned[&format!("q_post_rope.{layer}")][head * one..][..one];
-            let k = &turned[&format!("k_post_rope.{layer}")][head / group * one..][..one];
+            let q = &transposed[&format!("q_post_rope.{layer}")][head * one..][..one];
+            let k = &transposed[&format!("k_post_rope.{layer}")][head / group * one..][..one];
             let scale = (text.head_dim as f32).powf(-0.5);
             golden.close(&name, &probabilities(q, k, text.head_dim, scale, None), TOLERANCE);
         }

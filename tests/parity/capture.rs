@@ -2,10 +2,9 @@
 //! and after the sliding caches have moved. Captures side by side do not disturb each other. Drafts
 //! are bit-identical with and without a capture.
 
-use alignatt::gpu::Compute;
-use alignatt::models::ModelConfig;
-use alignatt::nn::{ArmError, Cache, Capture, Head, MARGIN, PIECE, Precision, SourceSpan, Tap, greedy};
-use alignatt::weights::Files;
+use alignatt::internals::models::ModelConfig;
+use alignatt::internals::nn::{ArmError, Cache, Capture, Head, MARGIN, PIECE, Precision, SourceSpan, Tap, greedy};
+use alignatt::{Compute, Files};
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::common::long;

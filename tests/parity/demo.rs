@@ -9,16 +9,15 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alignatt::audio::decode::AudioFile;
-use alignatt::audio::mel::log_mel;
-use alignatt::gpu::Compute;
-use alignatt::models::ModelConfig;
-use alignatt::models::drafting::{Armed, Request, Translator};
-use alignatt::models::gemma4::{Gemma4, prompt};
-use alignatt::models::prompt::{LanguageName, Task, TranslationPrompt, Turn};
-use alignatt::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner, recognizer::Recognizer, timestamps, words};
-use alignatt::nn::{Loader, Tap, Target};
-use alignatt::weights::{Files, Tokenizer, Weights};
+use alignatt::internals::audio::log_mel;
+use alignatt::internals::models::ModelConfig;
+use alignatt::internals::models::drafting::{Armed, Request, Translator};
+use alignatt::internals::models::gemma4::{Gemma4, open_prompt};
+use alignatt::internals::models::prompt::{LanguageName, Task, TranslationPrompt, Turn};
+use alignatt::internals::models::qwen3_asr::{ForcedAligner, Qwen3Asr, Recognizer, timestamps, words};
+use alignatt::internals::nn::{Loader, Tap, Target};
+use alignatt::internals::weights::{Tokenizer, Weights};
+use alignatt::{AudioFile, Compute, Files};
 use serde_json::Value;
 
 const TIE: f64 = 1e-3;
@@ -65,7 +64,7 @@ pub async fn translation(compute: &Compute) {
         };
         let source = LanguageName { english: "English", code: "en" };
         let task = Task { source, target: LanguageName { english, code }, context: "" };
-        let prompt = prompt::open(&files, tokenizer.clone(), &task).unwrap();
+        let prompt = open_prompt(&files, tokenizer.clone(), &task).unwrap();
         let (source, accepted) = (case["source"].as_str().unwrap(), case["accepted"].as_str().unwrap());
         let prompt = prompt.ids(&Turn { history: &[], source, accepted }).unwrap();
         assert_eq!(prompt.ids, ids(&case["prompt_ids"]), "{case}");

@@ -3,11 +3,10 @@
 
 use std::ops::ControlFlow;
 
-use alignatt::gpu::Compute;
-use alignatt::models::ModelConfig;
-use alignatt::models::drafting::{Armed, Cost, Draft, Request, Translator};
-use alignatt::nn::{Head, Precision};
-use alignatt::weights::Files;
+use alignatt::internals::models::ModelConfig;
+use alignatt::internals::models::drafting::{Armed, Cost, Draft, Request, Translator};
+use alignatt::internals::nn::{Head, Precision};
+use alignatt::{Compute, Files};
 
 use super::common::long;
 use super::dice::Dice;

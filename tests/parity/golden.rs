@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use alignatt::models::ModelConfig;
-use alignatt::weights::Files;
+use alignatt::Files;
+use alignatt::internals::models::ModelConfig;
 use safetensors::{Dtype, SafeTensors};
 
 pub struct Golden {

@@ -20,9 +20,8 @@ mod text;
 
 use std::path::PathBuf;
 
-use alignatt::gpu::Compute;
-use alignatt::models::ModelConfig;
-use alignatt::weights::Files;
+use alignatt::internals::models::ModelConfig;
+use alignatt::{Compute, Files};
 use common::devices;
 
 /// The folders that contain a model and its golden tensors.
@@ -90,6 +89,11 @@ fn gemma3() {
 #[test]
 fn mistakes_with_gemma3() {
     everywhere(&["gemma3"], mistakes::gemma3);
+}
+
+#[test]
+fn mistakes_with_qwen3() {
+    everywhere(&["qwen3"], mistakes::qwen3);
 }
 
 #[test]

@@ -1,14 +1,15 @@
-//! Mistakes that are easy to make with Gemma-3, made on purpose: each one must move the logits by
+//! Mistakes that are easy to make with a family, made on purpose: each one must move the logits by
 //! much more than rounding does, so that the comparison with the reference would notice it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use alignatt::gpu::Compute;
-use alignatt::models::ModelConfig;
-use alignatt::models::gemma3::config::{Gemma3Config, LayerType};
-use alignatt::nn::{Precision, Tap};
-use alignatt::weights::{ByteSource, Files, Weights};
+use alignatt::internals::models::ModelConfig;
+use alignatt::internals::models::gemma3::{Gemma3Config, LayerType};
+use alignatt::internals::models::qwen3::Qwen3Config;
+use alignatt::internals::nn::{Precision, Tap};
+use alignatt::internals::weights::Weights;
+use alignatt::{ByteSource, Compute, Files};
 use burn::tensor::{Int, Tensor};
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -26,28 +27,11 @@ pub async fn gemma3(files: &Files, config: &ModelConfig, compute: &Compute) {
         return;
     }
     let ModelConfig::Gemma3(right) = config else { panic!("{config:?}") };
-    let golden = Golden::open(files, &compute.name);
-    let ids: Vec<i32> = golden.ids("all_ids").iter().map(|id| *id as i32).collect();
-    let (_, want) = golden.floats("logits");
-    let top = want.iter().fold(0.0f32, |top, value| top.max(value.abs()));
-    let stored = stored(files).await;
-    let off = async |config: &Gemma3Config, stored: &Stored| {
-        let files = folder(stored);
-        let config = ModelConfig::Gemma3(config.clone());
-        let Text { model, tolerance, .. } = Text::open(&files, &config, compute, Precision::F32, 256).await;
-        let part = Tensor::<1, Int>::from_ints(ids.as_slice(), &compute.device);
-        let rows = model.forward(part, &mut model.cache(), ids.len(), &mut Tap::off()).unwrap();
-        let got: Vec<f32> = model.logits(rows).into_data_async().await.unwrap().iter().collect();
-        let worst = got.iter().zip(want).map(|(got, want)| (got - want).abs()).fold(0.0, f32::max);
-        (worst / top, tolerance)
-    };
-    let (worst, tolerance) = off(right, &stored).await;
-    assert!(worst <= tolerance, "{}: {worst} without a mistake", golden.label());
-
+    let bench = Bench::open(files, config, compute).await;
     let with = |change: &dyn Fn(&mut Gemma3Config)| {
         let mut config = right.clone();
         change(&mut config);
-        config
+        ModelConfig::Gemma3(config)
     };
     let full = right.layer_types.iter().position(|kind| *kind == LayerType::Full).unwrap_or(0);
     let last = right.num_hidden_layers - 1;
@@ -74,20 +58,13 @@ pub async fn gemma3(files: &Files, config: &ModelConfig, compute: &Compute) {
         ("the epsilon is larger", with(&|c| c.rms_norm_eps = 1e-2)),
     ];
     // In some models one of them is no mistake.
-    let mistaken = configs.iter().filter(|(_, config)| config != right);
-    assert!(mistaken.clone().count() >= 8, "{}", golden.label());
+    let mistaken = configs.iter().filter(|(_, mistaken)| mistaken != config);
+    assert!(mistaken.clone().count() >= 8, "{}", bench.golden.label());
     for (what, config) in mistaken {
-        let (worst, tolerance) = off(config, &stored).await;
-        eprintln!("{what}: {worst}");
-        assert!(worst > CLEARLY * tolerance, "{}: {what}: only {worst}", golden.label());
+        bench.notices(what, config, &bench.stored).await;
     }
-
-    for ending in ["layernorm.weight", "q_norm.weight", "k_norm.weight", "model.norm.weight"] {
-        let mut stored = stored.clone();
-        let norms = stored.iter_mut().filter(|(name, _)| name.ends_with(ending));
-        let count = norms.map(|(_, (_, values))| values.iter_mut().for_each(|value| *value -= 1.0)).count();
-        let (worst, tolerance) = off(right, &stored).await;
-        assert!(count > 0 && worst > CLEARLY * tolerance, "{}: {ending} without the 1: {worst}", golden.label());
+    for ending in NORMS {
+        bench.notices(&format!("{ending} without the 1"), config, &bench.added(ending, -1.0)).await;
     }
     for (one, other) in [
         ("input_layernorm", "post_attention_layernorm"),
@@ -97,8 +74,92 @@ pub async fn gemma3(files: &Files, config: &ModelConfig, compute: &Compute) {
         ("mlp.gate_proj", "mlp.up_proj"),
         ("self_attn.k_proj", "self_attn.v_proj"),
     ] {
-        let (worst, tolerance) = off(right, &exchanged(&stored, one, other)).await;
-        assert!(worst > CLEARLY * tolerance, "{}: {one} for {other}: {worst}", golden.label());
+        bench.notices(&format!("{one} for {other}"), config, &exchanged(&bench.stored, one, other)).await;
+    }
+}
+
+pub async fn qwen3(files: &Files, config: &ModelConfig, compute: &Compute) {
+    // What is computed is the same on every device.
+    if compute.is_gpu() {
+        return;
+    }
+    let ModelConfig::Qwen3(right) = config else { panic!("{config:?}") };
+    let bench = Bench::open(files, config, compute).await;
+    let with = |change: &dyn Fn(&mut Qwen3Config)| {
+        let mut config = right.clone();
+        change(&mut config);
+        ModelConfig::Qwen3(config)
+    };
+    let configs = [
+        ("the theta is that of other releases", with(&|c| c.text.rope_theta *= 5.0)),
+        ("the epsilon is larger", with(&|c| c.text.rms_norm_eps = 1e-2)),
+    ];
+    for (what, config) in &configs {
+        bench.notices(what, config, &bench.stored).await;
+    }
+    for ending in NORMS {
+        bench.notices(&format!("{ending} with a 1 too much"), config, &bench.added(ending, 1.0)).await;
+    }
+    for (one, other) in [
+        ("input_layernorm", "post_attention_layernorm"),
+        ("self_attn.q_norm", "self_attn.k_norm"),
+        ("mlp.gate_proj", "mlp.up_proj"),
+        ("self_attn.k_proj", "self_attn.v_proj"),
+    ] {
+        bench.notices(&format!("{one} for {other}"), config, &exchanged(&bench.stored, one, other)).await;
+    }
+}
+
+/// The endings of the names of a decoder's norms.
+const NORMS: [&str; 4] = ["layernorm.weight", "q_norm.weight", "k_norm.weight", "model.norm.weight"];
+
+/// A fixture, and what the reference says of it.
+struct Bench<'a> {
+    golden: Golden,
+    ids: Vec<i32>,
+    stored: Stored,
+    compute: &'a Compute,
+}
+
+impl<'a> Bench<'a> {
+    /// Opens a fixture. Panics if the model is wrong without a mistake.
+    async fn open(files: &Files, config: &ModelConfig, compute: &'a Compute) -> Self {
+        let golden = Golden::open(files, &compute.name);
+        let ids = golden.ids("all_ids").iter().map(|id| *id as i32).collect();
+        let bench = Self { golden, ids, stored: stored(files).await, compute };
+        let (worst, tolerance) = bench.off(config, &bench.stored).await;
+        assert!(worst <= tolerance, "{}: {worst} without a mistake", bench.golden.label());
+        bench
+    }
+
+    /// How far the logits of a model are from the reference's, and how far they may be; both
+    /// relative to the largest.
+    async fn off(&self, config: &ModelConfig, stored: &Stored) -> (f32, f32) {
+        let files = folder(stored);
+        let Text { model, tolerance, .. } = Text::open(&files, config, self.compute, Precision::F32, 256).await;
+        let part = Tensor::<1, Int>::from_ints(self.ids.as_slice(), &self.compute.device);
+        let rows = model.forward(part, &mut model.cache(), self.ids.len(), &mut Tap::off()).unwrap();
+        let got: Vec<f32> = model.logits(rows).into_data_async().await.unwrap().iter().collect();
+        let (_, want) = self.golden.floats("logits");
+        let top = want.iter().fold(0.0f32, |top, value| top.max(value.abs()));
+        let worst = got.iter().zip(want).map(|(got, want)| (got - want).abs()).fold(0.0, f32::max);
+        (worst / top, tolerance)
+    }
+
+    /// Panics unless the mistake `what` moves the logits clearly.
+    async fn notices(&self, what: &str, config: &ModelConfig, stored: &Stored) {
+        let (worst, tolerance) = self.off(config, stored).await;
+        eprintln!("{what}: {worst}");
+        assert!(worst > CLEARLY * tolerance, "{}: {what}: only {worst}", self.golden.label());
+    }
+
+    /// The tensors, with `value` added to those whose names end like this.
+    fn added(&self, ending: &str, value: f32) -> Stored {
+        let mut stored = self.stored.clone();
+        let found = stored.iter_mut().filter(|(name, _)| name.ends_with(ending));
+        let count = found.map(|(_, (_, values))| values.iter_mut().for_each(|weight| *weight += value)).count();
+        assert!(count > 0, "{}: no {ending}", self.golden.label());
+        stored
     }
 }
 

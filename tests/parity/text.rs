@@ -4,14 +4,14 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use alignatt::gpu::Compute;
-use alignatt::models::drafting::{Armed, Request, Translator};
-use alignatt::models::gemma3::{self, Gemma3};
-use alignatt::models::gemma4::{self, Gemma4};
-use alignatt::models::qwen3::Qwen3;
-use alignatt::models::{ModelConfig, TextModel};
-use alignatt::nn::{Loader, Precision, Rope, Tap, Target};
-use alignatt::weights::{Files, Weights};
+use alignatt::internals::models::drafting::{Armed, Request, Translator};
+use alignatt::internals::models::gemma3::{self, Gemma3};
+use alignatt::internals::models::gemma4::{self, Gemma4};
+use alignatt::internals::models::qwen3::Qwen3;
+use alignatt::internals::models::{ModelConfig, TextModel};
+use alignatt::internals::nn::{Loader, Precision, Rope, Tap, Target};
+use alignatt::internals::weights::Weights;
+use alignatt::{ByteSource, Compute, Files};
 use burn::tensor::{Int, Tensor};
 
 use crate::dice::Dice;
@@ -77,7 +77,7 @@ impl Text {
         let loader = Loader::new(&weights, Target { precision, ..Target::new(compute) });
         match config {
             ModelConfig::Gemma3(config) => {
-                use gemma3::config::LayerType;
+                use gemma3::LayerType;
                 let layer = |at| Layer {
                     dim: config.head_dim,
                     kv_heads: config.num_key_value_heads,
@@ -99,7 +99,7 @@ impl Text {
                 }
             }
             ModelConfig::Gemma4(config) => {
-                use gemma4::config::{Gemma4Layer, LayerType};
+                use gemma4::{Gemma4Layer, LayerType};
                 let layer = |layer: &Gemma4Layer| Layer {
                     dim: layer.head_dim,
                     kv_heads: layer.num_key_value_heads,
@@ -170,7 +170,7 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
     let logits = model.logits(hidden);
     tap.keep("logits", None, &logits);
     let kept = by_name(tap.read().await.unwrap());
-    let mut turned = std::collections::BTreeMap::new();
+    let mut transposed = std::collections::BTreeMap::new();
     for (name, values) in kept {
         let layer = name.split('.').nth(1).and_then(|layer| layer.parse::<usize>().ok());
         let values = match (name.split('.').next(), layer) {
@@ -183,14 +183,14 @@ pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
         if golden.has(&name) {
             golden.close(&name, &values, tolerance);
         }
-        turned.insert(name, values);
+        transposed.insert(name, values);
     }
-    let full = &turned["logits"];
+    let full = &transposed["logits"];
 
     for head in golden.ints("selected_heads").chunks_exact(2) {
         let (layer, head) = (head[0] as usize, head[1] as usize);
-        let q = &turned[&format!("q_post_rope.{layer}")];
-        let k = &turned[&format!("k_post_rope.{}", text.layers[layer].kv_source)];
+        let q = &transposed[&format!("q_post_rope.{layer}")];
+        let k = &transposed[&format!("k_post_rope.{}", text.layers[layer].kv_source)];
         golden.close(&format!("probs.{layer}.{head}"), &text.probabilities(layer, head, q, k), tolerance);
     }
     for (name, frequencies) in &text.ropes {
@@ -289,7 +289,7 @@ pub async fn check_head(files: &Files, config: &ModelConfig, compute: &Compute) 
     for (tied, factor) in [(true, 1.0), (false, 2.0)] {
         config["tie_word_embeddings"] = serde_json::json!(tied);
         let small = vec![("config.json".to_owned(), config.to_string().into_bytes())];
-        let source: Arc<dyn alignatt::weights::ByteSource> = Arc::new(weights.clone());
+        let source: Arc<dyn ByteSource> = Arc::new(weights.clone());
         let files = Files::remote("doubled", small, vec![("model.safetensors".to_owned(), source)]);
         let config = ModelConfig::open(&files).unwrap();
         let Text { model, .. } = Text::open(&files, &config, compute, Precision::F32, 1024).await;

@@ -1,6 +1,6 @@
-"""Draws the terminal's live view as it stands at one moment of a real run:
+"""Draws the live view of the terminal at one moment of a real run:
 
-  python3 tools/results/terminal.py --at 25 target/debug/alignatt docs/images/terminal.svg
+  python3 tools/results/terminal.py --at 26 target/debug/alignatt docs/images/terminal.svg
 
 Plays samples/talk-a.flac into German in real time on the CPU and reads what the program prints.
 """
@@ -26,7 +26,7 @@ LOOKS = {"": "plain", "0": "plain", "1": "bright", "2": "dim", "7": "reverse"}
 
 
 def played(program, seconds):
-    """The program's output in the first `seconds`."""
+    """The output of the program in its first `seconds`."""
     pid, terminal = pty.fork()
     if pid == 0:
         os.environ["TERM"] = "xterm-256color"
@@ -96,7 +96,7 @@ def svg(cells):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--at", type=float, default=25, help="seconds after the program began")
+    parser.add_argument("--at", type=float, default=26, help="seconds after the start of the program")
     parser.add_argument("program")
     parser.add_argument("picture")
     args = parser.parse_args()

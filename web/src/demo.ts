@@ -58,17 +58,17 @@ export function demoBytes(): number {
 export async function demoFiles(
   slot: Slot,
   base: string | undefined,
-  tell: (progress: FetchProgress) => void,
+  report: (progress: FetchProgress) => void,
 ): Promise<ModelFile[]> {
   const beside = addresses()[slot];
   const names = Object.keys(beside);
   const sizeOf = (name: string) => DEMO_SIZES[`${slot}/${name}`] ?? 0;
-  const meter = new Meter(names.reduce((sum, name) => sum + sizeOf(name), 0), 0, tell);
+  const meter = new Meter(names.reduce((sum, name) => sum + sizeOf(name), 0), 0, report);
   return Promise.all(
     names.map(async (name) => {
       const url = base === undefined ? beside[name]! : new URL(`demo/${slot}/${name}`, base);
       meter.file(name);
-      return inMemory(name, await whole(url.href, sizeOf(name), meter));
+      return inMemory(name, await fetchWhole(url.href, sizeOf(name), meter));
     }),
   );
 }
@@ -78,22 +78,22 @@ function inMemory(name: string, bytes: Uint8Array): ModelFile {
   return { name, size: bytes.length, read: async (offset, len) => bytes.subarray(offset, offset + len) };
 }
 
-async function whole(url: string, size: number, meter: Meter): Promise<Uint8Array> {
+async function fetchWhole(url: string, size: number, meter: Meter): Promise<Uint8Array> {
   return withRetries(SITE, async () => {
     const bytes = new Uint8Array(size);
     let at = 0;
     const { body } = await get(SITE, url);
     for await (const chunk of body) {
-      if (at + chunk.length > size) throw other(url, 'larger');
+      if (at + chunk.length > size) throw wrongSize(url, 'larger');
       bytes.set(chunk, at);
       at += chunk.length;
       meter.add(chunk.length);
     }
     if (at === size) return bytes;
-    throw other(url, 'smaller');
+    throw wrongSize(url, 'smaller');
   });
 }
 
-function other(url: string, how: string): AlignattError {
-  return new AlignattError('network', `${url} is ${how} than the file that this package was built with: deploy both anew`);
+function wrongSize(url: string, how: string): AlignattError {
+  return new AlignattError('network', `${url} is ${how} than the file that this package was built with: deploy both from the same build`);
 }

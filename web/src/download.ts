@@ -8,7 +8,7 @@
 import { createSHA256, type IHasher } from 'hash-wasm';
 import { asError, AlignattError } from './errors.js';
 import { listing, type Access, type RemoteFile } from './hub.js';
-import { cut, get, withRetries, type Site } from './net.js';
+import { endedEarly, get, withRetries, type Site } from './net.js';
 import { label, type Place } from './place.js';
 import { Meter, type FetchProgress } from './progress.js';
 import { fileName, lockName, ModelFolder, needStorage, PIECE, type Manifest } from './store.js';
@@ -22,7 +22,7 @@ const PARALLEL = 4;
 export async function fetchModel(
   place: Place,
   access: Access,
-  tell: (progress: FetchProgress) => void,
+  report: (progress: FetchProgress) => void,
 ): Promise<Manifest> {
   await needStorage();
   return navigator.locks.request(lockName(place), async () => {
@@ -33,7 +33,7 @@ export async function fetchModel(
     const total = sum(files.map((file) => file.size));
     const done = sum(there);
     await checkRoom(label(place), total - done);
-    const meter = new Meter(total, done, tell);
+    const meter = new Meter(total, done, report);
     await folder.begin(manifest);
     try {
       for (const file of files) {
@@ -72,7 +72,7 @@ async function fetchFile(site: Site, file: RemoteFile, folder: ModelFolder, mete
     await folder.delete(`${whole}.done`);
     meter.add(-file.size);
   }
-  const what = `${file.name} came with a wrong hash twice: something between here and the server changes it`;
+  const what = `${file.name} arrived with a wrong hash twice: something between this computer and the server changes it`;
   throw new AlignattError('network', `${site.label}: ${what}`);
 }
 
@@ -81,26 +81,26 @@ async function fetchPieces(site: Site, file: RemoteFile, part: Part, meter: Mete
   const hash = file.sha256 ? await createSHA256() : undefined;
   const missing = part.missing();
   let hashed = 0;
-  const hashOn = () => {
+  const hashReady = () => {
     while (hash && hashed < part.piecesLen && part.has(hashed)) part.hash(hashed++, hash);
   };
-  hashOn();
+  hashReady();
   let failed = false;
-  const line = async () => {
+  const lane = async () => {
     for (let at = missing.shift(); at !== undefined && !failed; at = missing.shift()) {
       await fetchPiece(site, file, part, at, meter);
-      hashOn();
+      hashReady();
     }
   };
-  // The file is closed only after all lines have ended. The first error is the one that is
+  // The file is closed only after all lanes have ended. The first error is the one that is
   // reported.
-  const lines = Array.from({ length: Math.min(PARALLEL, missing.length) }, () =>
-    line().catch((error: unknown) => {
+  const lanes = Array.from({ length: Math.min(PARALLEL, missing.length) }, () =>
+    lane().catch((error: unknown) => {
       failed = true;
       throw error;
     }),
   );
-  const broken = (await Promise.allSettled(lines)).find((line) => line.status === 'rejected');
+  const broken = (await Promise.allSettled(lanes)).find((lane) => lane.status === 'rejected');
   if (broken) throw broken.reason;
   if (hash) return hash.digest('hex') === file.sha256?.toLowerCase();
   return !file.git || (await gitName(part)) === file.git.toLowerCase();
@@ -114,7 +114,7 @@ async function fetchPiece(site: Site, file: RemoteFile, part: Part, piece: numbe
     const { response, body } = await get(site, file.url, file.ranges ? { from: at, to } : {});
     const range = response.headers.get('Content-Range');
     if (range && !range.startsWith(`bytes ${at}-`)) {
-      throw new AlignattError('network', `${file.url}: the server sends another part than was asked for`);
+      throw new AlignattError('network', `${file.url}: the server sent another range than the one requested`);
     }
     // A server that ignores the range sends the file from its beginning.
     let skip = response.status === 206 ? 0 : at;
@@ -128,7 +128,7 @@ async function fetchPiece(site: Site, file: RemoteFile, part: Part, piece: numbe
       progressed(wanted.length);
       if (at >= to) break;
     }
-    if (at < to) throw cut(file.url, at, file.size);
+    if (at < to) throw endedEarly(file.url, at, file.size);
   });
   part.mark(piece);
 }
@@ -222,7 +222,7 @@ class Part {
   read(at: number, len: number): Uint8Array<ArrayBuffer> {
     const bytes = new Uint8Array(len);
     if (this.#data.read(bytes, { at }) === len) return bytes;
-    throw new AlignattError('internal', 'storage gave back less than was written');
+    throw new AlignattError('internal', 'storage returned fewer bytes than were written');
   }
 
   get size(): number {
@@ -257,16 +257,16 @@ async function checkRoom(model: string, bytes: number): Promise<void> {
   const { quota, usage } = await navigator.storage.estimate();
   if (quota === undefined || usage === undefined || bytes <= quota - usage) return;
   const free = Math.max(0, quota - usage);
-  throw noRoom(model, `${megabytes(bytes)} are needed and this browser gives the page ${megabytes(free)}`);
+  throw noRoom(model, `${megabytes(bytes)} are needed, and this browser allows the page ${megabytes(free)}`);
 }
 
 function full(): DOMException {
-  return new DOMException('nothing more can be written', 'QuotaExceededError');
+  return new DOMException('the storage is full', 'QuotaExceededError');
 }
 
 function noRoom(model: string, what: string): AlignattError {
-  const mend = 'delete models that you do not use, or free disk space; what came already is kept';
-  return new AlignattError('storage-full', `${model}: ${what}; ${mend}`);
+  const remedy = 'delete models that you do not use, or free disk space; what has arrived is kept';
+  return new AlignattError('storage-full', `${model}: ${what}; ${remedy}`);
 }
 
 function explained(thrown: unknown, model: string): AlignattError {

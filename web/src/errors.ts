@@ -46,9 +46,9 @@ export function asError(thrown: unknown): AlignattError {
   if (isCode(code)) return new AlignattError(code, message, cause);
   switch (name) {
     case 'AbortError':
-      return new AlignattError('aborted', message || 'it was aborted', cause);
+      return new AlignattError('aborted', message || 'the operation was aborted', cause);
     case 'QuotaExceededError':
-      return new AlignattError('storage-full', `this browser gives the page no more storage (${message})`, cause);
+      return new AlignattError('storage-full', `this browser allows the page no more storage (${message})`, cause);
     default:
       return new AlignattError('internal', message || String(thrown), cause);
   }
@@ -64,7 +64,7 @@ export function fromData({ code, message }: ErrorData): AlignattError {
 }
 
 export function aborted(): AlignattError {
-  return new AlignattError('aborted', 'it was aborted');
+  return new AlignattError('aborted', 'the operation was aborted');
 }
 
 function isCode(value: unknown): value is ErrorCode {

@@ -64,8 +64,12 @@ export interface TargetEvent extends Times {
 export interface ListenToken {
   text: string;
   shown: boolean;
-  /** Why the token is held; absent where it is shown. */
-  why?: string;
+  /**
+   * Why the token is held; absent where it is shown. `frontier`: it rests on words that are not
+   * accessible. `open-unit`: its word is not complete. `after-held`: an earlier token is held.
+   * `no-row`, `not-finite`: there is no attention, or it is not a number.
+   */
+  why?: 'frontier' | 'open-unit' | 'after-held' | 'no-row' | 'not-finite';
   /** Index in `source` of the word that the token rests on. */
   word?: number;
   /**
@@ -74,7 +78,7 @@ export interface ListenToken {
    */
   mass: [number | null, number | null, number | null, number | null];
   /** Attention on single source words, as pairs of an index in `source` and the mass. */
-  on: [word: number, mass: number][];
+  attention: [word: number, mass: number][];
 }
 
 /**

@@ -38,14 +38,14 @@ function file(blob: Blob, name: string, realtime: boolean): OpenFeed {
   let warning: string | undefined;
   async function* blocks() {
     try {
-      for (let block = sound.next(); block && !over.given; block = sound.next()) yield block;
+      for (let block = sound.next(); block && !over.isSet; block = sound.next()) yield block;
       warning = sound.warning;
     } finally {
       sound.free();
     }
   }
   const run = realtime ? paced(blocks(), over) : blocks();
-  return { blocks: run, live: realtime, warning: () => warning, close: () => over.give() };
+  return { blocks: run, live: realtime, warning: () => warning, close: () => over.set() };
 }
 
 /**
@@ -61,7 +61,7 @@ async function* paced(blocks: AsyncGenerator<Float32Array>, over: Signal): Async
       heard += part.length;
       const early = began + (heard * 1000) / RATE - performance.now();
       if (early > 0) await Promise.race([sleep(early), over.wait()]);
-      if (over.given) return;
+      if (over.isSet) return;
       yield part;
     }
   }
@@ -73,7 +73,7 @@ function live(port: MessagePort, rate: number): OpenFeed {
   const queue: (Float32Array | null)[] = [];
   port.onmessage = ({ data }: MessageEvent<Float32Array | null>) => {
     queue.push(data);
-    arrived.give();
+    arrived.set();
   };
   async function* blocks(): AsyncGenerator<Float32Array> {
     try {
@@ -92,7 +92,7 @@ function live(port: MessagePort, rate: number): OpenFeed {
   }
   const close = () => {
     queue.push(null);
-    arrived.give();
+    arrived.set();
   };
   return { blocks: blocks(), live: true, warning: () => undefined, close };
 }
@@ -103,7 +103,7 @@ function pulled(port: MessagePort): OpenFeed {
   port.onmessage = ({ data }) => take(data);
   async function* blocks() {
     try {
-      while (!over.given) {
+      while (!over.isSet) {
         const answer = new Promise<Float32Array | null | ErrorData>((resolve) => (take = resolve));
         port.postMessage('next');
         const block = await Promise.race([answer, over.wait()]);
@@ -115,25 +115,25 @@ function pulled(port: MessagePort): OpenFeed {
       port.close();
     }
   }
-  return { blocks: blocks(), live: false, warning: () => undefined, close: () => over.give() };
+  return { blocks: blocks(), live: false, warning: () => undefined, close: () => over.set() };
 }
 
 /** A flag that can be awaited, before or after it is set. */
 export class Signal {
-  given = false;
+  isSet = false;
   #wake: (() => void)[] = [];
 
-  give(): void {
-    this.given = true;
+  set(): void {
+    this.isSet = true;
     for (const wake of this.#wake.splice(0)) wake();
   }
 
   reset(): void {
-    this.given = false;
+    this.isSet = false;
   }
 
   wait(): Promise<void> {
-    return this.given ? Promise.resolve() : new Promise((wake) => this.#wake.push(wake));
+    return this.isSet ? Promise.resolve() : new Promise((wake) => this.#wake.push(wake));
   }
 }
 

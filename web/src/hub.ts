@@ -132,13 +132,13 @@ async function probe(site: Site, folder: string, name: string): Promise<RemoteFi
   });
   if (response.status === 404) return undefined;
   const ranges = response.status === 206;
-  const told = ranges
+  const stated = ranges
     ? response.headers.get('Content-Range')?.split('/')[1]
     : response.headers.get('Content-Encoding')
       ? undefined
       : response.headers.get('Content-Length');
-  const size = Number(told ?? NaN);
-  if (!Number.isSafeInteger(size)) throw new AlignattError('network', `${url}: the server does not tell its size`);
+  const size = Number(stated ?? NaN);
+  if (!Number.isSafeInteger(size)) throw new AlignattError('network', `${url}: the server does not state its size`);
   const version = response.headers.get('ETag') ?? response.headers.get('Last-Modified') ?? '';
   return { name, url, size, tag: `${size}-${version.replace(/[^A-Za-z0-9]/g, '').slice(0, 80)}`, ranges };
 }
@@ -155,7 +155,7 @@ async function shardNames(site: Site, url: string): Promise<string[]> {
   }
   const wrong = names.find((name) => !isShard(name));
   if (wrong === undefined && names.length > 0 && names.length <= MAX_SHARDS) return names;
-  const what = wrong === undefined ? `${names.length} files` : `${JSON.stringify(wrong)}, which is no file of the model`;
+  const what = wrong === undefined ? `${names.length} files` : `${JSON.stringify(wrong)}, which is not a file of the model`;
   throw new AlignattError('bad-model', `${url} names ${what}`);
 }
 
@@ -183,6 +183,6 @@ function needed(label: string, name: string): (file: RemoteFile | undefined) => 
 }
 
 function wrongModel(label: string, name: string): AlignattError {
-  const mend = 'name a Qwen3-ASR, Qwen3-ForcedAligner, Gemma-4 or Qwen3 model with its weights in safetensors';
-  return new AlignattError('bad-model', `${label} has no ${name}: ${mend}`);
+  const remedy = 'name a Qwen3-ASR, Qwen3-ForcedAligner, Gemma-3, Gemma-4 or Qwen3 model with its weights in safetensors';
+  return new AlignattError('bad-model', `${label} has no ${name}: ${remedy}`);
 }

@@ -27,7 +27,7 @@ export const models = {
   async list(): Promise<StoredModel[]> {
     const found: StoredModel[] = [];
     for (const folder of await ModelFolder.all()) {
-      const manifest = (await folder.whole()) ?? (await folder.coming());
+      const manifest = (await folder.complete()) ?? (await folder.partial());
       if (manifest) found.push({ model: modelOf(manifest.place), ...(await stored(folder, manifest)) });
     }
     return found;
@@ -41,8 +41,8 @@ export const models = {
     const place = placeOf(model);
     if (place === 'demo') return { done: 0, total: demoBytes() };
     const folder = await ModelFolder.find(place);
-    const whole = await folder?.whole();
-    if (folder && whole) return stored(folder, whole);
+    const complete = await folder?.complete();
+    if (folder && complete) return stored(folder, complete);
     const { files } = await listing(place, access);
     return stored(folder, { files });
   },

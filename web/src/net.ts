@@ -18,7 +18,7 @@ export interface Site {
 }
 
 /** A failure that is worth a retry. */
-class Again extends Error {
+class Retryable extends Error {
   readonly waitMs: number | undefined;
 
   constructor(message: string, waitMs?: number) {
@@ -48,22 +48,22 @@ export async function withRetries<T>(
   site: Site,
   attempt: (progressed: (bytes: number) => void) => Promise<T>,
 ): Promise<T> {
-  let fruitless = 0;
+  let failures = 0;
   let since = Date.now();
   let gained = 0;
   for (;;) {
     const progressed = (bytes: number) => {
-      fruitless = 0;
+      failures = 0;
       gained += bytes;
       if (gained >= LEAST_GAIN) [since, gained] = [Date.now(), 0];
     };
     try {
       return await attempt(progressed);
     } catch (error) {
-      if (!(error instanceof Again)) throw error;
-      fruitless += 1;
-      if (fruitless >= ATTEMPTS || Date.now() - since >= PATIENCE_MS) throw unreachable(site, error.message);
-      await sleep(error.waitMs ?? Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (fruitless - 1)));
+      if (!(error instanceof Retryable)) throw error;
+      failures += 1;
+      if (failures >= ATTEMPTS || Date.now() - since >= PATIENCE_MS) throw unreachable(site, error.message);
+      await sleep(error.waitMs ?? Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** (failures - 1)));
     }
   }
 }
@@ -87,7 +87,7 @@ export async function get(
   try {
     response = await fetch(url, { headers, signal: stop.signal, cache: site.cached ? 'default' : 'no-store' });
   } catch (error) {
-    throw new Again(`${url} cannot be reached (${(error as Error).message})`);
+    throw new Retryable(`${url} cannot be reached (${(error as Error).message})`);
   } finally {
     clearTimeout(answered);
   }
@@ -123,7 +123,7 @@ async function* chunks(
       const part = await reader
         .read()
         .catch((error: Error) => {
-          throw new Again(`the connection to ${url} broke (${error.message})`);
+          throw new Retryable(`the connection to ${url} broke (${error.message})`);
         })
         .finally(() => clearTimeout(stalled));
       if (part.done) return;
@@ -135,8 +135,8 @@ async function* chunks(
 }
 
 /** The error for a body that ended too early. It is worth a retry. */
-export function cut(url: string, at: number, size: number): Error {
-  return new Again(`the connection to ${url} ended at byte ${at} of ${size}`, 0);
+export function endedEarly(url: string, at: number, size: number): Error {
+  return new Retryable(`the connection to ${url} ended at byte ${at} of ${size}`, 0);
 }
 
 function refusal(site: Site, url: string, response: Response): Error {
@@ -144,21 +144,21 @@ function refusal(site: Site, url: string, response: Response): Error {
   if (status === 429 || status >= 500) {
     const seconds = Number(response.headers.get('Retry-After'));
     const waitMs = seconds > 0 ? Math.min(seconds * 1000, LONGEST_WAIT_MS) : undefined;
-    return new Again(`${url} answers with status ${status}`, waitMs);
+    return new Retryable(`${url} answers with status ${status}`, waitMs);
   }
-  return new AlignattError('network', `${site.label}: ${mend(site, url, status)}`);
+  return new AlignattError('network', `${site.label}: ${remedyFor(site, url, status)}`);
 }
 
-function mend(site: Site, url: string, status: number): string {
+function remedyFor(site: Site, url: string, status: number): string {
   const plain = `${url} answers with status ${status}`;
-  if (!site.page) return `${plain}; check the address and that it may be read from this page`;
+  if (!site.page) return `${plain}; check the address, and that its server lets this page read it (CORS)`;
   switch (status) {
     case 401:
       return site.token
-        ? 'the Hub refuses the token: make a new one in the settings of your account'
-        : 'the Hub asks who you are, or has no such model: check the name, or give a `token` of your account';
+        ? 'the Hub refuses the token: create a new one in the settings of your account'
+        : 'the Hub asks for a token, or has no such model: check the name, or pass a `token` of your account';
     case 403:
-      return `the licence must be accepted first: do so on ${site.page}, then give a \`token\` of that account`;
+      return `the licence must be accepted first: accept it on ${site.page}, then pass a \`token\` of that account`;
     case 404:
       return `the Hub has no such model, revision or file: check the name on ${site.page}`;
     default:
@@ -167,8 +167,8 @@ function mend(site: Site, url: string, status: number): string {
 }
 
 function unreachable(site: Site, what: string): AlignattError {
-  const mend = 'check the connection; what came already is kept, and the next try goes on from there';
-  return new AlignattError('network', `${site.label}: ${what}; ${mend}`);
+  const remedy = 'check the connection; what has arrived is kept, and the next attempt continues from there';
+  return new AlignattError('network', `${site.label}: ${what}; ${remedy}`);
 }
 
 function sleep(ms: number): Promise<void> {

@@ -14,27 +14,27 @@ export class Peer {
   readonly #worker: Worker;
   readonly #calls = new Map<number, Waiting>();
   #next = 0;
-  #over: AlignattError | undefined;
+  #closed: AlignattError | undefined;
 
   constructor(base?: string | URL) {
     this.#worker =
       base === undefined
         ? new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })
         : new Worker(new URL('dist/worker.js', folder(base)), { type: 'module' });
-    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#hear(data);
+    this.#worker.onmessage = ({ data }: MessageEvent<FromWorker>) => this.#receive(data);
     this.#worker.onerror = (event) => {
       event.preventDefault();
       // A script that cannot be loaded causes an event without a message.
       const failed = event.message
         ? new AlignattError('internal', `the worker of alignatt failed: ${event.message}`)
-        : new AlignattError('network', 'the worker of alignatt cannot be loaded: is dist/worker.js beside the page?');
+        : new AlignattError('network', 'the worker of alignatt cannot be loaded: is worker.js in the same folder as index.js?');
       this.close(failed);
     };
   }
 
   /** Why the worker takes no more calls; undefined while it does. */
-  get over(): AlignattError | undefined {
-    return this.#over;
+  get closed(): AlignattError | undefined {
+    return this.#closed;
   }
 
   /**
@@ -49,13 +49,13 @@ export class Peer {
       note?: ((note: Note) => void) | undefined;
     } = {},
   ): Promise<T> {
-    if (this.#over) throw this.#over;
+    if (this.#closed) throw this.#closed;
     const abort = () => this.close(aborted());
     if (signal?.aborted) abort();
     signal?.addEventListener('abort', abort);
     try {
       return await new Promise<T>((resolve, reject) => {
-        if (this.#over) return reject(this.#over);
+        if (this.#closed) return reject(this.#closed);
         const id = this.#next++;
         this.#calls.set(id, { resolve: resolve as (value: unknown) => void, reject, note });
         this.#send({ id, call }, transfer);
@@ -67,13 +67,13 @@ export class Peer {
 
   /** Ends the running stream, if there is one. */
   stop(): void {
-    if (!this.#over) this.#send({ stop: true });
+    if (!this.#closed) this.#send({ stop: true });
   }
 
   /** Ends the worker at once and frees all that it holds. Unanswered calls fail with `why`. */
   close(why: AlignattError = aborted()): void {
-    if (this.#over) return;
-    this.#over = why;
+    if (this.#closed) return;
+    this.#closed = why;
     this.#worker.terminate();
     for (const call of this.#calls.values()) call.reject(why);
     this.#calls.clear();
@@ -83,7 +83,7 @@ export class Peer {
     this.#worker.postMessage(message, transfer);
   }
 
-  #hear(message: FromWorker): void {
+  #receive(message: FromWorker): void {
     if ('fatal' in message) return this.close(fromData(message.fatal));
     const call = this.#calls.get(message.id);
     if (!call) return;

@@ -20,8 +20,8 @@ export function placeOf(model: Model): Place | 'demo' {
   }
   const [, repo, revision = 'main'] = /^([\w.-]+\/[\w.-]+)(?:@([\w./-]+))?$/.exec(model) ?? [];
   if (repo && !repo.includes('..') && !revision.includes('..')) return { repo, revision };
-  const mend = 'write owner/name or owner/name@revision';
-  throw new AlignattError('bad-option', `${JSON.stringify(model)} names no model: ${mend}`);
+  const remedy = 'write owner/name or owner/name@revision';
+  throw new AlignattError('bad-option', `${JSON.stringify(model)} is not the name of a model: ${remedy}`);
 }
 
 /** The name of a model in messages and lists. */

@@ -21,22 +21,22 @@ export interface Progress extends FetchProgress {
 
 const WINDOW_MS = 5000;
 const LEAST_WINDOW_MS = 500;
-const TELL_EVERY_MS = 100;
+const REPORT_EVERY_MS = 100;
 
 /** Counts the bytes of one model. Reports at most ten times a second, and always at the end. */
 export class Meter {
   readonly #total: number;
-  readonly #tell: (progress: FetchProgress) => void;
+  readonly #report: (progress: FetchProgress) => void;
   #name = '';
   #done: number;
-  #told = -Infinity;
+  #reportedAt = -Infinity;
   /** Times within the last seconds and the bytes that were done then, oldest first. */
   #marks: { at: number; done: number }[] = [];
 
-  constructor(total: number, done: number, tell: (progress: FetchProgress) => void) {
+  constructor(total: number, done: number, report: (progress: FetchProgress) => void) {
     this.#total = total;
     this.#done = done;
-    this.#tell = tell;
+    this.#report = report;
     this.#mark(performance.now());
   }
 
@@ -49,10 +49,10 @@ export class Meter {
     const now = performance.now();
     this.#done += bytes;
     if (bytes < 0) this.#marks = [];
-    if (now - this.#told < TELL_EVERY_MS && this.#done < this.#total) return;
-    this.#told = now;
+    if (now - this.#reportedAt < REPORT_EVERY_MS && this.#done < this.#total) return;
+    this.#reportedAt = now;
     this.#mark(now);
-    this.#tell({ name: this.#name, done: this.#done, total: this.#total, ...this.#pace(now) });
+    this.#report({ name: this.#name, done: this.#done, total: this.#total, ...this.#pace(now) });
   }
 
   #mark(now: number): void {

@@ -43,11 +43,11 @@ export async function microphone(): Promise<MediaStream> {
 export async function tab(): Promise<MediaStream> {
   // Browsers give a tab's sound only together with its video, which is stopped at once.
   const ask = () => navigator.mediaDevices.getDisplayMedia({ audio: true, video: true });
-  const both = await captured('the sound of a tab', 'choose a tab, and share it with its sound', ask);
+  const both = await captured('the sound of a tab', 'choose a tab, and share it together with its sound', ask);
   for (const track of both.getVideoTracks()) track.stop();
   const sound = both.getAudioTracks();
   if (sound.length > 0) return own(new MediaStream(sound));
-  throw new AlignattError('bad-sound', 'that shares no sound: choose a tab, and switch on the sharing of its sound');
+  throw new AlignattError('bad-sound', 'what was shared has no sound: choose a tab, and switch on sharing its sound');
 }
 
 export async function openSource(
@@ -59,7 +59,7 @@ export async function openSource(
   if (source instanceof Blob) return file(source, name ?? 'the sound', realtime);
   if (source instanceof MediaStream) return capture(source, base);
   if (typeof source?.[Symbol.asyncIterator] === 'function') return pulled(source);
-  throw new AlignattError('bad-option', 'sound is a File, Blob, ArrayBuffer, MediaStream or AsyncIterable<Float32Array>');
+  throw new AlignattError('bad-option', 'sound must be a File, Blob, ArrayBuffer, MediaStream or AsyncIterable<Float32Array>');
 }
 
 function file(blob: Blob, name: string, realtime: boolean): OpenSource {
@@ -76,7 +76,7 @@ function pulled(source: AsyncIterable<Float32Array>): OpenSource {
       const { done, value } = await blocks.next();
       if (done) over = true;
       if (done) return ours.postMessage(null);
-      if (!(value instanceof Float32Array)) throw new AlignattError('bad-option', 'blocks of sound are Float32Array');
+      if (!(value instanceof Float32Array)) throw new AlignattError('bad-option', 'blocks of sound must be Float32Array');
       const copy = value.slice();
       ours.postMessage(copy, [copy.buffer]);
     } catch (error) {
@@ -130,7 +130,7 @@ async function awake(context: AudioContext): Promise<void> {
   const late = new Promise<void>((wake) => setTimeout(wake, RESUME_MS));
   await Promise.race([context.resume(), late]);
   if (context.state === 'running') return;
-  throw new AlignattError('bad-sound', 'the browser keeps sound off until the page is clicked: begin from a click');
+  throw new AlignattError('bad-sound', 'the browser allows sound only after a click on the page: start from a click');
 }
 
 function own(stream: MediaStream): MediaStream {
@@ -143,20 +143,20 @@ async function captured(what: string, allow: string, ask: () => Promise<MediaStr
   try {
     return await ask();
   } catch (cause) {
-    throw new AlignattError('bad-sound', `${what} cannot be had: ${mend(cause as Error, allow)}`, { cause });
+    throw new AlignattError('bad-sound', `cannot capture ${what}: ${remedyFor(cause as Error, allow)}`, { cause });
   }
 }
 
-function mend({ name, message }: Error, allow: string): string {
+function remedyFor({ name, message }: Error, allow: string): string {
   switch (name) {
     case 'NotAllowedError':
-      return `it was not allowed; ${allow}`;
+      return `access was not allowed; ${allow}`;
     case 'NotFoundError':
-      return 'there is none; plug one in, or check the settings of the system';
+      return 'none was found; connect one, or check the settings of the system';
     case 'NotReadableError':
-      return 'another program may be using it; close that and try again';
+      return 'another program may be using it; close it and try again';
     case 'TypeError':
-      return 'this page has no secure address (https or localhost), or this browser cannot capture it';
+      return 'the address of this page is not secure (https or localhost), or this browser does not support it';
     default:
       return message;
   }

@@ -2,7 +2,7 @@
 // share them.
 //
 //   alignatt/<model>/model.json                the model's files; written last, when all are there
-//   alignatt/<model>/coming.json               the same while the model is being fetched
+//   alignatt/<model>/partial.json              the same while the model is being fetched
 //   alignatt/<model>/<name>.<tag>              a file, complete and with the right hash
 //   alignatt/<model>/<name>.<tag>.part, .done  a file being fetched, and a byte for each done piece
 
@@ -26,8 +26,8 @@ export const PIECE = 8 << 20;
 const ROOT = 'alignatt';
 const OPEN_TRIES = 50;
 const OPEN_WAIT_MS = 100;
-const WHOLE = 'model.json';
-const COMING = 'coming.json';
+const COMPLETE = 'model.json';
+const PARTIAL = 'partial.json';
 
 /** The name of a model's folder. The name of its lock contains it. */
 export function folderName(place: Place): string {
@@ -73,16 +73,17 @@ export class ModelFolder {
   }
 
   /** The list of the model's files. Undefined unless all of them are stored. */
-  whole(): Promise<Manifest | undefined> {
-    return this.#manifest(WHOLE);
+  complete(): Promise<Manifest | undefined> {
+    return this.#manifest(COMPLETE);
   }
 
-  coming(): Promise<Manifest | undefined> {
-    return this.#manifest(COMING);
+  /** The list of the files while the model is being fetched. */
+  partial(): Promise<Manifest | undefined> {
+    return this.#manifest(PARTIAL);
   }
 
   async begin(manifest: Manifest): Promise<void> {
-    await this.#write(COMING, manifest);
+    await this.#write(PARTIAL, manifest);
   }
 
   /**
@@ -90,8 +91,8 @@ export class ModelFolder {
    * belong to it.
    */
   async finish(manifest: Manifest): Promise<void> {
-    await this.#write(WHOLE, manifest);
-    const kept = new Set([WHOLE, ...manifest.files.map(fileName)]);
+    await this.#write(COMPLETE, manifest);
+    const kept = new Set([COMPLETE, ...manifest.files.map(fileName)]);
     const stale: string[] = [];
     for await (const name of this.#folder.keys()) {
       if (!kept.has(name)) stale.push(name);
@@ -171,7 +172,7 @@ export function fileName(file: StoredFile): string {
 /** Deletes a model. Errors: `busy` while a tab fetches it. */
 export async function removeModel(place: Place): Promise<void> {
   await navigator.locks.request(lockName(place), { ifAvailable: true }, async (lock) => {
-    if (!lock) throw new AlignattError('busy', `${label(place)} is being fetched; stop that first`);
+    if (!lock) throw new AlignattError('busy', `${label(place)} is being fetched; stop the download first`);
     const root = await present((await origin()).getDirectoryHandle(ROOT));
     if (root) await present(root.removeEntry(folderName(place), { recursive: true }));
   });
@@ -198,8 +199,8 @@ async function origin(): Promise<FileSystemDirectoryHandle> {
   try {
     return await navigator.storage.getDirectory();
   } catch (cause) {
-    const mend = 'use a normal window, not a private one, and a secure address';
-    throw new AlignattError('storage-full', `this browser gives the page no private file system: ${mend}`, { cause });
+    const remedy = 'use a normal window, not a private one, and a secure address (https or localhost)';
+    throw new AlignattError('storage-full', `this browser gives the page no private file system: ${remedy}`, { cause });
   }
 }
 

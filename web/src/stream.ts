@@ -17,12 +17,12 @@ export function run(engines: Engines, feed: OpenFeed, translate: boolean, emit: 
   const stopped = new Signal();
   const stream = engines.open(feed.live, translate, emit);
   const stop = () => {
-    stopped.give();
+    stopped.set();
     feed.close();
   };
-  const whole = async () => {
+  const runToEnd = async () => {
     try {
-      await hear(stream, feed, stopped);
+      await feedAndStep(stream, feed, stopped);
     } catch (error) {
       // The first error is the one that is reported.
       try {
@@ -39,44 +39,44 @@ export function run(engines: Engines, feed: OpenFeed, translate: boolean, emit: 
       return stream.waiting_ms;
     },
     stop,
-    over: whole().finally(() => stream.free()),
+    over: runToEnd().finally(() => stream.free()),
   };
 }
 
-async function hear(stream: Stream, feed: OpenFeed, stopped: Signal): Promise<void> {
+async function feedAndStep(stream: Stream, feed: OpenFeed, stopped: Signal): Promise<void> {
   const arrived = new Signal();
-  const room = new Signal();
+  const idle = new Signal();
   let over = false;
   const feeding = (async () => {
     for await (const block of feed.blocks) {
-      if (stopped.given) return;
-      room.reset();
+      if (stopped.isSet) return;
+      idle.reset();
       stream.push(block);
-      arrived.give();
+      arrived.set();
       // A file's next block is read when the last one has been processed. Live sound does not wait.
-      if (!feed.live) await room.wait();
+      if (!feed.live) await idle.wait();
     }
   })().finally(() => {
     over = true;
-    arrived.give();
+    arrived.set();
   });
   // `feeding` is awaited below, but may fail before that.
   feeding.catch(() => {});
   try {
-    while (!stopped.given) {
+    while (!stopped.isSet) {
       arrived.reset();
       if (await stream.step()) {
-        await turn();
+        await letMessagesIn();
         continue;
       }
-      room.give();
+      idle.set();
       if (over) break;
       await Promise.race([arrived.wait(), stopped.wait()]);
     }
   } finally {
-    room.give();
+    idle.set();
   }
-  if (stopped.given) return;
+  if (stopped.isSet) return;
   await feeding;
   const warning = feed.warning();
   if (warning) stream.warn(warning);
@@ -84,6 +84,6 @@ async function hear(stream: Stream, feed: OpenFeed, stopped: Signal): Promise<vo
 }
 
 /** Lets messages in: on the CPU, a step does not yield to anything else. */
-function turn(): Promise<void> {
+function letMessagesIn(): Promise<void> {
   return new Promise((wake) => setTimeout(wake));
 }

@@ -12,7 +12,7 @@ import { keepStorage } from './store.js';
 import { openSource, type OpenSource, type Source } from './sources.js';
 
 /** Languages to translate into. */
-const TO = ['de', 'it', 'zh'] as const;
+const TARGETS = ['de', 'it', 'zh'] as const;
 
 export interface LoadOptions extends Access {
   /**
@@ -23,7 +23,7 @@ export interface LoadOptions extends Access {
   aligner?: Model;
   mt?: Model;
   /** The target language. Without it, speech is only transcribed and `mt` is not loaded. */
-  to?: (typeof TO)[number];
+  to?: (typeof TARGETS)[number];
   from?: string;
   /** `low` shows text earlier, `high` later and better. */
   preset?: 'low' | 'high';
@@ -107,7 +107,7 @@ export class Translator {
           device: options.device ?? 'auto',
           places,
           engines,
-          access: given({ endpoint, token }),
+          access: defined({ endpoint, token }),
           ...(base !== undefined && { base: folder(base).href }),
         },
         { signal, note },
@@ -153,9 +153,9 @@ export class Translator {
   dispose(): void {
     if (this.#disposed) return;
     this.#disposed = true;
-    if (!this.#stop) return this.#peer.close(gone());
-    this.#stop(gone());
-    setTimeout(() => this.#peer.close(gone()), GRACE_MS);
+    if (!this.#stop) return this.#peer.close(disposed());
+    this.#stop(disposed());
+    setTimeout(() => this.#peer.close(disposed()), GRACE_MS);
   }
 
   async *#stream(
@@ -163,14 +163,14 @@ export class Translator {
     { signal, realtime = false, name }: StreamOptions,
     translate: boolean,
   ): AsyncGenerator<TranslatorEvent, void, undefined> {
-    if (this.#disposed) throw gone();
-    if (this.#peer.over) throw this.#peer.over;
+    if (this.#disposed) throw disposed();
+    if (this.#peer.closed) throw this.#peer.closed;
     if (signal?.aborted) throw aborted();
     const { to, base } = this.#options;
     if (translate && to === undefined) {
-      throw new AlignattError('bad-option', 'this translator was loaded without `to`: it transcribes only');
+      throw new AlignattError('bad-option', 'this translator was loaded without `to`: it only transcribes');
     }
-    if (this.#stop) throw new AlignattError('busy', 'a stream runs already: end it, or load another translator');
+    if (this.#stop) throw new AlignattError('busy', 'a stream is already running: end it, or load another translator');
 
     let stopped: AlignattError | undefined;
     const stop = (why: AlignattError) => {
@@ -186,7 +186,7 @@ export class Translator {
     const over = (error?: AlignattError) => {
       if (this.#stop === stop) this.#stop = undefined;
       events.end(error);
-      if (this.#disposed) this.#peer.close(gone());
+      if (this.#disposed) this.#peer.close(disposed());
     };
     let ended: Promise<void> | undefined;
     let sound: OpenSource | undefined;
@@ -239,23 +239,23 @@ class Events implements AsyncIterable<TranslatorEvent> {
 
 function engineOptions({ from, to, preset, policy, context, history, heads, chunkMs }: LoadOptions): EngineOptions {
   if (preset !== undefined && policy !== undefined) {
-    throw new AlignattError('bad-option', 'give a preset or a policy, not both');
+    throw new AlignattError('bad-option', 'pass a preset or a policy, not both');
   }
   if (preset !== undefined && preset !== 'low' && preset !== 'high') {
-    throw new AlignattError('bad-option', `${JSON.stringify(preset)} is no preset: low or high`);
+    throw new AlignattError('bad-option', `unknown preset ${JSON.stringify(preset)}: use low or high`);
   }
   const chosen = policy ?? (preset === 'high' ? 'alignatt:high' : undefined);
-  if (to !== undefined && !TO.includes(to)) {
-    throw new AlignattError('bad-option', `${JSON.stringify(to)} is no language to translate into: ${TO.join(', ')}`);
+  if (to !== undefined && !TARGETS.includes(to)) {
+    throw new AlignattError('bad-option', `cannot translate into ${JSON.stringify(to)}: use one of ${TARGETS.join(', ')}`);
   }
-  return { from: from ?? 'en', ...given({ to, policy: chosen, context, history, heads, chunk_ms: chunkMs }) };
+  return { from: from ?? 'en', ...defined({ to, policy: chosen, context, history, heads, chunk_ms: chunkMs }) };
 }
 
 /** The properties that are defined. */
-function given<T extends object>(all: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+function defined<T extends object>(all: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as never;
 }
 
-function gone(): AlignattError {
+function disposed(): AlignattError {
   return new AlignattError('aborted', 'this translator was disposed');
 }

@@ -31,10 +31,10 @@ let running: Run | undefined;
 page.onmessage = ({ data }: MessageEvent<ToWorker>) => {
   if ('stop' in data) return running?.stop();
   const { id, call } = data;
-  const note = (note: Note) => tell({ id, note });
+  const note = (note: Note) => post({ id, note });
   answer(call, note).then(
-    (value) => tell({ id, value }),
-    (error: unknown) => (isTrap(error) ? die(error) : tell({ id, error: toData(error) })),
+    (value) => post({ id, value }),
+    (error: unknown) => (isTrap(error) ? reportFatal(error) : post({ id, error: toData(error) })),
   );
 };
 
@@ -58,12 +58,12 @@ async function load(
   note: (note: Note) => void,
 ): Promise<Loaded> {
   if (choice === 'webgpu' && !('gpu' in navigator)) {
-    throw new AlignattError('no-webgpu', 'this browser has no WebGPU, or it is switched off: try a newer one, or the CPU');
+    throw new AlignattError('no-webgpu', 'this browser has no WebGPU, or it is switched off: try a newer browser, or the CPU');
   }
   const { memory } = await init(base === undefined ? {} : { module_or_path: new URL('wasm/alignatt_bg.wasm', base) });
   // Options and device are checked before anything large is fetched.
-  const told = JSON.stringify(options);
-  check_options(told);
+  const json = JSON.stringify(options);
+  check_options(json);
   const device = await Device.open(choice);
   const wanted: Slot[] = options.to === undefined ? ['asr', 'aligner'] : ['asr', 'aligner', 'mt'];
   const files: Partial<Record<Slot, ModelFiles>> = {};
@@ -71,23 +71,23 @@ async function load(
   const slotOf = (what: string) => wanted.find((slot) => slot === what || files[slot]?.label === what) ?? 'asr';
   const progress = (what: string, done: number, total: number) =>
     note({ loaded: { name: what, done, total }, slot: slotOf(what) });
-  const engines = await Engines.load(device, told, files.asr, files.aligner, files.mt, progress);
+  const engines = await Engines.load(device, json, files.asr, files.aligner, files.mt, progress);
   ready = { device, engines, heap: memory };
   return {
-    device: await described(device),
-    warnings: refused(choice, device),
+    device: await describe(device),
+    warnings: cpuReasons(choice, device),
     version: version(),
   };
 }
 
 /** Why the CPU was chosen: the adapters that were refused, or that there is none. */
-function refused(choice: DeviceChoice, device: Device): string[] {
+function cpuReasons(choice: DeviceChoice, device: Device): string[] {
   const { warnings } = device;
   if (choice !== 'auto' || device.name !== 'cpu' || warnings.length > 0) return warnings;
-  return ['this browser offers no WebGPU adapter: the CPU computes, which is slow for real models'];
+  return ['this browser offers no WebGPU adapter: the CPU is used, which is slow for real models'];
 }
 
-async function described(device: Device): Promise<DeviceInfo> {
+async function describe(device: Device): Promise<DeviceInfo> {
   const report = JSON.parse(device.report) as DeviceInfo['report'];
   const about = { report, memoryBytes: device.memory_bytes() };
   if (!report || report.name) return { name: device.name, ...about };
@@ -107,12 +107,12 @@ async function filesOf(
   base: string | undefined,
   note: (note: Note) => void,
 ): Promise<ModelFiles> {
-  const tell = (fetched: FetchProgress) => note({ fetched, slot });
+  const report = (fetched: FetchProgress) => note({ fetched, slot });
   if (place === 'demo') {
-    return { label: `the demo pack's ${slot}`, demo: true, files: await demoFiles(slot, base, tell) };
+    return { label: `the demo pack's ${slot}`, demo: true, files: await demoFiles(slot, base, report) };
   }
-  const there = await (await ModelFolder.find(place))?.whole();
-  const manifest = there ?? (await fetchModel(place, access, tell));
+  const there = await (await ModelFolder.find(place))?.complete();
+  const manifest = there ?? (await fetchModel(place, access, report));
   const folder = await ModelFolder.create(place);
   const files = await Promise.all(
     manifest.files.map(async (file) => {
@@ -143,7 +143,7 @@ async function fromStore(name: string, file: File): Promise<ModelFile> {
 
 async function open({ feed, translate }: OpenCall, note: (note: Note) => void): Promise<void> {
   const { engines } = loaded();
-  if (running) throw new AlignattError('busy', 'a stream runs already; end it first');
+  if (running) throw new AlignattError('busy', 'a stream is already running; end it first');
   const sound = openFeed(feed);
   try {
     running = run(engines, sound, translate, (event) => note({ event }));
@@ -174,11 +174,11 @@ function loaded(): Ready {
 page.addEventListener('error', (event) => {
   const { error, message } = event as ErrorEvent;
   event.preventDefault();
-  die(error ?? message);
+  reportFatal(error ?? message);
 });
 page.addEventListener('unhandledrejection', (event) => {
   event.preventDefault();
-  die((event as PromiseRejectionEvent).reason);
+  reportFatal((event as PromiseRejectionEvent).reason);
 });
 
 /** The module's panic hook writes the cause to the console. The trap itself does not contain it. */
@@ -190,17 +190,17 @@ console.error = (...parts: unknown[]) => {
   consoleError(...parts);
 };
 
-function die(reason: unknown): void {
+function reportFatal(reason: unknown): void {
   consoleError(reason);
-  const complaint = lost();
-  const fatal: ErrorData = complaint
-    ? { code: 'device-lost', message: complaint }
+  const deviceError = deviceComplaint();
+  const fatal: ErrorData = deviceError
+    ? { code: 'device-lost', message: deviceError }
     : { code: asError(reason).code, message: panic ?? asError(reason).message };
-  tell({ fatal });
+  post({ fatal });
 }
 
 /** The error that the device reported on its own, if the device can still be asked. */
-function lost(): string | undefined {
+function deviceComplaint(): string | undefined {
   try {
     return ready?.device.complaint();
   } catch {
@@ -212,6 +212,6 @@ function isTrap(error: unknown): boolean {
   return error instanceof WebAssembly.RuntimeError;
 }
 
-function tell(message: FromWorker): void {
+function post(message: FromWorker): void {
   page.postMessage(message);
 }

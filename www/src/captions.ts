@@ -1,8 +1,9 @@
 // What has been said and shown so far: the events of a run, collected by segment. Independent of
 // the page.
 //
-// Also answers where each shown word listened. A draft starts where the shown text ends; a draft
-// that is judged again keeps its start. The rules are those of src/faces/cli/explain/run.rs.
+// Also answers where the model looked for each shown word. A draft starts where the shown text
+// ends; a draft that is judged again keeps its start. The rules are those of
+// src/faces/cli/explain/run.rs.
 
 import type { TranslatorEvent } from 'alignatt';
 import { folded, letters, units, type Place } from './units';
@@ -17,15 +18,18 @@ export interface Word {
   end?: number;
 }
 
-/** Where a target word listened. Source words are given by their index in the segment. */
-export interface Listened {
+/**
+ * Where the model looked when it wrote a target word. Source words are given by their index in the
+ * segment.
+ */
+export interface Looked {
   rests?: number;
   /**
    * Attention on accessible source words, on inaccessible ones, on the rest of the prompt, and on
    * the draft.
    */
   mass: number[];
-  on: Array<{ word: number; mass: number }>;
+  attention: Array<{ word: number; mass: number }>;
 }
 
 /** A target word, or a Chinese character. */
@@ -37,7 +41,7 @@ export interface Unit {
   shown?: number;
   /** Why it is held. */
   why?: string;
-  listened?: Listened;
+  looked?: Looked;
 }
 
 interface Draft {
@@ -71,9 +75,9 @@ export class Segment {
   }
 
   hear(event: Of<'source'>): void {
-    const sure = event.committed.map((word) => ({ text: word.text, start: word.start_ms, end: word.end_ms }));
+    const committed = event.committed.map((word) => ({ text: word.text, start: word.start_ms, end: word.end_ms }));
     const rest = event.tentative.match(/\S+/g) ?? [];
-    this.words = [...sure, ...rest.map((text) => ({ text }))];
+    this.words = [...committed, ...rest.map((text) => ({ text }))];
     this.sourceClosed = event.closed;
     this.known = undefined;
   }
@@ -120,7 +124,7 @@ export class Segment {
       for (const draft of drafts.toReversed()) {
         const tokens = tokensIn(draft, body, text);
         if (!tokens.length) continue;
-        unit.listened = this.listened(draft, tokens);
+        unit.looked = this.looked(draft, tokens);
         const held = tokens.find((token) => !token.shown);
         if (step < 0 && held) unit.why = held.why ?? 'held';
         break;
@@ -135,24 +139,24 @@ export class Segment {
    * The mean over the tokens of a unit. Of the words that the tokens rest on, the unit rests on the
    * one with the most attention.
    */
-  private listened(draft: Draft, tokens: Token[]): Listened {
+  private looked(draft: Draft, tokens: Token[]): Looked {
     const share = 1 / tokens.length;
     const mass = [0, 0, 0, 0];
-    const on = new Map<number, number>();
+    const attention = new Map<number, number>();
     const rests: number[] = [];
     for (const token of tokens) {
       token.mass.forEach((value, at) => (mass[at] = (mass[at] ?? 0) + (value ?? 0) * share));
-      for (const [word, value] of token.on) {
+      for (const [word, value] of token.attention) {
         const place = this.place(draft.listen.source, word);
-        if (place !== undefined) on.set(place, (on.get(place) ?? 0) + value * share);
+        if (place !== undefined) attention.set(place, (attention.get(place) ?? 0) + value * share);
       }
       const place = token.word === undefined ? undefined : this.place(draft.listen.source, token.word);
       if (place !== undefined) rests.push(place);
     }
-    const weight = (place: number) => on.get(place) ?? 0;
+    const weight = (place: number) => attention.get(place) ?? 0;
     rests.sort((a, b) => weight(b) - weight(a) || b - a);
-    const listed = [...on].filter(([, value]) => value >= 0.01).map(([word, value]) => ({ word, mass: value }));
-    return { mass, on: listed.sort((a, b) => b.mass - a.mass), ...(rests[0] === undefined ? {} : { rests: rests[0] }) };
+    const listed = [...attention].filter(([, value]) => value >= 0.01).map(([word, value]) => ({ word, mass: value }));
+    return { mass, attention: listed.sort((a, b) => b.mass - a.mass), ...(rests[0] === undefined ? {} : { rests: rests[0] }) };
   }
 
   /**
@@ -209,7 +213,7 @@ export class Captions {
     const lags: number[] = [];
     for (const segment of this.segments.slice(-4)) {
       for (const unit of segment.units()) {
-        const end = segment.words[unit.listened?.rests ?? -1]?.end;
+        const end = segment.words[unit.looked?.rests ?? -1]?.end;
         if (unit.shown !== undefined && end !== undefined) lags.push(unit.shown - end);
       }
     }

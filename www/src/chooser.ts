@@ -28,7 +28,7 @@ export class Chooser {
     private readonly onUse: (set: ModelSet) => void,
   ) {
     const options = (Object.keys(SETS) as ModelSet[]).map((name) => this.option(name));
-    this.use.addEventListener('click', () => void this.take());
+    this.use.addEventListener('click', () => void this.confirm());
     dialog.append(
       make('form', { method: 'dialog', class: 'close' }, make('button', { 'aria-label': 'Close' }, '×')),
       make('h2', { id: 'models-title' }, 'Models'),
@@ -37,7 +37,7 @@ export class Chooser {
         'details',
         { class: 'token' },
         make('summary', {}, 'Access token for the Hub'),
-        make('p', { class: 'small' }, 'Gemma asks you to accept its licence on its page at huggingface.co; after that, a read token lets this page download it. The token stays in this tab’s memory and is sent to the Hub only.'),
+        make('p', { class: 'small' }, 'To download Gemma, accept its licence on its page at huggingface.co, then enter a read token here. The token stays in the memory of this tab and is sent to the Hub only.'),
         make('label', { for: 'token', class: 'away' }, 'Access token'),
         this.token,
       ),
@@ -98,7 +98,7 @@ export class Chooser {
   }
 
   private async askSizes(): Promise<void> {
-    if (!navigator.onLine) return this.say('Offline: sizes and downloads need the network. What is stored works.');
+    if (!navigator.onLine) return this.say('Offline: sizes and downloads need the network. Stored models work.');
     this.state.replaceChildren();
     const wanted = new Set(Object.values(SETS).flatMap((set) => SLOTS.map((slot) => set[slot])));
     wanted.delete('demo');
@@ -113,14 +113,14 @@ export class Chooser {
         this.showSizes();
       }),
     );
-    if (failures[0]) this.say(`Some sizes could not be asked: ${failures[0]}`);
+    if (failures[0]) this.say(`Some sizes are unknown: ${failures[0]}`);
   }
 
   private showSizes(): void {
     for (const part of this.dialog.querySelectorAll<HTMLElement>('.parts li')) {
       const size = this.sizes.get(part.dataset['model'] ?? '');
       const text = part.querySelector('.size');
-      if (size && text) text.textContent = size.done >= size.total ? `${bytes(size.total)}, here` : size.done ? `${bytes(size.total)}, ${bytes(size.done)} here` : bytes(size.total);
+      if (size && text) text.textContent = size.done >= size.total ? `${bytes(size.total)}, stored` : size.done ? `${bytes(size.total)}, ${bytes(size.done)} stored` : bytes(size.total);
     }
     for (const [name, row] of this.rows) {
       const sizes = SLOTS.map((slot) => this.sizes.get(SETS[name][slot]));
@@ -137,12 +137,12 @@ export class Chooser {
         make(
           'li',
           {},
-          make('code', {}, named(model)),
+          make('code', {}, nameOf(model)),
           make('span', { class: 'size' }, done < total ? `${bytes(done)} of ${bytes(total)}` : bytes(total)),
-          make('button', { type: 'button', 'aria-label': `Delete ${named(model)}`, onclick: () => void this.remove(model) }, 'Delete'),
+          make('button', { type: 'button', 'aria-label': `Delete ${nameOf(model)}`, onclick: () => void this.remove(model) }, 'Delete'),
         ),
       );
-      this.stored.replaceChildren(...(rows.length ? rows : [make('li', { class: 'small' }, 'Nothing yet.')]));
+      this.stored.replaceChildren(...(rows.length ? rows : [make('li', { class: 'small' }, 'No models yet.')]));
     } catch (error) {
       this.stored.replaceChildren(make('li', { class: 'small' }, error instanceof Error ? error.message : String(error)));
     }
@@ -159,7 +159,7 @@ export class Chooser {
   }
 
   /** Downloads the missing files, then closes the dialog and uses the chosen set. */
-  private async take(): Promise<void> {
+  private async confirm(): Promise<void> {
     if (this.fetching) return this.fetching.abort();
     const name = this.chosen;
     const set = SETS[name];
@@ -173,13 +173,13 @@ export class Chooser {
           await models.fetch(set[slot], {
             ...this.access(),
             signal: this.fetching.signal,
-            onProgress: ({ done, total, bytesPerSecond, secondsLeft }) => this.progress(named(set[slot]), done, total, bytesPerSecond, secondsLeft),
+            onProgress: ({ done, total, bytesPerSecond, secondsLeft }) => this.progress(nameOf(set[slot]), done, total, bytesPerSecond, secondsLeft),
           });
         }
         this.state.replaceChildren();
       } catch (error) {
         const { signal } = this.fetching;
-        this.say(signal.aborted ? 'Stopped. What has arrived is kept, and the download goes on from there.' : error instanceof Error ? error.message : String(error));
+        this.say(signal.aborted ? 'Stopped. What has arrived is kept, and the next download continues from there.' : error instanceof Error ? error.message : String(error));
         return;
       } finally {
         this.fetching = undefined;
@@ -210,4 +210,4 @@ export class Chooser {
   }
 }
 
-const named = (model: Model): string => (typeof model === 'string' ? model : model.url);
+const nameOf = (model: Model): string => (typeof model === 'string' ? model : model.url);

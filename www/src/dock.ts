@@ -46,14 +46,14 @@ export class Dock {
   /** Asks a question above the bar. The captions stay. */
   ask(text: string, actions: Array<[text: string, act: () => void]>): void {
     const buttons = actions.map(([label, act]) =>
-      make('button', { type: 'button', onclick: () => (this.quiet(), act()) }, label),
+      make('button', { type: 'button', onclick: () => (this.clearNotice(), act()) }, label),
     );
     this.notice.replaceChildren(make('p', {}, text), ...buttons);
     this.notice.hidden = false;
     buttons[0]?.focus();
   }
 
-  quiet(): void {
+  clearNotice(): void {
     this.notice.hidden = true;
     this.notice.replaceChildren();
   }

@@ -4,7 +4,7 @@
 
 import type { TranslatorEvent } from 'alignatt';
 import events from './example.json';
-import { Hold } from './hold';
+import { Highlight } from './highlight';
 import { Listing } from './listing';
 import type { Language } from './settings';
 
@@ -13,16 +13,16 @@ const FIRST: { [code in Language]: string } = { de: 'besprechen', it: 'aspettare
 
 export class Example {
   private listing: Listing | undefined;
-  private readonly hold: Hold;
+  private readonly highlight: Highlight;
 
   constructor(private readonly root: HTMLElement) {
-    this.hold = new Hold(root, () => this.listing, undefined);
+    this.highlight = new Highlight(root, () => this.listing, undefined);
     root.addEventListener('pointerleave', () => this.rest());
     document.addEventListener('pointerdown', (event) => root.contains(event.target as Node) || this.rest());
   }
 
   show(language: Language): void {
-    this.hold.leave();
+    this.highlight.leave();
     this.listing = new Listing(this.root, language);
     for (const event of events[language] as unknown as TranslatorEvent[]) this.listing.take(event);
     this.rest();
@@ -30,10 +30,10 @@ export class Example {
 
   rest(): void {
     const view = this.listing?.views[0];
-    if (!view || this.hold.holds || !view.root.offsetParent) return;
+    if (!view || this.highlight.active || !view.root.offsetParent) return;
     const language = view.segment.language as Language;
     const at = view.segment.units().findIndex((unit) => unit.text.startsWith(FIRST[language]));
-    this.hold.refresh();
-    this.hold.show(view, at);
+    this.highlight.refresh();
+    this.highlight.show(view, at);
   }
 }

@@ -17,19 +17,19 @@ const FIGURES = {
   policy: {
     name: 'Policy lag',
     about:
-      'Sound heard between the end of the spoken word that a translated word rests on and the moment it was shown; the median of the newest words. It is chosen: waiting longer makes surer captions. A faster machine does not change it.',
+      'Sound heard between the end of the spoken word that a translated word rests on and the moment when it was shown; the median of the newest words. The policy sets it: waiting longer makes the captions more reliable. A faster computer does not change it.',
     bar: 'policy',
   },
   computing: {
     name: 'Computing lag',
-    about: 'From the arrival of a step’s oldest sound to its last result. It comes on top of the policy’s lag, and a faster machine makes it shorter.',
+    about: 'Time from the arrival of the oldest sound of a step to the last result of that step. It adds to the policy lag. A faster computer makes it shorter.',
     bar: 'computing',
   },
-  rtf: { name: 'Real-time factor', about: 'Time spent computing for each second of sound, since the start. Below 1 it keeps up with the speaker.' },
-  tokens: { name: 'Tokens a second', about: 'Tokens that recogniser and translator wrote, over the time they took.' },
-  waiting: { name: 'Sound waiting', about: 'Sound that has arrived and was not heard yet. If it grows, the machine does not keep up.' },
+  rtf: { name: 'Real-time factor', about: 'Computing time for each second of sound, since the start. Below 1, the program keeps up with the speaker.' },
+  tokens: { name: 'Tokens a second', about: 'Tokens that the recogniser and the translator wrote, divided by the time that they took.' },
+  waiting: { name: 'Sound waiting', about: 'Sound that has arrived and has not been processed yet. If it grows, the computer does not keep up.' },
   memory: { name: 'Memory', about: 'Memory of the graphics card that the program has reserved for weights, caches and drafts.' },
-  adapter: { name: 'Adapter', about: 'What computes: the graphics card as the browser names it, or the CPU.' },
+  adapter: { name: 'Adapter', about: 'The device that computes: the graphics card as the browser names it, or the CPU.' },
 } satisfies { [name: string]: Figure };
 
 type Name = keyof typeof FIGURES;

@@ -13,13 +13,13 @@ const size = (count: number | undefined): string => {
 export function adapterName(found: Capabilities): string {
   const { adapter } = found;
   if (!adapter) return 'no adapter';
-  return adapter.name || [adapter.vendor, adapter.architecture].filter(Boolean).join(' ') || 'an adapter that does not tell its name';
+  return adapter.name || [adapter.vendor, adapter.architecture].filter(Boolean).join(' ') || 'an unnamed adapter';
 }
 
 export function showFindings(summary: HTMLElement, list: HTMLElement, found: Capabilities, cpu: boolean): void {
   const { adapter, storage } = found;
   const free = Math.max(0, (storage.quota ?? 0) - (storage.usage ?? 0));
-  const compute = cpu ? 'computes on the CPU' : adapter ? `computes on ${adapterName(found)} by WebGPU` : 'no WebGPU';
+  const compute = cpu ? 'computes on the CPU' : adapter ? `computes on ${adapterName(found)} with WebGPU` : 'has no WebGPU';
   summary.replaceChildren(
     make('i', { class: adapter && !cpu ? 'light good' : 'light weak', 'aria-hidden': 'true' }),
     `This browser ${compute}${storage.opfs && free ? ` and has room for ${bytes(free)}` : ''}`,
@@ -40,7 +40,7 @@ export function showFindings(summary: HTMLElement, list: HTMLElement, found: Cap
     );
   }
   rows.push(
-    ['Storage for models', storage.opfs ? `${bytes(free)} free${storage.persisted ? ', kept' : ''}` : 'no: only the demo pack', storage.opfs],
+    ['Storage for models', storage.opfs ? `${bytes(free)} free${storage.persisted ? ', persistent' : ''}` : 'no: only the demo pack', storage.opfs],
     ['Live sound', found.audioWorklet ? 'yes' : 'no', found.audioWorklet],
     ['WebAssembly', found.wasm ? 'yes' : 'no', found.wasm],
   );

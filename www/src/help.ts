@@ -63,7 +63,7 @@ function webgpu(): string[] {
       if (system === 'Linux') {
         return [
           ...(version && version < 144 ? [`Update ${name}: this is version ${version}.`] : []),
-          `Open ${flags(name)}/#enable-unsafe-webgpu, choose Enabled, and start ${name} again.`,
+          `Open ${flags(name)}/#enable-unsafe-webgpu, choose Enabled, and restart ${name}.`,
           `If that is not enough, also enable ${flags(name)}/#enable-vulkan, and look for “WebGPU” on ${gpuPage(name)}.`,
           'The card needs a Vulkan driver: vulkaninfo --summary in a terminal must name it (packages mesa-vulkan-drivers or the NVIDIA driver).',
         ];
@@ -71,15 +71,15 @@ function webgpu(): string[] {
       if (system === 'Android') return [`Update ${name} and Android: WebGPU needs Android 12 and a recent Qualcomm, ARM or Imagination GPU.`];
       return [
         ...(version && version < 113 ? [`Update ${name}: WebGPU came with version 113, this is ${version}.`] : []),
-        `In the settings of ${name}, under System, switch on “Use graphics acceleration when available”, and start it again.`,
-        `Look at ${gpuPage(name)}: behind “WebGPU” it says what is in the way.`,
+        `In the settings of ${name}, under System, switch on “Use graphics acceleration when available”, and restart it.`,
+        `Open ${gpuPage(name)}: the entry “WebGPU” names the problem.`,
       ];
     case 'Firefox':
       return system === 'Windows' || system === 'macOS'
-        ? ['Update Firefox: WebGPU came with version 141 on Windows, and with 145 on Macs with Apple silicon.', 'If it is newer, look whether dom.webgpu.enabled is true in about:config.']
+        ? ['Update Firefox: WebGPU came with version 141 on Windows, and with 145 on Macs with Apple silicon.', 'If it is newer, check whether dom.webgpu.enabled is true in about:config.']
         : ['Firefox has WebGPU on this system only in its Nightly version (dom.webgpu.enabled in about:config).', 'Or open this page in Chrome or Chromium.'];
     case 'Safari':
-      return system === 'iOS' ? ['Update to iOS 26: WebGPU came with Safari 26.'] : ['Update to Safari 26 on macOS 26: there WebGPU is on without a switch.', 'Or open this page in Chrome.'];
+      return system === 'iOS' ? ['Update to iOS 26: WebGPU came with Safari 26.'] : ['Update to Safari 26 on macOS 26: WebGPU is on by default there.', 'Or open this page in Chrome.'];
     default:
       return ['Open this page in a recent Chrome, Edge, Safari or Firefox.'];
   }
@@ -91,8 +91,8 @@ export function advice(code: string, message: string): Advice {
     case 'no-secure-context':
       return {
         title: 'This address is not secure',
-        about: 'Browsers give the graphics card, the microphone and storage only to pages from https:// or from localhost.',
-        steps: ['Open this page by https://.', 'Testing on your own machine: use http://localhost instead of the machine’s name or number.'],
+        about: 'Browsers let only pages from https:// or from localhost use the graphics card, the microphone and storage.',
+        steps: ['Open this page with https://.', 'On your own computer, use http://localhost instead of its name or IP address.'],
         cpu: false,
       };
     case 'no-webgpu':
@@ -104,44 +104,44 @@ export function advice(code: string, message: string): Advice {
       };
     case 'no-adapter':
       return {
-        title: 'No graphics card was offered',
+        title: 'The browser offers no graphics card',
         about: 'WebGPU is there, but the browser found no adapter for it: the driver may be missing, too old, or on the browser’s block list.',
         steps: webgpu(),
         cpu: true,
       };
     case 'adapter-failed-self-test':
       return {
-        title: 'The graphics card computes wrong',
+        title: 'The graphics card computes wrong results',
         about: 'Before a model is put on a card, the card must compute a few known results. This one got them wrong, so its captions could not be trusted.',
-        steps: ['Update the graphics driver and the browser.', 'If the machine has two cards, let the browser use the other one.', `What it said: ${message}`],
+        steps: ['Update the graphics driver and the browser.', 'If the computer has two graphics cards, let the browser use the other one.', `Details: ${message}`],
         cpu: true,
       };
     case 'out-of-memory':
       return {
-        title: 'The graphics card has not enough memory',
-        about: 'The chosen models do not fit beside what else uses the card.',
-        steps: ['Choose smaller models.', 'Close other tabs and programs that use the graphics card.', 'Start the browser again: that frees what was left behind.'],
+        title: 'The graphics card does not have enough memory',
+        about: 'The chosen models do not fit into its free memory.',
+        steps: ['Choose smaller models.', 'Close other tabs and programs that use the graphics card.', 'Restart the browser: that frees memory which was not released.'],
         cpu: true,
       };
     case 'storage-full':
       return {
         title: 'Not enough storage for the models',
-        about: 'Browsers give each site a share of the free disk. It is used up.',
+        about: 'Browsers give each site a share of the disk. The share of this site is used up.',
         steps: ['Delete stored models: the list is under Models.', 'Free space on the disk.', 'Private windows get little storage: use a normal one.'],
         cpu: false,
       };
     case 'no-storage':
       return {
-        title: 'This browser keeps no files for the page',
-        about: 'Downloaded models are kept in the browser’s private file system, which is missing here. The demo pack works without it.',
-        steps: [name === 'Firefox' || name === 'Safari' ? `Leave the private window: ${name} keeps no files there.` : 'Use a normal window of a recent browser.', 'Choose the demo pack.'],
+        title: 'This browser stores no files for the page',
+        about: 'Downloaded models are stored in the browser’s private file system, which is missing here. The demo pack works without it.',
+        steps: [name === 'Firefox' || name === 'Safari' ? `Leave the private window: ${name} stores no files there.` : 'Use a normal window of a recent browser.', 'Choose the demo pack.'],
         cpu: false,
       };
     case 'network':
       return {
-        title: 'The download broke off',
-        about: 'What has arrived is kept; it goes on from there.',
-        steps: ['Check the connection, then try again.', 'Gemma asks you to accept its licence on its Hub page, and then for an access token, which can be given under Models.', `What happened: ${message}`],
+        title: 'The download failed',
+        about: 'What has arrived is kept; the next attempt continues from there.',
+        steps: ['Check the connection, then try again.', 'For Gemma, accept the licence on its Hub page, then enter an access token under Models.', `Details: ${message}`],
         cpu: false,
       };
     case 'bad-model':
@@ -155,33 +155,33 @@ export function advice(code: string, message: string): Advice {
       return {
         title: 'This sound cannot be read',
         about: message,
-        steps: ['wav, flac, mp3, ogg (Vorbis), m4a and mp4 (AAC, ALAC) can be read.', 'Opus and video formats: convert them first, e.g. with ffmpeg -i talk.webm talk.wav.'],
+        steps: ['wav, flac, mp3, ogg (Vorbis), m4a and mp4 (AAC, ALAC) can be read.', 'Convert Opus and video formats first, for example with ffmpeg -i talk.webm talk.wav.'],
         cpu: false,
       };
     case 'device-lost':
       return {
-        title: 'The graphics card went away',
-        about: 'The browser or the driver took it back: after a crash, a driver update, or sleep. What has been said stays.',
-        steps: ['Go on: the card is asked for again.'],
+        title: 'The graphics card was lost',
+        about: 'The browser or the driver withdrew it, for example after a crash, a driver update or sleep. The captions so far are kept.',
+        steps: ['Try again: the page requests the card once more.'],
         cpu: true,
       };
     case 'no-microphone':
       return {
         title: 'No sound to listen to',
-        about: 'The browser gave no microphone or no sound of a tab.',
+        about: 'The browser gave the page no access to a microphone or to the sound of a tab.',
         steps: [
-          'Allow the microphone for this site: the sign is left of the address.',
-          system === 'macOS' ? 'System Settings, Privacy & Security, Microphone: allow the browser.' : 'Look whether the system’s privacy settings let the browser use it.',
-          'For a tab: choose a tab, not a window, and switch on “Also share tab audio”. Firefox and Safari give no tab sound.',
-          `What the browser said: ${message}`,
+          'Allow the microphone for this site: the icon is to the left of the address.',
+          system === 'macOS' ? 'System Settings, Privacy & Security, Microphone: allow the browser.' : 'Check whether the privacy settings of the system let the browser use it.',
+          'For a tab: choose a tab, not a window, and switch on “Also share tab audio”. Firefox and Safari cannot share the sound of a tab.',
+          `Details: ${message}`,
         ],
         cpu: false,
       };
     case 'busy':
-      return { title: 'It is still busy', about: message, steps: ['Wait a moment, then try again.'], cpu: false };
+      return { title: 'Still busy', about: message, steps: ['Wait a moment, then try again.'], cpu: false };
     case 'bad-option':
       return { title: 'This choice does not work', about: message, steps: ['Choose the demo pack, or other models.'], cpu: false };
     default:
-      return { title: 'Something went wrong', about: message || 'There is no more to say about it.', steps: ['Reload the page.'], cpu: true };
+      return { title: 'Something went wrong', about: message || 'No details are known.', steps: ['Reload the page.'], cpu: true };
   }
 }

@@ -16,7 +16,7 @@ import { Figures } from './figures';
 import { adapterName, showFindings } from './findings';
 import { bytes, left, seconds } from './format';
 import { advice } from './help';
-import { Hold } from './hold';
+import { Highlight } from './highlight';
 import { Listing } from './listing';
 import { Live } from './live';
 import { workOffline } from './offline';
@@ -24,11 +24,11 @@ import { Runner } from './run';
 import { contents, download, type Format } from './save';
 import { Follow } from './scroll';
 import { options, SETS } from './sets';
-import { keep, LANGUAGES, load, type Language, type Preset } from './settings';
-import { file, letGo, live, sample, type Sound } from './sound';
-import { NOWHERE, shifted, Transcript, type Offset } from './transcript';
+import { LANGUAGES, load, save, type Language, type Preset } from './settings';
+import { file, live, release, sample, type Sound } from './sound';
+import { NO_OFFSET, shifted, Transcript, type Offset } from './transcript';
 import { showTrouble } from './trouble';
-import { keepAwake, letSleep } from './wake';
+import { allowSleep, keepAwake } from './wake';
 
 /**
  * A step takes in up to 1.5 s of sound and may take as long to compute, so a shorter delay is
@@ -52,8 +52,9 @@ const example = new Example(find('example'));
 let found: Capabilities | undefined;
 let listing = new Listing(find('captions'), settings.language);
 let transcript = new Transcript();
-let offset: Offset = NOWHERE;
-let again: (() => Promise<Sound>) | undefined;
+let offset: Offset = NO_OFFSET;
+/** Gets the sound of the last run again. */
+let lastSource: (() => Promise<Sound>) | undefined;
 let sound: Sound | undefined;
 let phase: Phase = 'idle';
 let heardMs = 0;
@@ -62,7 +63,7 @@ let heardMs = 0;
  * events; they are ignored.
  */
 let latest = 0;
-const hold = new Hold(find('captions'), () => listing, find('readout'));
+const highlight = new Highlight(find('captions'), () => listing, find('readout'));
 const chooser = new Chooser(find<HTMLDialogElement>('models'), (models) => {
   settings.models = models;
   changed();
@@ -77,7 +78,7 @@ function enter(next: Phase): void {
   for (const id of ['language', 'preset', 'choose']) {
     const control = find<HTMLButtonElement>(id);
     control.disabled = busy;
-    control.title = busy ? 'Stop first' : '';
+    control.title = busy ? 'Stop the translation first' : '';
   }
   find('hero').hidden = next !== 'idle';
   find('stage').hidden = next === 'idle';
@@ -88,19 +89,19 @@ function enter(next: Phase): void {
   if (!busy) find('follow').hidden = true;
   document.title = next === 'running' ? '● alignatt' : 'alignatt · live translation in a tab';
   if (next === 'running') keepAwake();
-  else letSleep();
+  else allowSleep();
   if (next === 'idle') example.rest();
 }
 
 function changed(): void {
-  keep(settings);
+  save(settings);
   find<HTMLSelectElement>('language').value = settings.language;
   find<HTMLSelectElement>('preset').value = settings.preset;
   find<HTMLInputElement>('aloud').checked = settings.aloud;
   find('chosen').textContent = SETS[settings.models].name;
   find('pack').textContent =
     settings.models === 'demo'
-      ? 'With the demo pack: 20 MB, a controlled English of some hundred words. It proves the machine, not the quality of the real models.'
+      ? 'With the demo pack: 20 MB, a controlled English of about 600 words. It shows that the program runs on your computer, and says nothing about translation quality.'
       : `With ${SETS[settings.models].name}, stored in this browser.`;
   if (phase === 'idle') example.show(settings.language);
 }
@@ -114,13 +115,13 @@ function loadOptions(): LoadOptions {
 // ---- runs
 
 async function start(get: () => Promise<Sound>): Promise<void> {
-  again = get;
+  lastSource = get;
   listing = new Listing(find('captions'), settings.language);
   transcript = new Transcript();
-  offset = NOWHERE;
+  offset = NO_OFFSET;
   heardMs = 0;
-  hold.leave();
-  dock.quiet();
+  highlight.leave();
+  dock.clearNotice();
   figures.clear();
   follow.start();
   spoken.start(settings.language);
@@ -131,23 +132,28 @@ async function start(get: () => Promise<Sound>): Promise<void> {
 async function run(get: () => Promise<Sound>, fromMs: number): Promise<void> {
   enter('opening');
   scrollTo({ top: document.documentElement.scrollHeight });
-  find('quiet').textContent = 'One moment …';
+  find('status').textContent = 'Preparing …';
   dock.say('');
   const poll = setInterval(tick, 1000);
   latest += 1;
-  const mine = latest;
-  const now = <T extends unknown[]>(act: (...told: T) => void) => (...told: T) => {
-    if (mine === latest) act(...told);
+  const current = latest;
+  const ifCurrent = <T extends unknown[]>(act: (...args: T) => void) => (...args: T) => {
+    if (current === latest) act(...args);
   };
   try {
     const got = await get();
-    if (mine !== latest) return letGo(got);
+    if (current !== latest) return release(got);
     sound = got;
     warn(sound);
-    await runner.run(sound, loadOptions(), fromMs, { progress: now(progress), begun: now(begun), event: now(heard), silent: now(silent) });
-    now(done)();
+    await runner.run(sound, loadOptions(), fromMs, {
+      progress: ifCurrent(progress),
+      started: ifCurrent(started),
+      event: ifCurrent(receive),
+      playbackBlocked: ifCurrent(playbackBlocked),
+    });
+    ifCurrent(done)();
   } catch (error) {
-    now(fail)(error);
+    ifCurrent(fail)(error);
   } finally {
     clearInterval(poll);
   }
@@ -157,7 +163,7 @@ function warn({ kind }: Sound): void {
   const warning = find('warning');
   warning.hidden = settings.models !== 'demo' || kind === 'sample';
   warning.textContent =
-    'The demo pack understands only its own controlled English of some hundred words. Other speech comes out as those words, whatever was said. For real speech, choose real models.';
+    'The demo pack understands only its own controlled English of about 600 words. It turns all other speech into these words, too. For real speech, choose real models.';
 }
 
 function progress({ stage, model, done: count, total, bytesPerSecond, secondsLeft }: Progress): void {
@@ -165,29 +171,29 @@ function progress({ stage, model, done: count, total, bytesPerSecond, secondsLef
   const parts = [`${stage === 'fetch' ? 'Fetching' : 'Loading'} the ${what}`, `${bytes(count)} of ${bytes(total)}`];
   if (bytesPerSecond && stage === 'fetch') parts.push(`${bytes(bytesPerSecond)} a second`);
   if (secondsLeft !== undefined && stage === 'fetch') parts.push(`${left(secondsLeft)} left`);
-  find('quiet').textContent = parts.join(' · ');
+  find('status').textContent = parts.join(' · ');
   dock.say('', total ? count / total : 0);
 }
 
-function begun(): void {
+function started(): void {
   enter('running');
-  find('quiet').textContent = LISTENING;
+  find('status').textContent = LISTENING;
   tick();
 }
 
-function silent(): void {
-  dock.ask('The browser plays no sound before you click. The captions go on.', [['Play aloud', () => void runner.player.play(heardMs)]]);
+function playbackBlocked(): void {
+  dock.ask('The browser plays sound only after a click. The captions continue.', [['Play the sound', () => void runner.player.play(heardMs)]]);
 }
 
-function heard(event: TranslatorEvent): void {
+function receive(event: TranslatorEvent): void {
   transcript.take(event);
   const here = shifted(event, offset);
   heardMs = here.audio_ms;
   listing.take(here);
   spoken.take(here);
-  hold.refresh();
+  highlight.refresh();
   if (event.type === 'target' || event.type === 'source') {
-    if (find('quiet').textContent === LISTENING) find('quiet').textContent = '';
+    if (find('status').textContent === LISTENING) find('status').textContent = '';
     follow.catchUp();
   }
   if (event.type === 'progress') {
@@ -210,7 +216,7 @@ function place(): void {
 function tick(): void {
   place();
   if (phase !== 'running') return;
-  behind();
+  reportDelay();
   runner.loaded?.stats().then(
     ({ memoryBytes }) => figures.memory(memoryBytes),
     () => undefined,
@@ -221,55 +227,55 @@ function tick(): void {
  * Reports when the device does not keep up with the sound that is playing. Without this it would
  * look as if nothing was heard.
  */
-function behind(): void {
-  const quiet = find('quiet');
+function reportDelay(): void {
+  const status = find('status');
   const late = sound && 'blob' in sound && sound.aloud ? runner.player.positionMs - heardMs : 0;
-  if (late > BEHIND_MS) quiet.textContent = `Computing is ${seconds(late, 0)} behind the sound`;
-  else if (/behind/.test(quiet.textContent ?? '')) quiet.textContent = '';
+  if (late > BEHIND_MS) status.textContent = `The captions are ${seconds(late, 0)} behind the sound`;
+  else if (/behind/.test(status.textContent ?? '')) status.textContent = '';
 }
 
 function done(): void {
   enter('ended');
-  find('quiet').textContent = listing.views.length ? '' : 'Nothing was heard.';
+  find('status').textContent = listing.views.length ? '' : 'Nothing was heard.';
 }
 
 function fail(error: unknown): void {
   const { code = 'internal', message = String(error) } = error as { code?: string; message?: string };
-  const asked = again;
+  const source = lastSource;
   const trouble = code === 'bad-sound' && !sound ? 'no-microphone' : code;
   const lost = trouble === 'device-lost' || trouble === 'out-of-memory' || trouble === 'internal';
-  if (lost) runner.distrust();
+  if (lost) runner.reloadNext();
   listing.breakOff();
   if (listing.captions.text('target') && sound) {
     enter('ended');
-    find('quiet').textContent = '';
+    find('status').textContent = '';
     const { title, about } = advice(trouble, message);
-    dock.ask(`${title}. ${about}`, [['Go on', goOn]]);
+    dock.ask(`${title}. ${about}`, [['Continue', resume]]);
     return;
   }
   enter('idle');
-  trip(trouble, message, asked && (() => void start(asked)));
+  showFailure(trouble, message, source && (() => void start(source)));
 }
 
 /**
  * Continues after an interrupted run: the same sound, from where its captions were complete. What
  * is on the page stays.
  */
-function goOn(): void {
+function resume(): void {
   const last = sound;
   if (!last) return;
   const live = 'stream' in last;
-  const from = transcript.goOn(live);
+  const from = transcript.resume(live);
   offset = { ...from, segments: listing.views.length };
-  void run(live && again ? again : () => Promise.resolve(last), live ? 0 : from.audio);
+  void run(live && lastSource ? lastSource : () => Promise.resolve(last), live ? 0 : from.audio);
 }
 
 /** Shows the page of a failure. */
-function trip(code: string, message: string, retry: (() => void) | undefined): void {
+function showFailure(code: string, message: string, retry: (() => void) | undefined): void {
   find('hero').hidden = true;
   const useCpu = () => {
     settings.cpu = true;
-    keep(settings);
+    save(settings);
     findings();
     (retry ?? home)();
   };
@@ -283,8 +289,8 @@ function trip(code: string, message: string, retry: (() => void) | undefined): v
 
 function home(): void {
   latest += 1;
-  dock.quiet();
-  hold.leave();
+  dock.clearNotice();
+  highlight.leave();
   enter('idle');
 }
 
@@ -292,12 +298,12 @@ function stop(): void {
   // The run is still waiting for its sound, for example for a permission.
   if (phase === 'opening' && !runner.runs) return home();
   if (phase === 'opening' || phase === 'running') runner.stop();
-  if (phase === 'running') find('quiet').textContent = 'Finishing …';
+  if (phase === 'running') find('status').textContent = 'Finishing …';
 }
 
 // ---- user actions
 
-function side(name: 'language' | 'preset'): void {
+function wireChoice(name: 'language' | 'preset'): void {
   find<HTMLSelectElement>(name).addEventListener('change', (event) => {
     const { value } = event.target as HTMLSelectElement;
     if (name === 'language') settings.language = value as Language;
@@ -319,13 +325,13 @@ async function saveAs(format: Format, which: 'source' | 'target'): Promise<void>
   try {
     download(await contents(transcript.events, format, which, text, runner.loaded), name, format);
   } catch (error) {
-    dock.ask(`This could not be saved: ${error instanceof Error ? error.message : String(error)}`, [['Close', () => undefined]]);
+    dock.ask(`Saving failed: ${error instanceof Error ? error.message : String(error)}`, [['Close', () => undefined]]);
   }
 }
 
 function wire(): void {
-  side('language');
-  side('preset');
+  wireChoice('language');
+  wireChoice('preset');
   find('choose').addEventListener('click', () => void chooser.open(settings.models));
   find('play').addEventListener('click', () => void start(sample));
   find('microphone').addEventListener('click', () => void start(() => ((sound = undefined), live('microphone'))));
@@ -367,13 +373,13 @@ function wire(): void {
   ];
   find('formats').append(...formats.map(([name, format, which]) => make('button', { type: 'button', onclick: () => void saveAs(format, which) }, name)));
   document.addEventListener('keydown', key);
-  drops();
+  wireDrop();
 }
 
 /** The start/stop button and the space bar: stops the current run, or starts the same one again. */
 function toggle(): void {
   if (phase === 'opening' || phase === 'running') stop();
-  else void start(again ?? sample);
+  else void start(lastSource ?? sample);
 }
 
 function key(event: KeyboardEvent): void {
@@ -385,12 +391,12 @@ function key(event: KeyboardEvent): void {
     if (!event.repeat) toggle();
   }
   if (event.key === 'Escape' && !document.querySelector(':popover-open')) {
-    if (hold.holds && phase !== 'idle') hold.leave();
+    if (highlight.active && phase !== 'idle') highlight.leave();
     else stop();
   }
 }
 
-function drops(): void {
+function wireDrop(): void {
   const veil = find('drop');
   const carries = (event: DragEvent) => event.dataTransfer?.types.includes('Files') ?? false;
   addEventListener('dragover', (event) => {
@@ -426,8 +432,8 @@ async function begin(): Promise<void> {
   found = await check();
   findings();
   const reason = found.secureContext ? found.reason : 'no-secure-context';
-  const served = settings.cpu && settings.models === 'demo' && found.secureContext;
-  if (reason && !served) trip(reason, '', undefined);
+  const usable = settings.cpu && settings.models === 'demo' && found.secureContext;
+  if (reason && !usable) showFailure(reason, '', undefined);
   else workOffline();
 }
 

@@ -4,15 +4,15 @@
 import { Translator, type LoadOptions, type Progress, type TranslatorEvent } from 'alignatt';
 import { Player } from './player';
 import { Rest } from './rest';
-import { letGo, type Sound } from './sound';
+import { release, type Sound } from './sound';
 
 export interface Watcher {
   progress(progress: Progress): void;
   /** The models are loaded and the sound begins. */
-  begun(translator: Translator): void;
+  started(translator: Translator): void;
   event(event: TranslatorEvent): void;
   /** The browser requires another click before it plays the sound. */
-  silent(): void;
+  playbackBlocked(): void;
 }
 
 export class Runner {
@@ -21,7 +21,7 @@ export class Runner {
   private key = '';
   private stopper: AbortController | undefined;
   private sound: Sound | undefined;
-  private over: Promise<void> = Promise.resolve();
+  private ended: Promise<void> = Promise.resolve();
 
   get loaded(): Translator | undefined {
     return this.translator;
@@ -41,8 +41,8 @@ export class Runner {
     this.stopper = stopper;
     this.sound = sound;
     if ('blob' in sound && sound.aloud) this.player.load(sound.blob);
-    const run = this.over.then(() => this.whole(sound, options, fromMs, watcher, stopper));
-    this.over = run.catch(() => undefined);
+    const run = this.ended.then(() => this.runToEnd(sound, options, fromMs, watcher, stopper));
+    this.ended = run.catch(() => undefined);
     return run;
   }
 
@@ -53,32 +53,32 @@ export class Runner {
   stop(): void {
     const { sound, stopper } = this;
     if (!stopper) return;
-    if (sound && 'stream' in sound && sound.stream.active && this.translator) return letGo(sound);
+    if (sound && 'stream' in sound && sound.stream.active && this.translator) return release(sound);
     stopper.abort();
-    if (sound) letGo(sound);
+    if (sound) release(sound);
   }
 
   /**
    * Makes the next run load the models again, after an error. Until then the old translator can
    * still make subtitles.
    */
-  distrust(): void {
+  reloadNext(): void {
     this.key = '';
   }
 
-  private async whole(sound: Sound, options: LoadOptions, fromMs: number, watcher: Watcher, stopper: AbortController): Promise<void> {
+  private async runToEnd(sound: Sound, options: LoadOptions, fromMs: number, watcher: Watcher, stopper: AbortController): Promise<void> {
     const { signal } = stopper;
     try {
       signal.throwIfAborted();
       const translator = await this.load(options, watcher, signal);
       signal.throwIfAborted();
-      watcher.begun(translator);
-      await this.hear(translator, sound, fromMs, watcher, signal);
+      watcher.started(translator);
+      await this.feed(translator, sound, fromMs, watcher, signal);
     } catch (error) {
       if (!signal.aborted) throw error;
     } finally {
       this.player.pause();
-      letGo(sound);
+      release(sound);
       if (this.stopper === stopper) this.stopper = undefined;
     }
   }
@@ -94,12 +94,12 @@ export class Runner {
     return translator;
   }
 
-  private async hear(translator: Translator, sound: Sound, fromMs: number, watcher: Watcher, signal: AbortSignal): Promise<void> {
+  private async feed(translator: Translator, sound: Sound, fromMs: number, watcher: Watcher, signal: AbortSignal): Promise<void> {
     const aloud = 'blob' in sound && sound.aloud;
     const source = 'stream' in sound ? sound.stream : fromMs > 0 ? new Rest(sound.blob, fromMs, aloud) : sound.blob;
     let first = true;
     for await (const event of translator.translate(source, { signal, realtime: aloud, name: sound.name })) {
-      if (first && aloud && !(await this.player.play(fromMs))) watcher.silent();
+      if (first && aloud && !(await this.player.play(fromMs))) watcher.playbackBlocked();
       first = false;
       watcher.event(event);
     }

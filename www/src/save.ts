@@ -27,7 +27,7 @@ export async function contents(
 ): Promise<string> {
   if (format === 'jsonl') return lines(events);
   if (format === 'txt') return `${text}\n`;
-  if (!translator) throw new Error('subtitles need the module, which is not loaded; text and JSONL can be saved');
+  if (!translator) throw new Error('subtitles need the module, which is not loaded; save text or JSONL instead');
   return translator.subtitles(events, format, side);
 }
 

@@ -8,7 +8,7 @@ import { clock } from './format';
 interface Piece {
   text: string;
   spaced: boolean;
-  state: 'sure' | 'open';
+  state: 'committed' | 'tentative';
 }
 
 /** A line of words on the page. */
@@ -29,7 +29,7 @@ class Line {
       if (word.textContent !== piece.text) word.textContent = piece.text;
       const name = `${this.kind} ${piece.state}`;
       if (word.dataset['is'] !== name) {
-        word.classList.remove('sure', 'open');
+        word.classList.remove('committed', 'tentative');
         word.classList.add(piece.state);
         word.dataset['is'] = name;
       }
@@ -50,41 +50,41 @@ class Line {
 
 export class SegmentView {
   readonly root: HTMLElement;
-  private readonly said: Line;
-  private readonly put: Line;
+  private readonly source: Line;
+  private readonly target: Line;
   private readonly when = make('span', { class: 'when' });
 
   constructor(
     readonly segment: Segment,
     language: string,
   ) {
-    const said = make('p', { class: 'said', lang: 'en' });
-    const put = make('p', { class: 'put', lang: language });
-    this.said = new Line(said, 's');
-    this.put = new Line(put, 't');
-    this.root = make('section', { class: 'segment', 'data-segment': segment.number }, said, this.when, put);
+    const source = make('p', { class: 'source', lang: 'en' });
+    const target = make('p', { class: 'target', lang: language });
+    this.source = new Line(source, 'source-word');
+    this.target = new Line(target, 'target-word');
+    this.root = make('section', { class: 'segment', 'data-segment': segment.number }, source, this.when, target);
   }
 
   get sources(): HTMLSpanElement[] {
-    return this.said.words;
+    return this.source.words;
   }
 
   get targets(): HTMLSpanElement[] {
-    return this.put.words;
+    return this.target.words;
   }
 
-  saidBox(): DOMRect {
-    return this.said.root.getBoundingClientRect();
+  sourceBox(): DOMRect {
+    return this.source.root.getBoundingClientRect();
   }
 
-  putBox(): DOMRect {
-    return this.put.root.getBoundingClientRect();
+  targetBox(): DOMRect {
+    return this.target.root.getBoundingClientRect();
   }
 
   update(): void {
     const { segment } = this;
-    this.said.set(segment.words.map(heard));
-    this.put.set(segment.units().map(shown));
+    this.source.set(segment.words.map(sourcePiece));
+    this.target.set(segment.units().map(targetPiece));
     const when = segment.start === undefined ? '' : clock(segment.start);
     if (this.when.textContent !== when) this.when.textContent = when;
     this.root.classList.toggle('broken', segment.broken);
@@ -92,5 +92,5 @@ export class SegmentView {
   }
 }
 
-const heard = (word: Word): Piece => ({ text: word.text, spaced: true, state: word.end === undefined ? 'open' : 'sure' });
-const shown = (unit: Unit): Piece => ({ text: unit.text, spaced: unit.spaced, state: unit.shown === undefined ? 'open' : 'sure' });
+const sourcePiece = (word: Word): Piece => ({ text: word.text, spaced: true, state: word.end === undefined ? 'tentative' : 'committed' });
+const targetPiece = (unit: Unit): Piece => ({ text: unit.text, spaced: unit.spaced, state: unit.shown === undefined ? 'tentative' : 'committed' });

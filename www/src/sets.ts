@@ -18,7 +18,7 @@ export const SETS: { [name in ModelSet]: Bundle } = {
   demo: {
     name: 'Demo pack',
     about:
-      'Three small models that come with the page. They know a controlled English of some hundred words: enough to prove the machine, nothing about the quality of the real models.',
+      'Three small models that come with the page. They know a controlled English of about 600 words: they show that the program runs on your computer, and say nothing about translation quality.',
     asr: 'demo',
     aligner: 'demo',
     mt: 'demo',
@@ -26,7 +26,7 @@ export const SETS: { [name in ModelSet]: Bundle } = {
   e2b: {
     name: 'Qwen3 + Gemma-4 E2B',
     about:
-      'Real speech, the smaller translator. Its attention heads were measured into German and Italian. Into Chinese, words are shown once two drafts in a row agree on them, and none can be held.',
+      'Real speech, with the smaller translation model. Its attention heads were measured into German and Italian; into Chinese, words are shown once two drafts in a row agree on them.',
     asr: 'Qwen/Qwen3-ASR-0.6B',
     aligner: 'Qwen/Qwen3-ForcedAligner-0.6B',
     mt: 'google/gemma-4-E2B-it',
@@ -34,7 +34,7 @@ export const SETS: { [name in ModelSet]: Bundle } = {
   },
   e4b: {
     name: 'Qwen3 + Gemma-4 E4B',
-    about: 'Real speech, and the translator whose attention heads were measured. The weights must fit on the graphics card as a whole.',
+    about: 'Real speech, with the translation model whose attention heads were measured. All its weights must fit on the graphics card.',
     asr: 'Qwen/Qwen3-ASR-0.6B',
     aligner: 'Qwen/Qwen3-ForcedAligner-0.6B',
     mt: 'google/gemma-4-E4B-it',

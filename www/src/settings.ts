@@ -26,7 +26,7 @@ export function load(): Settings {
   }
 }
 
-export function keep(settings: Settings): void {
+export function save(settings: Settings): void {
   try {
     localStorage.setItem(KEY, JSON.stringify(settings));
   } catch {

@@ -11,7 +11,7 @@ const SAMPLE = './samples/talk-a.flac';
 
 export async function sample(): Promise<Sound> {
   const answer = await fetch(SAMPLE);
-  if (!answer.ok) throw new Error(`the sample talk is not there: ${SAMPLE} (${answer.status})`);
+  if (!answer.ok) throw new Error(`the sample talk cannot be fetched: ${SAMPLE} (${answer.status})`);
   return { kind: 'sample', name: 'sample', blob: await answer.blob(), aloud: true };
 }
 
@@ -22,6 +22,6 @@ export async function live(kind: 'microphone' | 'tab'): Promise<Sound> {
 }
 
 /** Stops live sound that is not needed any more. */
-export function letGo(sound: Sound): void {
+export function release(sound: Sound): void {
   if ('stream' in sound) for (const track of sound.stream.getTracks()) track.stop();
 }

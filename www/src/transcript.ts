@@ -11,7 +11,7 @@ export interface Offset {
   segments: number;
 }
 
-export const NOWHERE: Offset = { audio: 0, wall: 0, segments: 0 };
+export const NO_OFFSET: Offset = { audio: 0, wall: 0, segments: 0 };
 
 export function shifted(event: TranslatorEvent, by: Offset): TranslatorEvent {
   const times = { audio_ms: event.audio_ms + by.audio, wall_ms: event.wall_ms + by.wall };
@@ -24,7 +24,7 @@ export function shifted(event: TranslatorEvent, by: Offset): TranslatorEvent {
 
 export class Transcript {
   events: TranslatorEvent[] = [];
-  private offset = NOWHERE;
+  private offset = NO_OFFSET;
 
   take(event: TranslatorEvent): void {
     if (event.type === 'start' && this.events.length) return;
@@ -38,7 +38,7 @@ export class Transcript {
    * file is heard again from that offset, so open segments are dropped. Live sound cannot be heard
    * again, so open segments are closed as they are.
    */
-  goOn(live: boolean): Offset {
+  resume(live: boolean): Offset {
     const open = this.firstOpen();
     const { audio_ms = 0, wall_ms = 0 } = this.events.at(-1) ?? {};
     this.events = this.events.filter((event) => event.type !== 'end');

@@ -3,14 +3,14 @@
 import { advice } from './help';
 import { make } from './dom';
 
-export interface Ways {
+export interface Actions {
   /** Absent where the CPU cannot be used instead. */
   cpu?: (() => void) | undefined;
   again?: (() => void) | undefined;
   back?: (() => void) | undefined;
 }
 
-export function showTrouble(root: HTMLElement, code: string, message: string, ways: Ways): void {
+export function showTrouble(root: HTMLElement, code: string, message: string, actions: Actions): void {
   const { title, about, steps, cpu } = advice(code, message);
   const button = (text: string, act: (() => void) | undefined, name = '') =>
     act && make('button', { type: 'button', class: name, onclick: act }, text);
@@ -22,9 +22,9 @@ export function showTrouble(root: HTMLElement, code: string, message: string, wa
     make(
       'div',
       { class: 'starts' },
-      button('Try again', ways.again, 'big'),
-      cpu && button('Use the CPU instead (slower)', ways.cpu, ways.again ? '' : 'big'),
-      button('Back', ways.back),
+      button('Try again', actions.again, 'big'),
+      cpu && button('Use the CPU instead (slower)', actions.cpu, actions.again ? '' : 'big'),
+      button('Back', actions.back),
     ),
     make('p', { class: 'small' }, 'Code: ', make('code', {}, code)),
   );

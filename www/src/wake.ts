@@ -12,7 +12,7 @@ async function ask(): Promise<void> {
     const held = await navigator.wakeLock?.request('screen');
     held?.addEventListener('release', () => lock === held && (lock = undefined));
     lock = held;
-    if (!wanted) letSleep();
+    if (!wanted) allowSleep();
   } catch {
     // Low battery, or not allowed: the screen may go dark, nothing else changes.
   } finally {
@@ -28,7 +28,7 @@ export function keepAwake(): void {
   void ask();
 }
 
-export function letSleep(): void {
+export function allowSleep(): void {
   wanted = false;
   void lock?.release();
   // Cleared at once, so that a request in the meantime gets a new lock.

@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use super::remedy::remedy;
-use super::terminal::tell;
+use super::terminal::eprint_line;
 
 /// Exit code for wrong usage.
 pub const USAGE: u8 = 2;
@@ -25,7 +25,7 @@ pub enum CliError {
     #[error("interrupted")]
     Interrupted,
     /// The reader of our output has closed it (`| head`).
-    #[error("the reader of the output has gone")]
+    #[error("the reader of the output has closed it")]
     BrokenPipe,
 }
 
@@ -36,12 +36,12 @@ impl CliError {
     }
 
     /// A write to the file at `place`, from `--output`, failed.
-    pub fn write(place: &str, error: io::Error) -> CliError {
+    pub fn write_failed(place: &str, error: io::Error) -> CliError {
         CliError::unwritable(place, error, "; check its folder and the space left, or give another --output")
     }
 
     /// A write to standard output failed.
-    pub fn print(error: io::Error) -> CliError {
+    pub fn print_failed(error: io::Error) -> CliError {
         CliError::unwritable("standard output", error, "")
     }
 
@@ -59,11 +59,11 @@ pub fn report(outcome: Result<(), CliError>) -> ExitCode {
         Ok(()) | Err(CliError::BrokenPipe) => ExitCode::SUCCESS,
         Err(CliError::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(CliError::Usage(message)) => {
-            tell(format_args!("alignatt: {message}"));
+            eprint_line(format_args!("alignatt: {message}"));
             ExitCode::from(USAGE)
         }
         Err(CliError::Failed(error)) => {
-            tell(format_args!("alignatt: {}", one_line(error.as_ref())));
+            eprint_line(format_args!("alignatt: {}", one_line(error.as_ref())));
             ExitCode::FAILURE
         }
     }

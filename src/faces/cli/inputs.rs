@@ -36,7 +36,7 @@ impl Inputs {
             None => Ok(()),
             Some(what) => {
                 let place = output.display();
-                let message = format!("{place} is read ({what}) and would be overwritten; give another {flag}");
+                let message = format!("{place} is an input ({what}) and would be overwritten; give another {flag}");
                 Err(CliError::Usage(message))
             }
         }
@@ -106,8 +106,8 @@ mod tests {
             let refused = inputs.protect(&at(name), "--output").err();
             assert!(matches!(refused, Some(CliError::Usage(_))), "{name}");
             let line = refused.map(|error| one_line(&error)).unwrap_or_default();
-            let told = format!("{name} is read (--context) and would be overwritten; give another --output");
-            assert!(line.ends_with(&told), "{line}");
+            let expected = format!("{name} is an input (--context) and would be overwritten; give another --output");
+            assert!(line.ends_with(&expected), "{line}");
         }
         for name in ["other.txt", "nothing.txt", "sub", "new.txt"] {
             assert!(inputs.protect(&at(name), "--output").is_ok(), "{name}");

@@ -31,21 +31,22 @@ fn of_link(error: &(dyn Error + 'static)) -> Option<String> {
         return Some(of_model(error));
     }
     match error.downcast_ref::<RunError>()? {
-        RunError::Device(_) => Some("start again, or use --device cpu if it comes back".to_owned()),
+        RunError::Device(_) => Some("start again; if it happens again, use --device cpu".to_owned()),
         RunError::Gpu(error) => Some(of_gpu(error).to_owned()),
         RunError::Checkpoint(error) => of_checkpoint(error),
-        RunError::TooLong { .. } | RunError::RollBack(_) => None,
+        RunError::TooLong { .. } => Some("give less sound or text at a time".to_owned()),
+        RunError::RollBack(_) => None,
     }
 }
 
 fn of_gpu(error: &GpuError) -> &'static str {
     match error {
-        GpuError::NoAdapter { .. } => "`alignatt devices` lists what there is; --device cpu always works",
+        GpuError::NoAdapter { .. } => "`alignatt devices` lists the devices; --device cpu always works",
         GpuError::Refused { .. } => "update the graphics driver, or use --device cpu",
         GpuError::SelfTest { .. } => "use another device (`alignatt devices` lists them), or --device cpu",
         GpuError::OutOfMemory { .. } => "use a smaller model, or --device cpu",
-        GpuError::Failed { .. } => "try again, or use --device cpu if it comes back",
-        GpuError::Lost { .. } => "start again, with a smaller model where memory ran out, or use --device cpu",
+        GpuError::Failed { .. } => "try again; if it happens again, use --device cpu",
+        GpuError::Lost { .. } => "start again; if memory ran out, use a smaller model or --device cpu",
     }
 }
 
@@ -55,10 +56,12 @@ fn of_checkpoint(error: &CheckpointError) -> Option<String> {
         Remedy::Words(_) => None,
         Remedy::UseSupportedModel => Some(SUPPORTED.to_owned()),
         Remedy::UseCpu => Some("--device cpu computes in f32".to_owned()),
-        Remedy::ListModels => Some("`alignatt models list` shows what is there".to_owned()),
+        Remedy::ListModels => Some("`alignatt models list` lists the fetched models".to_owned()),
         Remedy::FetchAgain => Some(match cached_repo(error.place()) {
-            Some(repo) => format!("`alignatt models remove {repo}` deletes the model, and naming it fetches it again"),
-            None => "put a good copy of the file in its place".to_owned(),
+            Some(repo) => {
+                format!("delete the model with `alignatt models remove {repo}`; it is fetched again when it is named")
+            }
+            None => "replace it with a good copy".to_owned(),
         }),
     }
 }
@@ -78,14 +81,14 @@ fn of_model(error: &ModelError) -> String {
                 Role::Alignment => "--aligner",
                 Role::Translation => "--mt",
             };
-            format!("name a {} model with {flag}", role.family())
+            format!("give a {} model with {flag}", role.family())
         }
         ModelError::NoHeads { demo: true, .. } => {
-            "the demo pack translates from English into German, Italian and Chinese only: name another model with --mt"
+            "the demo pack translates only from English into German, Italian and Chinese; give another model with --mt"
                 .to_owned()
         }
         ModelError::NoHeads { model, from, to, .. } => format!(
-            "measure them with `alignatt calibrate --mt {} --from {from} --to {to} --pairs FILE` and name the file that \
+            "measure them with `alignatt calibrate --mt {} --from {from} --to {to} --pairs FILE` and give the file that \
              it writes with --heads, or use --policy local-agreement",
             quoted(model)
         ),
@@ -115,16 +118,16 @@ mod tests {
         std::fs::create_dir_all(&snapshot)?;
         let missing = |folder: &std::path::Path| Files::folder(folder).and_then(|files| files.bytes("config.json", 9));
         let error = missing(&snapshot).expect_err("there is no file");
-        let told = remedy(&error);
+        let answer = remedy(&error);
         assert_eq!(
-            told.as_deref(),
-            Some("`alignatt models remove o/m` deletes the model, and naming it fetches it again")
+            answer.as_deref(),
+            Some("delete the model with `alignatt models remove o/m`; it is fetched again when it is named")
         );
         std::fs::write(snapshot.join("config.json"), "damaged and long")?;
         let error: Box<dyn Error> = Box::new(missing(&snapshot).expect_err("it is too long"));
-        assert_eq!(remedy(&*error), told);
+        assert_eq!(remedy(&*error), answer);
         let error = missing(cache.path()).expect_err("there is no file");
-        assert_eq!(remedy(&error).as_deref(), Some("put a good copy of the file in its place"));
+        assert_eq!(remedy(&error).as_deref(), Some("replace it with a good copy"));
         Ok(())
     }
 
@@ -147,9 +150,9 @@ mod tests {
                 .starts_with("measure them with `alignatt calibrate --mt 'my models/x' --from de --to it --pairs")
         );
         let demo = error("the demo pack's mt", true);
-        assert!(demo.contains("name another model with --mt") && !demo.contains("calibrate"), "{demo}");
+        assert!(demo.contains("give another model with --mt") && !demo.contains("calibrate"), "{demo}");
         let lost = GpuError::Lost { adapter: "a".to_owned(), reason: "b".to_owned() };
-        assert!(remedy(&RunError::Gpu(lost)).is_some_and(|told| told.contains("--device cpu")));
+        assert!(remedy(&RunError::Gpu(lost)).is_some_and(|words| words.contains("--device cpu")));
         assert_eq!(remedy(&std::io::Error::other("x")), None);
     }
 }

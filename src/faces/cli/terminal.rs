@@ -1,4 +1,4 @@
-//! Writes to standard error, and tells what the terminal can show.
+//! Writes to standard error, and finds out what the terminal can show.
 //!
 //! Standard error can be a full disk, a closed pipe or a terminal that is gone. `eprintln!` panics
 //! there, and the results would be lost. Nothing in the program uses it, and the lint in `lib.rs`
@@ -11,7 +11,7 @@ use std::io::{self, IsTerminal, Write};
 
 /// Writes a line to standard error. A failure is ignored, because there is nowhere left to report
 /// it.
-pub fn tell(line: impl Display) {
+pub fn eprint_line(line: impl Display) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 

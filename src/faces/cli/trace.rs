@@ -10,7 +10,8 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::cascade::event::{Listen, Token};
+use crate::cascade::event::Listen;
+use crate::policy::{Hold, Token};
 use crate::text::Millis;
 
 /// The widest padding of a column, in terminal columns.
@@ -31,7 +32,7 @@ pub fn lines(at: Millis, listen: &Listen) -> Vec<String> {
             "   {state:<9}  {}  {}  heard {heard:.2}  unheard {unheard:.2}  prompt {prompt:.2}  draft {draft:.2}  {}",
             padded(text, text_width),
             padded(word, word_width),
-            plain(token.why.as_deref().unwrap_or_default()),
+            token.why.map_or("", Hold::name),
         );
         lines.push(line.trim_end().to_owned());
     }
@@ -44,7 +45,7 @@ fn heading(at: Millis, listen: &Listen) -> String {
         "{:>6.2} s  segment {}  {} {tokens} {}, {} of {} words heard",
         at.seconds(),
         listen.segment.0,
-        if listen.drafted { "drafted" } else { "judged anew:" },
+        if listen.drafted { "drafted" } else { "judged again:" },
         if tokens == 1 { "token" } else { "tokens" },
         listen.heard,
         listen.source.len(),
@@ -76,9 +77,15 @@ mod tests {
     use super::*;
     use crate::cascade::event::SegmentId;
 
-    fn token(text: &str, word: Option<usize>, why: Option<&str>) -> Token {
-        let why = why.map(str::to_owned);
-        Token { text: text.to_owned(), shown: why.is_none(), why, word, mass: [0.1, 0.62, 0.21, 0.07], on: Vec::new() }
+    fn token(text: &str, word: Option<usize>, why: Option<Hold>) -> Token {
+        Token {
+            text: text.to_owned(),
+            shown: why.is_none(),
+            why,
+            word,
+            mass: [0.1, 0.62, 0.21, 0.07],
+            attention: Vec::new(),
+        }
     }
 
     fn listen(source: &[&str], tokens: Vec<Token>) -> Listen {
@@ -88,8 +95,10 @@ mod tests {
 
     #[test]
     fn a_line_a_token() {
-        let draft =
-            listen(&["I", "have"], vec![token(" habe", Some(1), None), token(" gekauft", Some(0), Some("frontier"))]);
+        let draft = listen(
+            &["I", "have"],
+            vec![token(" habe", Some(1), None), token(" gekauft", Some(0), Some(Hold::Frontier))],
+        );
         assert_eq!(
             lines(Millis(12_750), &draft),
             [
@@ -104,7 +113,7 @@ mod tests {
     fn columns_line_up_whatever_the_script() {
         let tokens = vec![
             token("他们", Some(0), None),
-            token("ab", Some(1), Some("behind")),
+            token("ab", Some(1), Some(Hold::AfterHeld)),
             token("\u{1b}[2J\n", None, None),
             token("", Some(7), None),
         ];

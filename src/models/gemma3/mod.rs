@@ -87,7 +87,7 @@ impl Gemma3 {
             owner.reserve(len)?;
         }
         let [sliding, full] = self.places(cache, from, len);
-        tap.stand(from, len);
+        tap.begin_rows(from, len);
         for (at, (layer, cache)) in self.layers.iter().zip(&mut cache.owners).enumerate() {
             let place = match layer.kind {
                 LayerType::Sliding => &sliding,

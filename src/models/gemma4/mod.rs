@@ -99,7 +99,7 @@ impl Gemma4 {
             owner.reserve(len)?;
         }
         let mut places = self.places(cache, from, len);
-        tap.stand(from, len);
+        tap.begin_rows(from, len);
         for (at, layer) in self.layers.iter().enumerate() {
             if layer.owns().is_none() && x.dims()[0] > wanted {
                 // No later layer writes keys, so only the rows that are returned have to go on.
@@ -109,7 +109,7 @@ impl Gemma4 {
                 x = x.narrow(0, len - wanted, wanted);
                 ple = ple.narrow(0, len - wanted, wanted);
                 places = self.places(cache, from + len - wanted, wanted);
-                tap.stand(from + len - wanted, wanted);
+                tap.begin_rows(from + len - wanted, wanted);
             }
             let place = &places[usize::from(layer.kind == LayerType::Full)];
             let input = ple.clone().narrow(1, at, 1).squeeze_dim(1);

@@ -16,7 +16,7 @@
 pub mod config;
 mod layer;
 mod names;
-pub mod prompt;
+mod prompt;
 
 use std::sync::Arc;
 
@@ -138,7 +138,7 @@ impl Qwen3 {
         let (from, len) = (cache.end(), x.dims()[0]);
         // All layers are full, so a position is its row.
         let place = Place::new(&self.rope, from, from, len);
-        tap.stand(from, len);
+        tap.begin_rows(from, len);
         for (at, (layer, cache)) in self.layers.iter().zip(&mut cache.owners).enumerate() {
             x = layer.forward(x, &place, cache, tap);
             tap.keep("layer_out", Some(at), &x);

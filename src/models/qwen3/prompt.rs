@@ -8,7 +8,6 @@
 use std::sync::Arc;
 
 use crate::models::prompt::{ChatPrompt, Task};
-use crate::weights::error::WRONG_MODEL;
 use crate::weights::template::{ChatOptions, ChatTemplate, Message};
 use crate::weights::{CheckpointError, Files, Tokenizer};
 
@@ -20,12 +19,12 @@ const TEMPLATE: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n'
 /// The layout is the chat template in `files`, or a copy of Qwen3's if there is none.
 ///
 /// Errors: the chat template cannot be read, or it opens a thought, as the Thinking releases do.
-pub fn open(files: &Files, tokenizer: Arc<Tokenizer>, task: &Task<'_>) -> Result<ChatPrompt, CheckpointError> {
+pub(crate) fn open(files: &Files, tokenizer: Arc<Tokenizer>, task: &Task<'_>) -> Result<ChatPrompt, CheckpointError> {
     let template = ChatTemplate::open(files)?.unwrap_or_else(default_template);
     let text = template.render(&[Message::user("")], &ChatOptions::default())?;
     let opened = text.matches("<think>").count() > text.matches("</think>").count();
     if opened {
-        return Err(template.wrong("the model thinks before it answers, which takes too long here", WRONG_MODEL));
+        return Err(template.wrong("the model thinks before it answers", "use an Instruct or a hybrid release"));
     }
     Ok(ChatPrompt::new(template, tokenizer, task))
 }
@@ -112,7 +111,7 @@ mod tests {
         let message = open(&files, tokenizer(), &task("de")).unwrap_err().to_string();
         assert_eq!(
             message,
-            "memory/chat_template.jinja: the model thinks before it answers, which takes too long here"
+            "memory/chat_template.jinja: the model thinks before it answers: use an Instruct or a hybrid release"
         );
     }
 }

@@ -19,7 +19,7 @@ function fail(at) {
   const { fail } = replay;
   if (fail?.at !== at) return;
   replay.fail = undefined;
-  throw new AlignattError(fail.code, fail.message ?? `told to fail as ${fail.code}`);
+  throw new AlignattError(fail.code, fail.message ?? `the test asked for ${fail.code}`);
 }
 
 const wait = (ms, signal) =>
@@ -45,13 +45,13 @@ export class Translator {
       onProgress?.({ stage: 'load', model: 'mt', name: 'model.safetensors', done, total: 8e6 });
       await wait(replay.loadMs ?? 5, signal);
     }
-    if (signal?.aborted) throw new AlignattError('aborted', 'it was aborted');
+    if (signal?.aborted) throw new AlignattError('aborted', 'the operation was aborted');
     fail('load');
     return new Translator(options);
   }
 
   async *translate(source, options = {}) {
-    if (this.busy) throw new AlignattError('busy', 'a stream runs already');
+    if (this.busy) throw new AlignattError('busy', 'a stream is already running');
     this.busy = true;
     try {
       yield* this.play(source, options);
@@ -77,7 +77,7 @@ export class Translator {
       await wait(moved.audio_ms / (replay.speed ?? 1) - (performance.now() - begun), signal);
       if (signal?.aborted) {
         yield { ...events.at(-1), interrupted: true };
-        throw new AlignattError('aborted', 'it was aborted');
+        throw new AlignattError('aborted', 'the operation was aborted');
       }
       if (live && !source.active) return yield events.at(-1);
       if (replay.fail?.at === 'stream' && given >= replay.fail.after) {
@@ -155,7 +155,7 @@ export const models = {
       onProgress?.({ name: 'model.safetensors', done, total, bytesPerSecond: 4.1e7, secondsLeft: (total - done) / 4.1e7 });
       stored.set(model, done);
       await wait(replay.fetchMs ?? 5, signal);
-      if (signal?.aborted) throw new AlignattError('aborted', 'it was aborted');
+      if (signal?.aborted) throw new AlignattError('aborted', 'the operation was aborted');
     }
   },
   async remove(model) {

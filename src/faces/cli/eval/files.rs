@@ -20,7 +20,7 @@ const REFERENCES: &str = "references.txt";
 const REPORT: &str = "report.json";
 
 /// The files that are written into a point's folder, besides the events.
-pub const WRITTEN: [&str; 4] = [HYPOTHESIS, SEGMENTS, REFERENCES, REPORT];
+pub const FILE_NAMES: [&str; 4] = [HYPOTHESIS, SEGMENTS, REFERENCES, REPORT];
 
 /// A line of a log as SimulEval writes it.
 #[derive(Serialize)]
@@ -35,7 +35,7 @@ struct Hypothesis<'a> {
 }
 
 /// Writes the three files for OmniSTEval into `folder`.
-pub fn write_judged(folder: &Path, talks: &[(Talk, Played)], language: Language) -> Result<(), CliError> {
+pub fn write_omnisteval(folder: &Path, talks: &[(Talk, Played)], language: Language) -> Result<(), CliError> {
     let seam = unit_seam(language);
     let (mut hypotheses, mut segments, mut references) = (String::new(), String::new(), String::new());
     for (index, (talk, played)) in talks.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use super::manifest::Talk;
 use super::played::Played;
-use crate::measure::lag::Shown;
+use crate::measure::lag::ShownSegment;
 use crate::measure::resegment::resegment;
 use crate::text::units::unit_seam;
 use crate::text::{Language, Millis};
@@ -19,10 +19,10 @@ pub struct Pair {
 
 /// Splits the translation of each talk at the segments of its reference.
 pub fn pairs(talks: &[(Talk, Played)], language: Language) -> Vec<Pair> {
-    talks.iter().flat_map(|(talk, played)| parted(talk, played, language)).collect()
+    talks.iter().flat_map(|(talk, played)| split_talk(talk, played, language)).collect()
 }
 
-fn parted(talk: &Talk, played: &Played, language: Language) -> Vec<Pair> {
+fn split_talk(talk: &Talk, played: &Played, language: Language) -> Vec<Pair> {
     let references: Vec<Vec<String>> = talk.segments.iter().map(|segment| segment.units.clone()).collect();
     let end_of = |end: Option<Millis>| end.unwrap_or(played.length);
     let recording_end = talk.segments.iter().map(|segment| end_of(segment.end)).max().unwrap_or(played.length);
@@ -30,7 +30,7 @@ fn parted(talk: &Talk, played: &Played, language: Language) -> Vec<Pair> {
     let ranges = resegment(&played.units, &references, language);
     let parts = talk.segments.iter().zip(ranges).map(|(segment, range)| {
         let shown = |delays: &[Millis]| {
-            let shown = Shown {
+            let shown = ShownSegment {
                 delays: delays.get(range.clone()).unwrap_or_default(),
                 offset: segment.start,
                 length: end_of(segment.end) - segment.start,

@@ -34,13 +34,13 @@ pub struct Played {
 pub enum PlayedError {
     #[error(transparent)]
     Text(#[from] TextError),
-    #[error("line {0} is no event: {1}")]
-    NoEvent(usize, serde_json::Error),
+    #[error("line {0} is not an event: {1}")]
+    NotAnEvent(usize, serde_json::Error),
     #[error(transparent)]
     Broken(#[from] crate::cascade::rules::BrokenRule),
-    #[error("the run was broken off")]
+    #[error("the run was interrupted")]
     Interrupted,
-    #[error("nothing was translated in it")]
+    #[error("nothing was translated in the run")]
     NoTarget,
 }
 
@@ -106,7 +106,7 @@ fn events<R: io::BufRead>(mut lines: TextLines<R>) -> Result<Vec<Event>, PlayedE
     let mut events = Vec::new();
     for number in 1.. {
         let Some(line) = lines.next_line()? else { break };
-        events.push(serde_json::from_slice(line).map_err(|error| PlayedError::NoEvent(number, error))?);
+        events.push(serde_json::from_slice(line).map_err(|error| PlayedError::NotAnEvent(number, error))?);
     }
     Ok(events)
 }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_run() {
+    fn an_incomplete_run_is_an_error() {
         assert!(matches!(Played::of(&run("de", true)), Err(PlayedError::Interrupted)));
         let events = run("de", false);
         assert!(matches!(Played::of(&events[..4]), Err(PlayedError::Broken(_))));

@@ -20,15 +20,15 @@ pub struct Quality {
 const SCRIPT: &str = r#"
 import json, sys
 from sacrebleu.metrics import BLEU, CHRF
-asked = json.load(sys.stdin)
-bleu, chrf = BLEU(tokenize=asked["tokenizer"]), CHRF()
-score = lambda metric: round(metric.corpus_score(asked["predictions"], [asked["references"]]).score, 3)
+request = json.load(sys.stdin)
+bleu, chrf = BLEU(tokenize=request["tokenizer"]), CHRF()
+score = lambda metric: round(metric.corpus_score(request["predictions"], [request["references"]]).score, 3)
 print(json.dumps({"bleu": score(bleu), "chrf": score(chrf),
                   "bleu_signature": str(bleu.get_signature()), "chrf_signature": str(chrf.get_signature())}))
 "#;
 
 #[derive(Serialize)]
-struct Asked<'a> {
+struct ScoreRequest<'a> {
     tokenizer: &'a str,
     predictions: Vec<&'a str>,
     references: Vec<&'a str>,
@@ -41,20 +41,20 @@ pub fn score(pairs: &[Pair], language: Language) -> Result<Quality, String> {
         "ja" => "char",
         _ => "13a",
     };
-    let asked = Asked {
+    let request = ScoreRequest {
         tokenizer,
         predictions: pairs.iter().map(|pair| pair.prediction.as_str()).collect(),
         references: pairs.iter().map(|pair| pair.reference.as_str()).collect(),
     };
-    let asked = serde_json::to_vec(&asked).map_err(|e| e.to_string())?;
-    let answer = python(&asked)?;
+    let request = serde_json::to_vec(&request).map_err(|e| e.to_string())?;
+    let answer = python(&request)?;
     serde_json::from_slice(&answer).map_err(|e| format!("sacrebleu gave no scores: {e}"))
 }
 
 fn python(input: &[u8]) -> Result<Vec<u8>, String> {
     let mut command = Command::new("python3");
     command.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(|e| format!("python3 can't be run: {e}"))?;
+    let mut child = command.spawn().map_err(|e| format!("python3 cannot be run: {e}"))?;
     if let Some(mut stdin) = child.stdin.take() {
         // A python that has ended already reports the reason below.
         let _ = stdin.write_all(input);
@@ -63,9 +63,9 @@ fn python(input: &[u8]) -> Result<Vec<u8>, String> {
     if output.status.success() {
         return Ok(output.stdout);
     }
-    let told = String::from_utf8_lossy(&output.stderr);
-    match told.contains("No module named 'sacrebleu'") {
-        true => Err("python3 has no sacrebleu; `pip install sacrebleu` in the environment that runs this".to_owned()),
-        false => Err(told.lines().last().unwrap_or("python3 failed").to_owned()),
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    match stderr.contains("No module named 'sacrebleu'") {
+        true => Err("python3 has no sacrebleu; install it with `pip install sacrebleu`".to_owned()),
+        false => Err(stderr.lines().last().unwrap_or("python3 failed").to_owned()),
     }
 }

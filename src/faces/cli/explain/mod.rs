@@ -31,9 +31,9 @@ use run::Run;
 pub enum ExplainError {
     #[error(transparent)]
     Text(#[from] TextError),
-    #[error("{file} is empty: give the events of a run, as `--format jsonl` writes them")]
+    #[error("{file} contains no events; give the output of `translate --format jsonl`")]
     Empty { file: String },
-    #[error("{file}, line {line}: not an event")]
+    #[error("{file}, line {line} is not an event")]
     NotAnEvent {
         file: String,
         line: usize,
@@ -69,10 +69,10 @@ pub fn explain(file: &Path, output: Option<&Path>) -> Result<Option<PathBuf>, Cl
     };
     let page = page.map_err(CliError::of)?;
     match &target {
-        Some(path) => std::fs::write(path, page).map_err(|e| CliError::write(&path.display().to_string(), e))?,
+        Some(path) => std::fs::write(path, page).map_err(|e| CliError::write_failed(&path.display().to_string(), e))?,
         None => {
             let mut out = io::stdout().lock();
-            out.write_all(page.as_bytes()).and_then(|()| out.flush()).map_err(CliError::print)?;
+            out.write_all(page.as_bytes()).and_then(|()| out.flush()).map_err(CliError::print_failed)?;
         }
     }
     Ok(target)
@@ -122,9 +122,9 @@ fn page_of<R: BufRead>(name: &str, mut lines: TextLines<R>) -> Result<String, Ex
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cascade::event::{End, Listen, Source, Start, Target, Token};
+    use crate::cascade::event::{End, Listen, Source, Start, Target};
     use crate::cascade::{SegmentId, Word};
-    use crate::policy::Committed;
+    use crate::policy::{Committed, Hold, Token};
     use crate::text::{Language, Millis};
 
     const VOID: [&str; 5] = ["!doctype", "meta", "br", "img", "link"];
@@ -136,10 +136,10 @@ mod tests {
         while let Some(at) = rest.find('<') {
             rest = &rest[at + 1..];
             let end = rest.find('>').unwrap_or_else(|| panic!("a tag without end: {}", &rest[..rest.len().min(60)]));
-            let (tag, behind) = (&rest[..end], &rest[end + 1..]);
+            let (tag, after) = (&rest[..end], &rest[end + 1..]);
             let name: String =
                 tag.trim_start_matches('/').chars().take_while(|c| !c.is_whitespace() && *c != '/').collect();
-            rest = behind;
+            rest = after;
             if tag.starts_with('/') {
                 assert_eq!(open.pop().as_deref(), Some(name.as_str()));
             } else if !tag.ends_with('/') && !VOID.contains(&name.as_str()) {
@@ -187,14 +187,14 @@ mod tests {
     }
 
     /// Tokens are `(text, word, why)`.
-    fn listen(source: &[&str], heard: usize, tokens: &[(&str, usize, Option<&str>)]) -> EventKind {
-        let token = |&(text, word, why): &(&str, usize, Option<&str>)| Token {
+    fn listen(source: &[&str], heard: usize, tokens: &[(&str, usize, Option<Hold>)]) -> EventKind {
+        let token = |&(text, word, why): &(&str, usize, Option<Hold>)| Token {
             text: text.to_owned(),
             shown: why.is_none(),
-            why: why.map(str::to_owned),
+            why,
             word: Some(word),
             mass: [0.5, 0.25, 0.125, 0.125],
-            on: vec![(word, 0.5)],
+            attention: vec![(word, 0.5)],
         };
         EventKind::Listen(Listen {
             segment: SegmentId(0),
@@ -237,7 +237,11 @@ mod tests {
             (850, source(&words[..1], false)),
             (
                 850,
-                listen(&words[..2], 1, &[("Ich", 0, None), (" kau", 1, Some("frontier")), ("fte", 1, Some("behind"))]),
+                listen(
+                    &words[..2],
+                    1,
+                    &[("Ich", 0, None), (" kau", 1, Some(Hold::Frontier)), ("fte", 1, Some(Hold::AfterHeld))],
+                ),
             ),
             (850, target(&mut shown, "Ich", false)),
             (1700, source(&words, true)),
@@ -266,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_stands_once_with_its_time_and_its_past() {
+    fn every_word_is_there_once_with_its_time_and_its_history() {
         let page = page(&a_run());
         let expected = serde_json::json!([{
             "s": [["I", 250], ["bought", 550], ["it.", 850]],
@@ -298,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn chinese_goes_by_the_character() {
+    fn chinese_is_shown_by_character() {
         let mut shown = Committed::default();
         let events = jsonl(vec![
             (0, start(Some(Language::CHINESE))),
@@ -321,7 +325,7 @@ mod tests {
         assert_eq!(page_without.matches("<g class=\"t").count(), 3);
         let heard = jsonl(vec![(0, start(None)), (900, source(&["Hi."], true)), (900, end(true))]);
         let page = page(&heard);
-        assert!(page.contains("Nothing was translated") && page.contains("broken off"));
+        assert!(page.contains("Nothing was translated") && page.contains("was interrupted"));
         assert_eq!((page.matches("<g class=\"s\"").count(), data(&page).len()), (1, 0));
     }
 
@@ -343,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_event() {
+    fn a_byte_order_mark_is_skipped() {
         page(&format!("\u{feff}{}", a_run()));
         page(&a_run().replace('\n', "\r\n"));
     }
@@ -355,12 +359,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_run_is_refused_by_line() {
-        assert!(refusal("\n \n").contains("run.jsonl is empty"));
-        assert!(refusal("{\"audio_ms\":").contains("run.jsonl, line 1: not an event: EOF"));
+    fn a_file_that_is_not_a_run_is_refused_with_its_line() {
+        assert!(refusal("\n \n").contains("run.jsonl contains no events"));
+        assert!(refusal("{\"audio_ms\":").contains("run.jsonl, line 1 is not an event: EOF"));
         let bad = a_run().replacen("{\"audio_ms\":1700", "{\"audio\":1700", 1);
         assert!(
-            refusal(&bad).contains("run.jsonl, line 5: not an event: missing field `audio_ms`"),
+            refusal(&bad).contains("run.jsonl, line 5 is not an event: missing field `audio_ms`"),
             "{}",
             refusal(&bad)
         );

@@ -3,7 +3,7 @@
 (() => {
   const why = {
     frontier: "rests on what was not heard yet",
-    behind: "behind a held word",
+    "after-held": "after a held word",
     "open-unit": "its word was not whole",
     "no-row": "no attention captured",
     "not-finite": "its attention is not a number",

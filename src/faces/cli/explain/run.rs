@@ -3,8 +3,9 @@
 
 use std::ops::Range;
 
-use crate::cascade::event::{End, Listen, Source, Start, Target, Token};
+use crate::cascade::event::{End, Listen, Source, Start, Target};
 use crate::cascade::{Event, EventKind, SegmentId, Word};
+use crate::policy::{Hold, Token};
 use crate::text::units::{folded, is_punctuation, unit_ends};
 use crate::text::{Language, Millis};
 
@@ -49,14 +50,14 @@ struct Draft {
 pub struct Unit {
     pub text: String,
     pub at: Millis,
-    pub listened: Option<Listened>,
+    pub attention: Option<UnitAttention>,
     /// The periods in which it was held, oldest first.
-    pub past: Vec<Past>,
+    pub held: Vec<HeldPeriod>,
 }
 
 /// The attention of a unit. Words are indices into [`Segment::words`].
 #[derive(Clone, Debug, Default)]
-pub struct Listened {
+pub struct UnitAttention {
     /// The word that the unit rests on.
     pub word: Option<usize>,
     /// Attention on accessible source words, on inaccessible ones, on the rest of the prompt, and
@@ -67,7 +68,7 @@ pub struct Listened {
 
 /// A period in which a word was held for one reason, in one draft or in several consecutive ones.
 #[derive(Debug)]
-pub struct Past {
+pub struct HeldPeriod {
     pub from: Millis,
     pub to: Millis,
     pub times: usize,
@@ -80,11 +81,11 @@ pub struct Stop {
     pub at: Millis,
     pub text: String,
     pub why: String,
-    pub listened: Listened,
+    pub attention: UnitAttention,
     /// Number of source words that were accessible.
     pub heard: usize,
     /// The units that follow it in the draft.
-    pub behind: Vec<String>,
+    pub following: Vec<String>,
 }
 
 impl Run {
@@ -97,9 +98,9 @@ impl Run {
         self.heard = event.audio_ms;
         match event.kind {
             EventKind::Start(_) | EventKind::Progress(_) => {}
-            EventKind::Source(source) => self.segment(source.segment).hear(source),
-            EventKind::Listen(listen) => self.segment(listen.segment).listen(event.audio_ms, listen),
-            EventKind::Target(target) => self.segment(target.segment).show(event.audio_ms, &target),
+            EventKind::Source(source) => self.segment(source.segment).set_source(source),
+            EventKind::Listen(listen) => self.segment(listen.segment).add_draft(event.audio_ms, listen),
+            EventKind::Target(target) => self.segment(target.segment).add_shown(event.audio_ms, &target),
             EventKind::Warning(warning) if self.warnings.contains(&warning.message) => {}
             EventKind::Warning(warning) => self.warnings.push(warning.message),
             EventKind::End(end) => self.end = Some(end),
@@ -126,12 +127,12 @@ impl Segment {
         self.words.is_empty() && self.text.is_empty() && self.drafts.is_empty()
     }
 
-    fn hear(&mut self, source: Source) {
+    fn set_source(&mut self, source: Source) {
         self.words = source.committed;
         self.source_closed = source.closed;
     }
 
-    fn show(&mut self, at: Millis, target: &Target) {
+    fn add_shown(&mut self, at: Millis, target: &Target) {
         if !target.delta.is_empty() {
             target.committed.as_str().clone_into(&mut self.text);
             self.grown.push((at, self.text.len()));
@@ -140,7 +141,7 @@ impl Segment {
 
     /// A draft continues the shown text. A draft that is judged again keeps its position. The later
     /// of two final drafts follows the earlier one.
-    fn listen(&mut self, at: Millis, listen: Listen) {
+    fn add_draft(&mut self, at: Millis, listen: Listen) {
         let before = self.grown.len();
         let base = match self.drafts.last() {
             Some(last) if !listen.drafted => last.base,
@@ -165,13 +166,13 @@ impl Segment {
         let step = self.grown.partition_point(|&(_, len)| len < letters.end);
         let at = self.grown.get(step).map_or(Millis::ZERO, |grown| grown.0);
         let drafts = self.drafts.iter().rev().skip_while(|draft| draft.before > step);
-        let listened =
+        let attention =
             drafts.map(|draft| (draft, draft.tokens_in(&letters, &self.text))).find(|found| !found.1.is_empty());
         Unit {
             text: self.text[place.clone()].to_owned(),
             at,
-            listened: listened.map(|(draft, tokens)| self.listened(draft, &tokens)),
-            past: Vec::new(),
+            attention: attention.map(|(draft, tokens)| self.attention_of(draft, &tokens)),
+            held: Vec::new(),
         }
     }
 
@@ -190,9 +191,9 @@ impl Segment {
             if draft.at >= unit.at {
                 continue;
             }
-            match unit.past.last_mut() {
+            match unit.held.last_mut() {
                 Some(last) if last.why == why => (last.to, last.times) = (draft.at, last.times + 1),
-                _ => unit.past.push(Past { from: draft.at, to: draft.at, times: 1, why: why.to_owned() }),
+                _ => unit.held.push(HeldPeriod { from: draft.at, to: draft.at, times: 1, why: why.to_owned() }),
             }
         }
     }
@@ -220,21 +221,21 @@ impl Segment {
             at: draft.at,
             text: candidate[places[first].clone()].to_owned(),
             why: held(&places[first])?.to_owned(),
-            listened: self.listened(draft, &tokens),
+            attention: self.attention_of(draft, &tokens),
             heard: draft.listen.heard.min(self.words.len()),
-            behind: places[first + 1..].iter().map(|place| candidate[place.clone()].to_owned()).collect(),
+            following: places[first + 1..].iter().map(|place| candidate[place.clone()].to_owned()).collect(),
         })
     }
 
     /// The mean attention of a unit's tokens. Among the words that its tokens rest on, the unit
     /// rests on the one with the most attention.
-    fn listened(&self, draft: &Draft, tokens: &[&Token]) -> Listened {
-        let mut mean = Listened::default();
+    fn attention_of(&self, draft: &Draft, tokens: &[&Token]) -> UnitAttention {
+        let mut mean = UnitAttention::default();
         let share = 1.0 / tokens.len().max(1) as f32;
         let mut on = vec![0.0; self.words.len()];
         for token in tokens {
             mean.mass.iter_mut().zip(token.mass).for_each(|(sum, mass)| *sum += mass * share);
-            for &(word, mass) in &token.on {
+            for &(word, mass) in &token.attention {
                 if let Some(place) = self.place(&draft.listen.source, word) {
                     on[place] += mass * share;
                 }
@@ -288,7 +289,7 @@ impl Draft {
     fn why_held(&self, letters: &Range<usize>) -> Option<&str> {
         let held =
             self.places().find(|(place, token)| place.start < letters.end && letters.start < place.end && !token.shown);
-        held.map(|(_, token)| token.why.as_deref().unwrap_or("held"))
+        held.map(|(_, token)| token.why.map_or("held", Hold::name))
     }
 }
 
@@ -319,4 +320,24 @@ fn units_of(text: &str, language: Language) -> Vec<Range<usize>> {
 fn letters_of(text: &str, unit: &Range<usize>) -> Range<usize> {
     let body = text[unit.clone()].trim_end_matches(|c: char| is_punctuation(c) || c.is_whitespace());
     if body.is_empty() { unit.clone() } else { unit.start..unit.start + body.len() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page divides a text in the same way, and its tests read the same file.
+    #[test]
+    fn the_page_has_the_same_units() {
+        let shared: serde_json::Value =
+            serde_json::from_str(include_str!("../../../../tests/fixtures/units.json")).unwrap();
+        let cases = shared["units"].as_array().unwrap();
+        assert!(cases.len() > 10);
+        for case in cases {
+            let (text, code) = (case["text"].as_str().unwrap(), case["language"].as_str().unwrap());
+            let places = units_of(text, code.parse().unwrap());
+            let units: Vec<&str> = places.into_iter().map(|place| &text[place]).collect();
+            assert_eq!(serde_json::json!(units), case["units"], "{code}: {text}");
+        }
+    }
 }

@@ -12,16 +12,16 @@ const PRESS_MS = 250;
 /** Attention below this is not drawn. */
 const FAINT = 0.03;
 const WHY: Record<string, string> = {
-  frontier: 'it rests on what has not been heard yet',
-  behind: 'a word before it is held',
-  'open-unit': 'its word is not whole yet',
+  frontier: 'it rests on speech that has not been heard yet',
+  'after-held': 'an earlier word is held',
+  'open-unit': 'its word is not complete yet',
   'no-row': 'no attention was captured for it',
   'not-finite': 'its attention is not a number',
 };
 const SHARES = ['on speech heard', 'on speech not yet heard', 'on the rest of the prompt', 'on the draft itself'];
 const SHARE_NAMES = ['heard', 'unheard', 'prompt', 'draft'];
 
-export class Hold {
+export class Highlight {
   private lit: { view: SegmentView; at: number; beams: SVGElement } | undefined;
   /** Pressed, or selected with Enter: the highlight stays when the pointer leaves. */
   private pinned = false;
@@ -42,14 +42,14 @@ export class Hold {
     root.addEventListener('focusin', (event) => this.reach(event.target as HTMLElement));
     root.addEventListener('keydown', (event) => this.key(event));
     document.addEventListener('pointerdown', (event) => {
-      if (this.pinned && !(event.target as Element).closest('.t, .readout')) this.leave();
+      if (this.pinned && !(event.target as Element).closest('.target-word, .readout')) this.leave();
     });
     // Words move when the layout changes.
     addEventListener('resize', () => this.refresh());
     document.fonts.addEventListener('loadingdone', () => this.refresh());
   }
 
-  get holds(): boolean {
+  get active(): boolean {
     return this.lit !== undefined;
   }
 
@@ -62,7 +62,7 @@ export class Hold {
       if (lit.view.targets[lit.at]) this.show(lit.view, lit.at);
       else this.leave();
     }
-    if (!this.root.querySelector('[tabindex="0"].t')) this.root.querySelector<HTMLElement>('.t')?.setAttribute('tabindex', '0');
+    if (!this.root.querySelector('[tabindex="0"].target-word')) this.root.querySelector<HTMLElement>('.target-word')?.setAttribute('tabindex', '0');
   }
 
   leave(): void {
@@ -80,7 +80,7 @@ export class Hold {
     const beams = draw('svg', { class: 'beams', 'aria-hidden': 'true' });
     view.root.classList.add('lit');
     word.classList.add('now');
-    for (const { word: place, mass } of unit.listened?.on ?? []) {
+    for (const { word: place, mass } of unit.looked?.attention ?? []) {
       const source = view.sources[place];
       if (!source || mass < FAINT) continue;
       source.classList.add('on');
@@ -118,7 +118,7 @@ export class Hold {
     // A page that scrolls under a resting mouse also fires this event; that is not pointing.
     if (event.pointerType !== 'mouse' || this.pinned || (!event.movementX && !event.movementY)) return;
     const found = this.wordAt(event.target);
-    if (!found) return this.holds ? this.leave() : undefined;
+    if (!found) return this.active ? this.leave() : undefined;
     if (found.view !== this.lit?.view || found.at !== this.lit.at) this.show(found.view, found.at);
   }
 
@@ -126,12 +126,12 @@ export class Hold {
     const found = this.wordAt(event.target);
     if (!found) return;
     clearTimeout(this.press);
-    const hold = () => {
+    const pin = () => {
       this.pinned = true;
       this.show(found.view, found.at);
     };
-    if (event.pointerType === 'mouse') this.pinned ? this.leave() : hold();
-    else this.press = window.setTimeout(hold, PRESS_MS);
+    if (event.pointerType === 'mouse') this.pinned ? this.leave() : pin();
+    else this.press = window.setTimeout(pin, PRESS_MS);
   }
 
   private key(event: KeyboardEvent): void {
@@ -144,7 +144,7 @@ export class Hold {
       this.pinned = true;
       return this.show(found.view, found.at);
     }
-    const all = [...this.root.querySelectorAll<HTMLElement>('.t')];
+    const all = [...this.root.querySelectorAll<HTMLElement>('.target-word')];
     const here = all.indexOf(event.target as HTMLElement);
     const step: Record<string, number> = { ArrowRight: here + 1, ArrowDown: here + 1, ArrowLeft: here - 1, ArrowUp: here - 1, Home: 0, End: all.length - 1 };
     const next = all[step[event.key] ?? -1];
@@ -157,8 +157,8 @@ export class Hold {
 
   /** Makes the focused word the only Tab stop and marks it as a button. */
   private reach(element: HTMLElement): void {
-    if (!element.matches('.t')) return;
-    for (const other of this.root.querySelectorAll('.t[tabindex="0"]')) {
+    if (!element.matches('.target-word')) return;
+    for (const other of this.root.querySelectorAll('.target-word[tabindex="0"]')) {
       other.setAttribute('tabindex', '-1');
       other.removeAttribute('role');
     }
@@ -168,7 +168,7 @@ export class Hold {
   }
 
   private wordAt(target: EventTarget | null): { view: SegmentView; at: number } | undefined {
-    const element = target instanceof Element ? target.closest('.t') : null;
+    const element = target instanceof Element ? target.closest('.target-word') : null;
     if (element && !element.hasAttribute('tabindex')) element.setAttribute('tabindex', '-1');
     return element ? this.listing()?.find(element) : undefined;
   }
@@ -181,20 +181,20 @@ export class Hold {
  */
 function beam(from: DOMRect, to: DOMRect, view: SegmentView, mass: number): SVGElement {
   const frame = view.root.getBoundingClientRect();
-  const said = view.saidBox();
-  const put = view.putBox();
+  const source = view.sourceBox();
+  const target = view.targetBox();
   const [x1, y1] = [from.left + from.width / 2 - frame.left, from.bottom + 3 - frame.top];
   const [x2, y2] = [to.left + to.width / 2 - frame.left, to.bottom + 3 - frame.top];
-  const beside = said.right <= put.left;
+  const beside = source.right <= target.left;
   // Each corner is a curve of this size, or smaller where there is no space.
   const turn = Math.min(12, Math.abs(x2 - x1) / 2);
   let d = `M${at(x1, from.bottom - frame.top)}Q${at(x1, y1)} `;
   if (beside) {
-    const [left, right] = [said.right - frame.left, put.left - frame.left];
+    const [left, right] = [source.right - frame.left, target.left - frame.left];
     const middle = (left + right) / 2;
     d += `${at(x1 + turn, y1)}H${left.toFixed(1)}C${at(middle, y1)} ${at(middle, y2)} ${at(right, y2)}H${(x2 - turn).toFixed(1)}`;
   } else {
-    const gutter = said.left - frame.left - 9;
+    const gutter = source.left - frame.left - 9;
     const drop = Math.min(turn, Math.abs(y2 - y1) / 2);
     d += `${at(x1 - turn, y1)}H${(gutter + drop).toFixed(1)}Q${at(gutter, y1)} ${at(gutter, y1 + drop)}V${(y2 - drop).toFixed(1)}`;
     d += `Q${at(gutter, y2)} ${at(gutter + drop, y2)}H${Math.max(gutter + drop, x2 - turn).toFixed(1)}`;
@@ -208,30 +208,30 @@ const at = (x: number, y: number): string => `${x.toFixed(1)} ${y.toFixed(1)}`;
 function reading(view: SegmentView, unit: Unit): Node[] {
   const { words } = view.segment;
   const head = make('p', {}, make('b', { lang: view.segment.language }, unit.text), ' ');
-  const { listened } = unit;
-  if (!listened) head.append('No attention was captured for this word.');
-  const rests = words[listened?.rests ?? -1];
+  const { looked } = unit;
+  if (!looked) head.append('No attention was captured for this word.');
+  const rests = words[looked?.rests ?? -1];
   if (unit.shown !== undefined) {
     head.append(`shown when ${seconds(unit.shown)} had been heard`);
     if (rests?.end !== undefined) {
       const lag = unit.shown - rests.end;
-      head.append(`, ${seconds(Math.abs(lag))} ${lag < 0 ? 'before' : 'after'} the end of “${rests.text}”, on which it rests once attention is smoothed along the sentence`);
+      head.append(`, ${seconds(Math.abs(lag))} ${lag < 0 ? 'before' : 'after'} the end of “${rests.text}”, the word that it rests on`);
     }
   } else {
     head.append(`is held: ${WHY[unit.why ?? ''] ?? 'it may still change'}`);
   }
-  if (!listened) return [head];
-  const list = make('ol', { class: 'ears' });
-  for (const { word: place, mass } of listened.on.slice(0, 5)) {
+  if (!looked) return [head];
+  const list = make('ol', { class: 'attention' });
+  for (const { word: place, mass } of looked.attention.slice(0, 5)) {
     const word = words[place];
     if (!word) continue;
-    const span = word.start !== undefined && word.end !== undefined ? `${clockish(word.start)}–${clockish(word.end)}` : 'not settled yet';
+    const span = word.start !== undefined && word.end !== undefined ? `${clockish(word.start)}–${clockish(word.end)}` : 'no time yet';
     const bar = make('i');
     bar.style.setProperty('--mass', mass.toFixed(3));
     list.append(make('li', {}, make('b', { lang: 'en' }, word.text), bar, make('span', {}, `${Math.round(mass * 100)} %`), make('small', {}, span)));
   }
-  const shares = make('p', { class: 'shares' }, 'Attention in all: ');
-  listened.mass.forEach((mass, at) => {
+  const shares = make('p', { class: 'shares' }, 'All attention: ');
+  looked.mass.forEach((mass, at) => {
     shares.append(at ? ' · ' : '', make('i', { class: `dot ${SHARE_NAMES[at]}` }), `${Math.round(mass * 100)} % ${SHARES[at]}`);
   });
   return [head, list, shares];
