@@ -181,7 +181,8 @@ impl Tokenizer {
     pub fn ids_fit(&self, ids: &[u32], rows: usize) -> Result<(), CheckpointError> {
         let Some(id) = ids.iter().find(|id| **id as usize >= rows) else { return Ok(()) };
         let name = self.inner.id_to_token(*id).unwrap_or_default();
-        let what = format!("the prompt has the token {} (id {id}), the model's tables {rows} rows", shown(&name));
+        let what =
+            format!("the prompt has the token {} (id {id}), but the model's tables have {rows} rows", shown(&name));
         Err(CheckpointError::tokenizer(&self.file, what, WRONG_MODEL))
     }
 
@@ -546,7 +547,11 @@ mod tests {
         let gemma = Tokenizer::from_json("gemma3", &std::fs::read(own("tokenizers/gemma3.json")).unwrap()).unwrap();
         assert_eq!(gemma.token_id("<image_soft_token>"), Some(262_144));
         assert!(
-            gemma.fits(262_144).unwrap_err().to_string().contains("has 262145 ids, the model's tables 262144 rows")
+            gemma
+                .fits(262_144)
+                .unwrap_err()
+                .to_string()
+                .contains("has 262145 ids, but the model's tables have 262144 rows")
         );
         gemma.texts_fit(262_144).unwrap();
         assert!(gemma.texts_fit(262_145).is_ok() && gemma.texts_fit(200_000).is_err());

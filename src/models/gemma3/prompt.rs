@@ -40,7 +40,7 @@ pub fn open(
     task: &Task<'_>,
 ) -> Result<Box<dyn TranslationPrompt>, CheckpointError> {
     let bos = tokenizer.require(BOS)?;
-    let name = files.label().to_lowercase();
+    let name = name_of(files.label()).to_lowercase();
     if name.contains(MILMMT) {
         return Ok(Box::new(LinesPrompt::instructed(tokenizer, bos, task)));
     }
@@ -52,6 +52,14 @@ pub fn open(
         Some(template) => Box::new(ChatPrompt::new(template, tokenizer, task).led_by(bos)),
         None => Box::new(LinesPrompt::with_examples(files.label(), tokenizer, bos, task)?),
     })
+}
+
+/// The name of a model at `label`: its folder in the Hub's cache, which stands above its revision,
+/// or else the last part.
+fn name_of(label: &str) -> &str {
+    let mut parts = label.split(['/', '\\']).rev().filter(|part| !part.is_empty());
+    let last = parts.clone().next().unwrap_or_default();
+    parts.find(|part| part.starts_with("models--")).unwrap_or(last)
 }
 
 /// TranslateGemma's layout for one direction.
@@ -100,7 +108,14 @@ impl CodesPrompt {
         // The instruction may contain the words of the source, so the source is found by what
         // follows it, which is the same for every source.
         let probe = "\u{F2000}";
-        let text = template.render(&[said(&codes, probe)], &ChatOptions::default())?;
+        let text = match template.render(&[said(&codes, probe)], &ChatOptions::default()) {
+            Err(CheckpointError::Template { what, .. }) => {
+                let (from, to) = (task.source.english, task.target.english);
+                let what = format!("cannot ask for a translation from {from} into {to}: {what}");
+                return Err(template.wrong(&what, "use a model that knows both languages"));
+            }
+            text => text?,
+        };
         let Some(at) = text.rfind(probe) else {
             return Err(template.wrong("leaves out the text to translate", WRONG_MODEL));
         };
@@ -445,6 +460,19 @@ mod tests {
         assert_eq!(text(&*prompt, &prompt.ids(&turn).unwrap()), expected);
     }
 
+    #[test]
+    fn names_of_models() {
+        for (label, name) in [
+            ("cache/hub/models--google--translategemma-4b-it/snapshots/0a1b/", "models--google--translategemma-4b-it"),
+            ("/home/translategemma/gemma-3-270m", "gemma-3-270m"),
+            ("C:\\models\\translategemma.gguf", "translategemma.gguf"),
+            ("google/gemma-3-1b-it", "gemma-3-1b-it"),
+            ("", ""),
+        ] {
+            assert_eq!(name_of(label), name);
+        }
+    }
+
     /// The copy of TranslateGemma's layout, and the template as it is published.
     #[test]
     fn translate_gemma_without_its_template() {
@@ -508,11 +536,12 @@ mod tests {
         assert!(message.contains("memory: has no chat template, and there are no examples in French"), "{message}");
         let message = fail(Some(CODES), &Task { source: french, ..task("de") });
         assert!(
-            message.contains("memory/chat_template.jinja: ") && message.contains("Unknown language fr"),
+            message.contains("memory/chat_template.jinja: cannot ask for a translation from French into German: "),
             "{message}"
         );
+        assert!(message.contains("Unknown language fr") && message.ends_with("knows both languages"), "{message}");
         let message = fail(Some(CODES), &Task { context: "Names: Ada", ..task("de") });
-        assert!(message.contains("has no place for a context: leave the context out"), "{message}");
+        assert!(message.contains("has no place for a context; leave the context out"), "{message}");
         let message = fail(Some("{# source_lang_code #}nothing"), &task("de"));
         assert!(message.contains("leaves out the text to translate"), "{message}");
         let upper = CODES.replace("part['text'] | trim", "part['text'] | trim | upper");
