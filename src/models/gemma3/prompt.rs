@@ -512,7 +512,7 @@ mod tests {
             "{message}"
         );
         let message = fail(Some(CODES), &Task { context: "Names: Ada", ..task("de") });
-        assert!(message.contains("has no place for a context: leave the context out"), "{message}");
+        assert!(message.contains("has no place for a context; leave the context out"), "{message}");
         let message = fail(Some("{# source_lang_code #}nothing"), &task("de"));
         assert!(message.contains("leaves out the text to translate"), "{message}");
         let upper = CODES.replace("part['text'] | trim", "part['text'] | trim | upper");
