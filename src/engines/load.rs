@@ -279,7 +279,7 @@ impl<'a> Plan<'a> {
         let lead = usize::from(set.as_ref().is_some_and(|set| set.rows == Rows::Predicting));
         let tokenizer = tokenizer(model, &*config)?;
         let task = |context| task(direction.from, direction.to, context);
-        let prompt = |context| config.prompt(&model.files, tokenizer.clone(), &task(context));
+        let prompt = |context| prompt(model, &*config, &tokenizer, &task(context));
         let (bare, full) = (prompt("")?, prompt(&direction.context)?);
         let empty = Turn::default();
         fits(bare.ids(&empty)?.ids.len(), full.ids(&empty)?.ids.len(), capacity(&*config))?;
@@ -310,7 +310,7 @@ pub async fn text_model(
     report: Report<'_>,
 ) -> Result<(Arc<dyn TextModel>, Box<dyn TranslationPrompt>), BoxError> {
     let config = text_config(model)?;
-    let prompt = config.prompt(&model.files, tokenizer(model, &*config)?, &task(from, to, ""))?;
+    let prompt = prompt(model, &*config, &tokenizer(model, &*config)?, &task(from, to, ""))?;
     Ok((text_weights(model, &*config, compute, report).await?, prompt))
 }
 
@@ -321,8 +321,25 @@ fn task(from: Language, to: Language, context: &str) -> Task<'_> {
 
 fn tokenizer(model: &ModelFiles, config: &dyn TextFamily) -> Result<Arc<Tokenizer>, BoxError> {
     let tokenizer = Arc::new(Tokenizer::open(&model.files)?);
-    tokenizer.fits(config.vocab_size())?;
+    tokenizer.texts_fit(config.vocab_size())?;
     Ok(tokenizer)
+}
+
+/// The prompt of a model.
+///
+/// Errors: see [`TextFamily::prompt`]; the layout uses a token that the model has no row for.
+fn prompt(
+    model: &ModelFiles,
+    config: &dyn TextFamily,
+    tokenizer: &Arc<Tokenizer>,
+    task: &Task<'_>,
+) -> Result<Box<dyn TranslationPrompt>, BoxError> {
+    let prompt = config.prompt(&model.files, tokenizer.clone(), task)?;
+    // All parts of a prompt, so all tokens of the layout.
+    let history = [("a".to_owned(), "b".to_owned())];
+    let whole = prompt.ids(&Turn { history: &history, source: "a", accepted: "b" })?;
+    tokenizer.ids_fit(&whole.ids, config.vocab_size())?;
+    Ok(prompt)
 }
 
 /// Positions of the longest prompt with its draft.
@@ -458,6 +475,32 @@ mod tests {
 
     const EN: Language = Language::ENGLISH;
     const DE: Language = Language::GERMAN;
+
+    /// Gemma-3-270M has a token more than rows.
+    #[test]
+    fn a_layout_uses_no_token_without_a_row() {
+        let json = std::fs::read(crate::weights::testing::own("tokenizers/gemma3.json")).expect("a tokenizer");
+        let config = json!({
+            "model_type": "gemma3_text", "vocab_size": 262_144, "hidden_size": 640, "intermediate_size": 2048,
+            "num_hidden_layers": 18, "num_attention_heads": 4, "num_key_value_heads": 1, "sliding_window": 512,
+        });
+        let direction = Direction { heads_len: 0, ..Direction::new(EN, DE, PolicyKind::default()) };
+        let plan = |template: Option<&str>| {
+            let mut model = model("gemma-3-270m", &config, None);
+            let mut small = vec![
+                ("config.json".to_owned(), config.to_string().into_bytes()),
+                ("tokenizer.json".to_owned(), json.clone()),
+            ];
+            small.extend(template.map(|text| ("chat_template.jinja".to_owned(), text.as_bytes().to_vec())));
+            model.files = Files::remote("gemma-3-270m", small, Vec::new());
+            Plan::new(&model, &direction).map(drop)
+        };
+        plan(None).expect("a base model");
+        plan(Some("{{ bos_token }}{{ messages[-1].content }}")).expect("a layout of text");
+        let images = "{{ messages[-1].content }}{% if messages | length > 2 %}<image_soft_token>{% endif %}";
+        let error = plan(Some(images)).expect_err("a token without a row").to_string();
+        assert!(error.contains("the prompt has the token <image_soft_token>"), "{error}");
+    }
 
     #[test]
     fn a_model_finds_its_heads_whatever_it_is_called() {

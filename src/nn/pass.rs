@@ -24,8 +24,8 @@ impl Place {
 }
 
 /// Appends `len` rows to `cache` in pieces of at most [`PIECE`] rows → the `last` rows that `piece`
-/// returns, [last, H]. `piece(rows, cache, back, tap)` runs some of the rows, which are counted from
-/// 0, and returns those from position `back` on, or None if it has no such rows.
+/// returns, [last, H]. `piece(rows, cache, back, tap)` runs some of the rows, counted from 0, and
+/// returns those from position `back` on, or None if it has no such rows.
 ///
 /// Errors: [`RunError::TooLong`] if the cache has no room for the rows, or the capture none for
 /// those that it keeps. `sequence` is what does not fit, in words.
