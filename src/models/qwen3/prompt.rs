@@ -111,7 +111,7 @@ mod tests {
         let message = open(&files, tokenizer(), &task("de")).unwrap_err().to_string();
         assert_eq!(
             message,
-            "memory/chat_template.jinja: the model thinks before it answers: use an Instruct or a hybrid release"
+            "memory/chat_template.jinja: the model thinks before it answers; use an Instruct or a hybrid release"
         );
     }
 }
