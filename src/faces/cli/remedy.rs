@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use crate::audio::error::AudioError;
 use crate::engines::load::{ModelError, Role, SUPPORTED};
 use crate::gpu::GpuError;
 use crate::nn::RunError;
@@ -30,6 +31,9 @@ fn of_link(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<ModelError>() {
         return Some(of_model(error));
     }
+    if let Some(error) = error.downcast_ref::<AudioError>() {
+        return of_sound(error).map(str::to_owned);
+    }
     match error.downcast_ref::<RunError>()? {
         RunError::Device(_) => Some("start again; if it happens again, use --device cpu".to_owned()),
         RunError::Gpu(error) => Some(of_gpu(error).to_owned()),
@@ -47,6 +51,21 @@ fn of_gpu(error: &GpuError) -> &'static str {
         GpuError::OutOfMemory { .. } => "use a smaller model, or --device cpu",
         GpuError::Failed { .. } => "try again; if it happens again, use --device cpu",
         GpuError::Lost { .. } => "start again; if memory ran out, use a smaller model or --device cpu",
+    }
+}
+
+fn of_sound(error: &AudioError) -> Option<&'static str> {
+    match error {
+        AudioError::Open { .. } => Some("check the path and its permissions"),
+        AudioError::Read { .. } => {
+            Some("if the file is on a network or a removable disk, copy it to this computer first")
+        }
+        AudioError::UnknownFormat { .. } | AudioError::UnknownCodec { .. } => Some(
+            "convert it first: ffmpeg -i INPUT -ar 16000 -ac 1 output.wav, or pipe it in: ffmpeg -i INPUT -f wav - | \
+             alignatt ... -",
+        ),
+        AudioError::Broken { .. } => Some("try to repair it: ffmpeg -i INPUT repaired.wav, or get the file again"),
+        AudioError::Empty { .. } | AudioError::NoTrack { .. } | AudioError::Rate { .. } => None,
     }
 }
 
@@ -137,6 +156,15 @@ mod tests {
         let error = ModelConfig::open(&files).expect_err("there is no such model");
         assert!(error.to_string().ends_with("x is not a model this program knows"), "{error}");
         assert_eq!(remedy(&error).as_deref(), Some(SUPPORTED));
+    }
+
+    #[test]
+    fn sound_that_cannot_be_decoded_can_be_converted() {
+        let name = "x.opus".to_owned();
+        let error = AudioError::UnknownCodec { name: name.clone(), codec: "Opus audio".to_owned() };
+        assert!(!error.to_string().contains("ffmpeg"));
+        assert!(remedy(&error).is_some_and(|remedy| remedy.contains("ffmpeg -i INPUT")));
+        assert_eq!(remedy(&AudioError::NoTrack { name, track: 2, tracks: 1 }), None);
     }
 
     #[test]

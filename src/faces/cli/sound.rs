@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use crate::audio::decode::AudioFile;
 use crate::audio::error::AudioError;
-use crate::audio::pcm_stream::{PcmReader, PcmSpec};
 use crate::audio::pieces::{Piece, Pieces};
+use crate::audio::wav::{PcmReader, PcmSpec};
 use crate::cascade::{Activity, BoxError, SAMPLE_RATE};
 use crate::text::Millis;
 
@@ -165,7 +165,8 @@ pub fn is_stdin(name: &Path) -> bool {
 pub fn with_remedy(error: AudioError) -> BoxError {
     match &error {
         AudioError::UnknownFormat { name, .. } if name == STDIN => {
-            format!("{error}; raw 16-bit mono sound at 16 kHz needs --raw").into()
+            format!("{error}; convert it with ffmpeg -i INPUT -f wav -; raw 16-bit mono sound at 16 kHz needs --raw")
+                .into()
         }
         AudioError::Empty { name, .. } if name == STDIN => {
             format!("{error}; check that the command before the pipe writes something").into()

@@ -134,6 +134,15 @@ fn remedy_of(failed: &(dyn StdError + 'static)) -> Option<&'static str> {
             ModelError::NoHeads { .. } => "give `heads` for this direction, or use the policy `local-agreement`",
         });
     }
+    if let Some(failed) = failed.downcast_ref::<AudioError>() {
+        return match failed {
+            AudioError::UnknownFormat { .. } | AudioError::UnknownCodec { .. } => {
+                Some("convert it to WAV, FLAC or MP3")
+            }
+            AudioError::Broken { .. } => Some("get the file again"),
+            _ => None,
+        };
+    }
     match failed.downcast_ref::<RunError>()? {
         RunError::Device(_) => Some("load again; if it happens again, use the CPU"),
         RunError::Gpu(failed) => Some(gpu_remedy(failed)),
