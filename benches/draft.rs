@@ -25,7 +25,8 @@ use std::time::{Duration, Instant};
 use alignatt::event::End;
 use alignatt::internals::engines::{Alignment, Recognition, Translation};
 use alignatt::internals::models::drafting::{Armed, Request, Translator};
-use alignatt::internals::models::gemma4::{Gemma4, Prompt};
+use alignatt::internals::models::gemma4::{Gemma4, open_prompt};
+use alignatt::internals::models::prompt::{LanguageName, Task};
 use alignatt::internals::models::qwen3_asr::{ForcedAligner, Qwen3Asr};
 use alignatt::internals::models::{ModelConfig, TextModel};
 use alignatt::internals::nn::{Cache, Head, Loader, Precision, SourceSpan, Tap, Target};
@@ -389,14 +390,16 @@ fn talk(compute: &Compute) {
     let aligner = Arc::new(block_on(ForcedAligner::load(&aligner, &config, target(compute))).expect("a model"));
     let model = Arc::new(load(&mt, compute));
     let tokenizer = Arc::new(Tokenizer::open(&mt).expect("a tokenizer"));
-    let prompt = Prompt::new(&mt, tokenizer, "English", "German", "").expect("a prompt");
+    let [source, target] = [("English", "en"), ("German", "de")].map(|(english, code)| LanguageName { english, code });
+    let task = Task { source, target, context: "" };
+    let prompt = open_prompt(&mt, tokenizer, &task).expect("a prompt");
     let policy: PolicyKind = "alignatt".parse().expect("a policy");
     let heads = demo_heads(policy.heads_len());
     let new_translation = || {
         let armed = Armed { heads: &heads, lead: 1 };
         let eos = model.config().eos_token_id.clone();
         let translator = Translator::new(model.clone(), eos, armed, compute.group_len(), compute.clone());
-        Translation::new(prompt.clone(), translator.expect("heads"), heads.len())
+        Translation::new(Box::new(prompt.clone()), translator.expect("heads"), heads.len())
     };
     let mut file = AudioFile::open(format!("{}/samples/talk-a.flac", env!("CARGO_MANIFEST_DIR"))).expect("a sample");
     let mut sound = Vec::new();

@@ -2,7 +2,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `on_models` | Qwen3-ASR, its aligner and Gemma-4 as recogniser, aligner and translator |
+//! | `on_models` | Qwen3-ASR, its aligner and text models as recogniser, aligner and translator |
 //! | `load` | loads engines from model files |
 //! | `demo` | the files of the demo pack (native only) |
 

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::config::{CONFIG_FILE, GENERATION_FILE, ModelConfig};
+use super::prompt::{LanguageName, Task};
 use crate::weights::CheckpointError;
 use crate::weights::testing::{fixture, memory};
 
@@ -26,4 +27,16 @@ pub fn refused(cases: &[(&str, &str, Value, &str)]) {
         let message = parse(&config).expect_err(pointer).to_string();
         assert!(message.starts_with("memory/config.json: ") && message.contains(expected), "{pointer}: {message}");
     }
+}
+
+/// Translation from English, without a context.
+pub fn task(code: &str) -> Task<'_> {
+    let english = match code {
+        "de" => "German",
+        "it" => "Italian",
+        "zh" => "Chinese",
+        other => other,
+    };
+    let source = LanguageName { english: "English", code: "en" };
+    Task { source, target: LanguageName { english, code }, context: "" }
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
 
-use super::{LayerCache, RunError};
+use super::{LayerCache, MARGIN, RunError};
 use crate::ops::attend::Attend;
 use crate::ops::qk_capture::{FirstRow, qk_capture};
 use crate::ops::qk_replay::{MASSES, QkReplay, Span, qk_replay};
@@ -91,8 +91,10 @@ pub struct Replay {
 }
 
 impl Capture {
-    /// `dims`: the head dimension of every layer. `query_heads`: query heads per layer. Fails if a
-    /// head does not exist or is given twice.
+    /// `dims`: the head dimension of every layer. `query_heads`: query heads per layer.
+    ///
+    /// Errors: no row, or more rows than [`MARGIN`]; a head that does not exist, or one that is
+    /// given twice.
     pub(crate) fn new(
         heads: &[Head],
         rows: usize,
@@ -100,6 +102,10 @@ impl Capture {
         query_heads: usize,
         device: &Device,
     ) -> Result<Self, ArmError> {
+        // Beyond the margin, a sliding layer's cache may have dropped keys that a row saw.
+        if !(1..=MARGIN).contains(&rows) {
+            return Err(ArmError::Rows { rows, most: MARGIN });
+        }
         let mut seen = BTreeSet::new();
         for head in heads {
             if head.layer >= dims.len() || head.head >= query_heads {

@@ -106,6 +106,11 @@ impl<'a> Loader<'a> {
         Ok(RmsNorm::new(self.tensor(&format!("{name}.weight"), [size]).await?, eps))
     }
 
+    /// A norm that multiplies by `1 + w`, where safetensors store w, as in Gemma-3.
+    pub async fn rms_norm_plus_one(&self, name: &str, size: usize, eps: f64) -> Result<RmsNorm, LoadError> {
+        Ok(RmsNorm::new(self.tensor(&format!("{name}.weight"), [size]).await? + 1.0, eps))
+    }
+
     pub async fn layer_norm(&self, name: &str, size: usize, eps: f64) -> Result<LayerNorm, LoadError> {
         let weight = self.tensor(&format!("{name}.weight"), [size]).await?;
         let bias = self.tensor(&format!("{name}.bias"), [size]).await?;

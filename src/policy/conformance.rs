@@ -62,7 +62,7 @@ pub(crate) const NOT_BUILT: &[(&str, &str)] = &[
     ("mailbox", "of the text server, which drops partials when it is late; the cascade hears more in one step"),
     ("mt_server_compose", "the text server's input: words with times of the caller's, which the aligner gives here"),
     ("mt_server_session", "the text server's protocol"),
-    ("prompt_messages", "the prompt is our own; that its source columns are right is tested in `models/gemma4/prompt`"),
+    ("prompt_messages", "the prompt is our own; that its source columns are right is tested in `models/prompt`"),
 ];
 
 /// The outcome of a case that did not fail.

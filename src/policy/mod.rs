@@ -11,6 +11,7 @@
 //! | `align_att` | the AlignAtt policy: it ties tracker, frontier, gate and stall together |
 //! | `knobs` | the settings of the AlignAtt policy, by name |
 //! | `heads` | which attention heads of a model follow the source, and how well |
+//! | `shipped_heads` | the head sets that come with the program, and which a model can use |
 //! | `listening` | the attention that a model hands over with its draft |
 //! | `tracker` | the source position that each draft token attends to |
 //! | `frontier` | how far the source is heard and stable |
@@ -37,6 +38,7 @@ pub mod knobs;
 pub mod listening;
 mod published;
 pub mod schedule;
+pub(crate) mod shipped_heads;
 pub mod stall;
 pub mod token;
 pub mod tracker;

@@ -162,6 +162,30 @@ impl Tokenizer {
         added.max(self.inner.get_vocab_size(false))
     }
 
+    /// Checks that the ids of all texts are rows of tables with `rows` rows. A control token may lie
+    /// beyond: Gemma-3's text-only releases have one token more than rows, for images. A prompt that
+    /// uses such a token is refused by [`Tokenizer::ids_fit`].
+    ///
+    /// Errors: a token that a text can contain has no row.
+    pub fn texts_fit(&self, rows: usize) -> Result<(), CheckpointError> {
+        let controls = self.control_tokens.get_vocab();
+        let beyond = rows..self.vocab_size();
+        let names = beyond.filter_map(|id| self.inner.id_to_token(u32::try_from(id).ok()?));
+        match names.into_iter().find(|name| !controls.contains_key(name)) {
+            None => Ok(()),
+            Some(_) => self.fits(rows),
+        }
+    }
+
+    /// Checks that `ids` are rows of tables with `rows` rows. Errors: one is not, by its name.
+    pub fn ids_fit(&self, ids: &[u32], rows: usize) -> Result<(), CheckpointError> {
+        let Some(id) = ids.iter().find(|id| **id as usize >= rows) else { return Ok(()) };
+        let name = self.inner.id_to_token(*id).unwrap_or_default();
+        let what =
+            format!("the prompt has the token {} (id {id}), but the model's tables have {rows} rows", shown(&name));
+        Err(CheckpointError::tokenizer(&self.file, what, WRONG_MODEL))
+    }
+
     /// Checks that every id is a row of tables with `rows` rows. Errors: some ids are not.
     pub fn fits(&self, rows: usize) -> Result<(), CheckpointError> {
         if self.vocab_size() > rows {
@@ -200,6 +224,11 @@ impl Tokenizer {
                 }
             }
         }
+    }
+
+    /// The ids of the tokens that contain `byte`, ascending.
+    pub(crate) fn ids_with(&self, byte: u8) -> Vec<u32> {
+        (0..self.vocab_size() as u32).filter(|id| self.token_bytes(*id).contains(&byte)).collect()
     }
 
     /// The characters that a control token can start with.
@@ -511,6 +540,25 @@ mod tests {
         let gemma = Tokenizer::from_json("gemma3", &std::fs::read(own("tokenizers/gemma3.json")).unwrap()).unwrap();
         assert_eq!(gemma.encode_plain("<bos>").unwrap().iter().filter(|id| **id == 2).count(), 0);
         assert_eq!(gemma.encode("<bos>").unwrap(), [2]);
+    }
+
+    #[test]
+    fn control_tokens_may_lie_beyond_the_tables() {
+        let gemma = Tokenizer::from_json("gemma3", &std::fs::read(own("tokenizers/gemma3.json")).unwrap()).unwrap();
+        assert_eq!(gemma.token_id("<image_soft_token>"), Some(262_144));
+        assert!(
+            gemma
+                .fits(262_144)
+                .unwrap_err()
+                .to_string()
+                .contains("has 262145 ids, but the model's tables have 262144 rows")
+        );
+        gemma.texts_fit(262_144).unwrap();
+        assert!(gemma.texts_fit(262_145).is_ok() && gemma.texts_fit(200_000).is_err());
+        let ids = gemma.encode("<bos>Hello<image_soft_token>").unwrap();
+        assert!(gemma.ids_fit(&ids, 262_145).is_ok() && gemma.ids_fit(&ids[..2], 262_144).is_ok());
+        let message = gemma.ids_fit(&ids, 262_144).unwrap_err().to_string();
+        assert!(message.contains("the prompt has the token <image_soft_token> (id 262144)"), "{message}");
     }
 
     #[test]

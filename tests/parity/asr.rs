@@ -142,7 +142,7 @@ async fn check_clip(
     let x = Tensor::cat(vec![embed(before), audio, embed(&continued)], 0);
     let mut tap = Tap::on();
     tap.keep("inputs_embeds", None, &x);
-    let hidden = model.decoder.forward(x.clone(), &mut model.decoder.cache(512), &mut tap).unwrap();
+    let hidden = model.decoder.rows(x.clone(), &mut model.decoder.cache_of(512), x.dims()[0], &mut tap).unwrap();
     let logits = model.decoder.logits(hidden);
     tap.keep("logits", None, &logits);
     let full: Vec<f32> = logits.into_data_async().await.unwrap().iter().collect();
@@ -182,17 +182,17 @@ async fn check_clip(
 
     // The same logits in pieces, with detours that are rolled back.
     let mut dice = Dice(7);
-    let mut cache = model.decoder.cache(512);
+    let mut cache = model.decoder.cache_of(512);
     let mut pieces: Vec<f32> = Vec::new();
     let total = x.dims()[0];
     while cache.end() < total {
         let at = cache.end();
         let detour = 1 + dice.below(5.min(total));
         let from = dice.below(total - detour + 1);
-        model.decoder.forward(x.clone().narrow(0, from, detour), &mut cache, &mut Tap::off()).unwrap();
+        model.decoder.rows(x.clone().narrow(0, from, detour), &mut cache, detour, &mut Tap::off()).unwrap();
         cache.roll_back(at);
         let len = (1 + dice.below(24)).min(total - at);
-        let hidden = model.decoder.forward(x.clone().narrow(0, at, len), &mut cache, &mut Tap::off()).unwrap();
+        let hidden = model.decoder.rows(x.clone().narrow(0, at, len), &mut cache, len, &mut Tap::off()).unwrap();
         let logits = model.decoder.logits(hidden).into_data_async().await.unwrap();
         pieces.extend(logits.iter::<f32>());
     }

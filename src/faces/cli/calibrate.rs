@@ -24,7 +24,7 @@ use crate::calibrate::scores::{Calibration, HeadScores, MIN_TS, PairMap, PairSco
 use crate::calibrate::word_aligner;
 use crate::faces::cli::heat_map::{HeatMap, svg};
 use crate::models::forced::{Forced, LONGEST};
-use crate::models::gemma4::prompt::{Prompt, PromptIds, Turn};
+use crate::models::prompt::{PromptIds, TranslationPrompt, Turn};
 use crate::policy::heads::{Head, HeadSet, Measured, Rows};
 use crate::policy::{SourceWord, word_places};
 use crate::text::Language;
@@ -58,7 +58,7 @@ pub async fn calibrate(args: CalibrateArgs) -> Result<(), CliError> {
         let mut report = |what: &str, done, total| bar.report(what, done, total);
         engines::load_forced(args.mt.as_deref(), (args.from, args.to), &args.device, &mut report).await?
     };
-    let [input, predicting] = score(&mut forced, &prompt, &pairs, args.to).await?;
+    let [input, predicting] = score(&mut forced, &*prompt, &pairs, args.to).await?;
     let (rows, scores) = match best_score(&input) >= best_score(&predicting) {
         true => (Rows::Input, &input),
         false => (Rows::Predicting, &predicting),
@@ -175,7 +175,7 @@ fn target_units(text: &str, language: Language) -> Vec<String> {
 /// is predicted.
 async fn score(
     forced: &mut Forced,
-    prompt: &Prompt,
+    prompt: &dyn TranslationPrompt,
     pairs: &[Pair],
     to: Language,
 ) -> Result<[HeadScores; 2], CliError> {

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::args::{DeviceArgs, TextArgs};
 use super::inputs::Inputs;
@@ -17,7 +16,7 @@ use crate::gpu::{Compute, adapters};
 use crate::hub::cache::{CachedModel, Hub};
 use crate::hub::source::ModelSource;
 use crate::models::forced::Forced;
-use crate::models::gemma4::prompt::Prompt;
+use crate::models::prompt::TranslationPrompt;
 use crate::policy::heads::HeadSet;
 use crate::selftest::open;
 use crate::text::Language;
@@ -149,7 +148,7 @@ pub fn names_and_hashes(request: &LoadRequest<'_>) -> Result<(Names, InputHashes
         aligner: name(request.aligner, demo::aligner),
         mt: request.mt.map(|mt| name(mt.text.mt.as_deref(), demo::mt)),
         device: String::new(),
-        note: None,
+        notes: Vec::new(),
     };
     let hashes = match request.mt {
         Some(mt) => {
@@ -181,15 +180,14 @@ pub async fn load_aligner(
 /// Loads a translation model with every head armed, for calibration. Also returns its name.
 pub async fn load_forced(
     model: Option<&OsStr>,
-    (from, to): (Language, Language),
+    direction: (Language, Language),
     device_args: &DeviceArgs,
     report: Report<'_>,
-) -> Result<(Forced, Prompt, String), BoxError> {
+) -> Result<(Forced, Box<dyn TranslationPrompt>, String), BoxError> {
     let compute = open_device(device_args).await?;
     let files = resolve(model, demo::mt)?;
-    let (model, tokenizer) = load::gemma4(&files, &compute, report).await?;
-    let prompt = Prompt::new(&files.files, tokenizer, from.english_name(), to.english_name(), "")?;
-    Ok((Forced::new(Arc::new(model), compute)?, prompt, files.name))
+    let (model, prompt) = load::text_model(&files, direction, &compute, report).await?;
+    Ok((Forced::new(model, compute)?, prompt, files.name))
 }
 
 /// The files of a model, which are fetched from the Hub where they are missing.

@@ -17,8 +17,8 @@ const TICK: Duration = Duration::from_millis(100);
 /// The first events of a run.
 pub struct FirstEvents {
     pub start: Start,
-    /// A warning that follows directly after the start event.
-    pub note: Option<&'static str>,
+    /// Warnings that follow directly after the start event.
+    pub notes: Vec<String>,
 }
 
 /// Plays one sound from start to end. In every case the last event is `end`.
@@ -34,8 +34,8 @@ pub async fn play<R: Recognize, A: Align, T: Translate>(
     let mut cascade = Cascade::new(settings, engines, clock).map_err(CliError::of)?;
     let mut emit = |event: Event| outputs.show(&event);
     cascade.start(first.start, &mut emit);
-    if let Some(note) = first.note {
-        cascade.warn(note.to_owned(), &mut emit);
+    for note in first.notes {
+        cascade.warn(note, &mut emit);
     }
     let mut outcome = stream(&mut cascade, &sound, began, outputs).await;
     if matches!(outcome, Ok(Ended::Whole | Ended::Damaged(_))) {

@@ -71,7 +71,7 @@ fn play(
     let outcome = pollster::block_on(session::play(
         engines.lent(),
         settings,
-        FirstEvents { start: start_of(&settings), note: None },
+        FirstEvents { start: start_of(&settings), notes: Vec::new() },
         Sound::of_pieces(pieces),
         &mut outputs,
     ));

@@ -57,7 +57,7 @@ async fn run(
     let mut outcome = Ok(());
     for (sound, name) in sounds.zip(&args.files) {
         let start = Start { file: Some(name.display().to_string()), ..hashes.start(&settings, &names) };
-        let first = FirstEvents { start, note: names.note };
+        let first = FirstEvents { start, notes: names.notes.clone() };
         outcome = session::play(engines.lent(), settings, first, sound, &mut outputs).await;
         if outcome.is_err() {
             break;

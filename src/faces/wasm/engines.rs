@@ -70,8 +70,8 @@ impl Engines {
         let clock = Box::new(move || Millis::from(began.elapsed()));
         let mut cascade = Cascade::new(settings, engines, clock).map_err(thrown)?;
         cascade.start(load::start(&settings, &self.names), &mut |event| send(&emit, &event));
-        if let Some(note) = self.names.note {
-            cascade.warn(note.to_owned(), &mut |event| send(&emit, &event));
+        for note in &self.names.notes {
+            cascade.warn(note.clone(), &mut |event| send(&emit, &event));
         }
         Ok(Stream::new(cascade, live, emit, self.slot.clone(), unused))
     }

@@ -11,9 +11,9 @@
 use burn::tensor::Tensor;
 
 use super::config::{Gemma4Config, Gemma4Layer, LayerType};
-use crate::nn::{KvShape, LayerCache, Linear, LoadError, Loader, RmsNorm, Rope, Tap};
+use crate::nn::{KvShape, LayerCache, Linear, LoadError, Loader, Place, RmsNorm, Tap};
 use crate::ops::{
-    attend::{Attend, Base, attend},
+    attend::{Attend, attend},
     gated::{Act, gated},
 };
 
@@ -54,12 +54,6 @@ struct Own {
     /// Has no weight.
     v_norm: RmsNorm,
     shape: KvShape,
-}
-
-/// The positions of a pass's rows: their rotation, and the cache row of the first one.
-pub(super) struct Place {
-    pub rope: Rope,
-    pub base: Base,
 }
 
 impl Layer {

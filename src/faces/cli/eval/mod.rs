@@ -214,7 +214,7 @@ async fn play_to<R: Recognize, A: Align, T: Translate>(
     let file = File::create(path).map_err(|e| files::failed(path, e))?;
     let out = Box::new(BufWriter::new(file));
     let mut outputs = Outputs::quiet(out, path.display().to_string(), Format::Jsonl, Side::Target);
-    let first = FirstEvents { start, note: None };
+    let first = FirstEvents { start, notes: Vec::new() };
     let outcome = session::play(engines, point.settings, first, sound, &mut outputs).await;
     outcome.and(outputs.finish())
 }
