@@ -55,8 +55,11 @@ mod engines;
 mod faces;
 mod gpu;
 mod measure;
+#[allow(missing_docs)] // public to tests and benches only
 mod models;
+#[allow(missing_docs)] // public to tests and benches only
 mod nn;
+#[allow(missing_docs)] // public to tests and benches only
 mod ops;
 mod policy;
 mod selftest;
@@ -66,6 +69,7 @@ mod weights;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod hub;
 #[doc(hidden)]
+#[allow(missing_docs)]
 pub mod internals;
 
 pub use audio::decode::AudioFile;

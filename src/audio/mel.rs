@@ -25,15 +25,15 @@ use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
 
 /// The sample rate of all sound that leaves this room.
-pub const SAMPLE_RATE: u32 = 16_000;
+pub(crate) const SAMPLE_RATE: u32 = 16_000;
 /// The number of mel bins of a frame.
-pub const MEL_BINS: usize = 128;
+pub(crate) const MEL_BINS: usize = 128;
 /// The number of samples between frames (10 ms).
-pub const HOP: usize = 160;
+pub(crate) const HOP: usize = 160;
 /// The number of samples in the window of a frame (25 ms).
-pub const WINDOW: usize = 400;
+pub(crate) const WINDOW: usize = 400;
 /// A shorter clip is padded with zeros to this many samples (0.5 s).
-pub const MIN_SAMPLES: usize = 8_000;
+pub(crate) const MIN_SAMPLES: usize = 8_000;
 
 const HALF: usize = WINDOW / 2;
 const BINS: usize = WINDOW / 2 + 1;
@@ -79,7 +79,7 @@ pub fn log_mel(samples: &[f32]) -> Mel {
 ///
 /// Samples that are NaN or infinite become 0. (In the reference, they turn the whole clip into
 /// NaN.) Returns the number of these samples.
-pub fn prepare_clip(samples: &mut [f32]) -> usize {
+pub(crate) fn prepare_clip(samples: &mut [f32]) -> usize {
     let mut broken = 0;
     let mut peak = 0.0f32;
     for s in samples.iter_mut() {

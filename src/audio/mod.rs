@@ -19,21 +19,21 @@
 //! All of this is plain data on the CPU: no threads, no clocks, and no files except in `decode`.
 
 mod aac;
-pub mod decode;
+pub(crate) mod decode;
 mod downmix;
-pub mod error;
+pub(crate) mod error;
 mod float_scale;
 mod id3;
-pub mod mel;
+pub(crate) mod mel;
 mod mp4;
 mod ogg;
-pub mod pieces;
-pub mod resample;
+pub(crate) mod pieces;
+pub(crate) mod resample;
 mod sniff;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod vad;
-pub mod wav;
+pub(crate) mod vad;
+pub(crate) mod wav;
 
 use std::io::{self, SeekFrom};
 

@@ -4,18 +4,18 @@ use super::mel::SAMPLE_RATE;
 use super::vad::Vad;
 
 /// The number of samples of a piece. It is short, so that chunks get the requested length.
-pub const PIECE: usize = SAMPLE_RATE as usize / 100;
+pub(crate) const PIECE: usize = SAMPLE_RATE as usize / 100;
 
 /// At most [`PIECE`] samples at 16 kHz.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Piece {
+pub(crate) struct Piece {
     pub samples: Vec<f32>,
     /// It could be speech.
     pub is_sound: bool,
 }
 
 /// Cuts one stream.
-pub struct Pieces {
+pub(crate) struct Pieces {
     rest: Vec<f32>,
     vad: Vad,
 }
@@ -27,12 +27,12 @@ impl Default for Pieces {
 }
 
 impl Pieces {
-    pub fn new() -> Pieces {
+    pub(crate) fn new() -> Pieces {
         Pieces { rest: Vec::new(), vad: Vad::new() }
     }
 
     /// Takes samples, 16 kHz mono, and passes every whole piece to `emit`. Stops if `emit` fails.
-    pub fn push<E>(&mut self, samples: &[f32], emit: &mut dyn FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn push<E>(&mut self, samples: &[f32], emit: &mut dyn FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
         self.rest.extend_from_slice(samples);
         let whole = self.rest.len() / PIECE * PIECE;
         let ready: Vec<f32> = self.rest.drain(..whole).collect();
@@ -40,7 +40,7 @@ impl Pieces {
     }
 
     /// Passes the rest of the sound to `emit`, if there is any.
-    pub fn finish<E>(&mut self, emit: &mut dyn FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+    pub(crate) fn finish<E>(&mut self, emit: &mut dyn FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
         let rest = std::mem::take(&mut self.rest);
         if rest.is_empty() { Ok(()) } else { emit(self.piece(&rest)) }
     }

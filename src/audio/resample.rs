@@ -13,7 +13,7 @@ use rubato::{
 use super::mel::SAMPLE_RATE;
 
 /// The rates that [`Resampler::new`] accepts, in Hz.
-pub const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
+pub(crate) const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
 
 /// The number of samples of one FFT block at the lower of the two rates: 30 ms at 16 kHz.
 const BLOCK: usize = 480;
@@ -27,7 +27,7 @@ pub(crate) fn is_valid(sample: f32) -> bool {
 }
 
 /// A streaming resampler of one channel to 16 kHz.
-pub struct Resampler {
+pub(crate) struct Resampler {
     /// None if the rate is 16 kHz.
     inner: Option<Box<dyn rubato::Resampler<f32>>>,
     rate: u32,
@@ -44,11 +44,11 @@ pub struct Resampler {
 /// The rate is not in [`RATES`], or no filter can be made for it.
 #[derive(Debug, thiserror::Error)]
 #[error("a sample rate of {0} Hz cannot be resampled; it must be between 1000 and 768000 Hz")]
-pub struct RateError(pub u32);
+pub(crate) struct RateError(pub u32);
 
 impl Resampler {
     /// Makes a resampler from `rate` Hz to 16 kHz.
-    pub fn new(rate: u32) -> Result<Self, RateError> {
+    pub(crate) fn new(rate: u32) -> Result<Self, RateError> {
         if !RATES.contains(&rate) {
             return Err(RateError(rate));
         }
@@ -68,14 +68,14 @@ impl Resampler {
     }
 
     /// The rate of the input in Hz.
-    pub fn rate(&self) -> u32 {
+    pub(crate) fn rate(&self) -> u32 {
         self.rate
     }
 
     /// Takes samples and appends those that are ready, at 16 kHz, to `out`.
     ///
     /// Samples that are NaN, infinite or beyond 1e9 become 0. They would spoil their whole block.
-    pub fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
+    pub(crate) fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
         self.taken += samples.len() as u64;
         if self.inner.is_none() {
             self.given = self.taken;
@@ -94,7 +94,7 @@ impl Resampler {
 
     /// Appends the rest, so that the output has `round(n * 16000 / rate)` samples. Then the
     /// resampler is as new.
-    pub fn finish(&mut self, out: &mut Vec<f32>) {
+    pub(crate) fn finish(&mut self, out: &mut Vec<f32>) {
         let want = resampled_len(self.taken, self.rate);
         while let Some(len) = self.next_len().filter(|_| self.given < want) {
             self.pending.resize(len, 0.0);
@@ -134,7 +134,7 @@ impl Resampler {
 }
 
 /// The number of samples at 16 kHz for `len` samples at `rate`: `round(len * 16000 / rate)`.
-pub fn resampled_len(len: u64, rate: u32) -> u64 {
+pub(crate) fn resampled_len(len: u64, rate: u32) -> u64 {
     let rate = u128::from(rate.max(1));
     ((2 * u128::from(len) * u128::from(SAMPLE_RATE) + rate) / (2 * rate)) as u64
 }

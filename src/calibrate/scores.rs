@@ -13,10 +13,10 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 /// Only heads with a higher score follow the source.
-pub const MIN_TS: f64 = 0.1;
+pub(crate) const MIN_TS: f64 = 0.1;
 /// The ranking is stable only if the scores of a leading head in the two halves differ by at most
 /// this.
-pub const MAX_DELTA: f64 = 0.03;
+pub(crate) const MAX_DELTA: f64 = 0.03;
 /// How many of the best heads are called leading.
 const LEADERS: usize = 8;
 /// How many times the pairs are split into halves.
@@ -24,7 +24,7 @@ const SPLITS: usize = 2;
 
 /// What is needed to score the attention of one replayed pair.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct PairMap {
+pub(crate) struct PairMap {
     /// Length of an attention row: the whole context, as the definition of TS requires, or only the
     /// source span.
     pub columns: usize,
@@ -43,7 +43,7 @@ pub struct PairMap {
 
 /// Why a replay cannot be scored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CalibrationError {
+pub(crate) enum CalibrationError {
     #[error("source columns {start}..{end} with {words} words do not fit into rows of {columns} columns")]
     Source { start: usize, end: usize, words: usize, columns: usize },
     #[error("there is no layer {layer}: the model has {layers}")]
@@ -70,7 +70,7 @@ struct Hits {
 }
 
 /// The hits of every head in one pair. The layers may be added in any order.
-pub struct PairScore {
+pub(crate) struct PairScore {
     heads: usize,
     rows: usize,
     columns: usize,
@@ -84,7 +84,7 @@ pub struct PairScore {
 impl PairScore {
     /// Prepares the scores of a pair for a model with `layers` layers of `heads` heads. Fails if
     /// the source span does not fit into a row or does not match `column_words`.
-    pub fn new(layers: usize, heads: usize, map: &PairMap) -> Result<PairScore, CalibrationError> {
+    pub(crate) fn new(layers: usize, heads: usize, map: &PairMap) -> Result<PairScore, CalibrationError> {
         let Range { start, end } = map.source;
         let words = map.column_words.len();
         if end > map.columns || start.checked_add(words) != Some(end) {
@@ -109,13 +109,13 @@ impl PairScore {
     }
 
     /// How many target tokens are scored. If there are none, the pair need not be replayed.
-    pub fn aligned_tokens(&self) -> usize {
+    pub(crate) fn aligned_tokens(&self) -> usize {
         self.scored.len()
     }
 
     /// Scores the attention of one layer: `weights` is `[heads, rows, columns]`, row-major. Fails
     /// if there is no such layer or if the size does not fit.
-    pub fn add_layer(&mut self, layer: usize, weights: &[f32]) -> Result<(), CalibrationError> {
+    pub(crate) fn add_layer(&mut self, layer: usize, weights: &[f32]) -> Result<(), CalibrationError> {
         let (heads, rows, columns, layers) = (self.heads, self.rows, self.columns, self.layers.len());
         if layer >= layers {
             return Err(CalibrationError::Layer { layer, layers });
@@ -159,7 +159,7 @@ struct Sums {
 }
 
 /// The scores of every head, accumulated pair by pair.
-pub struct Calibration {
+pub(crate) struct Calibration {
     shape: [usize; 2],
     /// `[layers · heads]`, layer by layer.
     sums: Vec<Sums>,
@@ -172,7 +172,7 @@ pub struct Calibration {
 
 impl Calibration {
     /// Starts without pairs, for a model with `layers` layers of `heads` heads.
-    pub fn new(layers: usize, heads: usize) -> Calibration {
+    pub(crate) fn new(layers: usize, heads: usize) -> Calibration {
         Calibration {
             shape: [layers, heads],
             sums: vec![Sums::default(); layers.saturating_mul(heads)],
@@ -187,7 +187,7 @@ impl Calibration {
     /// Adds a pair. `pair_at` is its index in the file and decides which halves it belongs to, so
     /// the same file gives the same report. A pair without an aligned token is only counted as
     /// skipped. Fails if the model's shape differs or a layer is missing.
-    pub fn add(&mut self, pair_at: usize, pair: &PairScore) -> Result<(), CalibrationError> {
+    pub(crate) fn add(&mut self, pair_at: usize, pair: &PairScore) -> Result<(), CalibrationError> {
         let found = [pair.layers.len(), pair.heads];
         if found != self.shape {
             return Err(CalibrationError::Shape { found, expected: self.shape });
@@ -219,7 +219,7 @@ impl Calibration {
     }
 
     /// The scores over all pairs so far. Fails if there is no scored pair.
-    pub fn scores(&self) -> Result<HeadScores, CalibrationError> {
+    pub(crate) fn scores(&self) -> Result<HeadScores, CalibrationError> {
         if self.pairs == 0 {
             return Err(CalibrationError::NoPairs { skipped: self.skipped });
         }
@@ -285,7 +285,7 @@ fn in_first_half(pair_at: usize, split: usize) -> bool {
 
 /// The result of a calibration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HeadScores {
+pub(crate) struct HeadScores {
     pub layers: usize,
     pub heads_per_layer: usize,
     /// How many pairs were scored. The score of each head is the mean over all of them.
@@ -304,7 +304,7 @@ pub struct HeadScores {
 
 /// A head with its translation score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HeadScore {
+pub(crate) struct HeadScore {
     pub layer: usize,
     pub head: usize,
     pub ts: f64,
@@ -314,7 +314,7 @@ pub struct HeadScore {
 
 /// How well two random halves of the pairs agree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stability {
+pub(crate) struct Stability {
     pub pairs: [usize; 2],
     /// The greatest difference between the halves in the score of one of the eight leading heads;
     /// `None` if a half is empty.

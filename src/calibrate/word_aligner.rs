@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use crate::text::units::trim_punctuation;
 
 /// A tokenized sentence pair: source words, target units.
-pub type Words = (Vec<String>, Vec<String>);
+pub(crate) type Words = (Vec<String>, Vec<String>);
 
 /// Rounds of expectation maximisation: first with equal jumps, then with learnt jumps.
 const ROUNDS: (usize, usize) = (5, 5);
@@ -30,7 +30,7 @@ const LONGEST_SENTENCE: usize = 200;
 /// The links `(source word, target unit)` of every pair, sorted. Case and outer punctuation are
 /// ignored, and bare punctuation is never linked. A pair with an empty side or a sentence that is
 /// too long has no links. `progress(done, all)` is called after every round.
-pub fn align(pairs: &[Words], mut progress: impl FnMut(usize, usize)) -> Vec<Vec<(usize, usize)>> {
+pub(crate) fn align(pairs: &[Words], mut progress: impl FnMut(usize, usize)) -> Vec<Vec<(usize, usize)>> {
     let mut ids = [Ids::new(), Ids::new()];
     let numbered: Vec<[Side; 2]> =
         pairs.iter().map(|(source, target)| [Side::new(source, &mut ids[0]), Side::new(target, &mut ids[1])]).collect();

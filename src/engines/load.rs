@@ -23,7 +23,7 @@ use crate::policy::shipped_heads;
 use crate::text::Language;
 use crate::weights::{Files, Tokenizer, Weights};
 
-pub use crate::models::config::SUPPORTED;
+pub(crate) use crate::models::config::SUPPORTED;
 
 /// Heads files above this size, in bytes, are refused.
 const HEADS_BYTES: usize = 1 << 20;
@@ -35,6 +35,7 @@ const MT_CAPACITY: usize = 2048;
 pub struct ModelFiles {
     /// Name of the model for people to read.
     pub name: String,
+    /// Where its bytes are.
     pub files: Files,
     /// Whether the model is part of the demo pack.
     pub demo: bool,
@@ -43,8 +44,11 @@ pub struct ModelFiles {
 /// The task that a model is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
+    /// Speech to text.
     Recognition,
+    /// Word times.
     Alignment,
+    /// Text to text.
     Translation,
 }
 
@@ -61,6 +65,7 @@ impl Role {
 
 /// The model does not fit its role or direction.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages say what the fields are
 pub enum ModelError {
     #[error("{model} is a {family} model where a {} is needed", role.family())]
     OtherFamily { model: String, family: &'static str, role: Role },
@@ -71,7 +76,9 @@ pub enum ModelError {
 /// The direction of a translation, and its settings.
 #[derive(Clone, Debug)]
 pub struct Direction {
+    /// The language of the source.
     pub from: Language,
+    /// The language of the translation.
     pub to: Language,
     /// Number of attention heads that the policy uses.
     pub heads_len: usize,
@@ -85,8 +92,11 @@ pub struct Direction {
 /// The models of a stream. Without `mt` the stream is only transcribed.
 #[derive(Clone)]
 pub struct Models {
+    /// The recogniser.
     pub asr: ModelFiles,
+    /// The aligner.
     pub aligner: ModelFiles,
+    /// The translator with its direction.
     pub mt: Option<(ModelFiles, Direction)>,
 }
 
@@ -94,7 +104,9 @@ pub struct Models {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the context takes {tokens} tokens, and this model has room for {most}")]
 pub struct ContextTooLong {
+    /// Tokens of the context.
     pub tokens: usize,
+    /// The most tokens that fit.
     pub most: usize,
 }
 
@@ -107,8 +119,11 @@ pub type Report<'a> = &'a mut dyn FnMut(&str, u64, u64);
 /// Names for the start event and the status line.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
+    /// Name of the recogniser.
     pub asr: String,
+    /// Name of the aligner.
     pub aligner: String,
+    /// Name of the translator.
     pub mt: Option<String>,
     /// Name of the device, such as `vulkan:0 NVIDIA H100`.
     pub device: String,
@@ -122,6 +137,7 @@ const DEMO: &str = "demo pack: shows that the program runs here; says nothing ab
 const MIXED: &str = "the demo pack's models know about 600 words only: name real models for the others too";
 
 impl Names {
+    /// The names of `models`, with a note where some are of the demo pack.
     pub fn of(models: &Models, device: &str) -> Names {
         let mt = models.mt.as_ref().map(|(model, _)| model);
         let mut demo = [Some(&models.asr), Some(&models.aligner), mt].into_iter().flatten().map(|model| model.demo);
@@ -247,7 +263,11 @@ async fn recognition(model: &ModelFiles, compute: &Compute, report: Report<'_>) 
 }
 
 /// Loads the aligner alone.
-pub async fn alignment(model: &ModelFiles, compute: &Compute, report: Report<'_>) -> Result<Alignment, BoxError> {
+pub(crate) async fn alignment(
+    model: &ModelFiles,
+    compute: &Compute,
+    report: Report<'_>,
+) -> Result<Alignment, BoxError> {
     let config = match ModelConfig::open(&model.files)? {
         ModelConfig::Qwen3Aligner(config) => config,
         other => return Err(model.is_not(Role::Alignment, &other)),
@@ -303,7 +323,7 @@ fn fits(bare: usize, full: usize, capacity: usize) -> Result<(), ContextTooLong>
 }
 
 /// Loads a text model, with its prompt for a direction without context.
-pub async fn text_model(
+pub(crate) async fn text_model(
     model: &ModelFiles,
     (from, to): (Language, Language),
     compute: &Compute,

@@ -7,6 +7,6 @@
 //! | `demo` | the files of the demo pack (native only) |
 
 #[cfg(not(target_arch = "wasm32"))]
-pub mod demo;
-pub mod load;
-pub mod on_models;
+pub(crate) mod demo;
+pub(crate) mod load;
+pub(crate) mod on_models;

@@ -22,6 +22,7 @@ pub struct Recognition {
 }
 
 impl Recognition {
+    /// A recogniser that has heard nothing.
     pub fn new(model: Arc<Qwen3Asr>) -> Self {
         Self { model, current: None }
     }
@@ -58,6 +59,7 @@ pub struct Alignment {
 }
 
 impl Alignment {
+    /// An aligner that has heard nothing.
     pub fn new(model: Arc<ForcedAligner>) -> Self {
         Self { model, sound: AudioStream::default() }
     }

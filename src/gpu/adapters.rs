@@ -7,8 +7,11 @@ use super::{Api, DeviceChoice};
 pub struct AdapterReport {
     /// How a user names it: `vulkan:0`.
     pub choice: DeviceChoice,
+    /// The adapter's name.
     pub name: String,
+    /// Name and version of its driver.
     pub driver: String,
+    /// Discrete, integrated, virtual or software.
     pub kind: wgpu::DeviceType,
     /// The largest single storage binding, in bytes.
     pub max_binding: u64,

@@ -5,8 +5,11 @@ use std::{fmt, str::FromStr};
 /// A graphics API through which wgpu reaches adapters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Api {
+    /// Linux, Windows, Android.
     Vulkan,
+    /// macOS, iOS.
     Metal,
+    /// Windows.
     Dx12,
     /// The browser's API, the only one there.
     WebGpu,
@@ -21,6 +24,7 @@ impl Api {
     /// kind.
     #[cfg(target_arch = "wasm32")]
     pub const AVAILABLE: &[Api] = &[Api::WebGpu];
+    /// wgpu's name of the API.
 
     pub fn wgpu(self) -> wgpu::Backend {
         match self {
@@ -49,11 +53,14 @@ pub enum DeviceChoice {
     /// The best adapter that is not a software one and passes the self-test, or else the CPU.
     #[default]
     Auto,
+    /// The CPU backend.
     Cpu,
     /// The adapter of one API with this index, counted from 0 in the order in which wgpu enumerates
     /// them. [`AdapterReport::choice`](super::AdapterReport::choice) has it for each adapter.
     Gpu {
+        /// The API.
         api: Api,
+        /// The index, from 0.
         index: usize,
     },
 }

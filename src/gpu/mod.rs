@@ -7,11 +7,17 @@ mod open;
 mod vulkan;
 
 pub use adapters::{AdapterReport, adapters};
-pub use choice::{Api, DeviceChoice, ParseDeviceError};
-pub use open::{Compute, DeviceProblem, Health, RefusedDevices, open};
+#[cfg(target_arch = "wasm32")]
+pub(crate) use choice::ParseDeviceError;
+pub use choice::{Api, DeviceChoice};
+pub use open::Compute;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use open::DeviceProblem;
+pub(crate) use open::{RefusedDevices, open};
 
 /// What can go wrong while a device is opened and while it computes. The face adds the remedy.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages say what the fields are
 pub enum GpuError {
     #[error("there is no {api} adapter {index}; {found} were found")]
     NoAdapter { api: Api, index: usize, found: usize },

@@ -17,6 +17,7 @@ pub struct Compute {
     pub name: String,
     /// None on the CPU backend.
     pub adapter: Option<AdapterReport>,
+    /// The errors that the device has reported.
     pub health: Health,
 }
 
@@ -53,7 +54,7 @@ pub enum DeviceProblem {
 }
 
 /// The devices that `auto` refused, each with the reason; to be shown to the user.
-pub type RefusedDevices = Vec<String>;
+pub(crate) type RefusedDevices = Vec<String>;
 
 impl Health {
     /// Takes the first error that was reported since the last call. A lost device is reported by
@@ -99,6 +100,7 @@ impl Compute {
     pub fn cpu() -> Self {
         Self { device: Device::flex(), name: "cpu".to_owned(), adapter: None, health: Health::default() }
     }
+    /// Whether this is an adapter rather than the CPU backend.
 
     pub fn is_gpu(&self) -> bool {
         self.adapter.is_some()
@@ -145,7 +147,7 @@ impl Compute {
 /// `auto` skips software rasterisers, and devices that fail. It ends at the CPU, so it cannot fail.
 /// The second value names the devices that failed, with the reasons. Any other choice fails if
 /// there is no such adapter, if the driver refuses a device, or if the device does not pass `test`.
-pub async fn open(
+pub(crate) async fn open(
     choice: DeviceChoice,
     test: impl AsyncFn(&Device) -> Result<(), String>,
 ) -> Result<(Compute, RefusedDevices), GpuError> {

@@ -25,6 +25,7 @@ const REFS_DEPTH: usize = 8;
 /// A model in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedModel {
+    /// `owner/name`.
     pub repo: String,
     /// The revisions that are complete: `main` first, then other branches and tags, then commits
     /// without a name.

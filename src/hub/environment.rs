@@ -68,11 +68,11 @@ pub(super) struct Certificates {
 }
 
 impl Environment {
-    pub fn read() -> Environment {
+    pub(super) fn read() -> Environment {
         Environment::from_lookup(&|name| std::env::var_os(name))
     }
 
-    pub fn from_lookup(variable: Lookup) -> Environment {
+    pub(super) fn from_lookup(variable: Lookup) -> Environment {
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(|value| expanded(value, variable));
         let text = |name: &str| text(variable, name).unwrap_or_default();
         let caches = || path("XDG_CACHE_HOME").unwrap_or_else(|| user_folder(variable).join(".cache"));
@@ -253,7 +253,7 @@ fn either_case(variable: Lookup, name: &str) -> Option<(String, String)> {
 
 impl Proxies {
     /// The proxy for a URL; `None` if its host is contacted directly.
-    pub fn for_url(&self, url: &Uri) -> Option<&Proxy> {
+    pub(super) fn for_url(&self, url: &Uri) -> Option<&Proxy> {
         let host = url.host().unwrap_or_default().to_ascii_lowercase();
         let port = url.port_u16();
         let is_direct = self.direct.iter().any(|entry| {
@@ -289,7 +289,7 @@ impl Certificates {
     }
 
     /// The certificates in DER; if empty, the program's own list of public authorities is used.
-    pub fn load(&self) -> Result<Vec<Vec<u8>>, BadSetting> {
+    pub(super) fn load(&self) -> Result<Vec<Vec<u8>>, BadSetting> {
         let Some((name, path)) = self.named.first() else {
             let found = rustls_native_certs::load_native_certs();
             return Ok(found.certs.iter().map(|certificate| certificate.to_vec()).collect());

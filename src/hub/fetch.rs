@@ -41,6 +41,7 @@ pub trait Progress {
     fn discard(&mut self, bytes: u64);
     /// A message for the user: a retry, a wait.
     fn note(&mut self, text: &str);
+    /// All files are on the disk.
     fn finish(&mut self);
 }
 

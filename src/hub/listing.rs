@@ -50,7 +50,7 @@ pub(super) struct RemoteFile {
 
 impl<'a> Listing<'a> {
     /// Parses the answer to `url`.
-    pub fn parse(text: &str, repo: &'a str, url: &str) -> Result<Listing<'a>, CheckpointError> {
+    pub(super) fn parse(text: &str, repo: &'a str, url: &str) -> Result<Listing<'a>, CheckpointError> {
         let Answer { sha, siblings } = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
             network_error(repo, format!("the answer to {url} is not a listing ({})", shown(&error.to_string())))
         })?;
@@ -66,7 +66,7 @@ impl<'a> Listing<'a> {
 
     /// The files that a model needs, without the shards of its weights. Errors: the repository has
     /// no configuration, or no weights in safetensors.
-    pub fn small_files(&self) -> Result<Vec<RemoteFile>, CheckpointError> {
+    pub(super) fn small_files(&self) -> Result<Vec<RemoteFile>, CheckpointError> {
         let weights = if self.has(SINGLE_FILE) || !self.has(INDEX_FILE) { SINGLE_FILE } else { INDEX_FILE };
         if let Some(missing) = [&*MODEL_FILES.config, weights].into_iter().find(|name| !self.has(name)) {
             return Err(self.wrong_model(format!("has no {missing}")));
@@ -76,7 +76,7 @@ impl<'a> Listing<'a> {
     }
 
     /// The shards that the snapshot's index names.
-    pub fn shards(&self, snapshot: &Path) -> Result<Vec<RemoteFile>, CheckpointError> {
+    pub(super) fn shards(&self, snapshot: &Path) -> Result<Vec<RemoteFile>, CheckpointError> {
         let path = snapshot.join(INDEX_FILE);
         let index = read_index(&path)
             .map_err(|error| disk_error(&path, error))?

@@ -21,7 +21,7 @@ pub(super) struct Network {
 
 impl Network {
     /// Builds the agents. Errors: a named certificate cannot be read.
-    pub fn new(proxies: &Proxies, certificates: &Certificates) -> Result<Network, BadSetting> {
+    pub(super) fn new(proxies: &Proxies, certificates: &Certificates) -> Result<Network, BadSetting> {
         let trusted = certificates.load()?;
         let roots = match trusted.is_empty() {
             true => RootCerts::WebPki,
@@ -39,7 +39,7 @@ impl Network {
     }
 
     /// The agent for a URL.
-    pub fn agent(&self, url: &str) -> &Agent {
+    pub(super) fn agent(&self, url: &str) -> &Agent {
         let proxy = url.parse::<Uri>().ok().and_then(|url| self.proxies.for_url(&url).cloned());
         let proxied = proxy.and_then(|proxy| self.proxied.iter().find(|(other, _)| *other == proxy));
         proxied.map_or(&self.direct, |(_, agent)| agent)

@@ -10,10 +10,13 @@ use crate::weights::error::{CheckpointError, shown};
 /// A model as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelSource {
+    /// A folder on this computer.
     Folder(PathBuf),
     /// A repository of the Hub: `repo` is `owner/name`; `revision` is a branch, a tag or a commit.
     Hub {
+        /// `owner/name`.
         repo: String,
+        /// A branch, a tag or a commit.
         revision: String,
     },
 }

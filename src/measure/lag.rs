@@ -16,7 +16,7 @@ use crate::text::time::Millis;
 
 /// The units of one segment, with the times at which they were shown.
 #[derive(Clone, Debug, PartialEq)]
-pub struct ShownSegment<'a> {
+pub(crate) struct ShownSegment<'a> {
     /// When each unit was shown, counted from the start of the recording.
     pub delays: &'a [Millis],
     /// Where the segment begins in the recording.
@@ -32,14 +32,14 @@ pub struct ShownSegment<'a> {
 impl ShownSegment<'_> {
     /// LongYAAL in milliseconds. `None` if no unit was shown before the end of the recording, or if
     /// the segment has no length.
-    pub fn long_yaal(&self) -> Option<f64> {
+    pub(crate) fn long_yaal(&self) -> Option<f64> {
         let end = self.since_offset(self.recording_end);
         let late = self.lateness()?.take_while(|&(delay, _)| delay < end);
         mean(late.map(|(_, late)| late))
     }
 
     /// LAAL in milliseconds. `None` if no unit was shown, or if the segment has no length.
-    pub fn laal(&self) -> Option<f64> {
+    pub(crate) fn laal(&self) -> Option<f64> {
         let length = self.length.0 as f64;
         let first = self.since_offset(*self.delays.first()?);
         if first > length {
@@ -68,7 +68,7 @@ impl ShownSegment<'_> {
 }
 
 /// The mean, or `None` if there are no values.
-pub fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+pub(crate) fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.into_iter().fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
     (count > 0).then(|| sum / count as f64)
 }

@@ -7,7 +7,7 @@ use crate::text::units::latency_units;
 
 /// A unit of the translation with its two times.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamped {
+pub(crate) struct Stamped {
     pub unit: String,
     /// How much sound had been heard when the unit was shown.
     pub delay: Millis,
@@ -17,21 +17,21 @@ pub struct Stamped {
 
 /// The units of a text that is updated repeatedly, each with the times of the update that added it.
 #[derive(Clone, Debug)]
-pub struct Stamps {
+pub(crate) struct Stamps {
     language: Language,
     units: Vec<Stamped>,
 }
 
 impl Stamps {
     /// Stamps of a text that is still empty.
-    pub fn new(language: Language) -> Stamps {
+    pub(crate) fn new(language: Language) -> Stamps {
         Stamps { language, units: Vec::new() }
     }
 
     /// Takes the whole text as it is shown now, with the sound heard (`audio`) and the wall clock
     /// (`wall`). Units keep their times up to the first one that has changed. The units from there
     /// on are new; they get these times and are returned.
-    pub fn update(&mut self, text: &str, audio: Millis, wall: Millis) -> &[Stamped] {
+    pub(crate) fn update(&mut self, text: &str, audio: Millis, wall: Millis) -> &[Stamped] {
         let units = latency_units(text, self.language);
         let kept = self.units.iter().zip(&units).take_while(|(old, new)| old.unit == **new).count();
         self.units.truncate(kept);
@@ -40,7 +40,7 @@ impl Stamps {
     }
 
     /// All units of the newest text.
-    pub fn units(&self) -> &[Stamped] {
+    pub(crate) fn units(&self) -> &[Stamped] {
         &self.units
     }
 }
@@ -48,7 +48,7 @@ impl Stamps {
 /// Computation-aware times: when a listener gets each unit if computing delays the sound that comes
 /// next. For each unit, `delays` has the sound heard and `elapsed` the wall clock. The result is as
 /// long as the shorter of the two lists.
-pub fn computation_aware(delays: &[Millis], elapsed: &[Millis]) -> Vec<Millis> {
+pub(crate) fn computation_aware(delays: &[Millis], elapsed: &[Millis]) -> Vec<Millis> {
     let mut aware: Vec<Millis> = Vec::with_capacity(delays.len().min(elapsed.len()));
     for (at, &wall) in elapsed.iter().enumerate().take(delays.len()) {
         aware.push(match (at.checked_sub(1), aware.last()) {

@@ -8,6 +8,6 @@
 //!
 //! Invariant: plain data in, plain data out.
 
-pub mod lag;
-pub mod latency;
-pub mod resegment;
+pub(crate) mod lag;
+pub(crate) mod latency;
+pub(crate) mod resegment;

@@ -39,7 +39,7 @@ enum Step {
 /// For each segment of `references` (a list of its units), the range of `units` that belongs to it.
 /// The ranges follow one another and contain all units. Memory: one byte for each pair of a token
 /// of the translation and a token of the reference.
-pub fn resegment(units: &[String], references: &[Vec<String>], language: Language) -> Vec<Range<usize>> {
+pub(crate) fn resegment(units: &[String], references: &[Vec<String>], language: Language) -> Vec<Range<usize>> {
     let hypothesis = tokens(units.iter().enumerate(), language);
     let named = references.iter().enumerate().flat_map(|(at, units)| units.iter().map(move |unit| (at, unit)));
     let reference = tokens(named, language);

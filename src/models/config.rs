@@ -19,7 +19,7 @@ pub(super) const CONFIG_FILE: &str = "config.json";
 pub(super) const GENERATION_FILE: &str = "generation_config.json";
 
 /// The models that this program can load, as a remedy in messages.
-pub const SUPPORTED: &str =
+pub(crate) const SUPPORTED: &str =
     "use a Qwen3-ASR, Qwen3-ForcedAligner, Gemma-3, Gemma-4 E2B/E4B or Qwen3 checkpoint as published";
 
 /// A model folder's configuration.

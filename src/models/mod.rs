@@ -12,15 +12,15 @@
 //! | `qwen3` | the Qwen3 decoder, a text model or a part of Qwen3-ASR |
 //! | `qwen3_asr` | Qwen3-ASR and Qwen3-ForcedAligner |
 
-pub mod config;
-pub mod drafting;
+pub(crate) mod config;
+pub(crate) mod drafting;
 pub(crate) mod family;
-pub mod forced;
-pub mod gemma3;
-pub mod gemma4;
-pub mod prompt;
-pub mod qwen3;
-pub mod qwen3_asr;
+pub(crate) mod forced;
+pub(crate) mod gemma3;
+pub(crate) mod gemma4;
+pub(crate) mod prompt;
+pub(crate) mod qwen3;
+pub(crate) mod qwen3_asr;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -8,19 +8,19 @@ use crate::weights::CheckpointError;
 use crate::weights::testing::{fixture, memory};
 
 /// The `config.json` of a fixture.
-pub fn raw(model: &str) -> Value {
+pub(crate) fn raw(model: &str) -> Value {
     serde_json::from_slice(&std::fs::read(fixture(model).join(CONFIG_FILE)).unwrap()).unwrap()
 }
 
 /// Reads a folder with this `config.json`.
-pub fn parse(config: &Value) -> Result<ModelConfig, CheckpointError> {
+pub(crate) fn parse(config: &Value) -> Result<ModelConfig, CheckpointError> {
     let generation = br#"{"eos_token_id": [1, 10, 8]}"#;
     ModelConfig::open(&memory(&[(CONFIG_FILE, config.to_string().as_bytes()), (GENERATION_FILE, generation)]))
 }
 
 /// Cases: the model, the pointer to a value of its `config.json`, what is put there, and what the
 /// error says.
-pub fn refused(cases: &[(&str, &str, Value, &str)]) {
+pub(crate) fn refused(cases: &[(&str, &str, Value, &str)]) {
     for (model, pointer, value, expected) in cases {
         let mut config = raw(model);
         *config.pointer_mut(pointer).unwrap() = value.clone();
@@ -30,7 +30,7 @@ pub fn refused(cases: &[(&str, &str, Value, &str)]) {
 }
 
 /// Translation from English, without a context.
-pub fn task(code: &str) -> Task<'_> {
+pub(crate) fn task(code: &str) -> Task<'_> {
     let english = match code {
         "de" => "German",
         "it" => "Italian",

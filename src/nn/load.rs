@@ -17,10 +17,10 @@ use crate::weights::{CheckpointError, Weights};
 /// Bytes of f32 that are read, converted and uploaded at once.
 const UPLOAD: usize = 32 << 20;
 
-pub type LoadError = CheckpointError;
+pub(crate) type LoadError = CheckpointError;
 
 /// Receives the progress of loading: the bytes of weights read so far, and all bytes of weights.
-pub type Progress<'a> = &'a dyn Fn(u64, u64);
+pub(crate) type Progress<'a> = &'a dyn Fn(u64, u64);
 
 /// Where a model's weights are loaded to, in which precision, and where progress is reported.
 #[derive(Clone, Copy)]

@@ -17,7 +17,7 @@ pub(crate) struct Place {
 
 impl Place {
     /// The place of positions `from..from + len`, whose first cache row is `row`.
-    pub fn new(rope: &Rope, row: usize, from: usize, len: usize) -> Self {
+    pub(crate) fn new(rope: &Rope, row: usize, from: usize, len: usize) -> Self {
         let on_device = Tensor::from_ints([row as i32], &rope.device());
         Self { rope: rope.at(from, len), base: Base { row, on_device } }
     }

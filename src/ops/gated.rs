@@ -17,7 +17,7 @@ pub enum Act {
 }
 
 #[backend_extension(Cube, Flex)]
-pub trait GatedBackend: Backend {
+pub(crate) trait GatedBackend: Backend {
     fn gated(gate: FloatTensor<Self>, up: FloatTensor<Self>, act: Act) -> FloatTensor<Self>;
 }
 

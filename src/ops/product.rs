@@ -51,7 +51,7 @@ impl Kernel {
 }
 
 #[backend_extension(Cube, Flex)]
-pub trait ProductBackend: Backend {
+pub(crate) trait ProductBackend: Backend {
     fn product(x: FloatTensor<Self>, w: FloatTensor<Self>, kernel: Kernel) -> FloatTensor<Self>;
     fn product_half(x: FloatTensor<Self>, w: IntTensor<Self>, kernel: Kernel) -> FloatTensor<Self>;
     fn unpack_half(w: IntTensor<Self>) -> FloatTensor<Self>;

@@ -27,7 +27,7 @@ pub struct FirstRow {
 }
 
 #[backend_extension(Cube, Flex)]
-pub trait QkCaptureBackend: Backend {
+pub(crate) trait QkCaptureBackend: Backend {
     fn qk_capture(
         kept: FloatTensor<Self>,
         q: FloatTensor<Self>,

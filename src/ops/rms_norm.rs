@@ -10,7 +10,7 @@ use burn_wgpu::{CubeBackend, into_contiguous};
 use super::launch::{Shader, launch, row_grid, row_lanes};
 
 #[backend_extension(Cube, Flex)]
-pub trait RmsNormBackend: Backend {
+pub(crate) trait RmsNormBackend: Backend {
     fn rms_norm(x: FloatTensor<Self>, w: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
 }
 

@@ -12,7 +12,7 @@ use burn_wgpu::{CubeBackend, into_contiguous};
 use super::launch::{Shader, launch};
 
 #[backend_extension(Cube, Flex)]
-pub trait RopeBackend: Backend {
+pub(crate) trait RopeBackend: Backend {
     fn rope(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 

@@ -16,7 +16,9 @@ const BOUND: usize = 1024;
 /// One head of one layer. Both are numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Head {
+    /// Number of the layer.
     pub layer: usize,
+    /// Number of the query head in its layer.
     pub head: usize,
     /// The translation score: the share of aligned target tokens at which the head's attention
     /// peaks on an aligned source token. 0 to 1.
@@ -61,12 +63,18 @@ pub struct Measured {
 /// The heads of one model for one direction, best first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeadSet {
+    /// Name of the model.
     pub model: String,
+    /// The language of the source.
     pub source: Language,
+    /// The language of the translation.
     pub target: Language,
+    /// Which row of a token the heads were measured on.
     #[serde(default)]
     pub rows: Rows,
+    /// How they were measured.
     pub measured: Measured,
+    /// The heads, best first.
     pub heads: Vec<Head>,
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// One token of a draft that a policy has judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Token {
+    /// The text that the token adds.
     pub text: String,
     /// Whether the token is shown now. If not, it is held.
     pub shown: bool,

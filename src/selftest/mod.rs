@@ -1,11 +1,15 @@
 //! Whether a device computes correctly, and what a launch costs on it: our ops on known inputs,
 //! before any model is loaded.
 
+#[cfg(target_arch = "wasm32")]
 mod launch_cost;
 mod self_test;
 
-pub use launch_cost::{LaunchCost, launch_cost};
-pub use self_test::{Comparison, compare, self_test};
+#[cfg(target_arch = "wasm32")]
+pub(crate) use launch_cost::launch_cost;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use self_test::compare;
+pub(crate) use self_test::self_test;
 
 use crate::gpu::{self, Compute, DeviceChoice, GpuError, RefusedDevices};
 

@@ -22,7 +22,7 @@ const TOLERANCE: f32 = 2e-4;
 
 /// One operation on the device, compared with the CPU backend.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Comparison {
+pub(crate) struct Comparison {
     pub name: &'static str,
     /// The largest difference between two values; NaN if one of them is NaN.
     pub worst: f32,
@@ -39,14 +39,15 @@ impl Comparison {
         off.then(|| format!("{} is off by {}", self.name, self.worst))
     }
 
-    pub fn passed(&self) -> bool {
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn passed(&self) -> bool {
         self.fault().is_none()
     }
 }
 
 /// Fails with the name of the first operation that computes wrong values, and the largest
 /// difference.
-pub async fn self_test(device: &Device) -> Result<(), String> {
+pub(crate) async fn self_test(device: &Device) -> Result<(), String> {
     match compare(device).await?.iter().find_map(Comparison::fault) {
         Some(wrong) => Err(wrong),
         None => Ok(()),
@@ -55,7 +56,7 @@ pub async fn self_test(device: &Device) -> Result<(), String> {
 
 /// Runs every operation on `device` and on the CPU. Fails only if the device gives no answer at
 /// all.
-pub async fn compare(device: &Device) -> Result<Vec<Comparison>, String> {
+pub(crate) async fn compare(device: &Device) -> Result<Vec<Comparison>, String> {
     let mut all = Vec::new();
     for ((name, want), (_, got)) in results(&Device::flex()).into_iter().zip(results(device)) {
         let (want, got) = (read(want).await?, read(got).await?);

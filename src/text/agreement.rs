@@ -7,7 +7,7 @@
 use super::units::folded;
 
 /// The length of the common prefix, in whole words.
-pub fn agreed_len(previous: &[String], current: &[String]) -> usize {
+pub(crate) fn agreed_len(previous: &[String], current: &[String]) -> usize {
     previous.iter().zip(current).take_while(|(a, b)| a == b).count()
 }
 
@@ -20,7 +20,7 @@ pub fn agreed_len(previous: &[String], current: &[String]) -> usize {
 /// apart.
 ///
 /// O(committed x hypothesis); the length of a segment bounds both.
-pub fn continuation_at(committed: &[String], hypothesis: &[String], expected: usize) -> usize {
+pub(crate) fn continuation_at(committed: &[String], hypothesis: &[String], expected: usize) -> usize {
     if hypothesis.starts_with(committed) {
         return committed.len();
     }

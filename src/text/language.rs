@@ -47,9 +47,13 @@ const TABLE: &[(&str, &str)] = &[
 ];
 
 impl Language {
+    /// English.
     pub const ENGLISH: Language = Language(0);
+    /// German.
     pub const GERMAN: Language = Language(1);
+    /// Italian.
     pub const ITALIAN: Language = Language(2);
+    /// Chinese.
     pub const CHINESE: Language = Language(3);
 
     /// The supported target languages; any other is refused.

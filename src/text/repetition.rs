@@ -76,7 +76,7 @@ fn allowed_spoken_turns(block: &[String]) -> usize {
 /// `text` up to the end of the first turn of a loop, but never shorter than `keep` bytes (the text
 /// that is already shown). `source_run` is [`longest_run`] of the source: as many turns are always
 /// allowed. `None` if there is nothing to cut.
-pub fn cut_loop(text: &str, keep: usize, source_run: usize, language: Language) -> Option<&str> {
+pub(crate) fn cut_loop(text: &str, keep: usize, source_run: usize, language: Language) -> Option<&str> {
     let ends = unit_ends(text, language);
     let unit_loop = runs(&units_of(text, &ends), usize::MAX)
         .find(|run| run.turns > allowed_turns(run.len, language).max(source_run) && ends[run.end() - 1] > keep)
@@ -92,7 +92,7 @@ pub fn cut_loop(text: &str, keep: usize, source_run: usize, language: Language) 
 }
 
 /// The largest number of times that a block of units occurs in a row; 1 for ordinary text.
-pub fn longest_run(text: &str, language: Language) -> usize {
+pub(crate) fn longest_run(text: &str, language: Language) -> usize {
     let ends = unit_ends(text, language);
     runs(&units_of(text, &ends), usize::MAX).map(|run| run.turns).max().unwrap_or(1)
 }
@@ -100,7 +100,7 @@ pub fn longest_run(text: &str, language: Language) -> usize {
 /// The words of `heard`, which follow the words of `known`, without all turns but the first of each
 /// loop. If a loop reaches the end, its incomplete last turn is removed too. Known words always
 /// stay.
-pub fn without_loops(known: &[String], heard: Vec<String>) -> Vec<String> {
+pub(crate) fn without_loops(known: &[String], heard: Vec<String>) -> Vec<String> {
     let mut words: Vec<String> = known.iter().cloned().chain(heard).collect();
     let mut from = 0;
     loop {

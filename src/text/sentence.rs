@@ -21,7 +21,7 @@ const END_BEFORE_CAPITAL: &[&str] = &["etc", "inc", "ltd", "co", "corp", "jr", "
 /// a sentence after a title ("Dr."), an initial ("J."), a dotted abbreviation ("e.g."), or a bare
 /// number without a capital letter after it ("3." may become "3.5"). Other abbreviations have rules
 /// of their own.
-pub fn ends_sentence(word: &str, next: Option<&str>) -> bool {
+pub(crate) fn ends_sentence(word: &str, next: Option<&str>) -> bool {
     let body = word.trim_end_matches(['"', '\'', '”', '’', ')', ']', '}', '»', '」', '』']);
     let Some(mark) = body.chars().next_back() else {
         return false;
@@ -54,14 +54,14 @@ pub fn ends_sentence(word: &str, next: Option<&str>) -> bool {
 }
 
 /// Whether `word` ends a clause. A sentence that grows too long may be cut there.
-pub fn ends_clause(word: &str) -> bool {
+pub(crate) fn ends_clause(word: &str) -> bool {
     word.ends_with([',', ';', ':', '，', '；', '：', '、', '—', '–']) || ends_sentence(word, Some("A"))
 }
 
 /// `text` without the sentence-final marks and blanks at its end. A recogniser sets such a mark
 /// after the last word that it has heard so far; the mark does not mean that the sentence ends
 /// there. Source: docs/method.md, section 1.3.
-pub fn strip_final_marks(text: &str) -> &str {
+pub(crate) fn strip_final_marks(text: &str) -> &str {
     text.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '.' | '!' | '?' | '。' | '！' | '？' | '…'))
 }
 

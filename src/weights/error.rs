@@ -47,6 +47,7 @@ impl Display for Remedy {
 
 /// An error about a checkpoint or the Hub.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages say what the fields are
 pub enum CheckpointError {
     /// A required file does not exist.
     #[error("{file} is missing in {place}{remedy}")]

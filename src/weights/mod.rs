@@ -16,19 +16,21 @@
 //!
 //! Invariant: nothing here knows a model family, or what a model computes.
 
-pub mod error;
-pub mod files;
-pub mod markup;
-pub mod safetensors;
+pub(crate) mod error;
+pub(crate) mod files;
+pub(crate) mod markup;
+pub(crate) mod safetensors;
 pub(crate) mod section;
-pub mod template;
+pub(crate) mod template;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod tokenizer;
+pub(crate) mod tokenizer;
 mod vocab_files;
 
 pub use error::{CheckpointError, Remedy};
-pub use files::{ByteSource, Files};
-pub use safetensors::{TensorInfo, Weights};
-pub use template::{ChatOptions, ChatTemplate, Message, Prompt};
-pub use tokenizer::{Detokenizer, TokenSpan, Tokenizer};
+#[cfg(any(target_arch = "wasm32", test))]
+pub(crate) use files::ByteSource;
+pub(crate) use files::Files;
+pub use safetensors::Weights;
+pub use tokenizer::Tokenizer;
+pub(crate) use tokenizer::{Detokenizer, TokenSpan};

@@ -19,18 +19,18 @@ use half::{bf16, f16};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-pub use safetensors::Dtype;
+pub(crate) use safetensors::Dtype;
 
 use super::error::{CheckpointError, FETCH_AGAIN, Remedy, WRONG_MODEL, shown};
 use super::files::{ByteSource, Files, is_safe_name};
 
 /// The weights, if they are in one file.
-pub const SINGLE_FILE: &str = "model.safetensors";
+pub(crate) const SINGLE_FILE: &str = "model.safetensors";
 /// The list of shards, if the weights are in several files.
-pub const INDEX_FILE: &str = "model.safetensors.index.json";
+pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// The most bytes read from a source at a time.
-pub const PIECE: usize = 4 << 20;
+pub(crate) const PIECE: usize = 4 << 20;
 
 const MAX_HEADER: u64 = 100_000_000;
 /// The largest index that is read, in bytes.
@@ -163,6 +163,7 @@ impl Weights {
         self.tensors.get(name)
     }
 
+    /// Whether there is a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
@@ -358,7 +359,7 @@ pub(crate) struct Index {
 impl Index {
     /// Parses the text of an index. A shard must be in the same folder or below it; the error names
     /// any other.
-    pub fn parse(json: &[u8]) -> Result<Index, String> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Index, String> {
         #[derive(Deserialize)]
         struct Json {
             weight_map: BTreeMap<String, String>,

@@ -276,19 +276,19 @@ impl std::fmt::Debug for Tokenizer {
 
 /// Turns ids into text as they arrive, and withholds the bytes of a character until it is whole.
 #[derive(Clone, Debug, Default)]
-pub struct Detokenizer {
+pub(crate) struct Detokenizer {
     pending: Vec<u8>,
     skip_special: bool,
 }
 
 impl Detokenizer {
-    pub fn new(skip_special: bool) -> Detokenizer {
+    pub(crate) fn new(skip_special: bool) -> Detokenizer {
         Detokenizer { pending: Vec::new(), skip_special }
     }
 
     /// Adds an id and returns the text that is now certain; empty while a character is incomplete.
     /// Bytes that cannot become a character give U+FFFD.
-    pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
+    pub(crate) fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
         if !(self.skip_special && tokenizer.is_special(id)) {
             self.pending.extend(tokenizer.token_bytes(id));
         }
@@ -314,7 +314,7 @@ impl Detokenizer {
     }
 
     /// What is still withheld when no more ids follow: nothing, or one U+FFFD.
-    pub fn finish(&mut self) -> String {
+    pub(crate) fn finish(&mut self) -> String {
         let text = String::from_utf8_lossy(&self.pending).into_owned();
         self.pending.clear();
         text

@@ -5,7 +5,7 @@ use crate::audio::mel::SAMPLE_RATE;
 
 /// The coding of one sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SampleKind {
+pub(crate) enum SampleKind {
     /// Unsigned 8 bit.
     U8,
     /// Signed 16 bit, little-endian.
@@ -54,7 +54,7 @@ impl SampleKind {
 
 /// The kind of the samples of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PcmSpec {
+pub(crate) struct PcmSpec {
     /// Frames per second.
     pub rate: u32,
     /// Samples per frame.
@@ -65,10 +65,10 @@ pub struct PcmSpec {
 
 impl PcmSpec {
     /// 16-bit mono at 16 kHz.
-    pub const RAW: PcmSpec = PcmSpec { rate: SAMPLE_RATE, channels: 1, kind: SampleKind::S16 };
+    pub(crate) const RAW: PcmSpec = PcmSpec { rate: SAMPLE_RATE, channels: 1, kind: SampleKind::S16 };
 
     /// The number of bytes of a frame.
-    pub fn frame_len(&self) -> usize {
+    pub(crate) fn frame_len(&self) -> usize {
         self.kind.bytes() * usize::from(self.channels)
     }
 }

@@ -25,7 +25,7 @@ mod tests;
 use std::io::{ErrorKind, Read};
 
 use self::convert::Converter;
-pub use self::format::{PcmSpec, SampleKind};
+pub(crate) use self::format::PcmSpec;
 use self::format::{le_u32, le_u64, parse_format};
 use super::error::AudioError;
 use super::sniff::known_format;
@@ -82,7 +82,7 @@ struct Header {
 }
 
 /// Reads blocks of 16 kHz mono from a byte stream.
-pub struct PcmReader<R> {
+pub(crate) struct PcmReader<R> {
     reader: R,
     name: String,
     state: State,
@@ -104,12 +104,12 @@ pub struct PcmReader<R> {
 impl<R: Read> PcmReader<R> {
     /// Reads a WAV if the stream begins with a WAV header, otherwise raw 16-bit mono at 16 kHz.
     /// `name` is for messages.
-    pub fn new(reader: R, name: impl Into<String>) -> Self {
+    pub(crate) fn new(reader: R, name: impl Into<String>) -> Self {
         Self::starting(reader, name.into(), State::Start(Expect::Either))
     }
 
     /// Reads a WAV. Anything else is an error.
-    pub fn wav(reader: R, name: impl Into<String>) -> Self {
+    pub(crate) fn wav(reader: R, name: impl Into<String>) -> Self {
         Self::starting(reader, name.into(), State::Start(Expect::Wav))
     }
 
@@ -119,7 +119,7 @@ impl<R: Read> PcmReader<R> {
     }
 
     /// Reads raw samples of the kind `spec`, whatever the first bytes look like.
-    pub fn raw(reader: R, name: impl Into<String>, spec: PcmSpec) -> Result<Self, AudioError> {
+    pub(crate) fn raw(reader: R, name: impl Into<String>, spec: PcmSpec) -> Result<Self, AudioError> {
         let name = name.into();
         let converter = Converter::new(spec, &name)?;
         let this = Self::starting(reader, name, State::Samples { left: None });
@@ -149,7 +149,7 @@ impl<R: Read> PcmReader<R> {
     /// Waits only until some bytes arrive. Fails for a WAV header that cannot be used, for another
     /// known format, and for a stream without a single sample. A stream that ends early is not an
     /// error, but a [`warning`](Self::warning).
-    pub fn next_block(&mut self) -> Result<Option<Vec<f32>>, AudioError> {
+    pub(crate) fn next_block(&mut self) -> Result<Option<Vec<f32>>, AudioError> {
         let mut out = Vec::new();
         loop {
             self.advance(&mut out)?;
@@ -169,7 +169,7 @@ impl<R: Read> PcmReader<R> {
 
     /// Reads until the samples begin. Then [`spec`](Self::spec) and
     /// [`declared_frames`](Self::declared_frames) are known.
-    pub fn read_header(&mut self) -> Result<(), AudioError> {
+    pub(crate) fn read_header(&mut self) -> Result<(), AudioError> {
         loop {
             while self.header_step()? {
                 if self.converter.is_some() {
@@ -184,24 +184,24 @@ impl<R: Read> PcmReader<R> {
     }
 
     /// The kind of the samples, once the header is read.
-    pub fn spec(&self) -> Option<PcmSpec> {
+    pub(crate) fn spec(&self) -> Option<PcmSpec> {
         self.spec
     }
 
     /// The number of frames, at the rate of the stream, that the header declares. The header of a
     /// pipe declares none.
-    pub fn declared_frames(&self) -> Option<u64> {
+    pub(crate) fn declared_frames(&self) -> Option<u64> {
         self.declared_frames
     }
 
     /// The number of bytes before the samples. Valid after [`read_header`](Self::read_header) and
     /// before the first block.
-    pub fn header_len(&self) -> u64 {
+    pub(crate) fn header_len(&self) -> u64 {
         self.read_len - self.buffer.len() as u64
     }
 
     /// Faults that did not stop reading: the stream ended early, or samples were not numbers.
-    pub fn warning(&self) -> Option<String> {
+    pub(crate) fn warning(&self) -> Option<String> {
         match self.warnings.is_empty() {
             true => None,
             false => Some(self.warnings.join("; ")),

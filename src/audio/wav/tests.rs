@@ -4,6 +4,7 @@ use std::io::{self, Cursor, ErrorKind, Read};
 
 use proptest::prelude::*;
 
+use super::format::SampleKind;
 use super::*;
 use crate::audio::testing::fixture;
 

@@ -18,7 +18,7 @@ use crate::text::word_times::{Timed, map_times};
 /// The longest sound, which is the limit of the original for one pass.
 const LONGEST_SECONDS: usize = 180;
 
-pub async fn align(args: AlignArgs) -> Result<(), CliError> {
+pub(super) async fn align(args: AlignArgs) -> Result<(), CliError> {
     let words = source_words(&args.text);
     if !args.text.chars().any(char::is_alphanumeric) {
         return Err(CliError::Usage("--text contains no word; give the words that are said in the file".to_owned()));

@@ -15,14 +15,14 @@ use crate::text::Language;
 /// Live speech translation: speech goes in, and captions that never change come out
 #[derive(Debug, Parser)]
 #[command(name = "alignatt", version, max_term_width = 100)]
-pub struct Cli {
+pub(super) struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
 
 impl Cli {
     /// Parses the process's own arguments.
-    pub fn from_process() -> Result<Cli, clap::Error> {
+    pub(super) fn from_process() -> Result<Cli, clap::Error> {
         let mut matches = without_blank_variables(Cli::command()).try_get_matches()?;
         Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Cli::command()))
     }
@@ -38,7 +38,7 @@ fn without_blank_variables(command: ClapCommand) -> ClapCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(super) enum Command {
     /// Translate speech in sound files or in a live stream
     Translate(TranslateArgs),
     /// Transcribe speech in sound files or in a live stream
@@ -58,7 +58,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct TranslateArgs {
+pub(super) struct TranslateArgs {
     /// The language to translate to: de, it or zh
     #[arg(long, value_name = "LANGUAGE", value_parser = target_language)]
     pub to: Language,
@@ -77,7 +77,7 @@ pub struct TranslateArgs {
 
 /// The model that translates.
 #[derive(Clone, Debug, Args)]
-pub struct TextArgs {
+pub(super) struct TextArgs {
     /// The translation model: a folder or a Hub id such as google/gemma-4-E4B-it [default: the demo
     /// pack]
     #[arg(long, value_name = "MODEL")]
@@ -95,14 +95,14 @@ pub struct TextArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct TranscribeArgs {
+pub(super) struct TranscribeArgs {
     #[command(flatten)]
     pub stream: StreamArgs,
 }
 
 /// What `translate` and `transcribe` share.
 #[derive(Debug, Args)]
-pub struct StreamArgs {
+pub(super) struct StreamArgs {
     /// Sound files, one after another; `-` is standard input (a WAV stream, or raw with --raw)
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
@@ -132,7 +132,7 @@ pub struct StreamArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct AlignArgs {
+pub(super) struct AlignArgs {
     /// The sound file
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
@@ -156,7 +156,7 @@ pub struct AlignArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct CalibrateArgs {
+pub(super) struct CalibrateArgs {
     /// The translation model: a folder or a Hub id [default: the demo pack]
     #[arg(long, value_name = "MODEL")]
     pub mt: Option<OsString>,
@@ -183,7 +183,7 @@ pub struct CalibrateArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct ExplainArgs {
+pub(super) struct ExplainArgs {
     /// The events of a run, as `translate --format jsonl` writes them; `-` is standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
@@ -193,7 +193,7 @@ pub struct ExplainArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct EvalArgs {
+pub(super) struct EvalArgs {
     /// The talks and their references, one JSON object per line (docs/evaluation.md describes it)
     #[arg(value_name = "MANIFEST")]
     pub manifest: PathBuf,
@@ -224,7 +224,7 @@ pub struct EvalArgs {
 
 /// The models that hear.
 #[derive(Clone, Debug, Args)]
-pub struct SpeechArgs {
+pub(super) struct SpeechArgs {
     /// The speech model: a folder or a Hub id such as Qwen/Qwen3-ASR-0.6B [default: the demo pack]
     #[arg(long, value_name = "MODEL")]
     pub asr: Option<OsString>,
@@ -237,20 +237,20 @@ pub struct SpeechArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct DeviceArgs {
+pub(super) struct DeviceArgs {
     /// The device: auto, cpu, vulkan[:N], metal[:N] or dx12[:N]; `alignatt devices` lists them
     #[arg(long, env = "ALIGNATT_DEVICE", default_value = "auto", value_parser = device_choice)]
     pub device: DeviceChoice,
 }
 
 #[derive(Debug, Args)]
-pub struct ModelsArgs {
+pub(super) struct ModelsArgs {
     #[command(subcommand)]
     pub action: ModelsAction,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum ModelsAction {
+pub(super) enum ModelsAction {
     /// List the fetched models and their sizes
     List,
     /// Fetch a model from the Hub; an interrupted fetch continues where it stopped
@@ -271,7 +271,7 @@ pub enum ModelsAction {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     Text,
     Jsonl,
     Srt,
@@ -279,7 +279,7 @@ pub enum Format {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AlignFormat {
+pub(super) enum AlignFormat {
     Text,
     Jsonl,
 }

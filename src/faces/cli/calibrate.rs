@@ -44,7 +44,7 @@ struct Pair {
     alignments: Option<Vec<(usize, usize)>>,
 }
 
-pub async fn calibrate(args: CalibrateArgs) -> Result<(), CliError> {
+pub(super) async fn calibrate(args: CalibrateArgs) -> Result<(), CliError> {
     let path = args.output.clone().unwrap_or_else(|| HeadSet::file_name(args.from, args.to).into());
     let picture_path = path.with_extension("svg");
     let [output, picture] = outputs(&args, [&path, &picture_path])?;

@@ -27,7 +27,7 @@ const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// What to load. A model is a folder or a Hub id; `None` is the demo pack.
 #[derive(Clone, Debug)]
-pub struct LoadRequest<'a> {
+pub(super) struct LoadRequest<'a> {
     pub asr: Option<&'a OsStr>,
     pub aligner: Option<&'a OsStr>,
     /// `Some` where the stream is translated.
@@ -37,7 +37,7 @@ pub struct LoadRequest<'a> {
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct TranslationRequest<'a> {
+pub(super) struct TranslationRequest<'a> {
     pub to: Language,
     pub text: &'a TextArgs,
     /// Number of attention heads that the policy uses.
@@ -45,7 +45,7 @@ pub struct TranslationRequest<'a> {
 }
 
 /// Models that are loaded.
-pub struct Loaded {
+pub(super) struct Loaded {
     pub engines: ModelEngines,
     pub names: Names,
     pub hashes: InputHashes,
@@ -53,7 +53,7 @@ pub struct Loaded {
 
 /// Hashes of the translator's inputs other than the sound.
 #[derive(Clone, Debug, Default)]
-pub struct InputHashes {
+pub(super) struct InputHashes {
     context: Option<String>,
     /// `None` also where it is not known yet because the model has not been fetched.
     heads: Option<String>,
@@ -72,7 +72,7 @@ impl InputHashes {
     }
 
     /// The first event of a run.
-    pub fn start(&self, settings: &Settings, names: &Names) -> Start {
+    pub(super) fn start(&self, settings: &Settings, names: &Names) -> Start {
         let translates = settings.target.is_some();
         Start {
             context_sha256: self.context.clone().filter(|_| translates),
@@ -84,7 +84,7 @@ impl InputHashes {
 
 impl LoadRequest<'_> {
     /// Adds every file that loading reads.
-    pub fn add_files(&self, inputs: &mut Inputs) {
+    pub(super) fn add_files(&self, inputs: &mut Inputs) {
         let mut models = vec![(self.asr, "--asr"), (self.aligner, "--aligner")];
         if let Some(mt) = self.mt {
             models.push((mt.text.mt.as_deref(), "--mt"));
@@ -101,7 +101,7 @@ impl LoadRequest<'_> {
 }
 
 /// The files of a model, if it is on this computer.
-pub fn local_model_files(model: Option<&OsStr>) -> Vec<PathBuf> {
+pub(super) fn local_model_files(model: Option<&OsStr>) -> Vec<PathBuf> {
     let entries = model.and_then(local_folder).and_then(|folder| folder.read_dir().ok());
     entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
@@ -116,7 +116,7 @@ fn local_folder(model: &OsStr) -> Option<PathBuf> {
 
 /// Loads the models of `request` on its device, after the device's self-test. An error names the
 /// model or the device, and a remedy.
-pub async fn load(request: &LoadRequest<'_>, report: Report<'_>) -> Result<Loaded, BoxError> {
+pub(super) async fn load(request: &LoadRequest<'_>, report: Report<'_>) -> Result<Loaded, BoxError> {
     let direction = request.mt.map(|mt| direction(request.from, mt)).transpose()?;
     let compute = open_device(request.device).await?;
     let mt = match request.mt.zip(direction) {
@@ -138,7 +138,7 @@ pub async fn load(request: &LoadRequest<'_>, report: Report<'_>) -> Result<Loade
 
 /// The names of the models in `request` and the hashes of its inputs, before any model is fetched
 /// or loaded. The name of the device is still missing.
-pub fn names_and_hashes(request: &LoadRequest<'_>) -> Result<(Names, InputHashes), BoxError> {
+pub(super) fn names_and_hashes(request: &LoadRequest<'_>) -> Result<(Names, InputHashes), BoxError> {
     let name = |model: Option<&OsStr>, demo: fn() -> Files| match model {
         Some(model) => model.to_string_lossy().into_owned(),
         None => demo().label().to_owned(),
@@ -168,7 +168,7 @@ fn resolve_local(model: Option<&OsStr>, demo: fn() -> Files) -> Option<ModelFile
 }
 
 /// Loads the aligner alone.
-pub async fn load_aligner(
+pub(super) async fn load_aligner(
     model: Option<&OsStr>,
     device_args: &DeviceArgs,
     report: Report<'_>,
@@ -178,7 +178,7 @@ pub async fn load_aligner(
 }
 
 /// Loads a translation model with every head armed, for calibration. Also returns its name.
-pub async fn load_forced(
+pub(super) async fn load_forced(
     model: Option<&OsStr>,
     direction: (Language, Language),
     device_args: &DeviceArgs,
@@ -221,7 +221,7 @@ async fn open_device(args: &DeviceArgs) -> Result<Compute, BoxError> {
 
 /// A device as `alignatt devices` lists it.
 #[derive(Clone, Debug, Default)]
-pub struct DeviceLine {
+pub(super) struct DeviceLine {
     /// What `--device` takes: `vulkan:0`, `cpu`.
     pub choice: String,
     pub name: String,
@@ -232,7 +232,7 @@ pub struct DeviceLine {
 }
 
 /// Every device, the best first and the CPU last.
-pub async fn devices() -> Vec<DeviceLine> {
+pub(super) async fn devices() -> Vec<DeviceLine> {
     let mut lines = Vec::new();
     for adapter in adapters().await {
         let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
@@ -269,17 +269,17 @@ pub async fn devices() -> Vec<DeviceLine> {
 }
 
 /// The models in this computer's Hub cache, by id.
-pub fn cached_models() -> Vec<CachedModel> {
+pub(super) fn cached_models() -> Vec<CachedModel> {
     Hub::from_env().list()
 }
 
 /// The folder of the Hub cache.
-pub fn models_folder() -> PathBuf {
+pub(super) fn models_folder() -> PathBuf {
     Hub::from_env().cache().to_owned()
 }
 
 /// The folder that a model is loaded from; `None` where it would be fetched first.
-pub fn model_folder(id: &str) -> Result<Option<PathBuf>, CheckpointError> {
+pub(super) fn model_folder(id: &str) -> Result<Option<PathBuf>, CheckpointError> {
     match ModelSource::parse(id)? {
         ModelSource::Hub { repo, revision } => Hub::from_env().location(&repo, &revision),
         ModelSource::Folder(folder) => Ok(Some(folder)),
@@ -287,7 +287,7 @@ pub fn model_folder(id: &str) -> Result<Option<PathBuf>, CheckpointError> {
 }
 
 /// Fetches a model and continues an earlier fetch that stopped. Returns the model's folder.
-pub fn fetch_model(id: &str) -> Result<PathBuf, CheckpointError> {
+pub(super) fn fetch_model(id: &str) -> Result<PathBuf, CheckpointError> {
     match ModelSource::parse(id)? {
         ModelSource::Hub { repo, revision } => Hub::from_env().fetch(&repo, &revision, &mut FetchBar::new(id)),
         ModelSource::Folder(folder) => Ok(folder),
@@ -295,6 +295,6 @@ pub fn fetch_model(id: &str) -> Result<PathBuf, CheckpointError> {
 }
 
 /// Deletes a fetched model with all its revisions. Returns the number of bytes freed.
-pub fn remove_model(repo: &str) -> Result<u64, CheckpointError> {
+pub(super) fn remove_model(repo: &str) -> Result<u64, CheckpointError> {
     Hub::from_env().remove(repo)
 }

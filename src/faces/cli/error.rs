@@ -8,13 +8,13 @@ use super::remedy::remedy;
 use super::terminal::eprint_line;
 
 /// Exit code for wrong usage.
-pub const USAGE: u8 = 2;
+pub(super) const USAGE: u8 = 2;
 /// Exit code after Ctrl-C, SIGTERM or SIGHUP.
-pub const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// The ways in which a subcommand can fail.
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
+pub(super) enum CliError {
     /// The arguments are wrong.
     #[error("{0}")]
     Usage(String),
@@ -31,17 +31,17 @@ pub enum CliError {
 
 impl CliError {
     /// Wraps any error of the library.
-    pub fn of(error: impl Error + 'static) -> CliError {
+    pub(super) fn of(error: impl Error + 'static) -> CliError {
         CliError::Failed(Box::new(error))
     }
 
     /// A write to the file at `place`, from `--output`, failed.
-    pub fn write_failed(place: &str, error: io::Error) -> CliError {
+    pub(super) fn write_failed(place: &str, error: io::Error) -> CliError {
         CliError::unwritable(place, error, "; check its folder and the space left, or give another --output")
     }
 
     /// A write to standard output failed.
-    pub fn print_failed(error: io::Error) -> CliError {
+    pub(super) fn print_failed(error: io::Error) -> CliError {
         CliError::unwritable("standard output", error, "")
     }
 
@@ -54,7 +54,7 @@ impl CliError {
 }
 
 /// Prints an error in one line and returns the exit code.
-pub fn report(outcome: Result<(), CliError>) -> ExitCode {
+pub(super) fn report(outcome: Result<(), CliError>) -> ExitCode {
     match outcome {
         Ok(()) | Err(CliError::BrokenPipe) => ExitCode::SUCCESS,
         Err(CliError::Interrupted) => ExitCode::from(INTERRUPTED),
@@ -71,7 +71,7 @@ pub fn report(outcome: Result<(), CliError>) -> ExitCode {
 
 /// An error with its sources and a remedy, on one line. A text that is in the line already is not
 /// repeated.
-pub fn one_line(error: &(dyn Error + 'static)) -> String {
+pub(super) fn one_line(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -11,7 +11,7 @@ use super::markup::escaped;
 
 /// The data to draw.
 #[derive(Clone, Copy, Debug)]
-pub struct HeatMap<'a> {
+pub(super) struct HeatMap<'a> {
     pub title: &'a str,
     /// A line below the title; may be empty.
     pub note: &'a str,
@@ -41,7 +41,7 @@ text{fill:#a1a1aa}.title,.strong{fill:#f4f4f5}\
 .ground{fill:#18181b}.cell{fill:#7dd3fc;stroke:#3f3f46;stop-color:#7dd3fc}.chosen{stroke:#fb923c}}";
 
 /// The picture as the text of an SVG file.
-pub fn svg(map: &HeatMap<'_>) -> String {
+pub(super) fn svg(map: &HeatMap<'_>) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
     let _ = draw(map, &mut out);

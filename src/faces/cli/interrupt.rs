@@ -14,7 +14,7 @@ static STREAMING: AtomicBool = AtomicBool::new(false);
 /// Starts to listen for the signals. A signal that was ignored when the program started (by
 /// `nohup`, or `&` in a script) stays ignored.
 #[cfg(unix)]
-pub fn watch() -> io::Result<()> {
+pub(super) fn watch() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let awaited = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal));
     let mut signals = signal_hook::iterator::Signals::new(awaited)?;
@@ -53,11 +53,11 @@ fn stop(separate: bool) {
 }
 
 /// Whether a signal has asked the program to stop.
-pub fn requested() -> bool {
+pub(super) fn requested() -> bool {
     REQUESTED.load(Ordering::SeqCst)
 }
 
 /// Says whether there is output that must be finished.
-pub fn set_streaming(on: bool) {
+pub(super) fn set_streaming(on: bool) {
     STREAMING.store(on, Ordering::SeqCst);
 }

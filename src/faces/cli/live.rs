@@ -34,7 +34,7 @@ static HAS_TERMINAL: AtomicBool = AtomicBool::new(false);
 static PANIC_HOOK: Once = Once::new();
 
 /// Restores the terminal if the live view has it. Safe to call at any time, from any thread.
-pub fn restore_terminal() {
+pub(super) fn restore_terminal() {
     if HAS_TERMINAL.swap(false, Ordering::SeqCst) {
         // If this fails, nothing more can be done.
         let _ =
@@ -56,7 +56,7 @@ struct Caption {
 }
 
 /// The live view's state.
-pub struct LiveView {
+pub(super) struct LiveView {
     side: Side,
     rows: VecDeque<Row>,
     /// Number of rows that were dropped at the front.
@@ -72,7 +72,7 @@ pub struct LiveView {
 
 impl LiveView {
     /// Switches the terminal to the live view.
-    pub fn open(side: Side) -> io::Result<LiveView> {
+    pub(super) fn open(side: Side) -> io::Result<LiveView> {
         PANIC_HOOK.call_once(|| {
             let former = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
@@ -99,7 +99,7 @@ impl LiveView {
     }
 
     /// Takes an event and draws the screen.
-    pub fn show(&mut self, event: &Event) -> io::Result<()> {
+    pub(super) fn show(&mut self, event: &Event) -> io::Result<()> {
         self.take(event);
         self.draw()
     }
@@ -147,7 +147,7 @@ impl LiveView {
     }
 
     /// Draws the whole screen.
-    pub fn draw(&self) -> io::Result<()> {
+    pub(super) fn draw(&self) -> io::Result<()> {
         let (columns, lines) = size()?;
         let mut out = io::stdout().lock();
         queue!(out, BeginSynchronizedUpdate)?;
@@ -224,7 +224,7 @@ impl LiveView {
     }
 
     /// Restores the terminal and prints the captions, so that they stay.
-    pub fn close(self) -> io::Result<()> {
+    pub(super) fn close(self) -> io::Result<()> {
         restore_terminal();
         let mut out = io::stdout().lock();
         if self.dropped > 0 {

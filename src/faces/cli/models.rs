@@ -8,7 +8,7 @@ use super::error::CliError;
 use super::terminal::eprint_line;
 use crate::hub::cache::{CachedModel, MAIN};
 
-pub async fn models(args: ModelsArgs) -> Result<(), CliError> {
+pub(super) async fn models(args: ModelsArgs) -> Result<(), CliError> {
     let mut lines: Vec<String> = Vec::new();
     match args.action {
         ModelsAction::List => {

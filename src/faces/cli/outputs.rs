@@ -19,7 +19,7 @@ use crate::text::units::join_words;
 /// A file for results. It is checked to be writable before models load. It is created or emptied
 /// only when there is something to write.
 #[derive(Debug)]
-pub struct OutputFile {
+pub(super) struct OutputFile {
     path: PathBuf,
     /// A pipe or a device. It is opened only once, because its reader would take a second opening
     /// for another writer.
@@ -28,7 +28,7 @@ pub struct OutputFile {
 
 impl OutputFile {
     /// Checks that `path` can be written and is not one of `inputs`.
-    pub fn new(path: &Path, inputs: &Inputs) -> Result<OutputFile, CliError> {
+    pub(super) fn new(path: &Path, inputs: &Inputs) -> Result<OutputFile, CliError> {
         inputs.protect(path, "--output")?;
         let open =
             OutputFile::check_writable(path).map_err(|e| CliError::write_failed(&path.display().to_string(), e))?;
@@ -52,7 +52,7 @@ impl OutputFile {
     }
 
     /// Creates or empties the file.
-    pub fn create(self) -> Result<File, CliError> {
+    pub(super) fn create(self) -> Result<File, CliError> {
         match self.open {
             Some(open) => Ok(open),
             None => File::create(&self.path).map_err(|e| CliError::write_failed(&self.path.display().to_string(), e)),
@@ -60,7 +60,7 @@ impl OutputFile {
     }
 
     /// Writes `text` as the whole content.
-    pub fn write(self, text: &str) -> Result<(), CliError> {
+    pub(super) fn write(self, text: &str) -> Result<(), CliError> {
         let path = self.path.display().to_string();
         self.create()?.write_all(text.as_bytes()).map_err(|e| CliError::write_failed(&path, e))
     }
@@ -76,7 +76,7 @@ trait ResultWriter {
 }
 
 /// All outputs of a run. The first failed write is kept until [`Outputs::check`].
-pub struct Outputs {
+pub(super) struct Outputs {
     out: Box<dyn Write>,
     /// The file that `out` writes to; `None` means standard output.
     path: Option<String>,
@@ -91,7 +91,7 @@ impl Outputs {
     /// Opens the outputs of a run that writes `format` to `output` or standard output. The live
     /// view takes the terminal where text would go to it, or where nothing else does. With `trace`,
     /// the attention of each token goes to standard error, and there is no live view.
-    pub fn open(
+    pub(super) fn open(
         format: Format,
         output: Option<OutputFile>,
         side: Side,
@@ -123,13 +123,13 @@ impl Outputs {
     }
 
     /// Outputs that write to `out` and nothing to the terminal.
-    pub fn quiet(out: Box<dyn Write>, path: String, format: Format, side: Side) -> Outputs {
+    pub(super) fn quiet(out: Box<dyn Write>, path: String, format: Format, side: Side) -> Outputs {
         let progress_bar = SoundBar::new(None, false);
         let writer = Some(writer_for(format, side));
         Outputs { out, path: Some(path), writer, live: None, progress_bar, trace: false, failed: None }
     }
 
-    pub fn show(&mut self, event: &Event) {
+    pub(super) fn show(&mut self, event: &Event) {
         if self.failed.is_some() {
             return;
         }
@@ -149,7 +149,7 @@ impl Outputs {
     }
 
     /// Draws the live view again, because the size of the terminal may have changed.
-    pub fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         if let Some(Err(error)) = self.live.as_ref().map(LiveView::draw) {
             self.end_live_view(error);
         }
@@ -175,12 +175,12 @@ impl Outputs {
     }
 
     /// Returns the first failure, if there was one.
-    pub fn check(&mut self) -> Result<(), CliError> {
+    pub(super) fn check(&mut self) -> Result<(), CliError> {
         self.failed.take().map_or(Ok(()), Err)
     }
 
     /// Completes the files, restores the terminal, and prints what the live view showed.
-    pub fn finish(mut self) -> Result<(), CliError> {
+    pub(super) fn finish(mut self) -> Result<(), CliError> {
         self.check()?;
         if let Some(writer) = &mut self.writer {
             let written = writer.finish(&mut self.out).and_then(|()| self.out.flush());

@@ -26,7 +26,7 @@ static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 const DEFAULT_FILTER: &str = "warn,symphonia=off,wgpu_hal::vulkan::instance=off";
 
 /// Starts the log with `RUST_LOG`, or with warnings only.
-pub fn start_log() {
+pub(super) fn start_log() {
     let requested = match terminal::is_blank("RUST_LOG".as_ref()) {
         true => None,
         false => env::var("RUST_LOG").ok(),
@@ -49,13 +49,13 @@ pub fn start_log() {
 }
 
 /// Holds log lines while the live view has the terminal.
-pub fn hold_log() {
+pub(super) fn hold_log() {
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
     held.get_or_insert_default();
 }
 
 /// Prints the held log lines.
-pub fn release_log() {
+pub(super) fn release_log() {
     let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(lines) = held {
         // A log that cannot be written does not stop the program.
@@ -83,7 +83,7 @@ impl Write for LogWriter {
 }
 
 /// A bar of one line for loading, fetching, or counting.
-pub struct LoadingBar {
+pub(super) struct LoadingBar {
     template: &'static str,
     bar: Option<ProgressBar>,
     what: String,
@@ -92,13 +92,13 @@ pub struct LoadingBar {
 
 impl LoadingBar {
     /// A bar that counts bytes.
-    pub fn new() -> LoadingBar {
+    pub(super) fn new() -> LoadingBar {
         let template = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
         LoadingBar { template, bar: None, what: String::new(), began: Instant::now() }
     }
 
     /// A bar that counts items.
-    pub fn counting() -> LoadingBar {
+    pub(super) fn counting() -> LoadingBar {
         LoadingBar {
             template: "{msg} {wide_bar} {pos}/{len} {eta}",
             bar: None,
@@ -109,7 +109,7 @@ impl LoadingBar {
 
     /// Shows `done` of `total` bytes or items of `what`. A total of 0 means that it is not known
     /// yet.
-    pub fn report(&mut self, what: &str, done: u64, total: u64) {
+    pub(super) fn report(&mut self, what: &str, done: u64, total: u64) {
         if self.began.elapsed() < SHOWN_AFTER {
             return;
         }
@@ -133,7 +133,7 @@ impl Drop for LoadingBar {
 
 /// Progress of a fetch from the Hub. On a terminal, it is a bar with bytes, rate and remaining
 /// time; elsewhere it is a line every five seconds.
-pub struct FetchBar {
+pub(super) struct FetchBar {
     label: String,
     bar: Option<ProgressBar>,
     total: u64,
@@ -144,7 +144,7 @@ pub struct FetchBar {
 }
 
 impl FetchBar {
-    pub fn new(label: &str) -> FetchBar {
+    pub(super) fn new(label: &str) -> FetchBar {
         let bar = terminal::stderr_takes_bars().then(|| {
             let bar = styled("{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}");
             bar.set_prefix(label.to_owned());
@@ -220,7 +220,7 @@ impl fetch::Progress for FetchBar {
 }
 
 /// A bar for sound that is being processed.
-pub struct SoundBar {
+pub(super) struct SoundBar {
     bar: Option<ProgressBar>,
     total: Option<Millis>,
     began: Instant,
@@ -228,12 +228,12 @@ pub struct SoundBar {
 
 impl SoundBar {
     /// `total` is the length of the sound, where it is known. Without `shown` there is no bar.
-    pub fn new(total: Option<Millis>, shown: bool) -> SoundBar {
+    pub(super) fn new(total: Option<Millis>, shown: bool) -> SoundBar {
         let bar = (shown && terminal::stderr_takes_bars()).then(ProgressBar::hidden);
         SoundBar { bar, total, began: Instant::now() }
     }
 
-    pub fn report(&mut self, heard: Millis, rtf: f64) {
+    pub(super) fn report(&mut self, heard: Millis, rtf: f64) {
         let Some(bar) = &mut self.bar else { return };
         if bar.is_hidden() && self.began.elapsed() >= SHOWN_AFTER {
             *bar = match self.total {
@@ -252,7 +252,7 @@ impl SoundBar {
 
 impl SoundBar {
     /// Prints lines on standard error, above the bar.
-    pub fn lines(&self, lines: &[String]) {
+    pub(super) fn lines(&self, lines: &[String]) {
         let print = || lines.iter().for_each(eprint_line);
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -270,24 +270,24 @@ impl Drop for SoundBar {
 }
 
 /// A bar for items that are done one after another.
-pub struct ItemBar {
+pub(super) struct ItemBar {
     bar: ProgressBar,
 }
 
 impl ItemBar {
-    pub fn new(total: u64) -> ItemBar {
+    pub(super) fn new(total: u64) -> ItemBar {
         let bar = styled("{msg} {wide_bar} {pos}/{len} {eta}");
         bar.set_length(total);
         ItemBar { bar }
     }
 
     /// Shows what is being done.
-    pub fn report(&mut self, what: &str) {
+    pub(super) fn report(&mut self, what: &str) {
         self.bar.set_message(what.to_owned());
     }
 
     /// Counts one item as done.
-    pub fn done(&mut self) {
+    pub(super) fn done(&mut self) {
         self.bar.inc(1);
     }
 }
@@ -311,7 +311,7 @@ fn styled(template: &str) -> ProgressBar {
 }
 
 /// `1:02:03` or `02:03`.
-pub fn clock_time(time: Millis) -> String {
+pub(super) fn clock_time(time: Millis) -> String {
     let seconds = time.0 / 1000;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match hours {

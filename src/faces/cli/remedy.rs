@@ -10,7 +10,7 @@ use crate::weights::{CheckpointError, Remedy};
 
 /// The remedy for an error or its causes; `None` where none is known, or where the message contains
 /// it.
-pub fn remedy(error: &(dyn Error + 'static)) -> Option<String> {
+pub(super) fn remedy(error: &(dyn Error + 'static)) -> Option<String> {
     let mut link = Some(error);
     while let Some(error) = link {
         if let Some(found) = of_link(error) {

@@ -15,14 +15,14 @@ use crate::text::Millis;
 const TICK: Duration = Duration::from_millis(100);
 
 /// The first events of a run.
-pub struct FirstEvents {
+pub(super) struct FirstEvents {
     pub start: Start,
     /// Warnings that follow directly after the start event.
     pub notes: Vec<String>,
 }
 
 /// Plays one sound from start to end. In every case the last event is `end`.
-pub async fn play<R: Recognize, A: Align, T: Translate>(
+pub(super) async fn play<R: Recognize, A: Align, T: Translate>(
     engines: Engines<R, A, T>,
     settings: Settings,
     first: FirstEvents,

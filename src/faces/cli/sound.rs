@@ -27,7 +27,7 @@ const STDIN: &str = "standard input";
 
 /// Opens a file and selects its sound track `track`. Without `track`, the track that a player would
 /// choose is selected, and a warning says which one that is if there are several.
-pub fn open_file(path: impl AsRef<Path>, track: Option<NonZero<u16>>) -> Result<AudioFile, AudioError> {
+pub(super) fn open_file(path: impl AsRef<Path>, track: Option<NonZero<u16>>) -> Result<AudioFile, AudioError> {
     let mut file = AudioFile::open(path.as_ref())?;
     match track {
         Some(track) => file.choose_track(track)?,
@@ -43,7 +43,7 @@ pub fn open_file(path: impl AsRef<Path>, track: Option<NonZero<u16>>) -> Result<
 }
 
 /// What the reader sends.
-pub enum SoundItem {
+pub(super) enum SoundItem {
     /// Samples, with the voice detector's result for them.
     Piece(Vec<f32>, Activity),
     /// A warning about the sound, after its end.
@@ -53,13 +53,13 @@ pub enum SoundItem {
 }
 
 /// Source of the sound.
-pub enum Origin {
+pub(super) enum Origin {
     File(Box<AudioFile>),
     Stdin { raw: bool },
 }
 
 /// Sound that is being read.
-pub struct Sound {
+pub(super) struct Sound {
     pieces: Receiver<SoundItem>,
     /// The sound comes at its own pace, so a step that is late should catch up.
     pub live: bool,
@@ -67,7 +67,7 @@ pub struct Sound {
 }
 
 /// Result of [`Sound::next`].
-pub enum Next {
+pub(super) enum Next {
     Item(SoundItem),
     /// Nothing yet.
     Waiting,
@@ -77,7 +77,7 @@ pub enum Next {
 impl Origin {
     /// Opens `name`; `-` is standard input. A file's header is read here, so a wrong file is found
     /// before any model loads.
-    pub fn open(name: &Path, raw: bool, track: Option<NonZero<u16>>) -> Result<Origin, AudioError> {
+    pub(super) fn open(name: &Path, raw: bool, track: Option<NonZero<u16>>) -> Result<Origin, AudioError> {
         match is_stdin(name) {
             true => Ok(Origin::Stdin { raw }),
             false => Ok(Origin::File(Box::new(open_file(name, track)?))),
@@ -85,7 +85,7 @@ impl Origin {
     }
 
     /// Starts to read. With `realtime`, pieces arrive when they would have been played.
-    pub fn start(self, realtime: bool) -> Sound {
+    pub(super) fn start(self, realtime: bool) -> Sound {
         let live = realtime || matches!(self, Origin::Stdin { .. });
         let length = match &self {
             Origin::File(file) => file.duration().map(|s| Millis((s * 1000.0).max(0.0) as u64)),
@@ -128,7 +128,7 @@ impl Origin {
 
 impl Sound {
     /// Returns the next item, after waiting for at most `timeout`.
-    pub fn next(&self, timeout: Duration) -> Next {
+    pub(super) fn next(&self, timeout: Duration) -> Next {
         match self.pieces.recv_timeout(timeout) {
             Ok(item) => Next::Item(item),
             Err(RecvTimeoutError::Timeout) => Next::Waiting,
@@ -137,7 +137,7 @@ impl Sound {
     }
 
     /// Returns the next item if it has arrived already.
-    pub fn try_next(&self) -> Next {
+    pub(super) fn try_next(&self) -> Next {
         match self.pieces.try_recv() {
             Ok(item) => Next::Item(item),
             Err(TryRecvError::Empty) => Next::Waiting,
@@ -147,7 +147,7 @@ impl Sound {
 
     /// Sound made of the given pieces, for tests.
     #[cfg(test)]
-    pub fn of_pieces(pieces: Vec<SoundItem>) -> Sound {
+    pub(super) fn of_pieces(pieces: Vec<SoundItem>) -> Sound {
         let (sender, receiver) = sync_channel(pieces.len().max(1));
         for piece in pieces {
             let _ = sender.send(piece);
@@ -157,12 +157,12 @@ impl Sound {
 }
 
 /// Whether a FILE argument means standard input.
-pub fn is_stdin(name: &Path) -> bool {
+pub(super) fn is_stdin(name: &Path) -> bool {
     name == Path::new("-")
 }
 
 /// An error of the sound, with the flag that may fix it.
-pub fn with_remedy(error: AudioError) -> BoxError {
+pub(super) fn with_remedy(error: AudioError) -> BoxError {
     match &error {
         AudioError::UnknownFormat { name, .. } if name == STDIN => {
             format!("{error}; convert it with ffmpeg -i INPUT -f wav -; raw 16-bit mono sound at 16 kHz needs --raw")

@@ -6,14 +6,14 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 /// The longest line of JSON that is read, in bytes.
-pub const LINE_BYTES: usize = 16 << 20;
+pub(super) const LINE_BYTES: usize = 16 << 20;
 
 const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
 const UTF16_MARKS: [&[u8]; 2] = [b"\xFF\xFE", b"\xFE\xFF"];
 
 /// A text file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TextError {
+pub(super) enum TextError {
     #[error("cannot read {file}")]
     Read {
         file: String,
@@ -31,7 +31,7 @@ pub enum TextError {
 }
 
 /// Reads the text of the file at `path`, which may have at max `max` bytes.
-pub fn read(path: &Path, max: usize) -> Result<String, TextError> {
+pub(super) fn read(path: &Path, max: usize) -> Result<String, TextError> {
     let file = path.display().to_string();
     let failed = |source| TextError::Read { file: file.clone(), source };
     let mut bytes = Vec::new();
@@ -57,7 +57,7 @@ fn is_utf16(bytes: &[u8]) -> bool {
 }
 
 /// Reads the lines of a text one by one.
-pub struct TextLines<R> {
+pub(super) struct TextLines<R> {
     input: R,
     file: String,
     max: usize,
@@ -67,7 +67,7 @@ pub struct TextLines<R> {
 
 impl TextLines<BufReader<File>> {
     /// Opens the file at `path`. Its lines may have at max `max` bytes.
-    pub fn open(path: &Path, max: usize) -> Result<Self, TextError> {
+    pub(super) fn open(path: &Path, max: usize) -> Result<Self, TextError> {
         let file = path.display().to_string();
         match File::open(path) {
             Ok(open) => Ok(TextLines::new(BufReader::new(open), &file, max)),
@@ -78,12 +78,12 @@ impl TextLines<BufReader<File>> {
 
 impl<R: BufRead> TextLines<R> {
     /// Reads the lines of `input`. Errors name it as `file`.
-    pub fn new(input: R, file: &str, max: usize) -> TextLines<R> {
+    pub(super) fn new(input: R, file: &str, max: usize) -> TextLines<R> {
         TextLines { input, file: file.to_owned(), max, line: Vec::new(), number: 0 }
     }
 
     /// The next line without its end; `None` after the last.
-    pub fn next_line(&mut self) -> Result<Option<&[u8]>, TextError> {
+    pub(super) fn next_line(&mut self) -> Result<Option<&[u8]>, TextError> {
         self.line.clear();
         self.number += 1;
         // Room for one byte more than allowed, and for the end of the line.
@@ -109,19 +109,19 @@ impl<R: BufRead> TextLines<R> {
     }
 
     /// The next line as text.
-    pub fn next_text(&mut self) -> Result<Option<&str>, TextError> {
+    pub(super) fn next_text(&mut self) -> Result<Option<&str>, TextError> {
         let not_utf8 = TextError::NotUtf8 { file: self.file.clone(), line: self.number + 1 };
         let line = self.next_line()?;
         line.map(|line| std::str::from_utf8(line).map_err(|_| not_utf8)).transpose()
     }
 
     /// Number of the line that was read last, from 1.
-    pub fn number(&self) -> usize {
+    pub(super) fn number(&self) -> usize {
         self.number
     }
 
     /// Whether the line that was read last is the last one.
-    pub fn at_end(&mut self) -> Result<bool, TextError> {
+    pub(super) fn at_end(&mut self) -> Result<bool, TextError> {
         let rest = self.input.fill_buf().map(<[u8]>::is_empty);
         rest.map_err(|source| self.failed(source))
     }

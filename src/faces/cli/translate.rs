@@ -17,12 +17,12 @@ use crate::faces::subtitles::Side;
 use crate::policy::PolicyKind;
 use crate::text::Millis;
 
-pub async fn translate(args: TranslateArgs) -> Result<(), CliError> {
+pub(super) async fn translate(args: TranslateArgs) -> Result<(), CliError> {
     let translation = TranslationRequest { to: args.to, text: &args.text, heads_len: args.policy.heads_len() };
     run(&args.stream, Some((translation, args.policy)), args.trace).await
 }
 
-pub async fn transcribe(args: TranscribeArgs) -> Result<(), CliError> {
+pub(super) async fn transcribe(args: TranscribeArgs) -> Result<(), CliError> {
     run(&args.stream, None, false).await
 }
 

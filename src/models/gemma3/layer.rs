@@ -37,7 +37,12 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub async fn load(loader: &Loader<'_>, config: &Gemma3Config, prefix: &str, at: usize) -> Result<Self, LoadError> {
+    pub(super) async fn load(
+        loader: &Loader<'_>,
+        config: &Gemma3Config,
+        prefix: &str,
+        at: usize,
+    ) -> Result<Self, LoadError> {
         let (h, d, ffn, eps) = (config.hidden_size, config.head_dim, config.intermediate_size, config.rms_norm_eps);
         let (q, kv) = (config.num_attention_heads * d, config.num_key_value_heads * d);
         let here = format!("{prefix}.layers.{at}.");
@@ -66,7 +71,7 @@ impl Layer {
     }
 
     /// x [T, H] → [T, H]. The keys and values of the rows are appended to `cache`.
-    pub fn forward(&self, x: Tensor<2>, place: &Place, cache: &mut LayerCache, tap: &mut Tap) -> Tensor<2> {
+    pub(super) fn forward(&self, x: Tensor<2>, place: &Place, cache: &mut LayerCache, tap: &mut Tap) -> Tensor<2> {
         let h = self.input_layernorm.forward(x.clone());
         let x = x + self.post_attention_layernorm.forward(self.attend(h, place, cache, tap));
 

@@ -13,10 +13,10 @@
 //! | `prompt` | the translation prompts |
 //! | `layer` | one layer |
 
-pub mod config;
+pub(crate) mod config;
 mod layer;
 mod names;
-pub mod prompt;
+pub(crate) mod prompt;
 
 use std::sync::Arc;
 

@@ -17,7 +17,7 @@ pub(super) struct GemmaNames {
 
 impl GemmaNames {
     /// Detects the layout from the tensor names. Errors: the names match no known layout.
-    pub fn detect(weights: &Weights) -> Result<GemmaNames, CheckpointError> {
+    pub(super) fn detect(weights: &Weights) -> Result<GemmaNames, CheckpointError> {
         let skip = &[
             "vision_tower.",
             "multi_modal_projector.",

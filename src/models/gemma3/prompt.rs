@@ -34,7 +34,7 @@ const MILMMT: &str = "milmmt-46";
 ///
 /// Errors: the chat template cannot be read; the layout has no place for a context, or does not
 /// know a language.
-pub fn open(
+pub(crate) fn open(
     files: &Files,
     tokenizer: Arc<Tokenizer>,
     task: &Task<'_>,

@@ -12,10 +12,10 @@
 //! | `prompt` | the translation prompt |
 //! | `layer` | one layer |
 
-pub mod config;
+pub(crate) mod config;
 mod layer;
 mod names;
-pub mod prompt;
+pub(crate) mod prompt;
 
 use std::sync::Arc;
 

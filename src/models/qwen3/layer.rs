@@ -36,7 +36,7 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    pub async fn load(
+    pub(super) async fn load(
         loader: &Loader<'_>,
         config: &Qwen3TextConfig,
         prefix: &str,
@@ -66,17 +66,17 @@ impl Layer {
     }
 
     /// The shape of this layer's keys and values.
-    pub fn owns(&self) -> KvShape {
+    pub(super) fn owns(&self) -> KvShape {
         KvShape { heads: self.kv_heads, dim: self.head_dim, window: None }
     }
 
     /// The scale of this layer's attention, which has no window.
-    pub fn attention(&self) -> Attend {
+    pub(super) fn attention(&self) -> Attend {
         Attend { scale: (self.head_dim as f32).powf(-0.5), window: None }
     }
 
     /// x [T, H] → [T, H]. The keys and values are appended to `cache` first.
-    pub fn forward(&self, x: Tensor<2>, place: &Place, cache: &mut LayerCache, tap: &mut Tap) -> Tensor<2> {
+    pub(super) fn forward(&self, x: Tensor<2>, place: &Place, cache: &mut LayerCache, tap: &mut Tap) -> Tensor<2> {
         let t = x.dims()[0];
         let heads = |y: Tensor<2>| {
             let n = y.dims()[1] / self.head_dim;

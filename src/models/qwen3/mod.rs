@@ -13,7 +13,7 @@
 //! | `prompt` | the translation prompt |
 //! | `layer` | one layer |
 
-pub mod config;
+pub(crate) mod config;
 mod layer;
 mod names;
 mod prompt;

@@ -12,14 +12,14 @@
 //! | `output` | how the recogniser's raw text is read |
 //! | `words`, `timestamps` | the aligner's words, and the repair of its times |
 
-pub mod aligner;
-pub mod audio_stream;
-pub mod audio_tower;
-pub mod config;
+pub(crate) mod aligner;
+pub(crate) mod audio_stream;
+pub(crate) mod audio_tower;
+pub(crate) mod config;
 mod names;
-pub mod output;
-pub mod prompt;
-pub mod recognizer;
+pub(crate) mod output;
+pub(crate) mod prompt;
+pub(crate) mod recognizer;
 pub mod timestamps;
 pub mod words;
 

@@ -24,7 +24,7 @@ use crate::text::{Language, Millis};
 
 /// A talk and its references in one language.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Talk {
+pub(super) struct Talk {
     /// File name of the sound. No two talks of a manifest have the same name without its extension.
     pub file: String,
     /// The file name without its extension.
@@ -38,7 +38,7 @@ pub struct Talk {
 
 /// A sentence of the reference.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Segment {
+pub(super) struct Segment {
     pub start: Millis,
     /// `None` means the end of the sound.
     pub end: Option<Millis>,
@@ -64,7 +64,7 @@ struct Sentence {
 }
 
 /// Reads the first `limit` talks of the manifest at `path`, with their references in `language`.
-pub fn read(path: &Path, language: Language, limit: Option<usize>) -> Result<Vec<Talk>, CliError> {
+pub(super) fn read(path: &Path, language: Language, limit: Option<usize>) -> Result<Vec<Talk>, CliError> {
     let shown = path.display();
     let mut lines = TextLines::open(path, LINE_BYTES).map_err(CliError::of)?;
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -137,7 +137,7 @@ const ROUNDED: Millis = Millis(100);
 impl Talk {
     /// The talk with its segments cut to the `length` of its sound, and notes on what was cut. A
     /// segment that starts after the end of the sound is an error.
-    pub fn within(&self, length: Millis) -> Result<(Talk, Vec<String>), CliError> {
+    pub(super) fn within(&self, length: Millis) -> Result<(Talk, Vec<String>), CliError> {
         let (mut talk, mut cut) = (self.clone(), Vec::new());
         for (at, segment) in talk.segments.iter_mut().enumerate() {
             let sentence = at + 1;
@@ -160,7 +160,7 @@ impl Talk {
     }
 
     /// Hash of the sound file; `None` where the file is missing.
-    pub fn sound_sha256(&self) -> Result<Option<String>, CliError> {
+    pub(super) fn sound_sha256(&self) -> Result<Option<String>, CliError> {
         if !self.sound.is_file() {
             return Ok(None);
         }
@@ -171,12 +171,12 @@ impl Talk {
     }
 
     /// Checks that the sound can be read, before any model loads.
-    pub fn check(&self) -> Result<(), CliError> {
+    pub(super) fn check(&self) -> Result<(), CliError> {
         AudioFile::open(&self.sound).map(drop).map_err(|error| self.failed(&CliError::of(error)))
     }
 
     /// `error` with the manifest line that it is about.
-    pub fn failed(&self, error: &CliError) -> CliError {
+    pub(super) fn failed(&self, error: &CliError) -> CliError {
         CliError::Failed(format!("{}: {}", self.place, one_line(error)).into())
     }
 }

@@ -53,7 +53,7 @@ struct Point {
     folder: PathBuf,
 }
 
-pub async fn eval(args: EvalArgs) -> Result<(), CliError> {
+pub(super) async fn eval(args: EvalArgs) -> Result<(), CliError> {
     let talks = manifest::read(&args.manifest, args.to, args.limit)?;
     let points = points(&args);
     let request = LoadRequest {

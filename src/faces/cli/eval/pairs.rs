@@ -9,7 +9,7 @@ use crate::text::{Language, Millis};
 
 /// A reference segment and the part of the translation that belongs to it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pair {
+pub(super) struct Pair {
     pub prediction: String,
     pub reference: String,
     /// LongYAAL, the same with computing time, LAAL, and the same with computing time, in
@@ -18,7 +18,7 @@ pub struct Pair {
 }
 
 /// Splits the translation of each talk at the segments of its reference.
-pub fn pairs(talks: &[(Talk, Played)], language: Language) -> Vec<Pair> {
+pub(super) fn pairs(talks: &[(Talk, Played)], language: Language) -> Vec<Pair> {
     talks.iter().flat_map(|(talk, played)| split_talk(talk, played, language)).collect()
 }
 

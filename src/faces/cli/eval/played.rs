@@ -14,7 +14,7 @@ use crate::text::{Language, Millis};
 
 /// The data of a talk that a report needs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Played {
+pub(super) struct Played {
     pub start: Start,
     pub end: End,
     /// Length of the sound heard.
@@ -31,7 +31,7 @@ pub struct Played {
 
 /// The events of a talk are not those of one whole run.
 #[derive(Debug, thiserror::Error)]
-pub enum PlayedError {
+pub(super) enum PlayedError {
     #[error(transparent)]
     Text(#[from] TextError),
     #[error("line {0} is not an event: {1}")]
@@ -46,7 +46,7 @@ pub enum PlayedError {
 
 impl Played {
     /// Reads the events in the file at `path`; `None` where there is no file.
-    pub fn read(path: &Path) -> Result<Option<Played>, CliError> {
+    pub(super) fn read(path: &Path) -> Result<Option<Played>, CliError> {
         let played = match TextLines::open(path, LINE_BYTES) {
             Err(TextError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
             lines => lines.map_err(PlayedError::from).and_then(events).and_then(|events| Played::of(&events)),
@@ -56,7 +56,7 @@ impl Played {
 
     /// Extracts the shown units from `events`, which must be those of one whole run and obey its
     /// rules.
-    pub fn of(events: &[Event]) -> Result<Played, PlayedError> {
+    pub(super) fn of(events: &[Event]) -> Result<Played, PlayedError> {
         Rules::check(events)?;
         let (Some(Event { kind: EventKind::Start(start), .. }), Some(last)) = (events.first(), events.last()) else {
             return Err(PlayedError::Interrupted);
@@ -97,7 +97,7 @@ impl Played {
     }
 
     /// Computing time over the whole sound, in seconds.
-    pub fn computing_seconds(&self) -> f64 {
+    pub(super) fn computing_seconds(&self) -> f64 {
         self.end.rtf * self.length.seconds()
     }
 }

@@ -10,7 +10,7 @@ use crate::text::Language;
 
 /// The result of sacrebleu.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Quality {
+pub(super) struct Quality {
     pub bleu: f64,
     pub chrf: f64,
     pub bleu_signature: String,
@@ -35,7 +35,7 @@ struct ScoreRequest<'a> {
 }
 
 /// Scores the pairs. An error says why it cannot.
-pub fn score(pairs: &[Pair], language: Language) -> Result<Quality, String> {
+pub(super) fn score(pairs: &[Pair], language: Language) -> Result<Quality, String> {
     let tokenizer = match language.code() {
         "zh" | "yue" => "zh",
         "ja" => "char",

@@ -28,7 +28,7 @@ use run::Run;
 
 /// The events cannot be explained.
 #[derive(Debug, thiserror::Error)]
-pub enum ExplainError {
+pub(super) enum ExplainError {
     #[error(transparent)]
     Text(#[from] TextError),
     #[error("{file} contains no events; give the output of `translate --format jsonl`")]
@@ -47,7 +47,7 @@ pub enum ExplainError {
 /// Reads `file` (`-` is standard input) and writes its page to `output`. Without `output` the page
 /// goes beside the file, as `.html`, or to standard output for standard input. Returns the path of
 /// the page if it is a file.
-pub fn explain(file: &Path, output: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
+pub(super) fn explain(file: &Path, output: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
     let target = match output {
         Some(path) if path == Path::new("-") => None,
         Some(path) => Some(path.to_owned()),

@@ -26,7 +26,7 @@ struct Card<'a> {
 }
 
 /// The page for all runs of the file `name`.
-pub fn page(name: &str, runs: &[Run]) -> String {
+pub(super) fn page(name: &str, runs: &[Run]) -> String {
     let mut body = String::new();
     for (at, run) in runs.iter().enumerate() {
         run_html(&mut body, run, at, runs.len(), name);

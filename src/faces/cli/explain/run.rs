@@ -11,7 +11,7 @@ use crate::text::{Language, Millis};
 
 /// One run, from its `start` to its `end` or to the end of an incomplete file.
 #[derive(Debug)]
-pub struct Run {
+pub(super) struct Run {
     pub start: Start,
     pub segments: Vec<Segment>,
     pub warnings: Vec<String>,
@@ -22,7 +22,7 @@ pub struct Run {
 
 /// One segment's two sides and its drafts, in the order of their events.
 #[derive(Debug, Default)]
-pub struct Segment {
+pub(super) struct Segment {
     pub words: Vec<Word>,
     source_closed: bool,
     /// The shown text.
@@ -47,7 +47,7 @@ struct Draft {
 
 /// A shown target word or, in Chinese, a shown character.
 #[derive(Debug)]
-pub struct Unit {
+pub(super) struct Unit {
     pub text: String,
     pub at: Millis,
     pub attention: Option<UnitAttention>,
@@ -57,7 +57,7 @@ pub struct Unit {
 
 /// The attention of a unit. Words are indices into [`Segment::words`].
 #[derive(Clone, Debug, Default)]
-pub struct UnitAttention {
+pub(super) struct UnitAttention {
     /// The word that the unit rests on.
     pub word: Option<usize>,
     /// Attention on accessible source words, on inaccessible ones, on the rest of the prompt, and
@@ -68,7 +68,7 @@ pub struct UnitAttention {
 
 /// A period in which a word was held for one reason, in one draft or in several consecutive ones.
 #[derive(Debug)]
-pub struct HeldPeriod {
+pub(super) struct HeldPeriod {
     pub from: Millis,
     pub to: Millis,
     pub times: usize,
@@ -77,7 +77,7 @@ pub struct HeldPeriod {
 
 /// The word at which a draft was stopped.
 #[derive(Debug)]
-pub struct Stop {
+pub(super) struct Stop {
     pub at: Millis,
     pub text: String,
     pub why: String,
@@ -89,12 +89,12 @@ pub struct Stop {
 }
 
 impl Run {
-    pub fn new(start: Start) -> Run {
+    pub(super) fn new(start: Start) -> Run {
         Run { start, segments: Vec::new(), warnings: Vec::new(), heard: Millis::ZERO, end: None }
     }
 
     /// Takes the next event, which must follow the rules.
-    pub fn take(&mut self, event: Event) {
+    pub(super) fn take(&mut self, event: Event) {
         self.heard = event.audio_ms;
         match event.kind {
             EventKind::Start(_) | EventKind::Progress(_) => {}
@@ -108,7 +108,7 @@ impl Run {
     }
 
     /// Whether attention was captured for any draft.
-    pub fn is_captured(&self) -> bool {
+    pub(super) fn is_captured(&self) -> bool {
         self.segments.iter().any(|segment| !segment.drafts.is_empty())
     }
 
@@ -123,7 +123,7 @@ impl Run {
 }
 
 impl Segment {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.words.is_empty() && self.text.is_empty() && self.drafts.is_empty()
     }
 
@@ -152,7 +152,7 @@ impl Segment {
     }
 
     /// All units of the text, each once.
-    pub fn units(&self, language: Language) -> Vec<Unit> {
+    pub(super) fn units(&self, language: Language) -> Vec<Unit> {
         let places = units_of(&self.text, language);
         let mut units: Vec<Unit> = places.iter().map(|place| self.unit(place)).collect();
         for draft in &self.drafts {
@@ -199,7 +199,7 @@ impl Segment {
     }
 
     /// Where each draft was stopped. Of the drafts of one moment only the last counts.
-    pub fn stops(&self, language: Language) -> Vec<Stop> {
+    pub(super) fn stops(&self, language: Language) -> Vec<Stop> {
         let mut stops: Vec<Stop> = Vec::new();
         for draft in &self.drafts {
             if stops.last().is_some_and(|last| last.at == draft.at) {

@@ -49,7 +49,7 @@ struct Placed {
 }
 
 /// The picture of a segment; empty where nothing was heard or shown.
-pub fn svg(segment: &Segment, units: &[Unit], stops: &[Stop], name: &str) -> String {
+pub(super) fn svg(segment: &Segment, units: &[Unit], stops: &[Stop], name: &str) -> String {
     let columns = columns(units, stops);
     let moments = columns.keys().copied();
     let Some(first) = segment.words.iter().map(|word| word.start_ms).chain(moments).min() else {
