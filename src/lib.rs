@@ -47,13 +47,17 @@
 // be lost.
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 #![warn(missing_docs, unreachable_pub)]
+// Private items are linked for those who read the source.
+#![allow(rustdoc::private_intra_doc_links)]
 
 mod audio;
+#[cfg(not(target_arch = "wasm32"))]
 mod calibrate;
 mod cascade;
 mod engines;
 mod faces;
 mod gpu;
+#[cfg(not(target_arch = "wasm32"))]
 mod measure;
 #[allow(missing_docs)] // public to tests and benches only
 mod models;

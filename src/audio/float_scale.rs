@@ -154,8 +154,8 @@ impl Judged {
         match peak.unwrap_or(0) {
             0 if !self.fractions => Verdict::Unsure,
             peak if self.fractions && peak < MIN_PEAK => Verdict::Usual,
-            ..17 => Verdict::Divide(32_768.0),
-            ..25 => Verdict::Divide(8_388_608.0),
+            peak if peak < 17 => Verdict::Divide(32_768.0),
+            peak if peak < 25 => Verdict::Divide(8_388_608.0),
             _ => Verdict::Divide(2_147_483_648.0),
         }
     }

@@ -79,6 +79,7 @@ pub fn log_mel(samples: &[f32]) -> Mel {
 ///
 /// Samples that are NaN or infinite become 0. (In the reference, they turn the whole clip into
 /// NaN.) Returns the number of these samples.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn prepare_clip(samples: &mut [f32]) -> usize {
     let mut broken = 0;
     let mut peak = 0.0f32;

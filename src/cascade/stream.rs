@@ -134,8 +134,8 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             finished: false,
         })
     }
-    /// The settings of the stream.
 
+    /// The settings of the stream.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }

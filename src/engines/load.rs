@@ -323,6 +323,7 @@ fn fits(bare: usize, full: usize, capacity: usize) -> Result<(), ContextTooLong>
 }
 
 /// Loads a text model, with its prompt for a direction without context.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) async fn text_model(
     model: &ModelFiles,
     (from, to): (Language, Language),

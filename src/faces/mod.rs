@@ -4,4 +4,5 @@
 pub(crate) mod cli;
 pub(crate) mod subtitles;
 #[cfg(target_arch = "wasm32")]
-pub mod wasm;
+#[allow(unreachable_pub)] // wasm-bindgen exports public items wherever they are
+pub(crate) mod wasm;

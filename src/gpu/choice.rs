@@ -24,8 +24,8 @@ impl Api {
     /// kind.
     #[cfg(target_arch = "wasm32")]
     pub const AVAILABLE: &[Api] = &[Api::WebGpu];
-    /// wgpu's name of the API.
 
+    /// wgpu's name of the API.
     pub fn wgpu(self) -> wgpu::Backend {
         match self {
             Api::Vulkan => wgpu::Backend::Vulkan,

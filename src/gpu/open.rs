@@ -100,8 +100,8 @@ impl Compute {
     pub fn cpu() -> Self {
         Self { device: Device::flex(), name: "cpu".to_owned(), adapter: None, health: Health::default() }
     }
-    /// Whether this is an adapter rather than the CPU backend.
 
+    /// Whether this is an adapter rather than the CPU backend.
     pub fn is_gpu(&self) -> bool {
         self.adapter.is_some()
     }
@@ -129,7 +129,7 @@ impl Compute {
     }
 
     /// Fails if the device has reported an error since the last check, or is lost. It is called
-    /// after a readback; see [`Health`].
+    /// after a readback.
     pub fn check(&self) -> Result<(), GpuError> {
         let adapter = self.name.clone();
         match self.health.take() {

@@ -71,12 +71,12 @@ impl ModelConfig {
     }
 
     /// The configuration as that of a text model; itself if it is not one.
-    pub(crate) fn into_text(self) -> Result<Arc<dyn TextFamily>, ModelConfig> {
+    pub(crate) fn into_text(self) -> Result<Arc<dyn TextFamily>, Box<ModelConfig>> {
         match self {
             ModelConfig::Gemma3(config) => Ok(Arc::new(config)),
             ModelConfig::Gemma4(config) => Ok(Arc::new(config)),
             ModelConfig::Qwen3(config) => Ok(Arc::new(config)),
-            other => Err(other),
+            other => Err(Box::new(other)),
         }
     }
 

@@ -15,6 +15,7 @@
 pub(crate) mod config;
 pub(crate) mod drafting;
 pub(crate) mod family;
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod forced;
 pub(crate) mod gemma3;
 pub(crate) mod gemma4;

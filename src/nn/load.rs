@@ -178,6 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::single_range_in_vec_init)] // the vector of one range is meant
     fn parts_are_assembled_in_order() {
         // A part may have two rows of this many columns.
         let k = UPLOAD / 8;

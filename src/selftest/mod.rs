@@ -13,7 +13,10 @@ pub(crate) use self_test::self_test;
 
 use crate::gpu::{self, Compute, DeviceChoice, GpuError, RefusedDevices};
 
-/// Opens the device for `choice` with the self-test as its test; see [`gpu::open`].
+/// Opens the device for `choice`, which must pass the self-test. `Auto` takes the best adapter that
+/// passes, or else the CPU; the second value says which adapters it refused.
+///
+/// Errors: there is no such adapter, its driver refuses a device, or it fails the self-test.
 pub async fn open(choice: DeviceChoice) -> Result<(Compute, RefusedDevices), GpuError> {
     gpu::open(choice, self_test).await
 }

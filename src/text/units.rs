@@ -206,6 +206,7 @@ pub fn written_units(text: &str, language: Language) -> Vec<String> {
 }
 
 /// The separator between two written units.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn unit_seam(language: Language) -> &'static str {
     if language.counts_characters() { "" } else { " " }
 }

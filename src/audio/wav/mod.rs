@@ -119,6 +119,7 @@ impl<R: Read> PcmReader<R> {
     }
 
     /// Reads raw samples of the kind `spec`, whatever the first bytes look like.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn raw(reader: R, name: impl Into<String>, spec: PcmSpec) -> Result<Self, AudioError> {
         let name = name.into();
         let converter = Converter::new(spec, &name)?;
