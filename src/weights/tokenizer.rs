@@ -164,8 +164,9 @@ impl Tokenizer {
 
     /// Checks that the ids of all texts are rows of tables with `rows` rows. A control token may
     /// lie beyond: Gemma-3's text-only releases have one token more than rows, for images. A
-    /// prompt that uses such a token is refused by [`Tokenizer::ids_fit`].  Errors: a token that
-    /// a text can contain has no row.
+    /// prompt that uses such a token is refused by [`Tokenizer::ids_fit`].
+    ///
+    /// Errors: a token that a text can contain has no row.
     pub fn texts_fit(&self, rows: usize) -> Result<(), CheckpointError> {
         let controls = self.control_tokens.get_vocab();
         let beyond = rows..self.vocab_size();
