@@ -25,11 +25,12 @@ use std::time::{Duration, Instant};
 use alignatt::event::End;
 use alignatt::internals::engines::{Alignment, Recognition, Translation};
 use alignatt::internals::models::drafting::{Armed, Request, Translator};
-use alignatt::internals::models::gemma4::{Gemma4, Prompt};
+use alignatt::internals::models::gemma4::{Gemma4, open_prompt};
+use alignatt::internals::models::prompt::{LanguageName, Task};
 use alignatt::internals::models::qwen3_asr::{ForcedAligner, Qwen3Asr};
 use alignatt::internals::models::{ModelConfig, TextModel};
 use alignatt::internals::nn::{Cache, Head, Loader, Precision, SourceSpan, Tap, Target};
-use alignatt::internals::ops::{First, qk_capture};
+use alignatt::internals::ops::{FirstRow, qk_capture};
 use alignatt::internals::text::written_units;
 use alignatt::internals::weights::{ReadFuture, Tokenizer, Weights};
 use alignatt::{
@@ -205,12 +206,12 @@ fn alone(
                     let end = cache.end();
                     model.forward(ids(&prompt[..1], compute), cache, 1, &mut Tap::off()).expect("room");
                     cache.roll_back(end);
-                    block_on(compute.settle()).expect("a device");
+                    block_on(compute.wait_idle()).expect("a device");
                 }
                 let begun = Instant::now();
                 let mut read = Transaction::default().register(ids(&prompt[..group], compute));
                 for row in 0..group * usize::from(more > 0) {
-                    let first = First { row: row as isize, on_device: ids(&[row as u32], compute) };
+                    let first = FirstRow { row: row as isize, on_device: ids(&[row as u32], compute) };
                     for (q, kept, which) in &mut layers {
                         kept.inplace(|kept| qk_capture(kept, q.clone(), which.clone(), &first));
                     }
@@ -220,7 +221,7 @@ fn alone(
                     read = read.register(replay.rows).register(replay.mass);
                 }
                 block_on(read.execute_async()).expect("a readback");
-                block_on(compute.settle()).expect("a device");
+                block_on(compute.wait_idle()).expect("a device");
                 spent += begun.elapsed();
             }
             if round > 0 {
@@ -357,7 +358,7 @@ impl ByteSource for Noise {
 /// The translator as it is, or a new one for every draft. Counts the drafts and the time they take.
 struct Counting<F> {
     translation: Translation,
-    anew: F,
+    new_translation: F,
     keeps: bool,
     seen: Rc<Cell<(usize, Duration)>>,
 }
@@ -365,7 +366,7 @@ struct Counting<F> {
 impl<F: Fn() -> Translation> Translate for Counting<F> {
     async fn draft(&mut self, request: &DraftRequest<'_>, watch: Watch<'_>) -> Result<Draft, BoxError> {
         if !self.keeps {
-            self.translation = (self.anew)();
+            self.translation = (self.new_translation)();
         }
         let begun = Instant::now();
         let draft = self.translation.draft(request, watch).await;
@@ -389,14 +390,16 @@ fn talk(compute: &Compute) {
     let aligner = Arc::new(block_on(ForcedAligner::load(&aligner, &config, target(compute))).expect("a model"));
     let model = Arc::new(load(&mt, compute));
     let tokenizer = Arc::new(Tokenizer::open(&mt).expect("a tokenizer"));
-    let prompt = Prompt::new(&mt, tokenizer, "English", "German", "").expect("a prompt");
+    let [source, target] = [("English", "en"), ("German", "de")].map(|(english, code)| LanguageName { english, code });
+    let task = Task { source, target, context: "" };
+    let prompt = open_prompt(&mt, tokenizer, &task).expect("a prompt");
     let policy: PolicyKind = "alignatt".parse().expect("a policy");
     let heads = demo_heads(policy.heads_len());
-    let anew = || {
+    let new_translation = || {
         let armed = Armed { heads: &heads, lead: 1 };
         let eos = model.config().eos_token_id.clone();
         let translator = Translator::new(model.clone(), eos, armed, compute.group_len(), compute.clone());
-        Translation::new(prompt.clone(), translator.expect("heads"), heads.len())
+        Translation::new(Box::new(prompt.clone()), translator.expect("heads"), heads.len())
     };
     let mut file = AudioFile::open(format!("{}/samples/talk-a.flac", env!("CARGO_MANIFEST_DIR"))).expect("a sample");
     let mut sound = Vec::new();
@@ -406,7 +409,7 @@ fn talk(compute: &Compute) {
     println!("samples/talk-a.flac through the cascade with the demo pack, English to German, policy {policy}");
     for (keeps, name) in [(true, "reusing"), (false, "afresh")] {
         let seen = Rc::new(Cell::default());
-        let translator = Counting { translation: anew(), anew, keeps, seen: seen.clone() };
+        let translator = Counting { translation: new_translation(), new_translation, keeps, seen: seen.clone() };
         let engines = Engines {
             recognizer: Recognition::new(asr.clone()),
             aligner: Alignment::new(aligner.clone()),

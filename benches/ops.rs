@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use alignatt::internals::audio::MelStream;
 use alignatt::internals::ops::{
-    Act, Attend, Base, First, QkReplay, Span, attend, attend_all, conv_halve, gated, kv_store, layer_norm, pack_half,
-    product, product_half, qk_capture, qk_replay, rms_norm,
+    Act, Attend, Base, FirstRow, QkReplay, Span, attend, attend_all, conv_halve, gated, kv_store, layer_norm,
+    pack_half, product, product_half, qk_capture, qk_replay, rms_norm,
 };
 use alignatt::{Compute, DeviceChoice, SAMPLE_RATE, adapters, open_device};
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData, activation, module::conv2d, ops::ConvOptions};
@@ -164,7 +164,7 @@ fn main() {
         });
         for armed in [1, 2] {
             let which = Tensor::<1, Int>::from_ints(&[0, 3][..armed], device);
-            let first = First { row: 5, on_device: Tensor::from_ints([5], device) };
+            let first = FirstRow { row: 5, on_device: Tensor::from_ints([5], device) };
             let (q, mut kept) = (random([1, heads, d], device), random([160, armed, d], device));
             case(&format!("{name}: qk_capture of {armed}, {QUEUED} times"), &mut || {
                 for _ in 0..QUEUED {

@@ -23,10 +23,24 @@ pub mod models {
         pub use crate::models::drafting::{Armed, Cost, Draft, Request, Translator};
     }
 
+    pub mod gemma3 {
+        pub use crate::models::gemma3::config::{Gemma3Config, LayerType};
+        pub use crate::models::gemma3::{Gemma3, frequencies};
+    }
+
     pub mod gemma4 {
         pub use crate::models::gemma4::config::{Gemma4Config, Gemma4Layer, LayerType};
-        pub use crate::models::gemma4::prompt::{Prompt, Turn};
+        pub use crate::models::gemma4::prompt::open as open_prompt;
         pub use crate::models::gemma4::{Gemma4, frequencies};
+    }
+
+    pub mod prompt {
+        pub use crate::models::prompt::{LanguageName, Task, TranslationPrompt, Turn};
+    }
+
+    pub mod qwen3 {
+        pub use crate::models::qwen3::Qwen3;
+        pub use crate::models::qwen3::config::Qwen3Config;
     }
 
     pub mod qwen3_asr {
@@ -51,8 +65,10 @@ pub mod ops {
     pub use crate::ops::gated::{Act, gated};
     pub use crate::ops::kv_store::kv_store;
     pub use crate::ops::layer_norm::layer_norm;
-    pub use crate::ops::product::{Kernel, pack_half, product, product_by, product_half, product_half_by, unpack_half};
-    pub use crate::ops::qk_capture::{First, qk_capture};
+    pub use crate::ops::product::{
+        Kernel, pack_half, product, product_half, product_half_with, product_with, unpack_half,
+    };
+    pub use crate::ops::qk_capture::{FirstRow, qk_capture};
     pub use crate::ops::qk_replay::{MASSES, QkReplay, Span, qk_replay};
     pub use crate::ops::rms_norm::rms_norm;
     pub use crate::ops::rope::rope;

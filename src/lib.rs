@@ -7,7 +7,8 @@
 //! talk, with the small models of the demo pack:
 //!
 //! ```
-//! use alignatt::{Activity, AudioFile, Cascade, DeviceChoice, Event, EventKind, Language, Millis, Models, Settings};
+//! use alignatt::{Activity, AudioFile, Cascade, DeviceChoice, Event, EventKind};
+//! use alignatt::{Language, Millis, Models, Settings};
 //!
 //! # #[cfg(not(target_arch = "wasm32"))]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -16,7 +17,8 @@
 //! let (device, _) = alignatt::open_device(DeviceChoice::Cpu).await?; // or Auto: the best GPU
 //! let engines = Models::demo(&settings).load(&device, &mut |_, _, _| ()).await?;
 //! let began = std::time::Instant::now();
-//! let mut cascade = Cascade::new(settings, engines, Box::new(move || Millis::from(began.elapsed())))?;
+//! let clock = Box::new(move || Millis::from(began.elapsed()));
+//! let mut cascade = Cascade::new(settings, engines, clock)?;
 //! let mut show = |event: Event| match event.kind {
 //!     EventKind::Target(target) => print!("{}", target.delta),
 //!     _ => (),
@@ -45,16 +47,23 @@
 // be lost.
 #![cfg_attr(not(test), deny(clippy::print_stderr, clippy::print_stdout))]
 #![warn(missing_docs, unreachable_pub)]
+// Private items are linked for those who read the source.
+#![allow(rustdoc::private_intra_doc_links)]
 
 mod audio;
+#[cfg(not(target_arch = "wasm32"))]
 mod calibrate;
 mod cascade;
 mod engines;
 mod faces;
 mod gpu;
+#[cfg(not(target_arch = "wasm32"))]
 mod measure;
+#[allow(missing_docs)] // public to tests and benches only
 mod models;
+#[allow(missing_docs)] // public to tests and benches only
 mod nn;
+#[allow(missing_docs)] // public to tests and benches only
 mod ops;
 mod policy;
 mod selftest;
@@ -64,6 +73,7 @@ mod weights;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod hub;
 #[doc(hidden)]
+#[allow(missing_docs)]
 pub mod internals;
 
 pub use audio::decode::AudioFile;

@@ -1,41 +1,41 @@
-//! Several channels to one: their mean, or the loudest channel where the mean would cancel.
+//! Mixes several channels to one: their mean, or the loudest channel where the mean would cancel.
 //!
-//! One channel with inverted polarity (a wrongly soldered cable, a faulty adapter) makes the mean of a
-//! stereo recording silent, or leaves only its noise. So the power of the sum is compared with the sum
-//! of the powers, above the hum, in blocks of 100 ms:
+//! If one channel has inverted polarity (a wrongly soldered cable, a faulty adapter), the mean of a
+//! stereo recording is silent, or only its noise is left. So the power of the sum is compared with
+//! the sum of the powers, above the hum, in blocks of 100 ms:
 //!
 //! ```text
-//! ratio = |x1 + .. + xn|² / (|x1|² + .. + |xn|²)    1: unrelated channels, or only one that sounds
+//! ratio = |x1 + .. + xn|² / (|x1|² + .. + |xn|²)    1: unrelated channels, or only one with sound
 //!                                                   n: equal channels;  0: they cancel
-//! cancels      ratio < 0.05 in a block, or < 0.3 over about a second
-//! not any more ratio > 0.5 over about a second
+//! the channels cancel      ratio < 0.05 in a block, or < 0.3 over about a second
+//! they no longer cancel    ratio > 0.5 over about a second
 //! ```
 //!
-//! Blocks are counted from the start of the sound, so the result does not depend on how it was cut into
-//! pushes. Where nothing cancels the output is the plain mean, to the last bit.
+//! Blocks are counted from the start of the sound, so the result does not depend on how the sound
+//! was cut into pushes. Where nothing cancels, the output is the plain mean, to the last bit.
 
-use super::resample::is_sound;
+use super::resample::is_valid;
 
-/// Blocks of a second.
+/// The number of blocks per second.
 const BLOCKS: u32 = 10;
-/// A change of the mix takes one part in so many of a second (10 ms), so that it does not click.
+/// A change of the mix takes a second divided by this (10 ms), so that it does not click.
 const FADE: u32 = 100;
-/// The channels cancel if a single block's ratio is below this,
+/// The channels cancel if the ratio of a single block is below this,
 const CANCELS_AT_ONCE: f64 = 0.05;
-/// or that of about a second.
+/// or if the ratio over about a second is below this.
 const CANCELS: f64 = 0.3;
-/// They do not cancel any more above this.
+/// They no longer cancel if the ratio over about a second is above this.
 const ADDS_UP: f64 = 0.5;
-/// What a second counts for after the next block.
+/// The weight of the powers so far when the powers of a block are added.
 const MEMORY: f64 = 0.9;
-/// A block with less power than this (-70 dB) says nothing.
+/// A block with less power than this (-70 dB) is not judged.
 const QUIET: f64 = 1e-7;
-/// The loudest channel replaces the chosen one if it has this many times its power.
+/// The loudest channel replaces the chosen one if its power is greater by this factor.
 const MUCH_LOUDER: f64 = 4.0;
-/// Hum and rumble below this frequency (Hz) say nothing about the rest.
-const LOWEST: f64 = 200.0;
+/// The cut-off frequency (Hz) of the high-pass filter. Hum and rumble below it are not judged.
+const CUT_OFF: f64 = 200.0;
 
-/// How one output sample is made of a frame.
+/// How one output sample is computed from a frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mix {
     Mean,
@@ -51,21 +51,22 @@ impl Mix {
     }
 }
 
-/// Mixes one stream of frames down to one channel.
+/// Mixes one stream of frames to one channel.
 pub(super) struct Downmix {
     rate: u32,
     channels: usize,
     mix: Mix,
-    /// Samples of the block that is not full yet.
+    /// The samples of the block that is not full yet.
     waiting: Vec<f32>,
-    /// Last input and output of each channel's high-pass filter.
+    /// The last input and output of the high-pass filter of each channel.
     filters: Vec<(f64, f64)>,
-    /// Power of the sum, and sum of the powers, over about a second.
+    /// The power of the sum, and the sum of the powers, over about a second.
     recent: (f64, f64),
     loud_blocks: u64,
     frames: u64,
-    /// Frames for which one channel was used alone.
+    /// The number of frames for which one channel was used alone.
     alone: u64,
+    /// The number of samples that were not numbers.
     broken: u64,
 }
 
@@ -90,7 +91,8 @@ impl Downmix {
         self.channels
     }
 
-    /// Takes whole frames, appends what is ready to `mono`. A single channel is passed on at once.
+    /// Takes whole frames and appends the sound that is ready to `mono`. A single channel is
+    /// appended at once.
     pub(super) fn push(&mut self, frames: &[f32], mono: &mut Vec<f32>) {
         if self.channels == 1 {
             self.put(frames, Mix::Mean, 0, mono);
@@ -108,18 +110,18 @@ impl Downmix {
         }
     }
 
-    /// Appends what is left to `mono`.
+    /// Appends the rest to `mono`.
     pub(super) fn finish(&mut self, mono: &mut Vec<f32>) {
         if !self.waiting.is_empty() {
             self.mix_block(mono);
         }
     }
 
-    /// What the user should know: how many samples were not numbers, and for how long one channel was used
-    /// alone, if that was not a moment.
+    /// Faults in the sound: the number of samples that were not numbers, and how long one channel
+    /// was used alone, unless that was very short.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let broken =
-            (self.broken > 0).then(|| format!("{} samples were not numbers and were taken as silence", self.broken));
+        let broken = (self.broken > 0)
+            .then(|| format!("{} samples were not numbers and were replaced with silence", self.broken));
         let long = self.alone * 2 >= u64::from(self.rate) || self.alone * 2 >= self.frames.max(1);
         let seconds = self.alone as f64 / f64::from(self.rate);
         let alone = long.then(|| {
@@ -135,14 +137,14 @@ impl Downmix {
         let frames = std::mem::take(&mut self.waiting);
         let first = self.loud_blocks == 0;
         let mix = self.judge(&frames);
-        // Nothing was heard before the first block, so it needs no fade.
+        // There is no sound before the first block, so it needs no fade.
         let fade = if mix == self.mix || first { 0 } else { (self.rate / FADE) as usize };
         self.put(&frames, mix, fade, mono);
         self.waiting = frames;
         self.waiting.clear();
     }
 
-    /// Appends a block mixed by `mix`; over the first `fade` frames the mix changes to it.
+    /// Appends a block mixed by `mix`. Over the first `fade` frames, the mix changes gradually.
     fn put(&mut self, frames: &[f32], mix: Mix, fade: usize, mono: &mut Vec<f32>) {
         let old = std::mem::replace(&mut self.mix, mix);
         for (at, frame) in frames.chunks_exact(self.channels).enumerate() {
@@ -151,23 +153,23 @@ impl Downmix {
                 let share = (at + 1) as f32 / (fade + 1) as f32;
                 value = old.of(frame) * (1.0 - share) + value * share;
             }
-            self.broken += u64::from(!is_sound(value));
-            mono.push(if is_sound(value) { value } else { 0.0 });
+            self.broken += u64::from(!is_valid(value));
+            mono.push(if is_valid(value) { value } else { 0.0 });
         }
         let len = (frames.len() / self.channels) as u64;
         self.frames += len;
         self.alone += if mix == Mix::Mean { 0 } else { len };
     }
 
-    /// The mix that is right for a block.
+    /// Chooses the mix for a block.
     fn judge(&mut self, frames: &[f32]) -> Mix {
-        let keep = 1.0 / (1.0 + std::f64::consts::TAU * LOWEST / f64::from(self.rate));
+        let keep = 1.0 / (1.0 + std::f64::consts::TAU * CUT_OFF / f64::from(self.rate));
         let mut powers = vec![0.0; self.channels];
         let mut of_sum = 0.0;
         for frame in frames.chunks_exact(self.channels) {
             let mut sum = 0.0;
             for ((&x, (last, high)), power) in frame.iter().zip(&mut self.filters).zip(&mut powers) {
-                let x = if is_sound(x) { f64::from(x) } else { 0.0 };
+                let x = if is_valid(x) { f64::from(x) } else { 0.0 };
                 *high = keep * (*high + x - *last);
                 *last = x;
                 *power += *high * *high;
@@ -191,7 +193,7 @@ impl Downmix {
                 if of_sum / sum_of >= CANCELS_AT_ONCE && !lasting {
                     return Mix::Mean;
                 }
-                // That they added up until now says nothing about when they will again.
+                // When the channels will add up again does not depend on the sound so far.
                 self.recent = (of_sum, sum_of);
                 Mix::Only(loudest)
             }
@@ -209,7 +211,7 @@ mod tests {
 
     const RATE: u32 = 16_000;
 
-    /// Noise that swells and fades like syllables, without hum.
+    /// Noise that gets louder and quieter like syllables, without hum.
     fn speech(len: usize, seed: u32) -> Vec<f32> {
         let mut state = seed;
         let mut low = 0.0;
@@ -260,10 +262,10 @@ mod tests {
             vec![a.clone(), silent.clone()],
             vec![a.clone(), late],
             vec![with(&a, &hum, 1.0), with(&a, &hum, -1.0)],
-            // Side louder than middle: wide, and nothing is lost.
+            // The side signal is louder than the middle. This is wide stereo, and nothing is lost.
             vec![with(&a, &b, 1.2), with(&a, &b, -1.2)],
             vec![a.clone(), scaled(&a, -0.4)],
-            // 5.1 with only a centre, and six unrelated channels.
+            // 5.1 with sound only in the centre, and six unrelated channels.
             [&silent, &silent, &a, &silent, &silent, &silent].map(Clone::clone).to_vec(),
             (0..6).map(|seed| speech(50_000, seed + 9)).collect(),
             vec![silent.clone(), silent.clone()],
@@ -288,7 +290,7 @@ mod tests {
         ] {
             let (mono, warnings) = mixed(&channels);
             assert_eq!(mono.len(), a.len());
-            // All of the sound, from its first block on.
+            // All of the sound is present, from its first block on.
             for (at, (got, want)) in mono.chunks(4_000).zip(a.chunks(4_000)).enumerate() {
                 assert!(power(got) > 0.6 * power(want), "{at}: {} of {}", power(got), power(want));
             }
@@ -308,9 +310,9 @@ mod tests {
         assert!(mono[..32_000] == a[..32_000]);
         assert!(mono[32_160..].iter().zip(&a[32_160..]).all(|(got, want)| (got - want).abs() < 1e-6));
         let step = |s: &[f32]| s.windows(2).map(|w| (w[1] - w[0]).abs()).fold(0.0, f32::max);
-        // At the fade's start the mean is silent already, which is in the input.
+        // The mean is already silent where the fade starts. That step is in the input.
         assert!(step(&mono[32_001..]) <= step(&a) * 1.01, "{} {}", step(&mono[32_001..]), step(&a));
-        // Somebody who speaks on the other channel alone is heard at once.
+        // Speech on the other channel alone is used at once.
         let quiet = vec![0.0; 32_000];
         let left = [&a[..32_000], &quiet].concat();
         let right = [&turned(0, 32_000)[..32_000], &a[..32_000]].concat();

@@ -1,8 +1,9 @@
-//! Floating-point samples that were never divided: in the range of 16-, 24- or 32-bit integers.
+//! Scales floating-point samples in the range of 16-, 24- or 32-bit integers to the range of
+//! floats.
 //!
-//! Some programs write integers as floats and leave their range as it is. Full scale is then 32768
-//! instead of 1, which no model can use. The sound is judged second by second, from its first sample
-//! that is not 0; the first second is held back until it was judged.
+//! Some programs write integers as floats without dividing them. Then full scale is 32768 instead
+//! of 1, which no model can use. The sound is judged second by second, from its first sample that
+//! is not 0. The first second is held back until it was judged.
 //!
 //! ```text
 //! in the range of integers   more than half of the samples that are not 0 are 1 or more, and
@@ -10,49 +11,49 @@
 //! divided by                 2^15 for peaks below 2^17, 2^23 below 2^25, else 2^31
 //! ```
 //!
-//! A recording of usual scale may go beyond 1, but not for most of its samples and by 36 dB.
+//! A recording of the usual scale may exceed 1, but not in most of its samples and not by 36 dB.
 
-/// The most samples held back (16 MiB).
-const MOST_HELD: usize = 4 << 20;
-/// A peak of 2 to the power of this is beyond any recording of usual scale.
-const LEAST_PEAK: usize = 6;
-/// Values of 2 to the power of this or more are not samples of any scale.
+/// The maximum number of samples held back (16 MiB).
+const MAX_HELD: usize = 4 << 20;
+/// A peak of 2 to the power of this exceeds any recording of the usual scale.
+const MIN_PEAK: usize = 6;
+/// Values of 2 to the power of this, or more, are not samples of any scale.
 const EXPONENTS: usize = 34;
 
-/// Finds and takes out the scale of one stream of floats.
+/// Finds the scale of one stream of floats, and divides by it.
 pub(super) struct FloatScale {
-    /// Samples of a second, all channels together.
+    /// The number of samples of a second, all channels together.
     second: usize,
     divisor: f32,
-    /// The first seconds, until they were judged.
+    /// The first seconds, until they are judged.
     held: Option<Vec<f32>>,
     judged: Judged,
     taken: u64,
-    /// Samples that were given before the scale was found.
+    /// The number of samples that were passed on before the scale was found.
     found_at: Option<u64>,
 }
 
-/// What was seen of a second.
+/// Statistics of the samples of a second.
 struct Judged {
     len: usize,
     nonzero: u64,
-    /// Some were not whole numbers.
+    /// Some samples were not whole numbers.
     fractions: bool,
-    /// How many samples of 1 or more lie in [2^n, 2^(n + 1)).
+    /// The number of samples in `[2^n, 2^(n + 1))`, by n.
     exponents: [u64; EXPONENTS],
 }
 
 enum Verdict {
     Usual,
     Divide(f32),
-    /// Nothing but 1 and -1: integer rounding noise, or full scale.
+    /// There is nothing but 1 and -1: rounding noise of integers, or full scale of floats.
     Unsure,
 }
 
 impl FloatScale {
     pub(super) fn new(rate: u32, channels: usize) -> FloatScale {
         FloatScale {
-            second: (rate as usize * channels).clamp(1, MOST_HELD),
+            second: (rate as usize * channels).clamp(1, MAX_HELD),
             divisor: 1.0,
             held: Some(Vec::new()),
             judged: Judged::new(),
@@ -61,11 +62,11 @@ impl FloatScale {
         }
     }
 
-    /// Takes samples, appends those that are ready to `out`.
+    /// Takes samples and appends those that are ready to `out`.
     pub(super) fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
         let mut rest = samples;
         if self.judged.len == 0 && self.held.as_ref().is_some_and(Vec::is_empty) {
-            // 0 is 0 in every scale.
+            // A 0 is 0 in every scale.
             let zeros = rest.iter().take_while(|&&x| x == 0.0).count();
             out.extend(&rest[..zeros]);
             self.taken += zeros as u64;
@@ -86,12 +87,12 @@ impl FloatScale {
         }
     }
 
-    /// Appends what was held back to `out`.
+    /// Appends the samples that were held back to `out`.
     pub(super) fn finish(&mut self, out: &mut Vec<f32>) {
         self.judge(true, out);
     }
 
-    /// What the user should know; `rate` of samples (all channels together).
+    /// The fault of the scale, if there is one.
     pub(super) fn warning(&self) -> Option<String> {
         let at = self.found_at?;
         let bits = self.divisor.log2().round() as u32 + 1;
@@ -104,7 +105,7 @@ impl FloatScale {
 
     fn judge(&mut self, last: bool, out: &mut Vec<f32>) {
         let verdict = self.judged.verdict();
-        let room = self.held.as_ref().is_some_and(|held| held.len() + self.second <= MOST_HELD);
+        let room = self.held.as_ref().is_some_and(|held| held.len() + self.second <= MAX_HELD);
         self.judged.len = 0;
         if matches!(verdict, Verdict::Unsure) && room && !last {
             return;
@@ -144,7 +145,7 @@ impl Judged {
         if 2 * big <= self.nonzero {
             return Verdict::Usual;
         }
-        // One sample in a thousand may be a fault.
+        // One sample in a thousand may be wrong.
         let mut above = 0;
         let peak = (0..EXPONENTS).rev().find(|&n| {
             above += self.exponents[n];
@@ -152,9 +153,9 @@ impl Judged {
         });
         match peak.unwrap_or(0) {
             0 if !self.fractions => Verdict::Unsure,
-            peak if self.fractions && peak < LEAST_PEAK => Verdict::Usual,
-            ..17 => Verdict::Divide(32_768.0),
-            ..25 => Verdict::Divide(8_388_608.0),
+            peak if self.fractions && peak < MIN_PEAK => Verdict::Usual,
+            peak if peak < 17 => Verdict::Divide(32_768.0),
+            peak if peak < 25 => Verdict::Divide(8_388_608.0),
             _ => Verdict::Divide(2_147_483_648.0),
         }
     }
@@ -167,7 +168,7 @@ mod tests {
 
     const RATE: u32 = 8_000;
 
-    /// Noise between -1 and 1, loud and quiet by turns.
+    /// Noise between -1 and 1, alternately loud and quiet.
     fn sound(len: usize) -> Vec<f32> {
         let mut state = 7u32;
         (0..len)
@@ -195,7 +196,7 @@ mod tests {
         let sound = sound(20_000);
         for (by, bits) in [(32_768.0, "16-bit"), (8_388_608.0, "24-bit"), (2_147_483_648.0, "32-bit")] {
             for gain in [1.0, 0.5, 0.03] {
-                // A quiet recording of 24 or 32 bits looks like a loud one of fewer.
+                // A quiet recording of 24 or 32 bits looks like a loud one of fewer bits.
                 if gain < 0.1 && bits != "16-bit" {
                     continue;
                 }
@@ -212,12 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn usual_floats_stay_as_they_are() {
+    fn usual_floats_are_not_changed() {
         let sound = sound(20_000);
         let mut spoilt = sound.clone();
         spoilt[3_000..3_006].copy_from_slice(&[1e5, f32::NAN, f32::INFINITY, -1e9, 1e30, 2e6]);
         let square: Vec<f32> = (0..20_000).map(|i| if i / 20 % 2 == 0 { 1.0 } else { -1.0 }).collect();
-        // Up to 30 dB beyond full scale, silence, and one sample.
+        // Sound up to 30 dB above full scale, silence, and a single sample.
         for samples in
             [sound.clone(), times(&sound, 4.0), times(&sound, 30.0), spoilt, square, vec![0.0; 9_000], vec![0.7]]
         {
@@ -238,7 +239,8 @@ mod tests {
             assert!(got[30_000..].iter().zip(&loud).all(|(a, b)| (a - b).abs() < 1e-4));
             assert!(warning.unwrap().ends_with("scaled down"));
         }
-        // Where the scale shows later, what was given cannot be taken back, and the warning says from when.
+        // If the scale is found later, earlier samples stay as they were, and the warning gives the
+        // time.
         let faint: Vec<f32> = (0..16_000).map(|i| (i as f32).sin() * 0.4).collect();
         let (got, warning) = scaled(&[faint, times(&loud, 32_768.0)].concat());
         assert!(got[24_001..].iter().all(|x| x.abs() <= 1.0));

@@ -1,4 +1,4 @@
-//! ID3v2 tags before the sound: cover art makes them any length, so they are passed over, not read.
+//! Skips ID3v2 tags before the sound. Pictures in them can be of any length.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
@@ -6,19 +6,19 @@ use symphonia::core::io::MediaSource;
 
 use super::sought;
 
-/// Bytes of a tag's header, and of its footer.
+/// The number of bytes of the header of a tag, and of its footer.
 const HEADER: u64 = 10;
-/// A file has one tag, sometimes a few.
-const MOST_TAGS: usize = 1_000;
+/// The maximum number of tags. A file has one, sometimes a few.
+const MAX_TAGS: usize = 1_000;
 
-/// Bytes of all tags at the start of `source`; the position is at the start afterwards.
+/// The number of bytes of all tags at the start of `source`. The position is reset to the start.
 ///
-/// A tag that is longer than the file has a damaged length: only its header is passed over, and the
-/// sound is looked for behind it.
+/// A tag that is longer than the file has a damaged length. Only its header is skipped, and the
+/// sound is searched after it.
 pub(super) fn tags_len(source: &mut Box<dyn MediaSource>) -> io::Result<u64> {
     let all = source.seek(SeekFrom::End(0))?;
     let mut at = 0;
-    for _ in 0..MOST_TAGS {
+    for _ in 0..MAX_TAGS {
         source.seek(SeekFrom::Start(at))?;
         let mut head = Vec::new();
         source.take(HEADER).read_to_end(&mut head)?;
@@ -31,7 +31,7 @@ pub(super) fn tags_len(source: &mut Box<dyn MediaSource>) -> io::Result<u64> {
     Ok(at)
 }
 
-/// Bytes of the tag that begins with `head`, if one does.
+/// The number of bytes of the tag that begins with `head`. None if no tag begins there.
 fn tag_len(head: &[u8]) -> Option<u64> {
     let &[b'I', b'D', b'3', version, revision, flags, a, b, c, d] = head else {
         return None;
@@ -44,7 +44,7 @@ fn tag_len(head: &[u8]) -> Option<u64> {
     Some(HEADER + body + footer)
 }
 
-/// A source without its first bytes.
+/// A source without its first `start` bytes.
 pub(super) struct Behind {
     inner: Box<dyn MediaSource>,
     start: u64,

@@ -1,20 +1,22 @@
-//! Log-mel features of Qwen3-ASR: what the audio tower sees.
+//! Computes the log-mel features of Qwen3-ASR, which are the input of the audio tower.
 //!
 //! ```text
 //! samples [n] f32, 16 kHz mono
 //!   zero-pad to 8000 · reflect-pad 200 · frames of 400 every 160, periodic Hann · |rFFT|²
-//!   · 128 Slaney filters 0..8000 Hz · log10(max(x, 1e-10)) · floor at (max of the clip) - 8 · (x + 4) / 4
+//!   · 128 Slaney filters 0..8000 Hz · log10(max(x, 1e-10)) · floor at (max of the clip) - 8
+//!   · (x + 4) / 4
 //! → Mel [128, frames], frames = floor(max(n, 8000) / 160)
 //! ```
 //!
-//! Two faces with equal results: [`log_mel`] for a clip, [`MelStream`] for a clip that is still growing.
-//! What must hold: a stream's features equal `log_mel` of everything pushed so far, whatever the chunk sizes.
-//! They are not causal: the floor follows the loudest bin of the whole clip, and the last frames mirror the end.
+//! [`log_mel`] takes a whole clip, [`MelStream`] a clip that still grows. The features of a stream
+//! always equal `log_mel` of all samples pushed so far, whatever the lengths of the pushes. They
+//! are not causal: the floor follows the loudest bin of the whole clip, and the last frames mirror
+//! the end.
 //!
-//! Products and sums are f64: eight decades below a loud bin, an f32 transform is off by more than the
-//! 1e-4 that parity allows. It costs less than a thousandth of real time.
+//! Products and sums are f64. Eight decades below a loud bin, the error of an f32 transform exceeds
+//! the 1e-4 that parity allows. `benches/ops.rs` prints what it costs.
 //!
-//! Source: specs/models.md 1.4; WhisperFeatureExtractor of transformers 5.23.
+//! Source: docs/models.md 1.4; WhisperFeatureExtractor of transformers 5.23.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,16 +24,16 @@ use std::sync::Arc;
 use realfft::num_complex::Complex;
 use realfft::{RealFftPlanner, RealToComplex};
 
-/// Samples per second of everything past the audio room's door.
-pub const SAMPLE_RATE: u32 = 16_000;
-/// Mel bins of a frame.
-pub const MEL_BINS: usize = 128;
-/// Samples between frames (10 ms).
-pub const HOP: usize = 160;
-/// Samples of a frame's window (25 ms).
-pub const WINDOW: usize = 400;
+/// The sample rate of all sound that leaves this room.
+pub(crate) const SAMPLE_RATE: u32 = 16_000;
+/// The number of mel bins of a frame.
+pub(crate) const MEL_BINS: usize = 128;
+/// The number of samples between frames (10 ms).
+pub(crate) const HOP: usize = 160;
+/// The number of samples in the window of a frame (25 ms).
+pub(crate) const WINDOW: usize = 400;
 /// A shorter clip is padded with zeros to this many samples (0.5 s).
-pub const MIN_SAMPLES: usize = 8_000;
+pub(crate) const MIN_SAMPLES: usize = 8_000;
 
 const HALF: usize = WINDOW / 2;
 const BINS: usize = WINDOW / 2 + 1;
@@ -41,19 +43,20 @@ const DYNAMIC_RANGE: f32 = 8.0;
 /// Log-mel features, `[128, frames]` row-major by mel bin: `data[bin * frames + frame]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mel {
-    /// Frames of 10 ms.
+    /// The number of frames of 10 ms.
     pub frames: usize,
     /// `128 * frames` values, all frames of bin 0 first.
     pub data: Vec<f32>,
 }
 
 impl Mel {
-    /// All frames of one mel bin, `[frames]`; empty for a bin that does not exist.
+    /// All frames of one mel bin, `[frames]`. Empty for a bin that does not exist.
     pub fn bin(&self, bin: usize) -> &[f32] {
         self.data.get(bin * self.frames..(bin + 1) * self.frames).unwrap_or(&[])
     }
 
-    /// The frames of `range` (cut to what there is) as features of their own, `[128, len]`.
+    /// The frames of `range` as separate features, `[128, len]`. Frames that do not exist are left
+    /// out.
     pub fn columns(&self, range: Range<usize>) -> Mel {
         let end = range.end.min(self.frames);
         let start = range.start.min(end);
@@ -62,19 +65,22 @@ impl Mel {
     }
 }
 
-/// Features of a whole clip: samples `[n]` at 16 kHz → `[128, max(n, 8000) / 160]`.
+/// Computes the features of a whole clip: samples `[n]` at 16 kHz → `[128, max(n, 8000) / 160]`.
 ///
-/// Samples that are NaN or infinite count as 0. The level is taken as it is; see [`prepare_clip`].
+/// Samples that are NaN or infinite count as 0. The level is not changed; see [`prepare_clip`].
 pub fn log_mel(samples: &[f32]) -> Mel {
     let mut stream = MelStream::new();
     stream.push(samples);
     stream.features()
 }
 
-/// The reference's preparation of a clip, in place: divide by the peak if it is above 1, clip to `[-1, 1]`.
+/// Prepares a clip as the reference does: if the peak is above 1, divides by it and clips to
+/// `[-1, 1]`.
 ///
-/// Samples that are NaN or infinite become 0 (the reference would turn the whole clip into NaN); returns how many.
-pub fn prepare_clip(samples: &mut [f32]) -> usize {
+/// Samples that are NaN or infinite become 0. (In the reference, they turn the whole clip into
+/// NaN.) Returns the number of these samples.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn prepare_clip(samples: &mut [f32]) -> usize {
     let mut broken = 0;
     let mut peak = 0.0f32;
     for s in samples.iter_mut() {
@@ -92,20 +98,21 @@ pub fn prepare_clip(samples: &mut [f32]) -> usize {
     broken
 }
 
-/// Features of a clip that grows.
+/// Computes the features of a clip that grows.
 ///
-/// The log powers of a frame whose 400 samples are all there are computed once and kept (128 f32 a frame);
-/// the frames at the end, which mirror what is not there yet, and the floor are worked out when features are asked
-/// for. Memory grows with the clip: the caller calls [`restart`](MelStream::restart) at a cut.
+/// The log powers of a frame are computed once and kept as soon as all of its 400 samples are known
+/// (128 f32 per frame). The frames at the end, which mirror it, and the floor are computed whenever
+/// features are requested. Memory grows with the clip, so the caller must call
+/// [`restart`](MelStream::restart) at a cut.
 pub struct MelStream {
     analysis: Analysis,
     /// Log10 powers of the settled frames, `[settled, 128]`.
     settled: Vec<f32>,
     settled_max: f32,
-    /// The newest samples, the first of which is sample `tail_at` of the clip.
+    /// The newest samples. The first of them is sample `tail_at` of the clip.
     tail: Vec<f32>,
     tail_at: usize,
-    /// Samples pushed since the start.
+    /// The number of samples pushed since the start.
     len: usize,
 }
 
@@ -116,7 +123,7 @@ impl Default for MelStream {
 }
 
 impl MelStream {
-    /// An empty clip.
+    /// Makes an empty clip.
     pub fn new() -> Self {
         MelStream {
             analysis: Analysis::new(),
@@ -128,7 +135,7 @@ impl MelStream {
         }
     }
 
-    /// Forgets the clip; tables stay.
+    /// Drops the clip and keeps the tables.
     pub fn restart(&mut self) {
         self.settled.clear();
         self.settled_max = f32::NEG_INFINITY;
@@ -137,7 +144,7 @@ impl MelStream {
         self.len = 0;
     }
 
-    /// Appends samples (16 kHz mono; NaN and infinite ones count as 0).
+    /// Appends samples, 16 kHz mono. NaN and infinite ones count as 0.
     pub fn push(&mut self, samples: &[f32]) {
         let finite = samples.iter().map(|&s| if s.is_finite() { s } else { 0.0 });
         self.tail.extend(finite);
@@ -154,33 +161,34 @@ impl MelStream {
         self.drop_used(next);
     }
 
-    /// Samples pushed since the start.
+    /// The number of samples pushed since the start.
     pub fn samples_len(&self) -> usize {
         self.len
     }
 
-    /// Frames that [`features`](Self::features) gives now: `max(samples, 8000) / 160`.
+    /// The number of frames of [`features`](Self::features) now: `max(samples, 8000) / 160`.
     pub fn frames(&self) -> usize {
         self.len.max(MIN_SAMPLES) / HOP
     }
 
-    /// Frames, from the start, that more samples cannot change except through the floor.
+    /// The number of frames, from the start, that more samples can change only through the floor.
     pub fn settled_len(&self) -> usize {
         self.settled.len() / MEL_BINS
     }
 
-    /// What no log power of [`features`](Self::features) is below: it rises with the loudest bin of the clip.
+    /// The lower limit of the log powers of [`features`](Self::features). It rises with the loudest
+    /// bin of the clip.
     pub fn floor(&mut self) -> f32 {
         self.ending().1 - DYNAMIC_RANGE
     }
 
-    /// Features of everything pushed so far, `[128, frames()]`.
+    /// The features of all samples pushed so far, `[128, frames()]`.
     pub fn features(&mut self) -> Mel {
         self.features_of(0..self.frames())
     }
 
-    /// The frames of `range` (cut to what there is) of [`features`](Self::features): for a caller that has kept
-    /// what it made of the earlier ones.
+    /// The frames of `range` of [`features`](Self::features), for a caller that has used the
+    /// earlier ones. Frames that do not exist are left out.
     pub fn features_of(&mut self, range: Range<usize>) -> Mel {
         let (ending, max) = self.ending();
         let end = range.end.min(self.frames());
@@ -201,7 +209,8 @@ impl MelStream {
         Mel { frames, data }
     }
 
-    /// Log10 powers of the frames that are not settled, `[frames - settled, 128]`, and the clip's maximum.
+    /// The log10 powers of the frames that are not settled, `[frames - settled, 128]`, and the
+    /// maximum of the clip.
     fn ending(&mut self) -> (Vec<f32>, f32) {
         let padded_len = self.len.max(MIN_SAMPLES);
         let (first, frames) = (self.settled_len(), self.frames());
@@ -219,10 +228,10 @@ impl MelStream {
         (rows, max)
     }
 
-    /// Drops samples that neither frame `next` nor a mirrored end can ask for.
+    /// Drops the samples that neither frame `next` nor a mirrored end needs.
     fn drop_used(&mut self, next: usize) {
         let keep_from = (next * HOP).saturating_sub(HALF);
-        // Frames 0 and 1 mirror the start, so nothing goes before they are settled.
+        // Frames 0 and 1 mirror the start, so nothing is dropped before they are settled.
         if next >= 2 && keep_from > self.tail_at {
             self.tail.drain(..keep_from - self.tail_at);
             self.tail_at = keep_from;
@@ -230,13 +239,14 @@ impl MelStream {
     }
 }
 
-/// Samples that must be there before frame `frame` no longer depends on the clip's end.
+/// The number of samples after which frame `frame` no longer depends on the end of the clip.
 fn frame_needs(frame: usize) -> usize {
     // Frame 0 mirrors samples 1..=200 to its left.
     (frame * HOP + HALF).max(HALF + 1)
 }
 
-/// Samples `frame * 160 - 200 ..` of a clip of `len` samples, mirrored at both ends, into the window.
+/// Copies samples `frame * 160 - 200 ..` of a clip of `len` samples, mirrored at both ends, into
+/// the window.
 fn fill_window(window: &mut [f64; WINDOW], frame: usize, len: usize, sample: impl Fn(usize) -> f32) {
     for (i, w) in window.iter_mut().enumerate() {
         let padded = frame * HOP + i;
@@ -249,7 +259,7 @@ fn fill_window(window: &mut [f64; WINDOW], frame: usize, len: usize, sample: imp
     }
 }
 
-/// The transform and its tables.
+/// The Fourier transform and its tables.
 struct Analysis {
     fft: Arc<dyn RealToComplex<f64>>,
     hann: Vec<f64>,
@@ -258,7 +268,7 @@ struct Analysis {
     filters: Vec<Filter>,
 }
 
-/// One mel filter: its weights from FFT bin `start` on, the rest being zero.
+/// One mel filter: its weights from FFT bin `start` on. The others are zero.
 struct Filter {
     start: usize,
     weights: Vec<f64>,
@@ -271,13 +281,14 @@ impl Analysis {
         Analysis { hann, spectrum: fft.make_output_vec(), scratch: fft.make_scratch_vec(), filters: mel_filters(), fft }
     }
 
-    /// Appends the 128 log10 powers of a window's samples (which it overwrites) to `out`; returns their maximum.
+    /// Appends the 128 log10 powers of the samples of a window to `out`, and returns their maximum.
+    /// The window is overwritten.
     fn log_power(&mut self, window: &mut [f64; WINDOW], out: &mut Vec<f32>) -> f32 {
         let silent = window.iter().all(|&x| x == 0.0);
         for (x, h) in window.iter_mut().zip(&self.hann) {
             *x *= h;
         }
-        // The lengths are right by construction; a failure could only leave a silent frame.
+        // The lengths are right by construction. A failure would make a silent frame.
         let done = !silent && self.fft.process_with_scratch(window, &mut self.spectrum, &mut self.scratch).is_ok();
         if !done {
             out.extend([POWER_FLOOR.log10() as f32; MEL_BINS]);
@@ -299,7 +310,7 @@ impl Analysis {
     }
 }
 
-/// Slaney's mel scale: linear to 1 kHz, then logarithmic.
+/// Converts to Slaney's mel scale: linear to 1 kHz, then logarithmic.
 fn hz_to_mel(hz: f64) -> f64 {
     match hz < 1000.0 {
         true => 3.0 * hz / 200.0,
@@ -314,7 +325,8 @@ fn mel_to_hz(mel: f64) -> f64 {
     }
 }
 
-/// 128 triangles between 130 points, equally spaced in mel over 0..8000 Hz, each of unit area (Slaney's norm).
+/// Makes 128 triangles between 130 points, equally spaced in mel over 0..8000 Hz, each of unit area
+/// (Slaney normalisation).
 fn mel_filters() -> Vec<Filter> {
     let top = hz_to_mel(f64::from(SAMPLE_RATE) / 2.0);
     let point = |i: usize| mel_to_hz(top * i as f64 / (MEL_BINS + 1) as f64);
@@ -341,7 +353,7 @@ mod tests {
     use crate::audio::testing::{fixture, read_wav};
     use proptest::prelude::*;
 
-    /// The definition, written out: pad, direct DFT, dense filters, floor.
+    /// The plain definition: pad, direct DFT, dense filters, floor.
     fn by_definition(samples: &[f32]) -> Mel {
         let mut x: Vec<f64> = samples.iter().map(|&s| f64::from(s)).collect();
         x.resize(x.len().max(MIN_SAMPLES), 0.0);
@@ -428,13 +440,13 @@ mod tests {
         assert_eq!(silent.frames, 100);
         assert!(silent.data.iter().all(|&x| x == -1.5));
         let mut broken = noise(16_000, 3, 0.1);
-        let mut mended = broken.clone();
+        let mut repaired = broken.clone();
         for (i, x) in [(5, f32::NAN), (700, f32::INFINITY), (15_999, f32::NEG_INFINITY)] {
-            (broken[i], mended[i]) = (x, 0.0);
+            (broken[i], repaired[i]) = (x, 0.0);
         }
-        assert_eq!(log_mel(&broken), log_mel(&mended));
+        assert_eq!(log_mel(&broken), log_mel(&repaired));
         assert_eq!(prepare_clip(&mut broken), 3);
-        assert_eq!(broken, mended);
+        assert_eq!(broken, repaired);
         assert!(log_mel(&[f32::MAX; 9_000]).data.iter().all(|x| x.is_finite()));
     }
 

@@ -1,40 +1,44 @@
-//! Sound in: files, standard input and what the models hear of them.
+//! Decodes sound, and computes what the models need of it.
 //!
-//! | file | what for |
+//! | file | task |
 //! |---|---|
-//! | `decode` | any audio file, in blocks of 16 kHz mono |
-//! | `mp4` | packets and times of MP4 and QuickTime files |
-//! | `pcm_stream` | WAV or raw samples as they arrive on a pipe |
-//! | `ogg` | Ogg files: packets, their clock, and what is missing between them |
-//! | `id3` | the length of the tags before the sound |
-//! | `float_scale` | floating-point samples in the range of integers |
-//! | `downmix` | several channels to one, also where they cancel each other out |
-//! | `resample` | any rate to 16 kHz, delay compensated |
-//! | `mel` | log-mel features, of a clip or of a growing stream |
-//! | `vad` | which spans could be speech |
-//! | `pieces` | a stream in pieces of 10 ms, each with what the voice detector says |
+//! | `decode` | decodes any audio file to blocks of 16 kHz mono |
+//! | `wav` | reads WAV or raw samples as they arrive on a pipe |
+//! | `mp4` | finds the packets and times of MP4 and QuickTime files |
+//! | `ogg` | reads the packets and times of Ogg files, and finds what is missing |
+//! | `aac` | decodes AAC of more than two channels |
+//! | `id3` | finds the length of the tags before the sound |
+//! | `sniff` | recognises formats by their first bytes |
+//! | `float_scale` | scales floating-point samples in the range of integers |
+//! | `downmix` | mixes channels to one, also where they cancel each other out |
+//! | `resample` | resamples any rate to 16 kHz, with the delay removed |
+//! | `mel` | computes log-mel features of a clip or of a growing stream |
+//! | `vad` | finds sound that could be speech |
+//! | `pieces` | cuts a stream into pieces of 10 ms, each with the result of `vad` |
 //!
-//! Everything here is plain data on the CPU: no threads, no clocks, and no files outside `decode`.
+//! All of this is plain data on the CPU: no threads, no clocks, and no files except in `decode`.
 
-pub mod decode;
+mod aac;
+pub(crate) mod decode;
 mod downmix;
-pub mod error;
+pub(crate) mod error;
 mod float_scale;
 mod id3;
-pub mod mel;
+pub(crate) mod mel;
 mod mp4;
 mod ogg;
-pub mod pcm_stream;
-pub mod pieces;
-pub mod resample;
+pub(crate) mod pieces;
+pub(crate) mod resample;
+mod sniff;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod vad;
+pub(crate) mod vad;
+pub(crate) mod wav;
 
 use std::io::{self, SeekFrom};
 
-/// Position that `to` leads to in data of `len` bytes, from position `at`. Fails for a position before the
-/// beginning.
+/// The position of a seek to `to`, from position `at` in data of `len` bytes. Fails for a position
+/// before the beginning.
 pub(crate) fn sought(to: SeekFrom, at: u64, len: u64) -> io::Result<u64> {
     let target = match to {
         SeekFrom::Start(at) => Some(at),

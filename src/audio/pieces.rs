@@ -1,21 +1,21 @@
-//! Sound of any block length in pieces of 10 ms, each with what the voice detector makes of it.
+//! Cuts sound into pieces of 10 ms, each with the result of the voice detector.
 
 use super::mel::SAMPLE_RATE;
 use super::vad::Vad;
 
-/// Samples of a piece: short, so that a chunk is as long as it was asked for.
-pub const PIECE: usize = SAMPLE_RATE as usize / 100;
+/// The number of samples of a piece. It is short, so that chunks get the requested length.
+pub(crate) const PIECE: usize = SAMPLE_RATE as usize / 100;
 
-/// Some sound, at most [`PIECE`] samples at 16 kHz.
+/// At most [`PIECE`] samples at 16 kHz.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Piece {
+pub(crate) struct Piece {
     pub samples: Vec<f32>,
     /// It could be speech.
     pub is_sound: bool,
 }
 
-/// Cuts a stream.
-pub struct Pieces {
+/// Cuts one stream.
+pub(crate) struct Pieces {
     rest: Vec<f32>,
     vad: Vad,
 }
@@ -27,22 +27,22 @@ impl Default for Pieces {
 }
 
 impl Pieces {
-    pub fn new() -> Pieces {
+    pub(crate) fn new() -> Pieces {
         Pieces { rest: Vec::new(), vad: Vad::new() }
     }
 
-    /// Takes 16 kHz mono samples in, gives every whole piece to `give` and stops where that fails.
-    pub fn push<E>(&mut self, samples: &[f32], give: &mut dyn FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+    /// Takes samples, 16 kHz mono, and passes every whole piece to `emit`. Stops if `emit` fails.
+    pub(crate) fn push<E>(&mut self, samples: &[f32], emit: &mut dyn FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
         self.rest.extend_from_slice(samples);
         let whole = self.rest.len() / PIECE * PIECE;
         let ready: Vec<f32> = self.rest.drain(..whole).collect();
-        ready.chunks(PIECE).try_for_each(|samples| give(self.piece(samples)))
+        ready.chunks(PIECE).try_for_each(|samples| emit(self.piece(samples)))
     }
 
-    /// The sound is over: gives what is left, if anything.
-    pub fn finish<E>(&mut self, give: &mut dyn FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
+    /// Passes the rest of the sound to `emit`, if there is any.
+    pub(crate) fn finish<E>(&mut self, emit: &mut dyn FnMut(Piece) -> Result<(), E>) -> Result<(), E> {
         let rest = std::mem::take(&mut self.rest);
-        if rest.is_empty() { Ok(()) } else { give(self.piece(&rest)) }
+        if rest.is_empty() { Ok(()) } else { emit(self.piece(&rest)) }
     }
 
     fn piece(&mut self, samples: &[f32]) -> Piece {

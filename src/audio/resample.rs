@@ -1,9 +1,9 @@
-//! Mono sound of any rate to 16 kHz, as it comes.
+//! Resamples mono sound of any rate to 16 kHz, as it arrives.
 //!
-//! Rates in a simple ratio to 16 kHz (all usual ones) go through rubato's FFT resampler, which keeps that ratio
-//! exactly; odd ones through its windowed sinc. What must hold: the output has exactly `round(n * 16000 / rate)`
-//! samples once [`Resampler::finish`] was called, sample `k` of it is the input at time `k / 16000` (the filters' delay is
-//! taken off), and neither depends on how the input was cut into blocks.
+//! Rates in a simple ratio to 16 kHz (all common ones) use rubato's FFT resampler, which keeps the
+//! ratio exactly. Other rates use its windowed sinc. After [`Resampler::finish`], the output has
+//! exactly `round(n * 16000 / rate)` samples. Sample `k` is the input at time `k / 16000`, because
+//! the delay of the filter is removed. Neither depends on how the input was cut into blocks.
 
 use audioadapter_buffers::direct::SequentialSlice;
 use rubato::{
@@ -12,41 +12,43 @@ use rubato::{
 
 use super::mel::SAMPLE_RATE;
 
-/// Rates that [`Resampler::new`] takes, in Hz.
-pub const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
+/// The rates that [`Resampler::new`] accepts, in Hz.
+pub(crate) const RATES: std::ops::RangeInclusive<u32> = 1_000..=768_000;
 
-/// Samples, at the lower of the two rates, of one FFT block: 30 ms at 16 kHz.
+/// The number of samples of one FFT block at the lower of the two rates: 30 ms at 16 kHz.
 const BLOCK: usize = 480;
-/// Longest period of the ratio, in seconds of input, that is still worth an FFT block.
-const LONGEST_PERIOD: f64 = 0.1;
+/// The longest period of the ratio, in seconds of input, for which the FFT resampler is used.
+const MAX_PERIOD: f64 = 0.1;
 
-/// A sample that can be worked with: a number, and one that sums and transforms of f32 can hold. (Float files scaled to
-/// 32768 or more are sound; 1e30 is a broken header.)
-pub(crate) fn is_sound(sample: f32) -> bool {
+/// True for a number that sums and transforms of f32 can hold. Floating-point files may have values
+/// of 32768 and more. A value of 1e30 comes from a damaged file.
+pub(crate) fn is_valid(sample: f32) -> bool {
     sample.abs() <= 1e9
 }
 
 /// A streaming resampler of one channel to 16 kHz.
-pub struct Resampler {
-    /// None where the rate is 16 kHz already.
+pub(crate) struct Resampler {
+    /// None if the rate is 16 kHz.
     inner: Option<Box<dyn rubato::Resampler<f32>>>,
     rate: u32,
     pending: Vec<f32>,
     block: Vec<f32>,
-    /// Output samples of the filter's delay that are still to be thrown away.
+    /// Output samples of the filter's delay that have not been dropped yet.
     skip: usize,
+    /// The number of input samples.
     taken: u64,
+    /// The number of output samples.
     given: u64,
 }
 
-/// The rate is outside of [`RATES`], or the filter cannot be made for it.
+/// The rate is not in [`RATES`], or no filter can be made for it.
 #[derive(Debug, thiserror::Error)]
-#[error("a sample rate of {0} Hz cannot be brought to 16000 Hz; 1000 to 768000 Hz can")]
-pub struct RateError(pub u32);
+#[error("a sample rate of {0} Hz cannot be resampled; it must be between 1000 and 768000 Hz")]
+pub(crate) struct RateError(pub u32);
 
 impl Resampler {
-    /// A resampler from `rate` Hz to 16 kHz.
-    pub fn new(rate: u32) -> Result<Self, RateError> {
+    /// Makes a resampler from `rate` Hz to 16 kHz.
+    pub(crate) fn new(rate: u32) -> Result<Self, RateError> {
         if !RATES.contains(&rate) {
             return Err(RateError(rate));
         }
@@ -65,22 +67,22 @@ impl Resampler {
         })
     }
 
-    /// The input's rate in Hz.
-    pub fn rate(&self) -> u32 {
+    /// The rate of the input in Hz.
+    pub(crate) fn rate(&self) -> u32 {
         self.rate
     }
 
-    /// Takes samples and appends what is ready at 16 kHz to `out`.
+    /// Takes samples and appends those that are ready, at 16 kHz, to `out`.
     ///
-    /// Samples that are NaN, infinite or beyond 1e9 count as 0: they would spread over their block.
-    pub fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
+    /// Samples that are NaN, infinite or beyond 1e9 become 0. They would spoil their whole block.
+    pub(crate) fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
         self.taken += samples.len() as u64;
         if self.inner.is_none() {
             self.given = self.taken;
-            out.extend(samples.iter().map(|&s| if is_sound(s) { s } else { 0.0 }));
+            out.extend(samples.iter().map(|&s| if is_valid(s) { s } else { 0.0 }));
             return;
         }
-        let tame = samples.iter().map(|&s| if is_sound(s) { s } else { 0.0 });
+        let tame = samples.iter().map(|&s| if is_valid(s) { s } else { 0.0 });
         self.pending.extend(tame);
         let mut used = 0;
         while let Some(len) = self.next_len().filter(|len| self.pending.len() - used >= *len) {
@@ -90,8 +92,9 @@ impl Resampler {
         self.pending.drain(..used);
     }
 
-    /// Appends the rest, so that `round(n * 16000 / rate)` samples were given; afterwards it is as new.
-    pub fn finish(&mut self, out: &mut Vec<f32>) {
+    /// Appends the rest, so that the output has `round(n * 16000 / rate)` samples. Then the
+    /// resampler is as new.
+    pub(crate) fn finish(&mut self, out: &mut Vec<f32>) {
         let want = resampled_len(self.taken, self.rate);
         while let Some(len) = self.next_len().filter(|_| self.given < want) {
             self.pending.resize(len, 0.0);
@@ -110,7 +113,7 @@ impl Resampler {
         self.inner.as_ref().map(|r| r.input_frames_next())
     }
 
-    /// One block, `pending[from..from + len]`, through the filter.
+    /// Filters one block, `pending[from..from + len]`.
     fn process(&mut self, from: usize, len: usize, out: &mut Vec<f32>) {
         let want = resampled_len(self.taken, self.rate);
         let Some(inner) = &mut self.inner else { return };
@@ -119,7 +122,8 @@ impl Resampler {
             .ok()
             .zip(SequentialSlice::new_mut(&mut self.block, 1, frames).ok())
             .and_then(|(i, mut o)| inner.process_into_buffer(&i, &mut o, None::<&Indexing>).ok())
-            // The sizes are the filter's own, so this does not fail; silence of the right length if it ever did.
+            // The filter gave the sizes, so this does not fail. If it did, the block would be
+            // silent.
             .map_or_else(|| inner.output_frames_next().min(frames), |(_, n)| n);
         let skipped = self.skip.min(got);
         self.skip -= skipped;
@@ -129,8 +133,8 @@ impl Resampler {
     }
 }
 
-/// Samples at 16 kHz of `len` samples at `rate`: `round(len * 16000 / rate)`.
-pub fn resampled_len(len: u64, rate: u32) -> u64 {
+/// The number of samples at 16 kHz for `len` samples at `rate`: `round(len * 16000 / rate)`.
+pub(crate) fn resampled_len(len: u64, rate: u32) -> u64 {
     let rate = u128::from(rate.max(1));
     ((2 * u128::from(len) * u128::from(SAMPLE_RATE) + rate) / (2 * rate)) as u64
 }
@@ -138,8 +142,8 @@ pub fn resampled_len(len: u64, rate: u32) -> u64 {
 fn filter(rate: u32) -> Result<Box<dyn rubato::Resampler<f32>>, rubato::ResamplerConstructionError> {
     let common = gcd(rate, SAMPLE_RATE);
     let (unit_in, unit_out) = ((rate / common) as usize, (SAMPLE_RATE / common) as usize);
-    if unit_in as f64 <= LONGEST_PERIOD * f64::from(rate) {
-        // An even number of periods, so that the delay is a whole number of samples on both sides.
+    if unit_in as f64 <= MAX_PERIOD * f64::from(rate) {
+        // An even number of periods makes the delay a whole number of samples at both rates.
         let periods = 2 * BLOCK.div_ceil(2 * unit_in.min(unit_out));
         let block = periods * unit_in;
         let fft = Fft::new(rate as usize, SAMPLE_RATE as usize, block, 1, 1, FixedSync::Both)?;
@@ -169,7 +173,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A whole clip at once: samples `[n]` at `rate` → `[round(n * 16000 / rate)]` at 16 kHz.
+    /// Resamples a whole clip: samples `[n]` at `rate` → `[round(n * 16000 / rate)]` at 16 kHz.
     fn resample(samples: &[f32], rate: u32) -> Result<Vec<f32>, RateError> {
         let mut resampler = Resampler::new(rate)?;
         let mut out = Vec::new();
@@ -183,7 +187,7 @@ mod tests {
         (0..len).map(|i| (0.5 * (step * i as f64).sin()) as f32).collect()
     }
 
-    /// Usual rates, and odd ones that take the sinc.
+    /// Common rates, and odd ones that use the sinc.
     const SOME_RATES: [u32; 16] = [
         8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 37_800, 44_100, 48_000, 88_200, 96_000, 192_000, 44_101,
         15_999, 7_919,
@@ -201,7 +205,7 @@ mod tests {
                 let error =
                     got[middle.clone()].iter().zip(&want[middle]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 println!("{rate} Hz, tone {hz}: largest error {error:.1e}");
-                // The sinc's delay is a whole number of output samples only to within one.
+                // The delay of the sinc is rounded to a whole output sample.
                 let bound = if [44_101, 15_999, 7_919].contains(&rate) { 0.6 } else { 1e-3 };
                 assert!(error < bound, "{rate} Hz, tone {hz}: {error}");
             }

@@ -1,8 +1,8 @@
-//! Where this room's tests find their files.
+//! Files for the tests of this room.
 
 use std::path::PathBuf;
 
-/// A fixture by its path below the fixtures folder: `ALIGNATT_FIXTURES` where it has the file, else the crate's.
+/// The path of a fixture. `ALIGNATT_FIXTURES` is searched first, then the fixtures of the crate.
 pub(crate) fn fixture(path: &str) -> PathBuf {
     let here = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(path);
     match std::env::var_os("ALIGNATT_FIXTURES") {
@@ -11,13 +11,13 @@ pub(crate) fn fixture(path: &str) -> PathBuf {
     }
 }
 
-/// Samples of a 16-bit mono 16 kHz WAV with a 44-byte header, as the fixtures are.
+/// The samples of a 16-bit mono 16 kHz WAV with a header of 44 bytes.
 pub(crate) fn read_wav(path: &std::path::Path) -> Vec<f32> {
     let bytes = std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     bytes[44..].chunks_exact(2).map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 32_768.0).collect()
 }
 
-/// Cases of the reference's text functions.
+/// Test cases from the text functions of the reference.
 pub(crate) fn golden_text() -> serde_json::Value {
     let path = fixture("text/text_golden.json");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

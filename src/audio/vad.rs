@@ -1,54 +1,59 @@
-//! Which parts of a stream hold sound that could be speech.
+//! Finds the parts of a stream that could be speech.
 //!
-//! Not a speech recogniser's judgement: an energy detector that is honest about what it can tell. It says "silence" only
-//! where the level stays near a noise floor that it has watched for a while, so that recognition can be skipped there and
-//! leading silence trimmed; in doubt it says "sound". Music and tones that swell and fade are sound to it; noise at a constant
-//! level becomes silence after about 3 s.
+//! This is not a speech detector, but a cautious energy detector. It reports silence only where the
+//! level stays near a noise floor that it has observed for a while. Recognition can be skipped
+//! there, and silence at the beginning can be trimmed. In doubt it reports sound. Music and tones
+//! that get louder and quieter are sound to it. Noise at a constant level becomes silence after
+//! about 3 s.
 //!
 //! ```text
-//! 20 ms frames → level of the first difference (removes hum and DC, weighs consonants up), in dB
-//!   floor = the lowest 100 ms mean of the last 3 s, by 8 sub-windows (minimum statistics, Martin 2001)
+//! 20 ms frames → level of the first difference (removes hum and DC, emphasises consonants), in dB
+//!   floor = the lowest 100 ms mean of the last 3 s, by 8 sub-windows
+//!           (minimum statistics, Martin 2001)
 //!   sound where level > floor + 5 dB and > -84 dB, and for 800 ms after it
 //! ```
 //!
-//! Memory is constant; the result does not depend on how the samples were cut into pushes.
+//! Memory is constant. The result does not depend on how the samples were cut into pushes.
 
-/// Samples of a frame (20 ms).
+/// The number of samples of a frame (20 ms).
 const FRAME: usize = 320;
 
-/// The detector for one stream.
+/// A detector for one stream.
 #[derive(Clone, Debug)]
 pub struct Vad {
-    /// Samples of the frame that is not full yet.
+    /// The energy of the frame that is not full yet.
     energy: f64,
+    /// The number of samples in that frame.
     filled: usize,
     previous: f32,
-    /// Frames judged.
+    /// The number of frames judged.
     frames: u64,
-    /// Levels (dB) of the last frames, for their mean.
+    /// The levels (dB) of the last frames, for their mean.
     recent: [f32; SMOOTH],
-    /// Lowest smoothed level of each finished sub-window, oldest first.
+    /// The lowest smoothed level of each finished sub-window, oldest first.
     minima: [f32; SUB_WINDOWS],
-    /// Lowest smoothed level of the sub-window under way.
+    /// The lowest smoothed level of the current sub-window.
     current: f32,
     current_len: usize,
-    /// Last frame that was above the threshold.
+    /// The last frame above the threshold.
     last_loud: Option<u64>,
     sounding: bool,
 }
 
-/// Frames whose mean level is tracked for the floor (100 ms).
+/// The number of frames whose mean level is tracked for the floor (100 ms).
 const SMOOTH: usize = 5;
 const SUB_WINDOWS: usize = 8;
-/// Frames of a sub-window: 8 of them are 3 s.
+/// The number of frames of a sub-window. 8 sub-windows are 3 s.
 const SUB_WINDOW: usize = 19;
 /// A level this far above the floor could be speech.
 const MARGIN_DB: f32 = 5.0;
-/// Below this (of the first difference; full scale is 0 dB) there is nothing to hear: rounding noise of 16 bits is -98 dB.
+/// A level of the first difference below this is silence (full scale is 0 dB). The rounding noise
+/// of 16 bits is -98 dB.
 const QUIET_DB: f32 = -84.0;
-/// The floor is never taken to be above this: speech that never pauses must not become its own floor.
-const HIGHEST_FLOOR_DB: f32 = -30.0;
-/// Frames of sound kept after the last loud one (800 ms: a soft ending, a pause between words).
+/// The maximum of the floor. Speech that never pauses must not become its own floor.
+const MAX_FLOOR_DB: f32 = -30.0;
+/// The number of frames that are sound after the last loud one (800 ms), because words end softly
+/// and have pauses between them.
 const AFTER: u64 = 40;
 
 impl Default for Vad {
@@ -58,7 +63,7 @@ impl Default for Vad {
 }
 
 impl Vad {
-    /// A detector at the start of a stream.
+    /// Makes a detector for a new stream.
     pub fn new() -> Self {
         Vad {
             energy: 0.0,
@@ -74,7 +79,7 @@ impl Vad {
         }
     }
 
-    /// Takes samples (16 kHz mono; NaN and infinite ones count as 0). A stream begins silent.
+    /// Takes samples, 16 kHz mono. NaN and infinite ones count as 0. A stream begins with silence.
     pub fn push(&mut self, samples: &[f32]) {
         for &sample in samples {
             let sample = if sample.is_finite() { sample } else { 0.0 };
@@ -91,15 +96,15 @@ impl Vad {
         }
     }
 
-    /// Whether the newest sample lies in sound.
+    /// True if the newest sample is part of sound.
     pub fn is_sound(&self) -> bool {
         self.sounding
     }
 
-    /// The noise floor in dB of the first difference, full scale 0.
+    /// The noise floor: a level of the first difference in dB.
     fn floor_db(&self) -> f32 {
         let lowest = self.minima.iter().fold(self.current, |a, &b| a.min(b));
-        lowest.clamp(QUIET_DB - MARGIN_DB, HIGHEST_FLOOR_DB)
+        lowest.clamp(QUIET_DB - MARGIN_DB, MAX_FLOOR_DB)
     }
 
     fn judge(&mut self, level: f32) {
@@ -115,7 +120,7 @@ impl Vad {
         }
     }
 
-    /// Minimum statistics: the floor is the lowest smoothed level of the last 8 sub-windows.
+    /// Updates the minima. The floor is the lowest smoothed level of the last 8 sub-windows.
     fn track(&mut self, level: f32) {
         self.recent.rotate_left(1);
         self.recent[SMOOTH - 1] = level;
@@ -147,7 +152,7 @@ mod tests {
             .collect()
     }
 
-    /// Sound is taken from this long before it is found: a soft onset.
+    /// Sound is counted from this long before it is found, because it may begin softly.
     const ONSET: f64 = 0.3;
 
     /// Spans of sound in seconds.
@@ -172,10 +177,10 @@ mod tests {
     #[test]
     fn silence_is_silent() {
         assert!(spans(&[0.0; 160_000]).is_empty());
-        // Dither and broken samples, too.
+        // The same holds for dither and for broken samples.
         assert!(spans(&noise(10.0, 1.0 / 32_768.0, 1)).is_empty());
         assert!(spans(&[f32::NAN; 48_000]).is_empty());
-        // DC is heard where it begins, and not after that.
+        // DC is sound only where it begins.
         assert_eq!(spans(&[0.3; 160_000]), [(0.0, 0.8)]);
     }
 
@@ -210,7 +215,8 @@ mod tests {
     fn speech_is_found_in_noise_and_when_quiet() {
         let speech = read_wav(&fixture("qwen3_asr/long.wav"));
         let seconds = speech.len() as f64 / 16_000.0;
-        // Gain of the speech, level of the noise around it: down to -40 dB, and to 10 dB above the noise.
+        // The gain of the speech and the level of the noise: down to -40 dB, and to 10 dB above the
+        // noise.
         for (gain, level) in [(1.0, 0.0), (0.1, 0.0), (0.01, 0.0), (1.0, 0.02), (0.3, 0.005), (0.05, 0.001)] {
             let mut all = noise(30.0, level, 3);
             for (i, s) in speech.iter().enumerate() {

@@ -7,5 +7,5 @@
 //!
 //! Invariant: plain data in, plain data out.
 
-pub mod scores;
-pub mod word_aligner;
+pub(crate) mod scores;
+pub(crate) mod word_aligner;

@@ -13,10 +13,10 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 /// Only heads with a higher score follow the source.
-pub const LEAST_TS: f64 = 0.1;
+pub(crate) const MIN_TS: f64 = 0.1;
 /// The ranking is stable only if the scores of a leading head in the two halves differ by at most
 /// this.
-pub const MOST_DELTA: f64 = 0.03;
+pub(crate) const MAX_DELTA: f64 = 0.03;
 /// How many of the best heads are called leading.
 const LEADERS: usize = 8;
 /// How many times the pairs are split into halves.
@@ -24,7 +24,7 @@ const SPLITS: usize = 2;
 
 /// What is needed to score the attention of one replayed pair.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct PairMap {
+pub(crate) struct PairMap {
     /// Length of an attention row: the whole context, as the definition of TS requires, or only the
     /// source span.
     pub columns: usize,
@@ -43,16 +43,16 @@ pub struct PairMap {
 
 /// Why a replay cannot be scored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CalibrationError {
-    #[error("source columns {start}..{end} with {words} words do not fit in rows of {columns}")]
+pub(crate) enum CalibrationError {
+    #[error("source columns {start}..{end} with {words} words do not fit into rows of {columns} columns")]
     Source { start: usize, end: usize, words: usize, columns: usize },
-    #[error("layer {layer} of {layers}: no such layer")]
+    #[error("there is no layer {layer}: the model has {layers}")]
     Layer { layer: usize, layers: usize },
-    #[error("layer {layer}: {found} attention weights, expected {heads} heads x {rows} rows x {columns} columns")]
+    #[error("layer {layer} has {found} attention weights instead of {heads} heads x {rows} rows x {columns} columns")]
     Weights { layer: usize, found: usize, heads: usize, rows: usize, columns: usize },
     #[error("the replay lacks layer {layer}")]
     LayerMissing { layer: usize },
-    #[error("scores of {found:?} layers and heads among {expected:?}")]
+    #[error("a pair was scored for {found:?} layers and heads instead of {expected:?}")]
     Shape { found: [usize; 2], expected: [usize; 2] },
     #[error("no pair could be used: {skipped} had no aligned target token")]
     NoPairs { skipped: usize },
@@ -70,13 +70,13 @@ struct Hits {
 }
 
 /// The hits of every head in one pair. The layers may be added in any order.
-pub struct PairScore {
+pub(crate) struct PairScore {
     heads: usize,
     rows: usize,
     columns: usize,
     source: Range<usize>,
     /// The rows that are scored, each with the columns that count as a hit.
-    wanted: Vec<(usize, Vec<usize>)>,
+    scored: Vec<(usize, Vec<usize>)>,
     /// `[layers][heads]`; `None` for a layer that has not been added.
     layers: Vec<Option<Vec<Hits>>>,
 }
@@ -84,7 +84,7 @@ pub struct PairScore {
 impl PairScore {
     /// Prepares the scores of a pair for a model with `layers` layers of `heads` heads. Fails if
     /// the source span does not fit into a row or does not match `column_words`.
-    pub fn new(layers: usize, heads: usize, map: &PairMap) -> Result<PairScore, CalibrationError> {
+    pub(crate) fn new(layers: usize, heads: usize, map: &PairMap) -> Result<PairScore, CalibrationError> {
         let Range { start, end } = map.source;
         let words = map.column_words.len();
         if end > map.columns || start.checked_add(words) != Some(end) {
@@ -94,7 +94,7 @@ impl PairScore {
             let linked = |word: usize| map.links.contains(&(word, unit));
             (start..end).zip(&map.column_words).filter(|(_, w)| w.is_some_and(linked)).map(|(at, _)| at).collect()
         };
-        let wanted = (map.token_units.iter().enumerate())
+        let scored = (map.token_units.iter().enumerate())
             .filter_map(|(row, unit)| unit.map(|unit| (row, hits_of(unit))))
             .filter(|(_, columns)| !columns.is_empty())
             .collect();
@@ -103,19 +103,19 @@ impl PairScore {
             rows: map.token_units.len(),
             columns: map.columns,
             source: map.source.clone(),
-            wanted,
+            scored,
             layers: vec![None; layers],
         })
     }
 
     /// How many target tokens are scored. If there are none, the pair need not be replayed.
-    pub fn aligned_tokens(&self) -> usize {
-        self.wanted.len()
+    pub(crate) fn aligned_tokens(&self) -> usize {
+        self.scored.len()
     }
 
     /// Scores the attention of one layer: `weights` is `[heads, rows, columns]`, row-major. Fails
     /// if there is no such layer or if the size does not fit.
-    pub fn layer(&mut self, layer: usize, weights: &[f32]) -> Result<(), CalibrationError> {
+    pub(crate) fn add_layer(&mut self, layer: usize, weights: &[f32]) -> Result<(), CalibrationError> {
         let (heads, rows, columns, layers) = (self.heads, self.rows, self.columns, self.layers.len());
         if layer >= layers {
             return Err(CalibrationError::Layer { layer, layers });
@@ -126,15 +126,15 @@ impl PairScore {
         }
         let head_hits = |head: usize| {
             let mut hits = Hits::default();
-            for (row, wanted) in &self.wanted {
+            for (row, aligned) in &self.scored {
                 let from = (head * rows + row) * columns;
                 let row = &weights[from..from + columns];
                 if row.iter().any(|w| !w.is_finite()) {
                     hits.non_finite += 1;
                     continue;
                 }
-                hits.row += usize::from(wanted.contains(&peak(row)));
-                hits.source += usize::from(wanted.contains(&(self.source.start + peak(&row[self.source.clone()]))));
+                hits.row += usize::from(aligned.contains(&peak(row)));
+                hits.source += usize::from(aligned.contains(&(self.source.start + peak(&row[self.source.clone()]))));
             }
             hits
         };
@@ -159,7 +159,7 @@ struct Sums {
 }
 
 /// The scores of every head, accumulated pair by pair.
-pub struct Calibration {
+pub(crate) struct Calibration {
     shape: [usize; 2],
     /// `[layers · heads]`, layer by layer.
     sums: Vec<Sums>,
@@ -172,7 +172,7 @@ pub struct Calibration {
 
 impl Calibration {
     /// Starts without pairs, for a model with `layers` layers of `heads` heads.
-    pub fn new(layers: usize, heads: usize) -> Calibration {
+    pub(crate) fn new(layers: usize, heads: usize) -> Calibration {
         Calibration {
             shape: [layers, heads],
             sums: vec![Sums::default(); layers.saturating_mul(heads)],
@@ -187,12 +187,12 @@ impl Calibration {
     /// Adds a pair. `pair_at` is its index in the file and decides which halves it belongs to, so
     /// the same file gives the same report. A pair without an aligned token is only counted as
     /// skipped. Fails if the model's shape differs or a layer is missing.
-    pub fn add(&mut self, pair_at: usize, pair: &PairScore) -> Result<(), CalibrationError> {
+    pub(crate) fn add(&mut self, pair_at: usize, pair: &PairScore) -> Result<(), CalibrationError> {
         let found = [pair.layers.len(), pair.heads];
         if found != self.shape {
             return Err(CalibrationError::Shape { found, expected: self.shape });
         }
-        if pair.wanted.is_empty() {
+        if pair.scored.is_empty() {
             self.skipped += 1;
             return Ok(());
         }
@@ -200,7 +200,7 @@ impl Calibration {
             return Err(CalibrationError::LayerMissing { layer });
         }
         let in_first: [bool; SPLITS] = std::array::from_fn(|split| in_first_half(pair_at, split));
-        let all = pair.wanted.len() as f64;
+        let all = pair.scored.len() as f64;
         for (sums, hits) in self.sums.iter_mut().zip(pair.layers.iter().flatten().flatten()) {
             let share = hits.row as f64 / all;
             sums.row += share;
@@ -214,19 +214,19 @@ impl Calibration {
             *count += usize::from(first);
         }
         self.pairs += 1;
-        self.aligned_tokens += pair.wanted.len();
+        self.aligned_tokens += pair.scored.len();
         Ok(())
     }
 
     /// The scores over all pairs so far. Fails if there is no scored pair.
-    pub fn scores(&self) -> Result<HeadScores, CalibrationError> {
+    pub(crate) fn scores(&self) -> Result<HeadScores, CalibrationError> {
         if self.pairs == 0 {
             return Err(CalibrationError::NoPairs { skipped: self.skipped });
         }
         let [layers, heads_per_layer] = self.shape;
         let mean = |sum: f64| sum / self.pairs as f64;
         let ts: Vec<f64> = self.sums.iter().map(|sums| mean(sums.row)).collect();
-        let heads = (ranked(&ts).into_iter().filter(|&at| ts[at] > LEAST_TS))
+        let heads = (ranked(&ts).into_iter().filter(|&at| ts[at] > MIN_TS))
             .map(|at| HeadScore {
                 layer: at / heads_per_layer,
                 head: at % heads_per_layer,
@@ -263,7 +263,7 @@ impl Calibration {
         };
         let same = |k: usize| top(&first, k) == top(&second, k);
         let same_top_8 = same(LEADERS);
-        let stable = same_top_8 && delta <= MOST_DELTA;
+        let stable = same_top_8 && delta <= MAX_DELTA;
         Stability { pairs, max_delta: Some(delta), same_top_4: same(4), same_top_8, stable }
     }
 }
@@ -285,7 +285,7 @@ fn in_first_half(pair_at: usize, split: usize) -> bool {
 
 /// The result of a calibration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HeadScores {
+pub(crate) struct HeadScores {
     pub layers: usize,
     pub heads_per_layer: usize,
     /// How many pairs were scored. The score of each head is the mean over all of them.
@@ -295,7 +295,7 @@ pub struct HeadScores {
     pub aligned_tokens: usize,
     /// Rows with NaN or infinity, over all heads. They count as misses.
     pub non_finite_rows: usize,
-    /// Heads with a TS above [`LEAST_TS`], best first.
+    /// Heads with a TS above [`MIN_TS`], best first.
     pub heads: Vec<HeadScore>,
     pub stability: Vec<Stability>,
     /// The TS of every head: `[layers][heads]`.
@@ -304,7 +304,7 @@ pub struct HeadScores {
 
 /// A head with its translation score.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct HeadScore {
+pub(crate) struct HeadScore {
     pub layer: usize,
     pub head: usize,
     pub ts: f64,
@@ -314,14 +314,14 @@ pub struct HeadScore {
 
 /// How well two random halves of the pairs agree.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Stability {
+pub(crate) struct Stability {
     pub pairs: [usize; 2],
     /// The greatest difference between the halves in the score of one of the eight leading heads;
     /// `None` if a half is empty.
     pub max_delta: Option<f64>,
     pub same_top_4: bool,
     pub same_top_8: bool,
-    /// The same eight heads lead in both halves, and `max_delta` is at most [`MOST_DELTA`].
+    /// The same eight heads lead in both halves, and `max_delta` is at most [`MAX_DELTA`].
     pub stable: bool,
 }
 
@@ -353,7 +353,7 @@ mod tests {
         assert_eq!(pair.aligned_tokens(), 2);
         // Four heads: both rows hit; one hits; both peak on the prompt (within the source the peak
         // is S1, and one row hits); the rows peak on a comma and on the other word.
-        pair.layer(0, &weights(&[[4, 1, 0], [4, 4, 0], [0, 0, 0], [3, 4, 0]])).unwrap();
+        pair.add_layer(0, &weights(&[[4, 1, 0], [4, 4, 0], [0, 0, 0], [3, 4, 0]])).unwrap();
         let mut all = Calibration::new(1, 4);
         all.add(0, &pair).unwrap();
         let scores = all.scores().unwrap();
@@ -375,46 +375,46 @@ mod tests {
     fn a_score_is_the_mean_over_pairs_and_not_over_tokens() {
         let mut all = Calibration::new(1, 1);
         let mut pair = PairScore::new(1, 1, &map()).unwrap();
-        pair.layer(0, &weights(&[[4, 1, 0]])).unwrap();
+        pair.add_layer(0, &weights(&[[4, 1, 0]])).unwrap();
         all.add(0, &pair).unwrap();
         let one_token = PairMap { links: vec![(1, 0)], ..map() };
         let mut pair = PairScore::new(1, 1, &one_token).unwrap();
-        pair.layer(0, &weights(&[[0, 0, 0]])).unwrap();
+        pair.add_layer(0, &weights(&[[0, 0, 0]])).unwrap();
         all.add(1, &pair).unwrap();
         assert_eq!(all.scores().unwrap().ts_matrix, [[0.5]]);
     }
 
     #[test]
-    fn stable_where_both_halves_say_the_same() {
+    fn stable_if_both_halves_agree() {
         let mut same = Calibration::new(2, 8);
-        let mut torn = Calibration::new(2, 8);
+        let mut divided = Calibration::new(2, 8);
         for pair_at in 0..400 {
             let mut pair = PairScore::new(2, 8, &map()).unwrap();
             let odd = if in_first_half(pair_at, 0) { [4, 1, 0] } else { [0, 0, 0] };
-            pair.layer(0, &weights(&[[4, 1, 0]; 8])).unwrap();
-            pair.layer(1, &weights(&[[0, 0, 0]; 8])).unwrap();
+            pair.add_layer(0, &weights(&[[4, 1, 0]; 8])).unwrap();
+            pair.add_layer(1, &weights(&[[0, 0, 0]; 8])).unwrap();
             same.add(pair_at, &pair).unwrap();
-            pair.layer(0, &weights(&[odd; 8])).unwrap();
-            torn.add(pair_at, &pair).unwrap();
+            pair.add_layer(0, &weights(&[odd; 8])).unwrap();
+            divided.add(pair_at, &pair).unwrap();
         }
         let stability = same.scores().unwrap().stability;
         assert_eq!(stability.len(), SPLITS);
         assert!(stability.iter().all(|s| s.stable && s.same_top_4 && s.pairs.iter().all(|&n| n > 150)));
         assert_ne!(stability[0].pairs, stability[1].pairs, "the splits differ");
-        let first = &torn.scores().unwrap().stability[0];
+        let first = &divided.scores().unwrap().stability[0];
         assert!(!first.stable && first.max_delta == Some(1.0));
     }
 
     #[test]
-    fn what_does_not_fit_is_said() {
+    fn a_replay_that_does_not_fit_is_refused() {
         let wrong = PairMap { source: 1..9, ..map() };
         assert!(matches!(PairScore::new(1, 1, &wrong), Err(CalibrationError::Source { .. })));
         let wrong = PairMap { source: Range { start: 5, end: 1 }, ..map() };
         assert!(matches!(PairScore::new(1, 1, &wrong), Err(CalibrationError::Source { .. })));
         let mut pair = PairScore::new(2, 1, &map()).unwrap();
-        assert!(matches!(pair.layer(2, &[]), Err(CalibrationError::Layer { layer: 2, layers: 2 })));
-        assert!(matches!(pair.layer(0, &[0.0]), Err(CalibrationError::Weights { found: 1, .. })));
-        pair.layer(0, &weights(&[[0; 3]])).unwrap();
+        assert!(matches!(pair.add_layer(2, &[]), Err(CalibrationError::Layer { layer: 2, layers: 2 })));
+        assert!(matches!(pair.add_layer(0, &[0.0]), Err(CalibrationError::Weights { found: 1, .. })));
+        pair.add_layer(0, &weights(&[[0; 3]])).unwrap();
         let mut all = Calibration::new(2, 1);
         assert_eq!(all.add(0, &pair), Err(CalibrationError::LayerMissing { layer: 1 }));
         assert!(matches!(Calibration::new(1, 1).add(0, &pair), Err(CalibrationError::Shape { .. })));
@@ -428,7 +428,7 @@ mod tests {
         let mut pair = PairScore::new(1, 1, &map()).unwrap();
         let mut rows = weights(&[[4, 1, 0]]);
         rows[6] = f32::NAN;
-        pair.layer(0, &rows).unwrap();
+        pair.add_layer(0, &rows).unwrap();
         let mut all = Calibration::new(1, 1);
         all.add(0, &pair).unwrap();
         let scores = all.scores().unwrap();

@@ -8,10 +8,10 @@
 
 use std::collections::HashMap;
 
-use crate::text::units::core;
+use crate::text::units::trim_punctuation;
 
 /// A tokenized sentence pair: source words, target units.
-pub type Words = (Vec<String>, Vec<String>);
+pub(crate) type Words = (Vec<String>, Vec<String>);
 
 /// Rounds of expectation maximisation: first with equal jumps, then with learnt jumps.
 const ROUNDS: (usize, usize) = (5, 5);
@@ -30,7 +30,7 @@ const LONGEST_SENTENCE: usize = 200;
 /// The links `(source word, target unit)` of every pair, sorted. Case and outer punctuation are
 /// ignored, and bare punctuation is never linked. A pair with an empty side or a sentence that is
 /// too long has no links. `progress(done, all)` is called after every round.
-pub fn align(pairs: &[Words], mut progress: impl FnMut(usize, usize)) -> Vec<Vec<(usize, usize)>> {
+pub(crate) fn align(pairs: &[Words], mut progress: impl FnMut(usize, usize)) -> Vec<Vec<(usize, usize)>> {
     let mut ids = [Ids::new(), Ids::new()];
     let numbered: Vec<[Side; 2]> =
         pairs.iter().map(|(source, target)| [Side::new(source, &mut ids[0]), Side::new(target, &mut ids[1])]).collect();
@@ -80,7 +80,7 @@ impl Side {
     fn new(words: &[String], known: &mut Ids) -> Side {
         let mut side = Side { ids: Vec::new(), places: Vec::new() };
         for (place, word) in words.iter().enumerate() {
-            let word = core(word).to_lowercase();
+            let word = trim_punctuation(word).to_lowercase();
             if !word.is_empty() {
                 let next = known.len() as u32;
                 side.ids.push(*known.entry(word).or_insert(next));
@@ -145,8 +145,9 @@ impl Model {
                 row.iter().map(|p| p / sum * (1.0 - NO_SOURCE)).collect()
             })
             .collect();
-        let made: Vec<Vec<f64>> = target.iter().map(|&t| source.iter().map(|&s| self.word(s, t)).collect()).collect();
-        let nothing: Vec<f64> = target.iter().map(|&t| NO_SOURCE * self.word(NONE, t)).collect();
+        let emitted: Vec<Vec<f64>> =
+            target.iter().map(|&t| source.iter().map(|&s| self.word(s, t)).collect()).collect();
+        let unlinked: Vec<f64> = target.iter().map(|&t| NO_SOURCE * self.word(NONE, t)).collect();
 
         // Forward pass. The state is 1 + source position, and 0 before the first jump. `moved` is
         // the share that arrived by a jump.
@@ -160,8 +161,8 @@ impl Model {
             for (row, &p) in moves.iter().zip(before).filter(|(_, p)| **p > 0.0) {
                 jumped.iter_mut().zip(row).for_each(|(sum, step)| *sum += p * step);
             }
-            jumped.iter_mut().zip(&made[j]).for_each(|(sum, p)| *sum *= p);
-            let mut now: Vec<f64> = before.iter().map(|p| p * nothing[j]).collect();
+            jumped.iter_mut().zip(&emitted[j]).for_each(|(sum, p)| *sum *= p);
+            let mut now: Vec<f64> = before.iter().map(|p| p * unlinked[j]).collect();
             now.iter_mut().skip(1).zip(&jumped).for_each(|(sum, p)| *sum += p);
             let scale = 1.0 / now.iter().sum::<f64>().max(f64::MIN_POSITIVE);
             now.iter_mut().chain(&mut jumped).for_each(|p| *p *= scale);
@@ -177,7 +178,7 @@ impl Model {
         let counts = counts.unwrap_or(&mut unused);
         for j in (0..target.len()).rev() {
             moved[j].iter_mut().zip(&ahead[1..]).for_each(|(p, a)| *p *= a);
-            let landing: Vec<f64> = made[j].iter().zip(&ahead[1..]).map(|(p, a)| p * a * scales[j]).collect();
+            let landing: Vec<f64> = emitted[j].iter().zip(&ahead[1..]).map(|(p, a)| p * a * scales[j]).collect();
             if counting {
                 for (&s, &p) in source.iter().zip(&moved[j]) {
                     counts.add(s, target[j], p);
@@ -192,7 +193,7 @@ impl Model {
                 }
             }
             ahead = (moves.iter().zip(&ahead))
-                .map(|(row, a)| row.iter().zip(&landing).map(|(m, l)| m * l).sum::<f64>() + nothing[j] * scales[j] * a)
+                .map(|(row, a)| row.iter().zip(&landing).map(|(m, l)| m * l).sum::<f64>() + unlinked[j] * scales[j] * a)
                 .collect();
         }
         moved

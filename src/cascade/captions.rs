@@ -81,7 +81,7 @@ pub(super) struct Captions<T> {
 }
 
 impl<T: Translate> Captions<T> {
-    pub fn new(translator: T, target: Language, settings: &Settings) -> Captions<T> {
+    pub(super) fn new(translator: T, target: Language, settings: &Settings) -> Captions<T> {
         Captions {
             translator,
             policy: settings.policy.build(target),
@@ -94,21 +94,21 @@ impl<T: Translate> Captions<T> {
         }
     }
 
-    pub fn into_translator(self) -> T {
+    pub(super) fn into_translator(self) -> T {
         self.translator
     }
 
-    pub fn rests_on(&self) -> usize {
+    pub(super) fn rests_on(&self) -> usize {
         self.open.rests_on
     }
 
-    pub fn wants_times(&self) -> bool {
+    pub(super) fn wants_times(&self) -> bool {
         self.policy.wants_times()
     }
 
     /// Takes over a closed segment. The first segment to close is the open one and keeps its shown
     /// text.
-    pub fn close(&mut self, closed: &ClosedSource) {
+    pub(super) fn close(&mut self, closed: &ClosedSource) {
         let open = std::mem::take(&mut self.open);
         self.policy.segment_closed();
         self.waiting.push_back(Waiting {
@@ -123,7 +123,7 @@ impl<T: Translate> Captions<T> {
     /// Judges the draft of the open segment again where only the frontier has moved. Writes a new
     /// draft where the source has changed. After an error, `wrote` holds the results from before
     /// the error.
-    pub async fn partial(
+    pub(super) async fn partial(
         &mut self,
         segment: SegmentId,
         words: &[SourceWord],
@@ -243,7 +243,7 @@ impl<T: Translate> Captions<T> {
     /// Writes the final translation of the oldest closed segment; returns false where none waits.
     /// After an error the segment keeps waiting with the drafts so far, and `wrote` holds the
     /// results from before the error.
-    pub async fn next_final(&mut self, heard: Millis, wrote: &mut Wrote) -> Result<bool, BoxError> {
+    pub(super) async fn next_final(&mut self, heard: Millis, wrote: &mut Wrote) -> Result<bool, BoxError> {
         let Some(waiting) = self.waiting.front_mut() else {
             return Ok(false);
         };
@@ -282,7 +282,7 @@ impl<T: Translate> Captions<T> {
 
     /// Closes the oldest waiting segment with the drafts so far, because the
     /// model keeps failing or the prompt does not fit it.
-    pub fn give_up(&mut self) -> Option<(SegmentId, EventKind)> {
+    pub(super) fn give_up(&mut self) -> Option<(SegmentId, EventKind)> {
         let segment = self.waiting.front()?.segment;
         self.close_oldest().map(|(_, closed)| (segment, closed))
     }
@@ -301,7 +301,7 @@ impl<T: Translate> Captions<T> {
     }
 
     /// Closes all waiting segments and the open one with what is shown. No model is called.
-    pub fn abandon(&mut self, open: Option<SegmentId>) -> Vec<EventKind> {
+    pub(super) fn abandon(&mut self, open: Option<SegmentId>) -> Vec<EventKind> {
         let mut events = Vec::new();
         for waiting in self.waiting.drain(..) {
             let Waiting { segment, shown, .. } = waiting;

@@ -15,7 +15,9 @@ pub type BoxError = Box<dyn std::error::Error>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it takes {needed} positions, and the model has {capacity}")]
 pub struct TooLong {
+    /// Positions that the input takes.
     pub needed: usize,
+    /// Positions that the model has.
     pub capacity: usize,
 }
 
@@ -42,8 +44,11 @@ pub trait Recognize {
 /// A word as the aligner cleaned it. Times count from the start of the tail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimedWord {
+    /// The word without its punctuation.
     pub text: String,
+    /// When it begins in the tail.
     pub start_ms: Millis,
+    /// When it ends in the tail.
     pub end_ms: Millis,
 }
 
@@ -85,6 +90,7 @@ pub struct Draft {
     pub finished: bool,
     /// The captured attention, at most one row per token; `None` where nothing was captured.
     pub attention: Option<Attention>,
+    /// What the draft cost.
     pub cost: Cost,
 }
 
@@ -108,12 +114,6 @@ impl std::ops::AddAssign for Cost {
     }
 }
 
-impl Draft {
-    pub fn continuation(&self) -> String {
-        self.pieces.concat()
-    }
-}
-
 /// Called while a draft grows, some tokens at a time. Decides whether the draft goes on.
 pub type Watch<'a> = &'a mut dyn FnMut(&Draft) -> ControlFlow<()>;
 
@@ -131,8 +131,11 @@ pub trait Translate {
 
 /// The three engines. Without a translator the cascade only transcribes.
 pub struct Engines<R, A, T> {
+    /// Sound to text.
     pub recognizer: R,
+    /// Text and sound to word times.
     pub aligner: A,
+    /// Text to text; `None`: the stream is only transcribed.
     pub translator: Option<T>,
 }
 

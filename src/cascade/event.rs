@@ -37,6 +37,7 @@ use crate::text::{Language, Millis};
 pub struct SegmentId(pub u32);
 
 impl SegmentId {
+    /// The number of the segment that follows.
     pub fn next(self) -> SegmentId {
         SegmentId(self.0.saturating_add(1))
     }
@@ -45,8 +46,11 @@ impl SegmentId {
 /// A committed source word, with its punctuation. Times are absolute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Word {
+    /// The word with its punctuation.
     pub text: String,
+    /// When its sound begins.
     pub start_ms: Millis,
+    /// When its sound ends.
     pub end_ms: Millis,
 }
 
@@ -57,6 +61,7 @@ pub struct Event {
     pub audio_ms: Millis,
     /// Time since the cascade was made.
     pub wall_ms: Millis,
+    /// What happened.
     #[serde(flatten)]
     pub kind: EventKind,
 }
@@ -65,12 +70,19 @@ pub struct Event {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum EventKind {
+    /// The stream begins.
     Start(Start),
+    /// The source of a segment changed.
     Source(Source),
+    /// The attention of a draft.
     Listen(Listen),
+    /// The translation of a segment changed.
     Target(Target),
+    /// A step has ended.
     Progress(Progress),
+    /// Something the user should know.
     Warning(Warning),
+    /// The stream has ended.
     End(End),
 }
 
@@ -79,18 +91,24 @@ pub enum EventKind {
 pub struct Start {
     /// Version of the program.
     pub version: String,
+    /// The language that is spoken.
     pub source_language: Language,
     /// Absent where nothing is translated.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub target_language: Option<Language>,
     /// Name of the recogniser for people to read.
     pub asr: String,
+    /// Name of the aligner.
     pub aligner: String,
+    /// Name of the translator; absent where nothing is translated.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mt: Option<String>,
+    /// Name of the device.
     pub device: String,
+    /// The policy with its knobs; absent where nothing is translated.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub policy: Option<String>,
+    /// Sound of one step.
     pub chunk_ms: Millis,
     /// Number of closed segments in a prompt; absent for 0.
     #[serde(skip_serializing_if = "is_zero", default)]
@@ -116,17 +134,20 @@ fn is_zero(count: &usize) -> bool {
 /// The source of a segment changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
+    /// The segment.
     pub segment: SegmentId,
     /// All committed words of the segment so far.
     pub committed: Vec<Word>,
     /// The rest of the newest hypothesis: free to change.
     pub tentative: String,
+    /// Whether the segment is complete: no later event changes it.
     pub closed: bool,
 }
 
 /// The translation of a segment changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
+    /// The segment.
     pub segment: SegmentId,
     /// The text that this event adds.
     pub delta: String,
@@ -134,6 +155,7 @@ pub struct Target {
     pub committed: Committed,
     /// The rest of the newest draft, which follows directly after `committed`: free to change.
     pub tentative: String,
+    /// Whether the segment is complete: no later event changes it.
     pub closed: bool,
 }
 
@@ -141,6 +163,7 @@ pub struct Target {
 /// only where attention was captured.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Listen {
+    /// The segment.
     pub segment: SegmentId,
     /// The source words that were in the prompt, in order.
     pub source: Vec<String>,
@@ -148,6 +171,7 @@ pub struct Listen {
     pub heard: usize,
     /// False: a held draft was judged again because more sound had been heard. No model was called.
     pub drafted: bool,
+    /// The tokens of the draft, in order.
     pub tokens: Vec<Token>,
 }
 
@@ -166,13 +190,16 @@ pub struct Progress {
     pub waiting_ms: Millis,
     /// Time that this step spent in each model.
     pub recognize_ms: Millis,
+    /// Time that this step spent in the aligner.
     pub align_ms: Millis,
+    /// Time that this step spent in the translator.
     pub translate_ms: Millis,
 }
 
 /// A problem that the user should know about. The stream goes on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
+    /// The message, as one sentence.
     pub message: String,
 }
 
@@ -185,17 +212,21 @@ pub struct End {
     pub words: u64,
     /// Number of tokens written by the recogniser and by the translator.
     pub recognized_tokens: u64,
+    /// Number of tokens that the translator wrote.
     pub drafted_tokens: u64,
     /// Positions that the translator computed, and positions that it did not have to compute:
     /// cached beginnings of prompts, and guessed tokens that the model confirmed.
     #[serde(default)]
     pub computed_tokens: u64,
+    /// Positions that the translator did not have to compute.
     #[serde(default)]
     pub saved_tokens: u64,
     /// Number of times that the host waited for the device while translating.
     #[serde(default)]
     pub readbacks: u64,
+    /// Computing time over heard sound.
     pub rtf: f64,
+    /// Tokens of recogniser and translator per second that they took.
     pub tokens_per_second: f64,
     /// The stream was stopped early, or a model failed: the last segment may be incomplete.
     pub interrupted: bool,

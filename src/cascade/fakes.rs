@@ -21,7 +21,7 @@ use crate::text::{Language, Millis};
 
 /// Counts of the calls, and settings of the fakes.
 #[derive(Debug, Default)]
-pub struct Log {
+pub(crate) struct Log {
     pub recognized: usize,
     pub longest_tail: usize,
     pub aligned: usize,
@@ -34,7 +34,7 @@ pub struct Log {
     pub listens_ahead: usize,
 }
 
-pub type SharedLog = Rc<RefCell<Log>>;
+pub(crate) type SharedLog = Rc<RefCell<Log>>;
 
 fn call(log: &SharedLog) -> Result<(), BoxError> {
     let mut log = log.borrow_mut();
@@ -53,13 +53,13 @@ fn call(log: &SharedLog) -> Result<(), BoxError> {
 
 /// Words with absolute times.
 #[derive(Clone, Debug, Default)]
-pub struct Talk {
+pub(crate) struct Talk {
     pub words: Vec<(String, Millis, Millis)>,
 }
 
 impl Talk {
     /// `text` spoken from `start`, one word every `pace` ms, with a gap of 40 ms after each.
-    pub fn spoken(text: &str, start: u64, pace: u64) -> Talk {
+    pub(crate) fn spoken(text: &str, start: u64, pace: u64) -> Talk {
         let words = source_words(text).into_iter().enumerate().map(|(i, word)| {
             let from = start + i as u64 * pace;
             (word, Millis(from), Millis(from + pace - 40))
@@ -67,19 +67,19 @@ impl Talk {
         Talk { words: words.collect() }
     }
 
-    pub fn then(mut self, other: Talk) -> Talk {
+    pub(crate) fn then(mut self, other: Talk) -> Talk {
         self.words.extend(other.words);
         self
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         join_words(self.words.iter().map(|w| w.0.as_str()))
     }
 }
 
 /// Recognises the words of a talk that lie in the tail. A word that the end of the tail cuts is
 /// shortened.
-pub struct TalkRecognizer(pub Talk, pub SharedLog);
+pub(crate) struct TalkRecognizer(pub Talk, pub SharedLog);
 
 impl Recognize for TalkRecognizer {
     async fn transcribe(&mut self, tail: &[f32], _: Language) -> Result<Hypothesis, BoxError> {
@@ -102,7 +102,7 @@ impl Recognize for TalkRecognizer {
 }
 
 /// Returns the talk's times and cleans words as the real aligner does.
-pub struct TalkAligner(pub Talk, pub SharedLog);
+pub(crate) struct TalkAligner(pub Talk, pub SharedLog);
 
 impl Align for TalkAligner {
     async fn align(&mut self, tail: &[f32], text: &str, _: Language) -> Result<Vec<TimedWord>, BoxError> {
@@ -133,14 +133,14 @@ fn extends(begun: &mut Option<Millis>, from: Millis) {
 }
 
 /// The part of the talk that a tail holds.
-pub fn span(tail: &[f32]) -> (Millis, Millis) {
+pub(crate) fn span(tail: &[f32]) -> (Millis, Millis) {
     let start = tail.first().copied().unwrap_or_default() as u64;
     (time_of(start), time_of(start + tail.len() as u64))
 }
 
 /// Translates word by word into capitals (into Chinese: one 字 per word, with wide marks). The
 /// budget counts words. With heads, each token attends to the word that it translates.
-pub struct WordTranslator {
+pub(crate) struct WordTranslator {
     pub target: Language,
     pub log: SharedLog,
     pub heads_len: usize,
@@ -153,7 +153,7 @@ const ELSEWHERE: f32 = 0.0005;
 const REST: [f32; 2] = [0.1, 0.05];
 
 impl WordTranslator {
-    pub fn whole(&self, source: &str) -> String {
+    pub(crate) fn whole(&self, source: &str) -> String {
         let words: Vec<String> = source_words(source)
             .iter()
             .map(|word| match self.target.counts_characters() {
@@ -252,7 +252,7 @@ fn pieces(text: &str, count: usize) -> Vec<String> {
 
 /// Returns the scripted results, call by call, then empty ones.
 #[derive(Debug, Default)]
-pub struct Script {
+pub(crate) struct Script {
     pub hypotheses: VecDeque<String>,
     pub drafts: VecDeque<(String, bool)>,
     pub word_times: VecDeque<Vec<(String, u64, u64)>>,
@@ -261,9 +261,9 @@ pub struct Script {
     pub masses: Vec<f32>,
 }
 
-pub type SharedScript = Rc<RefCell<Script>>;
+pub(crate) type SharedScript = Rc<RefCell<Script>>;
 
-pub struct Scripted(pub SharedScript);
+pub(crate) struct Scripted(pub SharedScript);
 
 impl Recognize for Scripted {
     async fn transcribe(&mut self, _: &[f32], _: Language) -> Result<Hypothesis, BoxError> {
@@ -316,7 +316,7 @@ impl Translate for Scripted {
 }
 
 /// A clock that advances by 1 ms each time it is read.
-pub fn ticking() -> super::Clock {
+pub(crate) fn ticking() -> super::Clock {
     let now = std::cell::Cell::new(7_000);
     Box::new(move || {
         now.set(now.get() + 1);
@@ -324,15 +324,15 @@ pub fn ticking() -> super::Clock {
     })
 }
 
-pub type TalkCascade = Cascade<TalkRecognizer, TalkAligner, WordTranslator>;
+pub(crate) type TalkCascade = Cascade<TalkRecognizer, TalkAligner, WordTranslator>;
 
 /// A translator with as many heads as the policy uses.
-pub fn translator_for(target: Language, settings: &Settings, log: &SharedLog) -> WordTranslator {
+pub(crate) fn translator_for(target: Language, settings: &Settings, log: &SharedLog) -> WordTranslator {
     WordTranslator { target, log: log.clone(), heads_len: settings.policy.heads_len() }
 }
 
 /// A cascade with fake engines for a talk.
-pub fn cascade_for(talk: &Talk, settings: Settings, log: &SharedLog) -> TalkCascade {
+pub(crate) fn cascade_for(talk: &Talk, settings: Settings, log: &SharedLog) -> TalkCascade {
     let engines = Engines {
         recognizer: TalkRecognizer(talk.clone(), log.clone()),
         aligner: TalkAligner(talk.clone(), log.clone()),
@@ -345,7 +345,7 @@ pub fn cascade_for(talk: &Talk, settings: Settings, log: &SharedLog) -> TalkCasc
 }
 
 /// The start event for tests.
-pub fn start_of(settings: &Settings) -> Start {
+pub(crate) fn start_of(settings: &Settings) -> Start {
     Start {
         version: "test".to_owned(),
         source_language: settings.source,
@@ -365,13 +365,18 @@ pub fn start_of(settings: &Settings) -> Start {
 }
 
 /// Samples `from..to` of the fake sound.
-pub fn sound(from: Millis, to: Millis) -> Vec<f32> {
+pub(crate) fn sound(from: Millis, to: Millis) -> Vec<f32> {
     (samples_in(from)..samples_in(to)).map(|i| i as f32).collect()
 }
 
 /// Plays a talk of `length` in blocks of `block` ms, with silence where no word is near. Returns
 /// all events, after checking the rules.
-pub fn play(cascade: &mut TalkCascade, talk: &Talk, length: Millis, block: u64) -> Result<Vec<Event>, CascadeError> {
+pub(crate) fn play(
+    cascade: &mut TalkCascade,
+    talk: &Talk,
+    length: Millis,
+    block: u64,
+) -> Result<Vec<Event>, CascadeError> {
     let mut events = Vec::new();
     let mut emit = |event: Event| events.push(event);
     cascade.start(start_of(cascade.settings()), &mut emit);
@@ -395,14 +400,14 @@ pub fn play(cascade: &mut TalkCascade, talk: &Talk, length: Millis, block: u64) 
 }
 
 /// Like [`play`], but panics on an error. Also returns the log of the engines.
-pub fn run(talk: &Talk, settings: Settings, length: u64, block: u64) -> (Vec<Event>, SharedLog) {
+pub(crate) fn run(talk: &Talk, settings: Settings, length: u64, block: u64) -> (Vec<Event>, SharedLog) {
     let log = SharedLog::default();
     let events = run_with(&log, talk, settings, length, block);
     (events, log)
 }
 
 /// The same with an existing log.
-pub fn run_with(log: &SharedLog, talk: &Talk, settings: Settings, length: u64, block: u64) -> Vec<Event> {
+pub(crate) fn run_with(log: &SharedLog, talk: &Talk, settings: Settings, length: u64, block: u64) -> Vec<Event> {
     let mut cascade = cascade_for(talk, settings, log);
     match play(&mut cascade, talk, Millis(length), block) {
         Ok(events) => events,
@@ -411,7 +416,7 @@ pub fn run_with(log: &SharedLog, talk: &Talk, settings: Settings, length: u64, b
 }
 
 /// The closed segments, as (source, translation).
-pub fn closed(events: &[Event]) -> Vec<(String, String)> {
+pub(crate) fn closed(events: &[Event]) -> Vec<(String, String)> {
     let mut pairs: Vec<(String, String)> = Vec::new();
     for event in events {
         match &event.kind {

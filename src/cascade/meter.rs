@@ -17,12 +17,12 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub fn begin_step(&mut self) {
+    pub(super) fn begin_step(&mut self) {
         self.step = Progress::default();
     }
 
     /// Adds the time of one model; `tokens` is the number of tokens it wrote.
-    pub fn add(&mut self, stage: Stage, spent: Millis, tokens: usize) {
+    pub(super) fn add(&mut self, stage: Stage, spent: Millis, tokens: usize) {
         let step = &mut self.step;
         let field = match stage {
             Stage::Recognize => &mut step.recognize_ms,
@@ -41,20 +41,20 @@ impl Meter {
         }
     }
 
-    pub fn add_computing(&mut self, spent: Millis) {
+    pub(super) fn add_computing(&mut self, spent: Millis) {
         self.computing = self.computing + spent;
     }
 
-    pub fn rtf(&self, heard: Millis) -> f64 {
+    pub(super) fn rtf(&self, heard: Millis) -> f64 {
         self.computing.seconds() / heard.seconds().max(0.001)
     }
 
-    pub fn tokens_per_second(&self) -> f64 {
+    pub(super) fn tokens_per_second(&self) -> f64 {
         (self.recognized_tokens + self.drafted_tokens) as f64 / self.writing.seconds().max(0.001)
     }
 
     /// The report of the step, without the fields that only the stream knows.
-    pub fn progress(&self, heard: Millis) -> Progress {
+    pub(super) fn progress(&self, heard: Millis) -> Progress {
         Progress { rtf: self.rtf(heard), tokens_per_second: self.tokens_per_second(), ..self.step }
     }
 }

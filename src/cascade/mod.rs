@@ -25,11 +25,11 @@
 //! | `meter` | lag, real-time factor, tokens a second |
 
 mod captions;
-pub mod engines;
+pub(crate) mod engines;
 pub mod event;
 mod meter;
-pub mod rules;
-pub mod settings;
+pub(crate) mod rules;
+pub(crate) mod settings;
 mod stream;
 mod tail;
 mod transcript;
@@ -47,10 +47,8 @@ mod real_hypotheses;
 #[cfg(test)]
 mod tests;
 
-pub use engines::{
-    Align, BoxError, Draft, DraftRequest, Engines, Hypothesis, NoTranslation, Recognize, TimedWord, TooLong, Translate,
-};
-pub use event::{Event, EventKind, SegmentId, Word};
+pub(crate) use engines::{Align, BoxError, DraftRequest, Engines, Recognize, Translate};
+pub(crate) use event::{Event, EventKind, SegmentId, Word};
 pub use settings::{Settings, SettingsError};
 pub use stream::{Activity, Cascade, CascadeError, Clock, Stage};
 

@@ -7,11 +7,12 @@ use crate::text::{Language, Millis};
 /// chunk more.
 const LONGEST: Millis = Millis(40_000);
 /// The most closed segments in a prompt.
-pub const MOST_HISTORY: usize = 8;
+pub(crate) const MOST_HISTORY: usize = 8;
 
 /// Settings of one stream. [`Settings::new`] has the defaults of every face.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
+    /// The language that is spoken.
     pub source: Language,
     /// Required where there is a translator.
     pub target: Option<Language>,
@@ -23,6 +24,7 @@ pub struct Settings {
     /// Silence that closes a segment, counted from where the voice detector says that speech has
     /// ended; 1.2 s by default.
     pub pause: Millis,
+    /// How much of a draft is shown.
     pub policy: PolicyKind,
     /// Number of closed segments, with their translations, in a prompt; 0 by default, 8 at most.
     pub history: usize,
@@ -31,21 +33,28 @@ pub struct Settings {
 /// The settings are invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
+    /// The chunk.
     #[error("a chunk of {0} is out of range: use 100 to 10000 ms")]
     Chunk(Millis),
+    /// The longest segment, and the chunk.
     #[error("a longest segment of {0} is out of range for chunks of {1}: use at least four chunks, at most {LONGEST}")]
     LongestSegment(Millis, Millis),
+    /// The pause.
     #[error("a pause of {0} is out of range: use 200 to 60000 ms")]
     Pause(Millis),
+    /// The history.
     #[error("a history of {0} is out of range: use 0 to {MOST_HISTORY}")]
     History(usize),
+    /// There is a translator, and no language to translate into.
     #[error("a translator needs a target language")]
     NoTarget,
+    /// The language to translate into.
     #[error("translation into {0} is not supported: use {known}", known = Language::TARGETS.map(Language::code).join(", "))]
     Target(Language),
 }
 
 impl Settings {
+    /// The defaults of every face for this direction; `None`: the stream is only transcribed.
     pub fn new(source: Language, target: Option<Language>) -> Settings {
         Settings {
             source,

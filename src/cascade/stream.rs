@@ -22,7 +22,9 @@ pub type Clock = Box<dyn Fn() -> Millis>;
 /// What a voice activity detector says about a stretch of sound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Activity {
+    /// There is speech, or sound that could be speech.
     Speech,
+    /// There is no speech.
     Silence,
     /// No detector ran. The sound is treated as speech.
     #[default]
@@ -39,8 +41,11 @@ impl Activity {
 /// One of the three models.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
+    /// The recogniser.
     Recognize,
+    /// The aligner.
     Align,
+    /// The translator.
     Translate,
 }
 
@@ -50,9 +55,11 @@ pub enum Stage {
 #[derive(Debug, thiserror::Error)]
 #[error("{} failed at {:.1} s", stage.name(), at.seconds())]
 pub struct CascadeError {
+    /// The model that failed.
     pub stage: Stage,
     /// How far the stream had been heard.
     pub at: Millis,
+    /// The model's own error.
     pub source: BoxError,
 }
 
@@ -67,7 +74,7 @@ impl Stage {
 }
 
 /// Receives the events.
-pub type Emit<'a> = &'a mut dyn FnMut(Event);
+pub(super) type Emit<'a> = &'a mut dyn FnMut(Event);
 
 /// One stream, from the first sound to the last caption.
 ///
@@ -128,6 +135,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         })
     }
 
+    /// The settings of the stream.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }

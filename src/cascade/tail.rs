@@ -39,7 +39,7 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Adds sound in blocks of at most `piece` samples.
-    pub fn push(&mut self, samples: &[f32], piece: u64, activity: Activity, arrived: Millis) {
+    pub(super) fn push(&mut self, samples: &[f32], piece: u64, activity: Activity, arrived: Millis) {
         let piece = usize::try_from(piece).unwrap_or(usize::MAX).max(1);
         for part in samples.chunks(piece) {
             self.waiting += part.len() as u64;
@@ -47,14 +47,14 @@ impl Inbox {
         }
     }
 
-    pub fn pop(&mut self) -> Option<Block> {
+    pub(super) fn pop(&mut self) -> Option<Block> {
         let block = self.blocks.pop_front()?;
         self.waiting -= block.samples.len() as u64;
         Some(block)
     }
 
     /// Number of samples that wait.
-    pub fn waiting(&self) -> u64 {
+    pub(super) fn waiting(&self) -> u64 {
         self.waiting
     }
 }
@@ -71,7 +71,7 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    pub fn hear(&mut self, block: &Block) {
+    pub(super) fn hear(&mut self, block: &Block) {
         self.samples.extend_from_slice(&block.samples);
         if block.activity != Activity::Silence {
             self.speech_end = self.end();
@@ -81,7 +81,7 @@ impl Tail {
         }
     }
 
-    pub fn samples(&self) -> &[f32] {
+    pub(super) fn samples(&self) -> &[f32] {
         &self.samples
     }
 
@@ -89,45 +89,45 @@ impl Tail {
         self.start + self.samples.len() as u64
     }
 
-    pub fn start_time(&self) -> Millis {
+    pub(super) fn start_time(&self) -> Millis {
         time_of(self.start)
     }
 
     /// How far the stream has been heard.
-    pub fn end_time(&self) -> Millis {
+    pub(super) fn end_time(&self) -> Millis {
         time_of(self.end())
     }
 
-    pub fn length(&self) -> Millis {
+    pub(super) fn length(&self) -> Millis {
         time_of(self.samples.len() as u64)
     }
 
     /// Whether it contains speech, or sound of unknown activity.
-    pub fn has_speech(&self) -> bool {
+    pub(super) fn has_speech(&self) -> bool {
         self.speech_end > self.start
     }
 
     /// Length of the silence at its end.
-    pub fn trailing_silence(&self) -> Millis {
+    pub(super) fn trailing_silence(&self) -> Millis {
         time_of(self.end() - self.speech_end.clamp(self.start, self.end()))
     }
 
     /// Whether it has sound that the recogniser has not processed.
-    pub fn has_news(&self) -> bool {
+    pub(super) fn has_news(&self) -> bool {
         self.end() > self.recognized_end
     }
 
-    pub fn recognized(&mut self) {
+    pub(super) fn recognized(&mut self) {
         self.recognized_end = self.end();
     }
 
     /// Notes that the tail contains words, whatever the detector said.
-    pub fn expect_speech(&mut self) {
+    pub(super) fn expect_speech(&mut self) {
         self.speech_end = self.speech_end.max(self.start + 1);
     }
 
     /// Drops the sound before `time`.
-    pub fn cut(&mut self, time: Millis) {
+    pub(super) fn cut(&mut self, time: Millis) {
         let at = samples_in(time).clamp(self.start, self.end());
         self.samples.drain(..(at - self.start) as usize);
         self.start = at;
@@ -137,7 +137,7 @@ impl Tail {
     }
 
     /// Drops all sound but a run-up without words. The run-up counts as silence.
-    pub fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         self.keep_run_up();
         self.cut(time_of(self.speech_end));
         self.speech_end = self.start;

@@ -72,17 +72,17 @@ pub(super) struct Transcript {
 }
 
 impl Transcript {
-    pub fn segment(&self) -> SegmentId {
+    pub(super) fn segment(&self) -> SegmentId {
         self.segment
     }
 
     /// Number of known words, agreed or not.
-    pub fn word_count(&self) -> usize {
+    pub(super) fn word_count(&self) -> usize {
         self.committed.len() + self.rest.len()
     }
 
     /// Whether the next [`Transcript::settle`] has words to commit.
-    pub fn has_new(&self, closing: Closing) -> bool {
+    pub(super) fn has_new(&self, closing: Closing) -> bool {
         match closing {
             Closing::Sentences | Closing::Clauses => self.agreed > 0,
             Closing::Long { .. } | Closing::All => !self.rest.is_empty(),
@@ -91,7 +91,7 @@ impl Transcript {
 
     /// Whether `heard` does not start with the committed and sure words, so that
     /// [`Transcript::hear`] needs its times.
-    pub fn departs(&self, heard: &[String]) -> bool {
+    pub(super) fn departs(&self, heard: &[String]) -> bool {
         match heard.strip_prefix(self.committed_texts().as_slice()) {
             Some(rest) => !self.opens_with_sure(rest),
             None => true,
@@ -100,7 +100,7 @@ impl Transcript {
 
     /// Takes a new hypothesis for the whole tail, split by [`words_of`]. `times` holds the absolute
     /// times of its words where [`Transcript::departs`] asks for them; otherwise it is empty.
-    pub fn hear(&mut self, heard: &[String], times: &[(Millis, Millis)]) {
+    pub(super) fn hear(&mut self, heard: &[String], times: &[(Millis, Millis)]) {
         let committed = self.committed_texts();
         let at = continuation_at(&committed, heard, words_until(self.floor, times).unwrap_or(committed.len()));
         self.keep_agreed();
@@ -151,13 +151,13 @@ impl Transcript {
     }
 
     /// All known words; committed words as they were committed.
-    pub fn word_list(&self) -> Vec<String> {
+    pub(super) fn word_list(&self) -> Vec<String> {
         self.words().map(str::to_owned).collect()
     }
 
     /// Takes absolute times for every word of [`Transcript::word_list`]. Committed words keep their
     /// times.
-    pub fn set_times(&mut self, times: &[(Millis, Millis)]) {
+    pub(super) fn set_times(&mut self, times: &[(Millis, Millis)]) {
         let rest = times.get(self.committed.len()..).unwrap_or_default();
         self.rest_ends = rest.iter().map(|&(_, end)| end).collect();
     }
@@ -165,7 +165,13 @@ impl Transcript {
     /// Commits words and closes segments as far as `closing` allows. `times` are those of
     /// [`Transcript::set_times`]. A segment keeps at least its first `rests_on` words. `heard` is
     /// the end of the tail.
-    pub fn settle(&mut self, closing: Closing, times: &[(Millis, Millis)], rests_on: usize, heard: Millis) -> Settled {
+    pub(super) fn settle(
+        &mut self,
+        closing: Closing,
+        times: &[(Millis, Millis)],
+        rests_on: usize,
+        heard: Millis,
+    ) -> Settled {
         let committed_len = self.committed.len();
         let mut words = self.timed_words(times);
         let known = match closing {
@@ -243,7 +249,7 @@ impl Transcript {
 
     /// The source for a draft of the open segment. It ends with the first sentence end that could
     /// close the segment, so a draft never holds words of the next sentence.
-    pub fn draft_source(&self, rests_on: usize) -> Vec<SourceWord> {
+    pub(super) fn draft_source(&self, rests_on: usize) -> Vec<SourceWord> {
         let committed =
             self.committed.iter().map(|w| SourceWord { text: w.text.clone(), end: Some(w.end_ms), committed: true });
         let rest = self.rest.iter().enumerate().map(|(at, text)| SourceWord {
@@ -262,7 +268,7 @@ impl Transcript {
     }
 
     /// The event for the open segment; `None` if nothing has changed since the last one.
-    pub fn announce(&mut self) -> Option<EventKind> {
+    pub(super) fn announce(&mut self) -> Option<EventKind> {
         let tentative = join_words(self.rest.iter().map(String::as_str));
         let now = (self.committed.len(), tentative);
         let silent = self.announced.is_none() && self.word_count() == 0;
@@ -281,7 +287,7 @@ impl Transcript {
 
     /// Closes the open segment with its committed and sure words, if it was ever announced. The
     /// sure words get no times of their own.
-    pub fn abandon(&mut self) -> Option<ClosedSource> {
+    pub(super) fn abandon(&mut self) -> Option<ClosedSource> {
         self.announced.take()?;
         let mut words = self.timed_words(&[]);
         words.truncate(self.committed.len() + self.sure);
@@ -349,7 +355,7 @@ fn cut_time(words: &[Word], end: usize, heard: Millis) -> Millis {
 }
 
 impl ClosedSource {
-    pub fn event(&self) -> EventKind {
+    pub(super) fn event(&self) -> EventKind {
         EventKind::Source(Source {
             segment: self.segment,
             committed: self.words.clone(),
@@ -359,7 +365,7 @@ impl ClosedSource {
     }
 
     /// The words as source of a translation, all committed.
-    pub fn source_words(&self) -> Vec<SourceWord> {
+    pub(super) fn source_words(&self) -> Vec<SourceWord> {
         let word = |w: &Word| SourceWord { text: w.text.clone(), end: Some(w.end_ms), committed: true };
         self.words.iter().map(word).collect()
     }

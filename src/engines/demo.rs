@@ -5,7 +5,7 @@
 use crate::weights::Files;
 
 /// Speech recognition: Qwen3-ASR's architecture.
-pub fn asr() -> Files {
+pub(crate) fn asr() -> Files {
     Files::embedded(
         "the demo pack's asr",
         &[
@@ -22,7 +22,7 @@ pub fn asr() -> Files {
 }
 
 /// Word times: Qwen3-ForcedAligner's architecture.
-pub fn aligner() -> Files {
+pub(crate) fn aligner() -> Files {
     Files::embedded(
         "the demo pack's aligner",
         &[
@@ -37,7 +37,7 @@ pub fn aligner() -> Files {
 }
 
 /// Translation from English into German, Italian and Chinese: Gemma-4's architecture.
-pub fn mt() -> Files {
+pub(crate) fn mt() -> Files {
     Files::embedded(
         "the demo pack's mt",
         &[

@@ -11,19 +11,19 @@ use crate::cascade::event::Start;
 use crate::cascade::{Align, BoxError, DraftRequest, Engines, Recognize, SAMPLE_RATE, Settings, Translate};
 use crate::engines::on_models::{Alignment, Recognition, Translation};
 use crate::gpu::Compute;
-use crate::models::ModelConfig;
 use crate::models::drafting::{Armed, Translator};
-use crate::models::gemma4::Gemma4;
-use crate::models::gemma4::config::Gemma4Config;
-use crate::models::gemma4::prompt::{Prompt, Turn};
+use crate::models::family::{Sizes, TextFamily};
+use crate::models::prompt::{LanguageName, Task, TranslationPrompt, Turn};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
+use crate::models::{ModelConfig, TextModel};
 use crate::nn::{Head, Loader, Precision, Target};
 use crate::policy::PolicyKind;
 use crate::policy::heads::{HeadSet, Rows};
+use crate::policy::shipped_heads;
 use crate::text::Language;
 use crate::weights::{Files, Tokenizer, Weights};
 
-pub use crate::models::config::SUPPORTED;
+pub(crate) use crate::models::config::SUPPORTED;
 
 /// Heads files above this size, in bytes, are refused.
 const HEADS_BYTES: usize = 1 << 20;
@@ -35,6 +35,7 @@ const MT_CAPACITY: usize = 2048;
 pub struct ModelFiles {
     /// Name of the model for people to read.
     pub name: String,
+    /// Where its bytes are.
     pub files: Files,
     /// Whether the model is part of the demo pack.
     pub demo: bool,
@@ -43,8 +44,11 @@ pub struct ModelFiles {
 /// The task that a model is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
+    /// Speech to text.
     Recognition,
+    /// Word times.
     Alignment,
+    /// Text to text.
     Translation,
 }
 
@@ -54,13 +58,14 @@ impl Role {
         match self {
             Role::Recognition => "Qwen3-ASR",
             Role::Alignment => "Qwen3-ForcedAligner",
-            Role::Translation => "Gemma-4",
+            Role::Translation => "Gemma-3, Gemma-4 or Qwen3",
         }
     }
 }
 
 /// The model does not fit its role or direction.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages say what the fields are
 pub enum ModelError {
     #[error("{model} is a {family} model where a {} is needed", role.family())]
     OtherFamily { model: String, family: &'static str, role: Role },
@@ -71,7 +76,9 @@ pub enum ModelError {
 /// The direction of a translation, and its settings.
 #[derive(Clone, Debug)]
 pub struct Direction {
+    /// The language of the source.
     pub from: Language,
+    /// The language of the translation.
     pub to: Language,
     /// Number of attention heads that the policy uses.
     pub heads_len: usize,
@@ -85,8 +92,11 @@ pub struct Direction {
 /// The models of a stream. Without `mt` the stream is only transcribed.
 #[derive(Clone)]
 pub struct Models {
+    /// The recogniser.
     pub asr: ModelFiles,
+    /// The aligner.
     pub aligner: ModelFiles,
+    /// The translator with its direction.
     pub mt: Option<(ModelFiles, Direction)>,
 }
 
@@ -94,7 +104,9 @@ pub struct Models {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the context takes {tokens} tokens, and this model has room for {most}")]
 pub struct ContextTooLong {
+    /// Tokens of the context.
     pub tokens: usize,
+    /// The most tokens that fit.
     pub most: usize,
 }
 
@@ -107,13 +119,16 @@ pub type Report<'a> = &'a mut dyn FnMut(&str, u64, u64);
 /// Names for the start event and the status line.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
+    /// Name of the recogniser.
     pub asr: String,
+    /// Name of the aligner.
     pub aligner: String,
+    /// Name of the translator.
     pub mt: Option<String>,
     /// Name of the device, such as `vulkan:0 NVIDIA H100`.
     pub device: String,
-    /// A note about the models for the reader of a run.
-    pub note: Option<&'static str>,
+    /// Notes about the models for the reader of a run.
+    pub notes: Vec<String>,
 }
 
 /// Note where all models are those of the demo pack.
@@ -122,20 +137,25 @@ const DEMO: &str = "demo pack: shows that the program runs here; says nothing ab
 const MIXED: &str = "the demo pack's models know about 600 words only: name real models for the others too";
 
 impl Names {
+    /// The names of `models`, with a note where some are of the demo pack.
     pub fn of(models: &Models, device: &str) -> Names {
         let mt = models.mt.as_ref().map(|(model, _)| model);
         let mut demo = [Some(&models.asr), Some(&models.aligner), mt].into_iter().flatten().map(|model| model.demo);
         let note = match (demo.clone().all(|demo| demo), demo.any(|demo| demo)) {
-            (true, _) => Some(DEMO),
-            (false, true) => Some(MIXED),
+            (true, _) => Some(DEMO.to_owned()),
+            (false, true) => Some(MIXED.to_owned()),
             (false, false) => None,
         };
+        let of_another = models.mt.as_ref().and_then(|(model, direction)| direction.heads_of_another(model));
+        let heads = of_another.map(|measured| {
+            format!("the attention heads are those of {measured}, a model of the same family and sizes")
+        });
         Names {
             asr: models.asr.name.clone(),
             aligner: models.aligner.name.clone(),
             mt: mt.map(|model| model.name.clone()),
             device: device.to_owned(),
-            note,
+            notes: note.into_iter().chain(heads).collect(),
         }
     }
 }
@@ -165,6 +185,15 @@ impl Direction {
     pub fn new(from: Language, to: Language, policy: PolicyKind) -> Direction {
         Direction { from, to, heads_len: policy.heads_len(), heads: None, context: String::new() }
     }
+
+    /// The model whose heads `model` uses, where it is recognised by its sizes alone.
+    fn heads_of_another(&self, model: &ModelFiles) -> Option<String> {
+        if self.heads_len == 0 || self.heads.is_some() || model.files.has(&HeadSet::file_name(self.from, self.to)) {
+            return None;
+        }
+        let found = model.shipped_heads(self.from, self.to).ok()??;
+        (!found.by_name).then_some(found.set.model)
+    }
 }
 
 impl Models {
@@ -187,13 +216,13 @@ impl Models {
         let plan = self.mt.as_ref().map(|(model, direction)| Plan::new(model, direction)).transpose()?;
         let recognizer = recognition(&self.asr, compute, report).await?;
         // A device that ran out of memory reports it late.
-        compute.settle().await?;
+        compute.wait_idle().await?;
         let aligner = alignment(&self.aligner, compute, report).await?;
         let translator = match plan {
             Some(plan) => Some(plan.load(compute, report).await?),
             None => None,
         };
-        compute.settle().await?;
+        compute.wait_idle().await?;
         let mut engines = Engines { recognizer, aligner, translator };
         if compute.is_gpu() {
             warm(&mut engines).await?;
@@ -234,7 +263,11 @@ async fn recognition(model: &ModelFiles, compute: &Compute, report: Report<'_>) 
 }
 
 /// Loads the aligner alone.
-pub async fn alignment(model: &ModelFiles, compute: &Compute, report: Report<'_>) -> Result<Alignment, BoxError> {
+pub(crate) async fn alignment(
+    model: &ModelFiles,
+    compute: &Compute,
+    report: Report<'_>,
+) -> Result<Alignment, BoxError> {
     let config = match ModelConfig::open(&model.files)? {
         ModelConfig::Qwen3Aligner(config) => config,
         other => return Err(model.is_not(Role::Alignment, &other)),
@@ -247,15 +280,15 @@ pub async fn alignment(model: &ModelFiles, compute: &Compute, report: Report<'_>
 /// A translation that is ready to load: everything that is known without the weights.
 struct Plan<'a> {
     model: &'a ModelFiles,
-    config: Gemma4Config,
+    config: Arc<dyn TextFamily>,
     heads: Vec<Head>,
     lead: usize,
-    prompt: Prompt,
+    prompt: Box<dyn TranslationPrompt>,
 }
 
 impl<'a> Plan<'a> {
     fn new(model: &'a ModelFiles, direction: &Direction) -> Result<Plan<'a>, BoxError> {
-        let config = gemma4_config(model)?;
+        let config = text_config(model)?;
         let set = match (direction.heads_len, &direction.heads) {
             (0, _) => None,
             (_, Some(set)) => Some(set.clone()),
@@ -264,20 +297,20 @@ impl<'a> Plan<'a> {
         let best = set.as_ref().map_or(&[][..], |set| set.top(direction.heads_len));
         let heads = best.iter().map(|head| Head { layer: head.layer, head: head.head }).collect();
         let lead = usize::from(set.as_ref().is_some_and(|set| set.rows == Rows::Predicting));
-        let tokenizer = gemma4_tokenizer(model, &config)?;
-        let (from, to) = (direction.from.english_name(), direction.to.english_name());
-        let prompt = |context: &str| Prompt::new(&model.files, tokenizer.clone(), from, to, context);
+        let tokenizer = tokenizer(model, &*config)?;
+        let task = |context| task(direction.from, direction.to, context);
+        let prompt = |context| prompt(model, &*config, &tokenizer, &task(context));
         let (bare, full) = (prompt("")?, prompt(&direction.context)?);
         let empty = Turn::default();
-        fits(bare.ids(&empty)?.ids.len(), full.ids(&empty)?.ids.len(), capacity(&config))?;
+        fits(bare.ids(&empty)?.ids.len(), full.ids(&empty)?.ids.len(), capacity(&*config))?;
         Ok(Plan { model, config, heads, lead, prompt: full })
     }
 
     async fn load(self, compute: &Compute, report: Report<'_>) -> Result<Translation, BoxError> {
-        let loaded = gemma4_weights(self.model, &self.config, compute, report).await?;
-        let eos = loaded.config().eos_token_id.clone();
+        let loaded = text_weights(self.model, &*self.config, compute, report).await?;
         let armed = Armed { heads: &self.heads, lead: self.lead };
-        let translator = Translator::new(Arc::new(loaded), eos, armed, compute.group_len(), compute.clone())?;
+        let eos = [self.config.eos(), self.prompt.ends()].concat();
+        let translator = Translator::new(loaded, eos, armed, compute.group_len(), compute.clone())?;
         Ok(Translation::new(self.prompt, translator, self.heads.len()))
     }
 }
@@ -289,44 +322,66 @@ fn fits(bare: usize, full: usize, capacity: usize) -> Result<(), ContextTooLong>
     if tokens > most { Err(ContextTooLong { tokens, most }) } else { Ok(()) }
 }
 
-/// Loads a Gemma-4 and its tokenizer.
-pub async fn gemma4(
+/// Loads a text model, with its prompt for a direction without context.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) async fn text_model(
     model: &ModelFiles,
+    (from, to): (Language, Language),
     compute: &Compute,
     report: Report<'_>,
-) -> Result<(Gemma4, Arc<Tokenizer>), BoxError> {
-    let config = gemma4_config(model)?;
-    let tokenizer = gemma4_tokenizer(model, &config)?;
-    Ok((gemma4_weights(model, &config, compute, report).await?, tokenizer))
+) -> Result<(Arc<dyn TextModel>, Box<dyn TranslationPrompt>), BoxError> {
+    let config = text_config(model)?;
+    let prompt = prompt(model, &*config, &tokenizer(model, &*config)?, &task(from, to, ""))?;
+    Ok((text_weights(model, &*config, compute, report).await?, prompt))
 }
 
-fn gemma4_tokenizer(model: &ModelFiles, config: &Gemma4Config) -> Result<Arc<Tokenizer>, BoxError> {
+fn task(from: Language, to: Language, context: &str) -> Task<'_> {
+    let name = |language: Language| LanguageName { english: language.english_name(), code: language.code() };
+    Task { source: name(from), target: name(to), context }
+}
+
+fn tokenizer(model: &ModelFiles, config: &dyn TextFamily) -> Result<Arc<Tokenizer>, BoxError> {
     let tokenizer = Arc::new(Tokenizer::open(&model.files)?);
-    tokenizer.fits(config.vocab_size)?;
+    tokenizer.texts_fit(config.vocab_size())?;
     Ok(tokenizer)
 }
 
-/// Positions of the longest prompt with its draft.
-fn capacity(config: &Gemma4Config) -> usize {
-    MT_CAPACITY.min(config.max_position_embeddings)
-}
-
-fn gemma4_config(model: &ModelFiles) -> Result<Gemma4Config, BoxError> {
-    match ModelConfig::open(&model.files)? {
-        ModelConfig::Gemma4(config) => Ok(config),
-        other => Err(model.is_not(Role::Translation, &other)),
-    }
-}
-
-async fn gemma4_weights(
+/// The prompt of a model.
+///
+/// Errors: see [`TextFamily::prompt`]; the layout uses a token that the model has no row for.
+fn prompt(
     model: &ModelFiles,
-    config: &Gemma4Config,
+    config: &dyn TextFamily,
+    tokenizer: &Arc<Tokenizer>,
+    task: &Task<'_>,
+) -> Result<Box<dyn TranslationPrompt>, BoxError> {
+    let prompt = config.prompt(&model.files, tokenizer.clone(), task)?;
+    // All parts of a prompt, so all tokens of the layout.
+    let history = [("a".to_owned(), "b".to_owned())];
+    let whole = prompt.ids(&Turn { history: &history, source: "a", accepted: "b" })?;
+    tokenizer.ids_fit(&whole.ids, config.vocab_size())?;
+    Ok(prompt)
+}
+
+/// Positions of the longest prompt with its draft.
+fn capacity(config: &dyn TextFamily) -> usize {
+    MT_CAPACITY.min(config.max_positions())
+}
+
+fn text_config(model: &ModelFiles) -> Result<Arc<dyn TextFamily>, BoxError> {
+    ModelConfig::open(&model.files)?.into_text().map_err(|other| model.is_not(Role::Translation, &other))
+}
+
+async fn text_weights(
+    model: &ModelFiles,
+    config: &dyn TextFamily,
     compute: &Compute,
     report: Report<'_>,
-) -> Result<Gemma4, BoxError> {
+) -> Result<Arc<dyn TextModel>, BoxError> {
     let progress = told(report, &model.name);
     let weights = Weights::open(&model.files).await?;
-    Ok(Gemma4::load(&Loader::new(&weights, target(compute, &progress)), config, capacity(config)).await?)
+    let loader = Loader::new(&weights, target(compute, &progress));
+    Ok(config.load(&loader, capacity(config)).await?)
 }
 
 /// Forwards byte counts to `report` with the model's name.
@@ -361,13 +416,25 @@ impl ModelFiles {
         if self.files.has(&name) {
             return Ok(HeadSet::parse(&self.files.text(&name, HEADS_BYTES)?, &self.files.path(&name))?);
         }
-        HeadSet::shipped(&self.name, from, to)
-            .ok_or_else(|| ModelError::NoHeads { model: self.name.clone(), demo: self.demo, from, to }.into())
+        match self.shipped_heads(from, to)? {
+            Some(found) => Ok(found.set),
+            None => Err(ModelError::NoHeads { model: self.name.clone(), demo: self.demo, from, to }.into()),
+        }
+    }
+
+    /// The heads that come with the program, by this model's family, sizes and name.
+    fn shipped_heads(&self, from: Language, to: Language) -> Result<Option<shipped_heads::Found>, BoxError> {
+        let config = text_config(self)?;
+        let Sizes { layers, heads, hidden } = config.sizes();
+        let model = shipped_heads::Model { name: &self.name, family: config.family(), layers, heads, hidden };
+        Ok(shipped_heads::find(&model, from, to))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -377,5 +444,129 @@ mod tests {
         assert_eq!(fits(40, 1025, 2048), Err(ContextTooLong { tokens: 985, most: 984 }));
         assert_eq!(fits(40, 40, 64), Ok(()), "no context is never too long");
         assert_eq!(fits(40, 41, 64), Err(ContextTooLong { tokens: 1, most: 0 }));
+    }
+
+    fn model(name: &str, config: &Value, heads: Option<&HeadSet>) -> ModelFiles {
+        let mut small = vec![("config.json".to_owned(), config.to_string().into_bytes())];
+        if let Some(set) = heads {
+            let name = HeadSet::file_name(set.source, set.target);
+            small.push((name, set.to_json().expect("plain data").into_bytes()));
+        }
+        ModelFiles { name: name.to_owned(), files: Files::remote(name, small, Vec::new()), demo: false }
+    }
+
+    /// Qwen3-4B-Instruct-2507, as published.
+    fn qwen3_4b() -> Value {
+        json!({
+            "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "attention_bias": false,
+            "eos_token_id": 151_645, "head_dim": 128, "hidden_act": "silu", "hidden_size": 2560,
+            "intermediate_size": 9728, "max_position_embeddings": 262_144, "num_attention_heads": 32,
+            "num_hidden_layers": 36, "num_key_value_heads": 8, "rms_norm_eps": 1e-6, "rope_scaling": null,
+            "rope_theta": 5_000_000, "tie_word_embeddings": true, "use_sliding_window": false, "vocab_size": 151_936,
+        })
+    }
+
+    /// Gemma-4-E2B, as published.
+    fn gemma4_e2b() -> Value {
+        let types: Vec<&str> =
+            (1..=35).map(|layer| if layer % 5 == 0 { "full_attention" } else { "sliding_attention" }).collect();
+        json!({
+            "model_type": "gemma4_text", "vocab_size": 262_144, "hidden_size": 1536, "intermediate_size": 6144,
+            "num_hidden_layers": 35, "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256,
+            "global_head_dim": 512, "num_kv_shared_layers": 20, "use_double_wide_mlp": true,
+            "hidden_size_per_layer_input": 256, "sliding_window": 512, "layer_types": types, "eos_token_id": 1,
+            "final_logit_softcapping": 30.0,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "proportional", "rope_theta": 1e6, "partial_rotary_factor": 0.25},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            },
+        })
+    }
+
+    /// Gemma-3-4B, from which MiLMMT-46-4B was trained, as first published.
+    fn gemma3_4b() -> Value {
+        json!({
+            "model_type": "gemma3", "eos_token_id": [1, 106],
+            "text_config": {
+                "model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10_240,
+                "num_hidden_layers": 34, "sliding_window": 1024, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+            },
+        })
+    }
+
+    const EN: Language = Language::ENGLISH;
+    const DE: Language = Language::GERMAN;
+
+    /// Gemma-3-270M has a token more than rows.
+    #[test]
+    fn a_layout_uses_no_token_without_a_row() {
+        let json = std::fs::read(crate::weights::testing::own("tokenizers/gemma3.json")).expect("a tokenizer");
+        let config = json!({
+            "model_type": "gemma3_text", "vocab_size": 262_144, "hidden_size": 640, "intermediate_size": 2048,
+            "num_hidden_layers": 18, "num_attention_heads": 4, "num_key_value_heads": 1, "sliding_window": 512,
+        });
+        let direction = Direction { heads_len: 0, ..Direction::new(EN, DE, PolicyKind::default()) };
+        let plan = |template: Option<&str>| {
+            let mut model = model("gemma-3-270m", &config, None);
+            let mut small = vec![
+                ("config.json".to_owned(), config.to_string().into_bytes()),
+                ("tokenizer.json".to_owned(), json.clone()),
+            ];
+            small.extend(template.map(|text| ("chat_template.jinja".to_owned(), text.as_bytes().to_vec())));
+            model.files = Files::remote("gemma-3-270m", small, Vec::new());
+            Plan::new(&model, &direction).map(drop)
+        };
+        plan(None).expect("a base model");
+        plan(Some("{{ bos_token }}{{ messages[-1].content }}")).expect("a layout of text");
+        let images = "{{ messages[-1].content }}{% if messages | length > 2 %}<image_soft_token>{% endif %}";
+        let error = plan(Some(images)).expect_err("a token without a row").to_string();
+        assert!(error.contains("the prompt has the token <image_soft_token>"), "{error}");
+    }
+
+    #[test]
+    fn a_model_finds_its_heads_whatever_it_is_called() {
+        for (config, measured) in [
+            (qwen3_4b(), "Qwen/Qwen3-4B-Instruct-2507"),
+            (gemma4_e2b(), "google/gemma-4-E2B-it"),
+            (gemma3_4b(), "xiaomi-research/MiLMMT-46-4B-v0.1"),
+        ] {
+            for (name, note) in [(measured, false), ("downloads/model.gguf", true)] {
+                let model = model(name, &config, None);
+                assert_eq!(model.heads(EN, DE).expect("heads").model, measured, "{name}");
+                let direction = Direction::new(EN, DE, PolicyKind::default());
+                let models = Models { asr: model.clone(), aligner: model.clone(), mt: Some((model, direction)) };
+                let notes = Names::of(&models, "cpu").notes;
+                assert_eq!(notes.len(), usize::from(note), "{name}: {notes:?}");
+                assert!(notes.iter().all(|note| note.contains(measured)), "{notes:?}");
+            }
+        }
+    }
+
+    /// The folder's own heads come first, and those that are named before them.
+    #[test]
+    fn heads_of_the_folder_and_named_heads_are_not_replaced() {
+        let mut own = model("x", &qwen3_4b(), None).heads(EN, DE).expect("heads");
+        own.model = "own".to_owned();
+        own.heads.truncate(5);
+        let bare = model("downloads/model.gguf", &qwen3_4b(), None);
+        let folder = model("downloads/model", &qwen3_4b(), Some(&own));
+        assert_eq!(folder.heads(EN, DE).expect("heads"), own);
+        let direction = Direction::new(EN, DE, PolicyKind::default());
+        assert_eq!(direction.heads_of_another(&folder), None);
+        let named = Direction { heads: Some(own), ..direction.clone() };
+        assert_eq!(named.heads_of_another(&bare), None);
+        assert!(direction.heads_of_another(&bare).is_some());
+        let local: PolicyKind = "local-agreement".parse().expect("a policy");
+        assert_eq!(Direction::new(EN, DE, local).heads_of_another(&bare), None, "a policy without heads");
+    }
+
+    #[test]
+    fn sizes_that_were_not_measured_have_no_heads() {
+        let mut config = qwen3_4b();
+        config["num_hidden_layers"] = json!(28);
+        let error = model("Qwen/Qwen3-4B-Instruct-2507", &config, None).heads(EN, DE).expect_err("no heads");
+        assert!(error.to_string().starts_with("no attention heads are known for Qwen/Qwen3-4B"), "{error}");
+        let czech: Language = "cs".parse().expect("a language");
+        assert!(model("Qwen/Qwen3-4B-Instruct-2507", &qwen3_4b(), None).heads(czech, DE).is_err());
     }
 }

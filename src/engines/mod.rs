@@ -2,11 +2,11 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `on_models` | Qwen3-ASR, its aligner and Gemma-4 as recogniser, aligner and translator |
+//! | `on_models` | Qwen3-ASR, its aligner and text models as recogniser, aligner and translator |
 //! | `load` | loads engines from model files |
 //! | `demo` | the files of the demo pack (native only) |
 
 #[cfg(not(target_arch = "wasm32"))]
-pub mod demo;
-pub mod load;
-pub mod on_models;
+pub(crate) mod demo;
+pub(crate) mod load;
+pub(crate) mod on_models;

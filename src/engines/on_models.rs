@@ -1,4 +1,4 @@
-//! The cascade's traits on the real models: Qwen3-ASR, Qwen3-ForcedAligner and Gemma-4.
+//! The cascade's traits on the real models: Qwen3-ASR, Qwen3-ForcedAligner and the text models.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use crate::cascade::engines::{
     Align, BoxError, Cost, Draft, DraftRequest, Hypothesis, Recognize, TimedWord, TooLong, Translate, Watch,
 };
 use crate::models::drafting::{self, Request, Translator};
-use crate::models::gemma4::prompt::{Prompt, PromptIds, Turn};
+use crate::models::prompt::{PromptIds, TranslationPrompt, Turn};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner, audio_stream::AudioStream, recognizer::Recognizer};
 use crate::nn::RunError;
 use crate::policy::budget::{FINAL_MOST, within_context};
@@ -22,6 +22,7 @@ pub struct Recognition {
 }
 
 impl Recognition {
+    /// A recogniser that has heard nothing.
     pub fn new(model: Arc<Qwen3Asr>) -> Self {
         Self { model, current: None }
     }
@@ -58,6 +59,7 @@ pub struct Alignment {
 }
 
 impl Alignment {
+    /// An aligner that has heard nothing.
     pub fn new(model: Arc<ForcedAligner>) -> Self {
         Self { model, sound: AudioStream::default() }
     }
@@ -88,7 +90,7 @@ impl Align for Alignment {
 
 /// The translator of one stream: the prompt of one direction and one cache.
 pub struct Translation {
-    prompt: Prompt,
+    prompt: Box<dyn TranslationPrompt>,
     translator: Translator,
     heads_len: usize,
     last: Option<Last>,
@@ -103,7 +105,7 @@ struct Last {
 
 impl Translation {
     /// `heads_len`: the number of heads that `translator` was armed with.
-    pub fn new(prompt: Prompt, translator: Translator, heads_len: usize) -> Self {
+    pub fn new(prompt: Box<dyn TranslationPrompt>, translator: Translator, heads_len: usize) -> Self {
         Self { prompt, translator, heads_len, last: None }
     }
 }
@@ -137,13 +139,13 @@ impl Last {
     fn behind(&self, accepted: &str) -> &[u32] {
         let mut text = self.accepted.clone();
         let mut shown = 0;
-        while text.trim_end() != accepted {
+        while text.trim() != accepted {
             let Some(piece) = self.pieces.get(shown) else { return &[] };
             text.push_str(piece);
             shown += 1;
         }
-        // The accepted text has no blank at its end, so a token of blanks alone still belongs to
-        // the guess.
+        // The accepted text has no blank at its ends, so a token of blanks alone still belongs to
+        // the guess. A base model begins a translation with a blank.
         self.ids.get(shown..).unwrap_or_default()
     }
 }
@@ -241,6 +243,7 @@ mod tests {
         assert_eq!(draft.behind("Das"), [0, 1, 2, 3]);
         assert_eq!(draft.behind("Das ist"), [2, 3]);
         assert_eq!(last("", &["  ", "Das"]).behind(""), [0, 1]);
+        assert_eq!(last("", &[" Das", " ist", " gut"]).behind("Das"), [1, 2]);
         // A token may end with its blank.
         assert_eq!(last("", &["Das ", "ist ", "gut"]).behind("Das"), [1, 2]);
         // Half a character has no text. It stays with the half that has.

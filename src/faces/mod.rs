@@ -1,7 +1,8 @@
 //! The program's faces: the command line, the module for browsers, and what they share.
 
 #[cfg(not(target_arch = "wasm32"))]
-pub mod cli;
-pub mod subtitles;
+pub(crate) mod cli;
+pub(crate) mod subtitles;
 #[cfg(target_arch = "wasm32")]
-pub mod wasm;
+#[allow(unreachable_pub)] // wasm-bindgen exports public items wherever they are
+pub(crate) mod wasm;

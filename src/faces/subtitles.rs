@@ -23,13 +23,13 @@ const SHORTEST: Millis = Millis(1000);
 
 /// The side of a segment that is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub(crate) enum Side {
     Source,
     Target,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     Srt,
     Vtt,
 }
@@ -42,7 +42,7 @@ struct Cue {
 }
 
 /// A subtitle file being written.
-pub struct Subtitles {
+pub(crate) struct Subtitles {
     kind: Kind,
     side: Side,
     /// Source words of closed segments whose translation has not closed yet.
@@ -56,7 +56,7 @@ pub struct Subtitles {
 }
 
 impl Subtitles {
-    pub fn new(kind: Kind, side: Side) -> Subtitles {
+    pub(crate) fn new(kind: Kind, side: Side) -> Subtitles {
         let text = match kind {
             Kind::Srt => String::new(),
             Kind::Vtt => "WEBVTT\n\n".to_owned(),
@@ -64,7 +64,7 @@ impl Subtitles {
         Subtitles { kind, side, words: BTreeMap::new(), last: None, floor: Millis::ZERO, written: 0, text }
     }
 
-    pub fn event(&mut self, event: &Event) {
+    pub(crate) fn event(&mut self, event: &Event) {
         match (&event.kind, self.side) {
             (EventKind::Source(source), Side::Source) if source.closed => {
                 let text = join_words(source.committed.iter().map(|w| w.text.as_str()));
@@ -82,12 +82,12 @@ impl Subtitles {
     }
 
     /// Takes the text that is ready to be written.
-    pub fn take_text(&mut self) -> String {
+    pub(crate) fn take_text(&mut self) -> String {
         std::mem::take(&mut self.text)
     }
 
     /// Writes the last cue. Call it after the last event.
-    pub fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         if let Some(last) = self.last.take() {
             self.write(last, None);
         }

@@ -7,8 +7,11 @@ use super::{Api, DeviceChoice};
 pub struct AdapterReport {
     /// How a user names it: `vulkan:0`.
     pub choice: DeviceChoice,
+    /// The adapter's name.
     pub name: String,
+    /// Name and version of its driver.
     pub driver: String,
+    /// Discrete, integrated, virtual or software.
     pub kind: wgpu::DeviceType,
     /// The largest single storage binding, in bytes.
     pub max_binding: u64,
@@ -30,28 +33,29 @@ impl AdapterReport {
 }
 
 /// An adapter together with the instance that keeps it alive.
-pub(super) struct Found {
+pub(super) struct FoundAdapter {
     pub report: AdapterReport,
     pub instance: wgpu::Instance,
     pub adapter: wgpu::Adapter,
 }
 
 /// Every adapter of every API of this platform, best first: discrete, integrated, virtual, other,
-/// software. Within a kind the order is that of [`Api::HERE`]. `auto` tries them in this order.
+/// software. Within a kind the order is that of [`Api::AVAILABLE`]. `auto` tries them in this
+/// order.
 pub async fn adapters() -> Vec<AdapterReport> {
     find().await.into_iter().map(|found| found.report).collect()
 }
 
-pub(super) async fn find() -> Vec<Found> {
+pub(super) async fn find() -> Vec<FoundAdapter> {
     let mut all = Vec::new();
-    for api in Api::HERE {
-        all.extend(of(*api).await);
+    for api in Api::AVAILABLE {
+        all.extend(of_api(*api).await);
     }
     all.sort_by_key(|found| rank(found.report.kind));
     all
 }
 
-pub(super) async fn of(api: Api) -> Vec<Found> {
+pub(super) async fn of_api(api: Api) -> Vec<FoundAdapter> {
     let backends = wgpu::Backends::from(api.wgpu());
     let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
         backends,
@@ -61,7 +65,7 @@ pub(super) async fn of(api: Api) -> Vec<Found> {
     adapters
         .into_iter()
         .enumerate()
-        .map(|(index, adapter)| Found {
+        .map(|(index, adapter)| FoundAdapter {
             report: describe(DeviceChoice::Gpu { api, index }, &adapter),
             instance: instance.clone(),
             adapter,

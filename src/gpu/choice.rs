@@ -5,8 +5,11 @@ use std::{fmt, str::FromStr};
 /// A graphics API through which wgpu reaches adapters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Api {
+    /// Linux, Windows, Android.
     Vulkan,
+    /// macOS, iOS.
     Metal,
+    /// Windows.
     Dx12,
     /// The browser's API, the only one there.
     WebGpu,
@@ -16,12 +19,13 @@ impl Api {
     /// The APIs that this build can use. `auto` prefers earlier ones among adapters of the same
     /// kind.
     #[cfg(not(target_arch = "wasm32"))]
-    pub const HERE: &[Api] = &[Api::Metal, Api::Vulkan, Api::Dx12];
+    pub const AVAILABLE: &[Api] = &[Api::Metal, Api::Vulkan, Api::Dx12];
     /// The APIs that this build can use. `auto` prefers earlier ones among adapters of the same
     /// kind.
     #[cfg(target_arch = "wasm32")]
-    pub const HERE: &[Api] = &[Api::WebGpu];
+    pub const AVAILABLE: &[Api] = &[Api::WebGpu];
 
+    /// wgpu's name of the API.
     pub fn wgpu(self) -> wgpu::Backend {
         match self {
             Api::Vulkan => wgpu::Backend::Vulkan,
@@ -49,23 +53,26 @@ pub enum DeviceChoice {
     /// The best adapter that is not a software one and passes the self-test, or else the CPU.
     #[default]
     Auto,
+    /// The CPU backend.
     Cpu,
     /// The adapter of one API with this index, counted from 0 in the order in which wgpu enumerates
     /// them. [`AdapterReport::choice`](super::AdapterReport::choice) has it for each adapter.
     Gpu {
+        /// The API.
         api: Api,
+        /// The index, from 0.
         index: usize,
     },
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no device: say {KNOWN}")]
+#[error("`{0}` is not a device; the devices are {KNOWN}")]
 pub struct ParseDeviceError(String);
 
 #[cfg(not(target_arch = "wasm32"))]
-const KNOWN: &str = "auto, cpu, vulkan, vulkan:1, metal or dx12";
+const KNOWN: &str = "auto, cpu, vulkan, vulkan:1, metal and dx12";
 #[cfg(target_arch = "wasm32")]
-const KNOWN: &str = "auto, cpu or webgpu";
+const KNOWN: &str = "auto, cpu and webgpu";
 
 impl FromStr for DeviceChoice {
     type Err = ParseDeviceError;
@@ -83,7 +90,7 @@ impl FromStr for DeviceChoice {
             "vulkan" => Api::Vulkan,
             "metal" => Api::Metal,
             "dx12" => Api::Dx12,
-            "webgpu" if Api::HERE.contains(&Api::WebGpu) => Api::WebGpu,
+            "webgpu" if Api::AVAILABLE.contains(&Api::WebGpu) => Api::WebGpu,
             _ => return Err(wrong()),
         };
         Ok(DeviceChoice::Gpu { api, index: index.unwrap_or(0) })
@@ -113,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_named() {
+    fn an_unknown_device_is_named() {
         for text in ["", "cuda", "cpu:1", "vulkan:", "vulkan:-1", "vulkan:x", "auto:0"] {
             let error = text.parse::<DeviceChoice>().unwrap_err().to_string();
             assert!(error.contains(&format!("`{text}`")), "{error}");

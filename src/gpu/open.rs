@@ -17,6 +17,7 @@ pub struct Compute {
     pub name: String,
     /// None on the CPU backend.
     pub adapter: Option<AdapterReport>,
+    /// The errors that the device has reported.
     pub health: Health,
 }
 
@@ -36,14 +37,14 @@ pub struct Health(Arc<Mutex<State>>);
 #[derive(Debug, Default)]
 struct State {
     /// The first error since the last [`Health::take`].
-    pending: Option<Complaint>,
+    pending: Option<DeviceProblem>,
     /// Why the device was lost.
     lost: Option<String>,
 }
 
 /// An error that a device reported outside of any call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Complaint {
+pub enum DeviceProblem {
     /// An allocation failed. Other work may still fit.
     OutOfMemory(String),
     /// The device refused its work or failed internally. Other work may still succeed.
@@ -53,21 +54,21 @@ pub enum Complaint {
 }
 
 /// The devices that `auto` refused, each with the reason; to be shown to the user.
-pub type Passed = Vec<String>;
+pub(crate) type RefusedDevices = Vec<String>;
 
 impl Health {
     /// Takes the first error that was reported since the last call. A lost device is reported by
     /// every call.
-    pub fn take(&self) -> Option<Complaint> {
+    pub fn take(&self) -> Option<DeviceProblem> {
         let mut state = self.state();
         let pending = state.pending.take();
-        state.lost.clone().map(Complaint::Lost).or(pending)
+        state.lost.clone().map(DeviceProblem::Lost).or(pending)
     }
 
-    fn record(&self, what: Complaint) {
+    fn record(&self, problem: DeviceProblem) {
         let mut state = self.state();
-        match what {
-            Complaint::Lost(reason) => drop(state.lost.get_or_insert(reason)),
+        match problem {
+            DeviceProblem::Lost(reason) => drop(state.lost.get_or_insert(reason)),
             other => drop(state.pending.get_or_insert(other)),
         }
     }
@@ -82,14 +83,14 @@ impl Health {
         let health = self.clone();
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             health.record(match error {
-                wgpu::Error::OutOfMemory { .. } => Complaint::OutOfMemory(error.to_string()),
-                other => Complaint::Failed(other.to_string()),
+                wgpu::Error::OutOfMemory { .. } => DeviceProblem::OutOfMemory(error.to_string()),
+                other => DeviceProblem::Failed(other.to_string()),
             });
         }));
         let health = self.clone();
         device.set_device_lost_callback(move |reason, message| {
             let what = format!("the device was lost ({reason:?}) {message}");
-            health.record(Complaint::Lost(what.trim_end().to_owned()));
+            health.record(DeviceProblem::Lost(what.trim_end().to_owned()));
         });
     }
 }
@@ -100,6 +101,7 @@ impl Compute {
         Self { device: Device::flex(), name: "cpu".to_owned(), adapter: None, health: Health::default() }
     }
 
+    /// Whether this is an adapter rather than the CPU backend.
     pub fn is_gpu(&self) -> bool {
         self.adapter.is_some()
     }
@@ -117,7 +119,7 @@ impl Compute {
     }
 
     /// Waits for all queued work, then checks.
-    pub async fn settle(&self) -> Result<(), GpuError> {
+    pub async fn wait_idle(&self) -> Result<(), GpuError> {
         let one = Tensor::<1>::ones([1], &self.device);
         let read = one.into_data_async().await;
         // An error that the device itself reported is closer to the cause.
@@ -127,13 +129,13 @@ impl Compute {
     }
 
     /// Fails if the device has reported an error since the last check, or is lost. It is called
-    /// after a readback; see [`Health`].
+    /// after a readback.
     pub fn check(&self) -> Result<(), GpuError> {
         let adapter = self.name.clone();
         match self.health.take() {
-            Some(Complaint::OutOfMemory(reason)) => Err(GpuError::OutOfMemory { adapter, reason }),
-            Some(Complaint::Failed(reason)) => Err(GpuError::Failed { adapter, reason }),
-            Some(Complaint::Lost(reason)) => Err(GpuError::Lost { adapter, reason }),
+            Some(DeviceProblem::OutOfMemory(reason)) => Err(GpuError::OutOfMemory { adapter, reason }),
+            Some(DeviceProblem::Failed(reason)) => Err(GpuError::Failed { adapter, reason }),
+            Some(DeviceProblem::Lost(reason)) => Err(GpuError::Lost { adapter, reason }),
             None => Ok(()),
         }
     }
@@ -145,10 +147,10 @@ impl Compute {
 /// `auto` skips software rasterisers, and devices that fail. It ends at the CPU, so it cannot fail.
 /// The second value names the devices that failed, with the reasons. Any other choice fails if
 /// there is no such adapter, if the driver refuses a device, or if the device does not pass `test`.
-pub async fn open(
+pub(crate) async fn open(
     choice: DeviceChoice,
     test: impl AsyncFn(&Device) -> Result<(), String>,
-) -> Result<(Compute, Passed), GpuError> {
+) -> Result<(Compute, RefusedDevices), GpuError> {
     match choice {
         DeviceChoice::Cpu => Ok((Compute::cpu(), Vec::new())),
         DeviceChoice::Gpu { api, index } => Ok((open_one(api, index, &test).await?, Vec::new())),
@@ -161,34 +163,34 @@ async fn open_one(
     index: usize,
     test: &impl AsyncFn(&Device) -> Result<(), String>,
 ) -> Result<Compute, GpuError> {
-    let mut found = adapters::of(api).await;
+    let mut found = adapters::of_api(api).await;
     if index >= found.len() {
         return Err(GpuError::NoAdapter { api, index, found: found.len() });
     }
-    bring_up(found.swap_remove(index), test).await
+    open_adapter(found.swap_remove(index), test).await
 }
 
-async fn open_best(test: &impl AsyncFn(&Device) -> Result<(), String>) -> (Compute, Passed) {
-    let mut passed = Vec::new();
+async fn open_best(test: &impl AsyncFn(&Device) -> Result<(), String>) -> (Compute, RefusedDevices) {
+    let mut refused = Vec::new();
     for found in adapters::find().await {
         if found.report.is_software() {
             tracing::info!(
-                "{} is a software adapter, slower than the CPU backend; only naming {} would use it",
+                "{} is a software adapter, which is slower than the CPU; auto does not use it, but {} does",
                 found.report.name,
                 found.report.choice
             );
             continue;
         }
-        match bring_up(found, test).await {
-            Ok(compute) => return (compute, passed),
-            Err(error) => passed.push(error.to_string()),
+        match open_adapter(found, test).await {
+            Ok(compute) => return (compute, refused),
+            Err(error) => refused.push(error.to_string()),
         }
     }
-    (Compute::cpu(), passed)
+    (Compute::cpu(), refused)
 }
 
-async fn bring_up(
-    found: adapters::Found,
+async fn open_adapter(
+    found: adapters::FoundAdapter,
     test: &impl AsyncFn(&Device) -> Result<(), String>,
 ) -> Result<Compute, GpuError> {
     let name = format!("{} {}", found.report.choice, found.report.name);
@@ -242,11 +244,11 @@ mod tests {
         let health = Health::default();
         let (one, other) = (compute(&health), compute(&health));
         assert!(one.check().is_ok());
-        health.record(Complaint::OutOfMemory("no room".to_owned()));
-        health.record(Complaint::Failed("what follows from it".to_owned()));
+        health.record(DeviceProblem::OutOfMemory("no room".to_owned()));
+        health.record(DeviceProblem::Failed("what follows from it".to_owned()));
         assert!(matches!(one.check(), Err(GpuError::OutOfMemory { reason, .. }) if reason == "no room"));
         assert!(one.check().is_ok() && other.check().is_ok());
-        health.record(Complaint::Failed("a bad launch".to_owned()));
+        health.record(DeviceProblem::Failed("a bad launch".to_owned()));
         assert!(matches!(other.check(), Err(GpuError::Failed { reason, .. }) if reason == "a bad launch"));
         assert!(one.check().is_ok() && health.take().is_none());
     }
@@ -254,18 +256,18 @@ mod tests {
     #[test]
     fn a_lost_device_stays_lost_for_all() {
         let health = Health::default();
-        health.record(Complaint::OutOfMemory("no room".to_owned()));
-        health.record(Complaint::Lost("unplugged".to_owned()));
-        health.record(Complaint::Lost("a second reason".to_owned()));
+        health.record(DeviceProblem::OutOfMemory("no room".to_owned()));
+        health.record(DeviceProblem::Lost("unplugged".to_owned()));
+        health.record(DeviceProblem::Lost("a second reason".to_owned()));
         for compute in [compute(&health), compute(&health), compute(&health)] {
             assert!(matches!(compute.check(), Err(GpuError::Lost { reason, .. }) if reason == "unplugged"));
-            assert!(pollster::block_on(compute.settle()).is_err());
+            assert!(pollster::block_on(compute.wait_idle()).is_err());
         }
     }
 
     /// On every adapter: an error that the device itself reports, and the loss of the device.
     #[test]
-    fn errors_of_a_device_are_heard() {
+    fn errors_of_a_device_are_recorded() {
         pollster::block_on(async {
             for found in adapters::find().await {
                 let (device, _queue) = found.adapter.request_device(&Default::default()).await.unwrap();

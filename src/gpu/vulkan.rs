@@ -21,11 +21,11 @@ pub(super) fn check(device: &wgpu::Device) -> Result<(), String> {
         let version = instance.get_physical_device_properties(device.raw_physical_device()).api_version;
         let (major, minor) = (version >> 22 & 0x7f, version >> 12 & 0x3ff);
         for (since, function) in CORE {
-            let promised = (major, minor) >= (1, since);
+            let reported = (major, minor) >= (1, since);
             let handle = device.raw_device().handle();
-            if promised && instance.get_device_proc_addr(handle, function.as_ptr()).is_none() {
+            if reported && instance.get_device_proc_addr(handle, function.as_ptr()).is_none() {
                 let function = function.to_string_lossy();
-                return Err(format!("the driver reports Vulkan {major}.{minor} and lacks {function}"));
+                return Err(format!("the driver reports Vulkan {major}.{minor}, but lacks {function}"));
             }
         }
     }

@@ -10,7 +10,7 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::environment::{Certificates, Environment, Flaw, Proxies};
+use super::environment::{BadSetting, Certificates, Environment, Proxies};
 use super::model_files::MODEL_FILES;
 use crate::weights::error::{CheckpointError, Remedy, shown};
 use crate::weights::files::BYTE_ORDER_MARK;
@@ -25,6 +25,7 @@ const REFS_DEPTH: usize = 8;
 /// A model in the cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CachedModel {
+    /// `owner/name`.
     pub repo: String,
     /// The revisions that are complete: `main` first, then other branches and tags, then commits
     /// without a name.
@@ -43,7 +44,7 @@ pub struct Hub {
     pub(super) proxies: Proxies,
     pub(super) certificates: Certificates,
     /// An unusable setting; every fetch returns it as an error.
-    pub(super) flaw: Option<Flaw>,
+    pub(super) bad_setting: Option<BadSetting>,
     /// How many fruitless attempts in a row end a fetch.
     pub(super) attempts: u32,
     /// The wait before the first retry. It doubles with every retry, up to half a minute.
@@ -63,7 +64,7 @@ impl Hub {
     }
 
     pub(super) fn new(environment: Environment) -> Hub {
-        let Environment { cache, endpoint, token, offline, proxies, certificates, flaw } = environment;
+        let Environment { cache, endpoint, token, offline, proxies, certificates, bad_setting } = environment;
         Hub {
             endpoint,
             token,
@@ -71,7 +72,7 @@ impl Hub {
             offline,
             proxies,
             certificates,
-            flaw,
+            bad_setting,
             attempts: 6,
             backoff: Duration::from_millis(500),
             patience: Duration::from_secs(15 * 60),
@@ -256,10 +257,10 @@ fn collect_refs(folder: &Path, before: &str, depth: usize, into: &mut Vec<String
 }
 
 /// The error for a file of the cache that cannot be read or written.
-pub(super) fn disk(path: &Path, error: std::io::Error) -> CheckpointError {
+pub(super) fn disk_error(path: &Path, error: std::io::Error) -> CheckpointError {
     let remedy = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "the disk is full: make room, or set HF_HOME to another disk; what is fetched stays"
+            "the disk is full; make room, or set HF_HOME to a folder on another disk; what was fetched is kept"
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "set HF_HOME to a folder that can be written",
         _ => "check the disk, or set HF_HOME to another one",

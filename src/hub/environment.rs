@@ -28,21 +28,25 @@ pub(super) struct Environment {
     pub proxies: Proxies,
     pub certificates: Certificates,
     /// The first unusable value.
-    pub flaw: Option<Flaw>,
+    pub bad_setting: Option<BadSetting>,
 }
 
 /// An unusable value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Flaw {
+pub(super) struct BadSetting {
     /// The variable, or the file.
     pub name: String,
     pub what: String,
     pub remedy: &'static str,
 }
 
-impl From<Flaw> for CheckpointError {
-    fn from(flaw: Flaw) -> CheckpointError {
-        CheckpointError::Environment { name: flaw.name, what: flaw.what, remedy: Remedy::from(flaw.remedy) }
+impl From<BadSetting> for CheckpointError {
+    fn from(bad_setting: BadSetting) -> CheckpointError {
+        CheckpointError::Environment {
+            name: bad_setting.name,
+            what: bad_setting.what,
+            remedy: Remedy::from(bad_setting.remedy),
+        }
     }
 }
 
@@ -64,11 +68,11 @@ pub(super) struct Certificates {
 }
 
 impl Environment {
-    pub fn read() -> Environment {
+    pub(super) fn read() -> Environment {
         Environment::from_lookup(&|name| std::env::var_os(name))
     }
 
-    pub fn from_lookup(variable: Lookup) -> Environment {
+    pub(super) fn from_lookup(variable: Lookup) -> Environment {
         let path = |name: &str| variable(name).filter(|value| !value.is_empty()).map(|value| expanded(value, variable));
         let text = |name: &str| text(variable, name).unwrap_or_default();
         let caches = || path("XDG_CACHE_HOME").unwrap_or_else(|| user_folder(variable).join(".cache"));
@@ -76,13 +80,13 @@ impl Environment {
         let cache = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
         let token_file = path("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token"));
 
-        let mut flaw = None;
-        let mut keep = |found: Flaw| {
-            flaw.get_or_insert(found);
+        let mut bad_setting = None;
+        let mut note = |found: BadSetting| {
+            bad_setting.get_or_insert(found);
         };
-        let endpoint = endpoint(&text("HF_ENDPOINT")).map_err(&mut keep).unwrap_or_default();
-        let token = token(variable, &token_file).map_err(&mut keep).unwrap_or_default();
-        let mut proxy = |names: &[&str]| proxy(variable, names).map_err(&mut keep).unwrap_or_default();
+        let endpoint = endpoint(&text("HF_ENDPOINT")).map_err(&mut note).unwrap_or_default();
+        let token = token(variable, &token_file).map_err(&mut note).unwrap_or_default();
+        let mut proxy = |names: &[&str]| proxy(variable, names).map_err(&mut note).unwrap_or_default();
         let http = proxy(&["http_proxy", "all_proxy"]);
         // A proxy that is set is never bypassed: if there is none for https, the one for http is
         // used.
@@ -95,7 +99,7 @@ impl Environment {
             offline: ["1", "on", "yes", "true"].contains(&text("HF_HUB_OFFLINE").to_lowercase().as_str()),
             proxies,
             certificates: Certificates::from_lookup(variable),
-            flaw,
+            bad_setting,
         }
     }
 }
@@ -140,10 +144,10 @@ fn with_variables(text: &str, variable: Lookup) -> String {
     let mut rest = text;
     while let Some(at) = rest.find('$') {
         out.push_str(&rest[..at]);
-        let behind = &rest[at + 1..];
-        let braced = behind.strip_prefix('{').and_then(|inside| inside.split_once('}'));
-        let plain_len = behind.find(|symbol: char| !symbol.is_ascii_alphanumeric() && symbol != '_');
-        let (name, after) = braced.unwrap_or_else(|| behind.split_at(plain_len.unwrap_or(behind.len())));
+        let after_sign = &rest[at + 1..];
+        let braced = after_sign.strip_prefix('{').and_then(|inside| inside.split_once('}'));
+        let plain_len = after_sign.find(|symbol: char| !symbol.is_ascii_alphanumeric() && symbol != '_');
+        let (name, after) = braced.unwrap_or_else(|| after_sign.split_at(plain_len.unwrap_or(after_sign.len())));
         let value = if name.is_empty() { None } else { variable(name).and_then(|value| value.into_string().ok()) };
         match value {
             Some(value) => {
@@ -152,7 +156,7 @@ fn with_variables(text: &str, variable: Lookup) -> String {
             }
             None => {
                 out.push('$');
-                rest = behind;
+                rest = after_sign;
             }
         }
     }
@@ -160,28 +164,28 @@ fn with_variables(text: &str, variable: Lookup) -> String {
 }
 
 /// The Hub's URL, without slashes at its end. Errors: it is not a usable URL.
-fn endpoint(value: &str) -> Result<String, Flaw> {
+fn endpoint(value: &str) -> Result<String, BadSetting> {
     if value.is_empty() {
         return Ok(ENDPOINT.to_owned());
     }
-    let flaw = |what: String| Flaw {
+    let bad_setting = |what: String| BadSetting {
         name: "HF_ENDPOINT".to_owned(),
         what,
         remedy: "write an address such as https://huggingface.co",
     };
     if !["https://", "http://"].iter().any(|scheme| value.to_ascii_lowercase().starts_with(scheme)) {
-        return Err(flaw(format!("{} does not begin with https:// or http://", shown(value))));
+        return Err(bad_setting(format!("{} does not start with https:// or http://", shown(value))));
     }
     match value.parse::<Uri>() {
-        Err(error) => Err(flaw(format!("{} is not an address ({error})", shown(value)))),
-        Ok(uri) if uri.host().is_none_or(str::is_empty) => Err(flaw(format!("{} names no host", shown(value)))),
-        Ok(uri) if uri.query().is_some() => Err(flaw(format!("{} has a query", shown(value)))),
+        Err(error) => Err(bad_setting(format!("{} is not an address ({error})", shown(value)))),
+        Ok(uri) if uri.host().is_none_or(str::is_empty) => Err(bad_setting(format!("{} has no host", shown(value)))),
+        Ok(uri) if uri.query().is_some() => Err(bad_setting(format!("{} has a query", shown(value)))),
         Ok(_) => Ok(value.trim_end_matches('/').to_owned()),
     }
 }
 
 /// The value of `HF_TOKEN`, or the token that `hf auth login` stored.
-fn token(variable: Lookup, file: &Path) -> Result<Option<String>, Flaw> {
+fn token(variable: Lookup, file: &Path) -> Result<Option<String>, BadSetting> {
     for name in ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"] {
         if let Some(value) = variable(name)
             && let Some(token) = checked_token(name, &value.to_string_lossy())?
@@ -199,22 +203,22 @@ fn token(variable: Lookup, file: &Path) -> Result<Option<String>, Flaw> {
 
 /// Checks a token. It goes into a request header, so it must be one line of printable ASCII. It
 /// never appears in a message.
-fn checked_token(name: &str, value: &str) -> Result<Option<String>, Flaw> {
+fn checked_token(name: &str, value: &str) -> Result<Option<String>, BadSetting> {
     let value = value.trim();
     let what = match value.chars().find(|symbol| !symbol.is_ascii_graphic()) {
         None => return Ok(Some(value.to_owned()).filter(|token| !token.is_empty())),
-        Some('\n' | '\r') => "has a line break in it".to_owned(),
-        Some('\u{feff}') => "has a byte order mark in it".to_owned(),
-        Some(symbol) if symbol.is_ascii() => format!("has {symbol:?} in it"),
-        Some(symbol) => format!("has {symbol:?} in it, which is not ASCII"),
+        Some('\n' | '\r') => "contains a line break".to_owned(),
+        Some('\u{feff}') => "contains a byte order mark".to_owned(),
+        Some(symbol) if symbol.is_ascii() => format!("contains {symbol:?}"),
+        Some(symbol) => format!("contains {symbol:?}, which is not ASCII"),
     };
-    let remedy = "a token is one word of letters and digits: copy it again from the settings of your account";
-    Err(Flaw { name: name.to_owned(), what, remedy })
+    let remedy = "a token is one word of letters and digits; copy it again from the settings of your account";
+    Err(BadSetting { name: name.to_owned(), what, remedy })
 }
 
 /// The proxy that the first variable of `names` that is set gives. A lower-case name takes
 /// precedence, and an empty value means no proxy.
-fn proxy(variable: Lookup, names: &[&str]) -> Result<Option<Proxy>, Flaw> {
+fn proxy(variable: Lookup, names: &[&str]) -> Result<Option<Proxy>, BadSetting> {
     for name in names {
         let Some((name, value)) = either_case(variable, name) else { continue };
         if value.is_empty() {
@@ -223,9 +227,9 @@ fn proxy(variable: Lookup, names: &[&str]) -> Result<Option<Proxy>, Flaw> {
         return match Proxy::new(&value) {
             Ok(proxy) => Ok(Some(proxy)),
             // The value may contain a password.
-            Err(_) => Err(Flaw {
+            Err(_) => Err(BadSetting {
                 name,
-                what: "is not the address of a proxy that can be used".to_owned(),
+                what: "is not the address of a supported proxy".to_owned(),
                 remedy: "write http://HOST:PORT, https://HOST:PORT, socks4://HOST:PORT or socks5://HOST:PORT",
             }),
         };
@@ -249,17 +253,18 @@ fn either_case(variable: Lookup, name: &str) -> Option<(String, String)> {
 
 impl Proxies {
     /// The proxy for a URL; `None` if its host is contacted directly.
-    pub fn of(&self, url: &Uri) -> Option<&Proxy> {
+    pub(super) fn for_url(&self, url: &Uri) -> Option<&Proxy> {
         let host = url.host().unwrap_or_default().to_ascii_lowercase();
         let port = url.port_u16();
         let is_direct = self.direct.iter().any(|entry| {
-            let (name, wanted) = match entry.rsplit_once(':') {
-                Some((name, wanted)) if !name.contains(':') => (name, wanted.parse().ok()),
+            let (name, only_port) = match entry.rsplit_once(':') {
+                Some((name, port)) if !name.contains(':') => (name, port.parse().ok()),
                 _ => (entry.as_str(), None),
             };
             let name = name.trim_start_matches('*').trim_start_matches('.');
             let is_below = || host.strip_suffix(name).is_some_and(|before| before.ends_with('.'));
-            entry == "*" || (!name.is_empty() && (host == name || is_below()) && (wanted.is_none() || wanted == port))
+            entry == "*"
+                || (!name.is_empty() && (host == name || is_below()) && (only_port.is_none() || only_port == port))
         });
         match url.scheme_str() {
             _ if is_direct => None,
@@ -284,7 +289,7 @@ impl Certificates {
     }
 
     /// The certificates in DER; if empty, the program's own list of public authorities is used.
-    pub fn load(&self) -> Result<Vec<Vec<u8>>, Flaw> {
+    pub(super) fn load(&self) -> Result<Vec<Vec<u8>>, BadSetting> {
         let Some((name, path)) = self.named.first() else {
             let found = rustls_native_certs::load_native_certs();
             return Ok(found.certs.iter().map(|certificate| certificate.to_vec()).collect());
@@ -301,10 +306,10 @@ impl Certificates {
             return Ok(certificates);
         }
         let why = errors.first().map_or(String::new(), |error| format!(" ({})", shown(&error.to_string())));
-        Err(Flaw {
+        Err(BadSetting {
             name: (*name).to_owned(),
             what: format!("no certificate can be read from {}{why}", path.display()),
-            remedy: "name a file of certificates in PEM format, or unset it",
+            remedy: "set it to a file of certificates in PEM format, or unset it",
         })
     }
 }
@@ -358,18 +363,18 @@ mod tests {
         assert_eq!(given("  ").token.as_deref(), Some("stored"));
         assert_eq!(given(" given\n").token.as_deref(), Some("given"));
         for (token, what) in [
-            ("hf_a\nb", "has a line break in it"),
-            ("\u{feff}hf_a", "has a byte order mark in it"),
-            ("hf_ä", "has 'ä' in it, which is not ASCII"),
-            ("hf_a b", "has ' ' in it"),
-            ("hf_\0", "has '\\0' in it"),
+            ("hf_a\nb", "contains a line break"),
+            ("\u{feff}hf_a", "contains a byte order mark"),
+            ("hf_ä", "contains 'ä', which is not ASCII"),
+            ("hf_a b", "contains ' '"),
+            ("hf_\0", "contains '\\0'"),
         ] {
-            let flaw = given(token).flaw.unwrap();
-            assert_eq!((flaw.name.as_str(), flaw.what.as_str()), ("HF_TOKEN", what));
+            let bad_setting = given(token).bad_setting.unwrap();
+            assert_eq!((bad_setting.name.as_str(), bad_setting.what.as_str()), ("HF_TOKEN", what));
         }
         std::fs::write(folder.path().join("token"), b"hf_\xff").unwrap();
-        let flaw = given("").flaw.unwrap();
-        assert!(flaw.name.ends_with("token") && flaw.what.contains("not ASCII"), "{flaw:?}");
+        let bad_setting = given("").bad_setting.unwrap();
+        assert!(bad_setting.name.ends_with("token") && bad_setting.what.contains("not ASCII"), "{bad_setting:?}");
     }
 
     #[test]
@@ -380,22 +385,22 @@ mod tests {
             ("https://mirror.example/", "https://mirror.example"),
             (" http://127.0.0.1:80/hf// ", "http://127.0.0.1:80/hf"),
         ] {
-            assert_eq!((endpoint(value).endpoint.as_str(), endpoint(value).flaw), (expected, None));
+            assert_eq!((endpoint(value).endpoint.as_str(), endpoint(value).bad_setting), (expected, None));
         }
         for value in
             ["mirror.example", "localhost:8080", "ftp://x", "https://", "https://a b", "http://x?y=1", "mirror/hf"]
         {
-            let flaw = endpoint(value).flaw.unwrap_or_else(|| panic!("{value} is taken"));
-            assert!(flaw.name == "HF_ENDPOINT" && flaw.what.contains(value), "{flaw:?}");
+            let bad_setting = endpoint(value).bad_setting.unwrap_or_else(|| panic!("{value} is taken"));
+            assert!(bad_setting.name == "HF_ENDPOINT" && bad_setting.what.contains(value), "{bad_setting:?}");
         }
     }
 
     #[test]
-    fn ways() {
+    fn proxies() {
         let of = |variables: &[(&str, &str)], url: &str| {
             let environment = read(&[&[("HF_HOME", "/none")], variables].concat());
-            let proxy = environment.proxies.of(&url.parse().unwrap()).map(|proxy| proxy.host().to_owned());
-            (proxy.unwrap_or_default(), environment.flaw.map(|flaw| flaw.name))
+            let proxy = environment.proxies.for_url(&url.parse().unwrap()).map(|proxy| proxy.host().to_owned());
+            (proxy.unwrap_or_default(), environment.bad_setting.map(|bad_setting| bad_setting.name))
         };
         let (http, https) = ("http://a.example:8080/x", "https://a.example/x");
         let to = |host: &str| (host.to_owned(), None);
@@ -421,8 +426,11 @@ mod tests {
         }
         for wrong in ["ftp://secret@x", "socks9://x", "http://", "\u{feff}http://x"] {
             let environment = read(&[("HF_HOME", "/none"), ("ALL_PROXY", wrong)]);
-            let flaw = environment.flaw.unwrap_or_else(|| panic!("{wrong} is taken"));
-            assert!(flaw.name == "ALL_PROXY" && !format!("{flaw:?}").contains("secret"), "{flaw:?}");
+            let bad_setting = environment.bad_setting.unwrap_or_else(|| panic!("{wrong} is taken"));
+            assert!(
+                bad_setting.name == "ALL_PROXY" && !format!("{bad_setting:?}").contains("secret"),
+                "{bad_setting:?}"
+            );
         }
     }
 
@@ -431,8 +439,8 @@ mod tests {
         assert_eq!(read(&[("SSL_CERT_FILE", "")]).certificates, Certificates::default());
         let folder = tempfile::tempdir().unwrap();
         let empty = folder.path().to_str().unwrap();
-        let flaw = read(&[("REQUESTS_CA_BUNDLE", empty)]).certificates.load().unwrap_err();
-        assert_eq!(flaw.name, "REQUESTS_CA_BUNDLE");
+        let bad_setting = read(&[("REQUESTS_CA_BUNDLE", empty)]).certificates.load().unwrap_err();
+        assert_eq!(bad_setting.name, "REQUESTS_CA_BUNDLE");
         let file = crate::weights::testing::own("tls").join("authority.pem");
         let set = read(&[("SSL_CERT_DIR", empty), ("CURL_CA_BUNDLE", file.to_str().unwrap())]);
         assert_eq!(set.certificates.load().unwrap().len(), 1);

@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use ureq::Body;
 use ureq::http::{Response, StatusCode};
 
-use super::cache::{Hub, disk, len_of, link};
-use super::listing::{Listing, Remote};
+use super::cache::{Hub, disk_error, len_of, link};
+use super::listing::{Listing, RemoteFile};
 use super::network::{Network, network_error};
 use crate::weights::error::{CheckpointError, shown};
 use crate::weights::safetensors::INDEX_FILE;
@@ -25,8 +25,8 @@ const MAX_LISTING: u64 = 32 << 20;
 const MAX_REDIRECTS: usize = 10;
 const BUFFER: usize = 256 << 10;
 /// Attempts that bring less than this in total, in bytes, are given up after [`Hub::patience`].
-const LEAST_GAIN: u64 = 1 << 20;
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const MIN_GAIN: u64 = 1 << 20;
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
 /// Receives the progress of a fetch.
 pub trait Progress {
@@ -38,20 +38,21 @@ pub trait Progress {
     /// `bytes` more are on the disk.
     fn advance(&mut self, bytes: u64);
     /// `bytes` have to be fetched again (a wrong hash, or a server that does not resume).
-    fn lose(&mut self, bytes: u64);
+    fn discard(&mut self, bytes: u64);
     /// A message for the user: a retry, a wait.
     fn note(&mut self, text: &str);
+    /// All files are on the disk.
     fn finish(&mut self);
 }
 
 /// Shows no progress.
-pub struct Silent;
+pub struct NoProgress;
 
-impl Progress for Silent {
+impl Progress for NoProgress {
     fn start(&mut self, _: u64, _: u64) {}
     fn file(&mut self, _: &str) {}
     fn advance(&mut self, _: u64) {}
-    fn lose(&mut self, _: u64) {}
+    fn discard(&mut self, _: u64) {}
     fn note(&mut self, _: &str) {}
     fn finish(&mut self) {}
 }
@@ -70,13 +71,13 @@ impl Hub {
                 Some(snapshot) => Ok(snapshot),
                 None => Err(CheckpointError::Network {
                     repo: repo.to_owned(),
-                    what: format!("is not in {} and HF_HUB_OFFLINE is set", self.cache.display()),
-                    remedy: "unset HF_HUB_OFFLINE, or name a folder".into(),
+                    what: format!("is not in {}, and HF_HUB_OFFLINE is set", self.cache.display()),
+                    remedy: "unset HF_HUB_OFFLINE, or give a folder".into(),
                 }),
             };
         }
-        if let Some(flaw) = &self.flaw {
-            return Err(flaw.clone().into());
+        if let Some(bad_setting) = &self.bad_setting {
+            return Err(bad_setting.clone().into());
         }
         let network = Network::new(&self.proxies, &self.certificates)?;
         let fetch = Fetch { hub: self, repo, folder, network };
@@ -98,7 +99,7 @@ impl Hub {
         if let Some(index) = files.iter().find(|file| file.name == INDEX_FILE) {
             // The index names the files that contain the weights.
             progress.start(index.size, fetch.on_disk(index, &snapshot));
-            fetch.bring(index, &snapshot, progress)?;
+            fetch.fetch_file(index, &snapshot, progress)?;
             files.extend(listing.shards(&snapshot)?);
         }
         // Small files first, so that a wrong model is detected before gigabytes are fetched.
@@ -108,7 +109,7 @@ impl Hub {
         progress.start(total, done);
         for file in &files {
             progress.file(&file.name);
-            fetch.bring(file, &snapshot, progress)?;
+            fetch.fetch_file(file, &snapshot, progress)?;
         }
         progress.finish();
         if revision != listing.sha {
@@ -120,7 +121,7 @@ impl Hub {
                 .parent()
                 .map_or(Ok(()), fs::create_dir_all)
                 .and_then(|()| fs::write(&reference, &listing.sha));
-            written.map_err(|error| disk(&reference, error))?;
+            written.map_err(|error| disk_error(&reference, error))?;
         }
         Ok(snapshot)
     }
@@ -135,9 +136,9 @@ struct Fetch<'a> {
 }
 
 /// Why one attempt failed.
-enum Trouble {
+enum AttemptError {
     /// Another attempt may succeed.
-    Again {
+    Retry {
         what: String,
         /// How long the server asks the client to wait.
         wait: Option<Duration>,
@@ -148,9 +149,9 @@ enum Trouble {
     Fatal(CheckpointError),
 }
 
-impl Trouble {
-    fn again(what: String) -> Trouble {
-        Trouble::Again { what, wait: None, gained: 0 }
+impl AttemptError {
+    fn retry(what: String) -> AttemptError {
+        AttemptError::Retry { what, wait: None, gained: 0 }
     }
 }
 
@@ -166,21 +167,21 @@ impl Fetch<'_> {
         let text = self.with_retries(progress, |_| {
             let mut response = self.get(&url, None)?;
             let body = response.body_mut().with_config().limit(MAX_LISTING);
-            body.read_to_string().map_err(|error| Trouble::again(error.to_string()))
+            body.read_to_string().map_err(|error| AttemptError::retry(error.to_string()))
         })?;
         Listing::parse(&text, self.repo, &url)
     }
 
-    fn blob(&self, file: &Remote) -> PathBuf {
+    fn blob(&self, file: &RemoteFile) -> PathBuf {
         self.folder.join("blobs").join(&file.etag)
     }
 
-    fn partial(&self, file: &Remote) -> PathBuf {
+    fn partial(&self, file: &RemoteFile) -> PathBuf {
         self.folder.join("blobs").join(format!("{}.incomplete", file.etag))
     }
 
     /// How many bytes of a file need not be fetched again.
-    fn on_disk(&self, file: &Remote, snapshot: &Path) -> u64 {
+    fn on_disk(&self, file: &RemoteFile, snapshot: &Path) -> u64 {
         let is_whole = |path: &Path| len_of(path) == Some(file.size);
         match is_whole(&snapshot.join(&file.name)) || is_whole(&self.blob(file)) {
             true => file.size,
@@ -189,19 +190,29 @@ impl Fetch<'_> {
     }
 
     /// Fetches a file into the snapshot, unless it is there already.
-    fn bring(&self, file: &Remote, snapshot: &Path, progress: &mut dyn Progress) -> Result<(), CheckpointError> {
+    fn fetch_file(
+        &self,
+        file: &RemoteFile,
+        snapshot: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<(), CheckpointError> {
         let pointer = snapshot.join(&file.name);
         if len_of(&pointer) == Some(file.size) {
             return Ok(());
         }
-        self.blob_of(file, snapshot, progress)?;
-        link(&pointer, &file.name, &file.etag).map_err(|error| disk(&pointer, error))
+        self.fetch_blob(file, snapshot, progress)?;
+        link(&pointer, &file.name, &file.etag).map_err(|error| disk_error(&pointer, error))
     }
 
     /// Fetches one blob, and stores it only if it is whole and its hash is right.
-    fn blob_of(&self, file: &Remote, snapshot: &Path, progress: &mut dyn Progress) -> Result<(), CheckpointError> {
+    fn fetch_blob(
+        &self,
+        file: &RemoteFile,
+        snapshot: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<(), CheckpointError> {
         let (blob, partial) = (self.blob(file), self.partial(file));
-        fs::create_dir_all(self.folder.join("blobs")).map_err(|error| disk(&blob, error))?;
+        fs::create_dir_all(self.folder.join("blobs")).map_err(|error| disk_error(&blob, error))?;
         let _lock = self.lock(file, progress)?;
         if len_of(&blob) == Some(file.size) {
             return Ok(());
@@ -210,44 +221,50 @@ impl Fetch<'_> {
         let url = format!("{}/{}/resolve/{commit}/{}", self.hub.endpoint, self.repo, escaped(&file.name));
         let mut wrong_hash = false;
         loop {
-            let mut out = Partial::open(&partial, file, progress).map_err(|error| disk(&partial, error))?;
+            let mut out = Partial::open(&partial, file, progress).map_err(|error| disk_error(&partial, error))?;
             self.with_retries(progress, |progress| {
                 let before = out.len;
-                self.piece(&url, file, &mut out, progress).map_err(|trouble| match trouble {
-                    Trouble::Again { what, wait, .. } => {
-                        Trouble::Again { what, wait, gained: out.len.saturating_sub(before) }
+                self.request_rest(&url, file, &mut out, progress).map_err(|error| match error {
+                    AttemptError::Retry { what, wait, .. } => {
+                        AttemptError::Retry { what, wait, gained: out.len.saturating_sub(before) }
                     }
                     fatal => fatal,
                 })
             })?;
-            let hash = out.finish().map_err(|error| disk(&partial, error))?;
+            let hash = out.finish().map_err(|error| disk_error(&partial, error))?;
             if hash == file.etag {
-                return fs::rename(&partial, &blob).map_err(|error| disk(&blob, error));
+                return fs::rename(&partial, &blob).map_err(|error| disk_error(&blob, error));
             }
-            fs::remove_file(&partial).map_err(|error| disk(&partial, error))?;
-            progress.lose(file.size);
+            fs::remove_file(&partial).map_err(|error| disk_error(&partial, error))?;
+            progress.discard(file.size);
             if wrong_hash {
-                let what = format!("has the hash {hash}, the Hub says {}", file.etag);
+                let what = format!("has the hash {hash}, but the Hub lists {}", file.etag);
                 return Err(CheckpointError::file(
                     format_args!("{}/{}", self.repo, file.name),
                     what,
-                    "a proxy or a mirror changes the file; set HF_ENDPOINT",
+                    "a proxy or a mirror may have changed the file; check HF_ENDPOINT and the proxy",
                 ));
             }
             wrong_hash = true;
-            progress.note(&format!("{} came with a wrong hash; it is fetched once more", file.name));
+            progress.note(&format!("{} has a wrong hash; it is fetched once more", file.name));
         }
     }
 
     /// Makes one request for the rest of a file, and writes the bytes as they arrive.
-    fn piece(&self, url: &str, file: &Remote, out: &mut Partial, progress: &mut dyn Progress) -> Result<(), Trouble> {
+    fn request_rest(
+        &self,
+        url: &str,
+        file: &RemoteFile,
+        out: &mut Partial,
+        progress: &mut dyn Progress,
+    ) -> Result<(), AttemptError> {
         if out.len == file.size {
             return Ok(());
         }
         let response = self.get(url, Some(out.len))?;
         if out.len > 0 && !resumes_at(&response, out.len) {
-            progress.lose(out.len);
-            out.restart().map_err(|error| Trouble::Fatal(disk(&out.path, error)))?;
+            progress.discard(out.len);
+            out.restart().map_err(|error| AttemptError::Fatal(disk_error(&out.path, error)))?;
         }
         let mut body = response.into_body().into_reader();
         let mut buffer = vec![0; BUFFER];
@@ -256,10 +273,12 @@ impl Fetch<'_> {
             match body.read(&mut buffer[..room]) {
                 Ok(0) => {
                     let what = format!("the connection ended at byte {} of {}", out.len, file.size);
-                    return Err(Trouble::again(what));
+                    return Err(AttemptError::retry(what));
                 }
                 Ok(len) => {
-                    out.file.write_all(&buffer[..len]).map_err(|error| Trouble::Fatal(disk(&out.path, error)))?;
+                    out.file
+                        .write_all(&buffer[..len])
+                        .map_err(|error| AttemptError::Fatal(disk_error(&out.path, error)))?;
                     out.hash.update(&buffer[..len]);
                     out.len += len as u64;
                     progress.advance(len as u64);
@@ -267,7 +286,7 @@ impl Fetch<'_> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     let what = format!("the connection broke at byte {} of {} ({error})", out.len, file.size);
-                    return Err(Trouble::again(what));
+                    return Err(AttemptError::retry(what));
                 }
             }
         }
@@ -276,7 +295,7 @@ impl Fetch<'_> {
 
     /// GET, from a byte offset if one is given, following redirects. The token is sent only to the
     /// Hub's own host.
-    fn get(&self, url: &str, from: Option<u64>) -> Result<Response<Body>, Trouble> {
+    fn get(&self, url: &str, from: Option<u64>) -> Result<Response<Body>, AttemptError> {
         let mut url = url.to_owned();
         for _ in 0..MAX_REDIRECTS {
             let mut request = self.network.agent(&url).get(&url);
@@ -286,21 +305,22 @@ impl Fetch<'_> {
             if let Some(from) = from.filter(|from| *from > 0) {
                 request = request.header("range", format!("bytes={from}-"));
             }
-            let response = request.call().map_err(|error| self.unanswered(&url, error))?;
+            let response = request.call().map_err(|error| self.request_error(&url, error))?;
             if !response.status().is_redirection() {
                 return self.check(response, &url);
             }
             let target = header(&response, "location").and_then(|target| join(&url, target));
-            url = target
-                .ok_or_else(|| Trouble::Fatal(network_error(self.repo, format!("{url} redirects to nowhere"))))?;
+            url = target.ok_or_else(|| {
+                AttemptError::Fatal(network_error(self.repo, format!("{url} redirects, but not to an address")))
+            })?;
         }
-        let what = format!("more than {MAX_REDIRECTS} redirects, at last to {}", origin(&url));
-        Err(Trouble::Fatal(network_error(self.repo, what)))
+        let what = format!("there are more than {MAX_REDIRECTS} redirects, the last one to {}", origin(&url));
+        Err(AttemptError::Fatal(network_error(self.repo, what)))
     }
 
     /// The error for a request without an answer. If the connection cannot be trusted, another
     /// attempt does not help.
-    fn unanswered(&self, url: &str, error: ureq::Error) -> Trouble {
+    fn request_error(&self, url: &str, error: ureq::Error) -> AttemptError {
         let is_untrusted = match &error {
             ureq::Error::Rustls(_) | ureq::Error::Tls(_) => true,
             // rustls reports a bad certificate during the handshake in this way.
@@ -309,27 +329,26 @@ impl Fetch<'_> {
         };
         match error {
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
-                Trouble::Fatal(network_error(self.repo, format!("{url} is not an address ({error})")))
+                AttemptError::Fatal(network_error(self.repo, format!("{url} is not an address ({error})")))
             }
-            error if is_untrusted => Trouble::Fatal(CheckpointError::Network {
+            error if is_untrusted => AttemptError::Fatal(CheckpointError::Network {
                 repo: self.repo.to_owned(),
                 what: format!("the connection to {} cannot be trusted ({error})", origin(url)),
-                remedy:
-                    "check the clock; where a proxy or the server has a certificate of its own, name the file of its \
-                         authority in SSL_CERT_FILE"
-                        .into(),
+                remedy: "check the clock; if a proxy or the server has a certificate of its own, set SSL_CERT_FILE to \
+                         the file of its authority"
+                    .into(),
             }),
-            error => Trouble::again(format!("{} cannot be reached ({error})", origin(url))),
+            error => AttemptError::retry(format!("{} cannot be reached ({error})", origin(url))),
         }
     }
 
-    fn check(&self, response: Response<Body>, url: &str) -> Result<Response<Body>, Trouble> {
+    fn check(&self, response: Response<Body>, url: &str) -> Result<Response<Body>, AttemptError> {
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
         let wait = header(&response, "retry-after").and_then(|wait| wait.parse().ok()).map(Duration::from_secs);
-        let again = |what| Trouble::Again { what, wait, gained: 0 };
+        let retry = |what| AttemptError::Retry { what, wait, gained: 0 };
         let reason =
             header(&response, "x-error-message").map_or(String::new(), |reason| format!(" ({})", shown(reason)));
         let page = format!("{}/{}", self.hub.endpoint, self.repo);
@@ -339,32 +358,32 @@ impl Fetch<'_> {
                 status: status.as_u16(),
                 remedy: match &self.hub.token {
                     None => format!(
-                        "it is gated, private or misspelt: accept the licence on {page} and set HF_TOKEN to a token of \
+                        "it is gated, private or misspelt; accept the licence on {page} and set HF_TOKEN to a token of \
                          your account"
                     ),
                     Some(_) => format!(
-                        "your token does not open it: accept the licence on {page} with the same account, or check HF_TOKEN"
+                        "your token does not give access; accept the licence on {page} with the same account, or check HF_TOKEN"
                     ),
                 }
                 .into(),
             },
             StatusCode::NOT_FOUND | StatusCode::GONE => CheckpointError::NotFound {
                 repo: self.repo.to_owned(),
-                what: format!("the Hub knows no such repository, revision or file{reason}"),
+                what: format!("the Hub has no such repository, revision or file{reason}"),
                 remedy: format!("check the name and the revision on {page}").into(),
             },
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-                return Err(again(format!("the Hub answers {status}{reason}")));
+                return Err(retry(format!("the Hub answers {status}{reason}")));
             }
             StatusCode::RANGE_NOT_SATISFIABLE => {
-                return Err(Trouble::again(format!("the server refuses the range{reason}")));
+                return Err(AttemptError::retry(format!("the server refuses the range{reason}")));
             }
             _ if status.is_server_error() => {
-                return Err(again(format!("the server answers {status}{reason}")));
+                return Err(retry(format!("the server answers {status}{reason}")));
             }
             _ => network_error(self.repo, format!("{} answers {status}{reason}", origin(url))),
         };
-        Err(Trouble::Fatal(fatal))
+        Err(AttemptError::Fatal(fatal))
     }
 
     /// Repeats an attempt until it succeeds or fails for good. Gives up after `attempts` in a row
@@ -372,19 +391,19 @@ impl Fetch<'_> {
     fn with_retries<T>(
         &self,
         progress: &mut dyn Progress,
-        mut attempt: impl FnMut(&mut dyn Progress) -> Result<T, Trouble>,
+        mut attempt: impl FnMut(&mut dyn Progress) -> Result<T, AttemptError>,
     ) -> Result<T, CheckpointError> {
         let mut failures = 0;
         let (mut since, mut gained_since) = (Instant::now(), 0);
         loop {
             let (what, wait, gained) = match attempt(progress) {
                 Ok(value) => return Ok(value),
-                Err(Trouble::Fatal(error)) => return Err(error),
-                Err(Trouble::Again { what, wait, gained }) => (what, wait, gained),
+                Err(AttemptError::Fatal(error)) => return Err(error),
+                Err(AttemptError::Retry { what, wait, gained }) => (what, wait, gained),
             };
             failures = if gained > 0 { 1 } else { failures + 1 };
             gained_since += gained;
-            if gained_since >= LEAST_GAIN {
+            if gained_since >= MIN_GAIN {
                 (since, gained_since) = (Instant::now(), 0);
             }
             if failures >= self.hub.attempts || since.elapsed() >= self.hub.patience {
@@ -392,12 +411,12 @@ impl Fetch<'_> {
             }
             let backoff = self.hub.backoff * 2u32.pow(failures.min(6) - 1);
             progress.note(&format!("{what}; trying again"));
-            std::thread::sleep(wait.unwrap_or_default().max(backoff).min(LONGEST_WAIT));
+            std::thread::sleep(wait.unwrap_or_default().max(backoff).min(MAX_WAIT));
         }
     }
 
     /// Prevents two processes from writing the same blob.
-    fn lock(&self, file: &Remote, progress: &mut dyn Progress) -> Result<File, CheckpointError> {
+    fn lock(&self, file: &RemoteFile, progress: &mut dyn Progress) -> Result<File, CheckpointError> {
         let name = self.folder.file_name().map(PathBuf::from).unwrap_or_default();
         let path = self.hub.cache.join(".locks").join(name).join(format!("{}.lock", file.etag));
         let mut open = || {
@@ -414,7 +433,7 @@ impl Fetch<'_> {
             }
             Ok(lock)
         };
-        open().map_err(|error| disk(&path, error))
+        open().map_err(|error| disk_error(&path, error))
     }
 }
 
@@ -427,7 +446,7 @@ enum Hash {
 }
 
 impl Hash {
-    fn new(file: &Remote) -> Hash {
+    fn new(file: &RemoteFile) -> Hash {
         match file.etag.len() {
             64 => Hash::Sha256(Sha256::new()),
             _ => Hash::Git(Sha1::new_with_prefix(format!("blob {}\0", file.size))),
@@ -456,7 +475,7 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
 /// A blob that is being written, with the hash of the bytes written so far.
 struct Partial<'a> {
     path: PathBuf,
-    of: &'a Remote,
+    of: &'a RemoteFile,
     file: File,
     len: u64,
     hash: Hash,
@@ -464,11 +483,11 @@ struct Partial<'a> {
 
 impl<'a> Partial<'a> {
     /// Opens and hashes what an earlier attempt left. Starts again if that is longer than the file.
-    fn open(path: &Path, of: &'a Remote, progress: &mut dyn Progress) -> std::io::Result<Partial<'a>> {
+    fn open(path: &Path, of: &'a RemoteFile, progress: &mut dyn Progress) -> std::io::Result<Partial<'a>> {
         let mut out = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
         let mut partial = Partial { path: path.to_owned(), of, file: out.try_clone()?, len: 0, hash: Hash::new(of) };
         if out.metadata()?.len() > of.size {
-            progress.lose(of.size);
+            progress.discard(of.size);
             partial.restart()?;
         }
         let mut buffer = vec![0; BUFFER];

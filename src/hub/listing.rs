@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::cache::{disk, is_commit, is_hexadecimal, read_index};
+use super::cache::{disk_error, is_commit, is_hexadecimal, read_index};
 use super::model_files::MODEL_FILES;
 use super::network::network_error;
 use crate::weights::error::{CheckpointError, WRONG_MODEL, shown};
@@ -40,7 +40,7 @@ struct Lfs {
 }
 
 /// A file to fetch.
-pub(super) struct Remote {
+pub(super) struct RemoteFile {
     pub name: String,
     pub size: u64,
     /// The blob's name: the SHA-256 of the content for a large file, git's object id for a small
@@ -50,12 +50,12 @@ pub(super) struct Remote {
 
 impl<'a> Listing<'a> {
     /// Parses the answer to `url`.
-    pub fn parse(text: &str, repo: &'a str, url: &str) -> Result<Listing<'a>, CheckpointError> {
+    pub(super) fn parse(text: &str, repo: &'a str, url: &str) -> Result<Listing<'a>, CheckpointError> {
         let Answer { sha, siblings } = serde_json::from_str(text.trim_start_matches('\u{feff}')).map_err(|error| {
             network_error(repo, format!("the answer to {url} is not a listing ({})", shown(&error.to_string())))
         })?;
         if !is_commit(&sha) {
-            return Err(network_error(repo, format!("the answer to {url} names no commit")));
+            return Err(network_error(repo, format!("the answer to {url} contains no commit")));
         }
         Ok(Listing { repo, sha, files: siblings })
     }
@@ -66,7 +66,7 @@ impl<'a> Listing<'a> {
 
     /// The files that a model needs, without the shards of its weights. Errors: the repository has
     /// no configuration, or no weights in safetensors.
-    pub fn small_files(&self) -> Result<Vec<Remote>, CheckpointError> {
+    pub(super) fn small_files(&self) -> Result<Vec<RemoteFile>, CheckpointError> {
         let weights = if self.has(SINGLE_FILE) || !self.has(INDEX_FILE) { SINGLE_FILE } else { INDEX_FILE };
         if let Some(missing) = [&*MODEL_FILES.config, weights].into_iter().find(|name| !self.has(name)) {
             return Err(self.wrong_model(format!("has no {missing}")));
@@ -76,22 +76,25 @@ impl<'a> Listing<'a> {
     }
 
     /// The shards that the snapshot's index names.
-    pub fn shards(&self, snapshot: &Path) -> Result<Vec<Remote>, CheckpointError> {
+    pub(super) fn shards(&self, snapshot: &Path) -> Result<Vec<RemoteFile>, CheckpointError> {
         let path = snapshot.join(INDEX_FILE);
         let index = read_index(&path)
-            .map_err(|error| disk(&path, error))?
+            .map_err(|error| disk_error(&path, error))?
             .map_err(|what| self.wrong_model(format!("{INDEX_FILE}: {what}")))?;
         index
             .shards
             .iter()
             .map(|shard| match self.files.iter().find(|file| file.rfilename == *shard) {
                 Some(file) => self.remote(file),
-                None => Err(self.wrong_model(format!("{INDEX_FILE} names {}, which is not there", shown(shard)))),
+                None => Err(self.wrong_model(format!(
+                    "{INDEX_FILE} lists {}, which the repository does not contain",
+                    shown(shard)
+                ))),
             })
             .collect()
     }
 
-    fn remote(&self, file: &Sibling) -> Result<Remote, CheckpointError> {
+    fn remote(&self, file: &Sibling) -> Result<RemoteFile, CheckpointError> {
         let size = file.lfs.as_ref().map_or(file.size, |lfs| lfs.size.or(file.size));
         let (etag, len) = match &file.lfs {
             Some(lfs) => (&lfs.sha256, 64),
@@ -100,11 +103,11 @@ impl<'a> Listing<'a> {
         let etag = etag.as_ref().filter(|hash| is_hexadecimal(hash, len));
         match (size, etag) {
             (Some(size), Some(etag)) => {
-                Ok(Remote { name: file.rfilename.clone(), size, etag: etag.to_ascii_lowercase() })
+                Ok(RemoteFile { name: file.rfilename.clone(), size, etag: etag.to_ascii_lowercase() })
             }
             _ => {
                 let name = shown(&file.rfilename);
-                Err(network_error(self.repo, format!("the listing gives no size or no hash for {name}")))
+                Err(network_error(self.repo, format!("the listing has no size or no hash for {name}")))
             }
         }
     }

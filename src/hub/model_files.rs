@@ -20,7 +20,7 @@ pub(crate) static MODEL_FILES: LazyLock<ModelFileNames> =
 impl ModelFileNames {
     /// Whether a model may need this small file. A listing may contain heads of any direction,
     /// `heads.FROM-TO.json`.
-    pub fn is_small(&self, name: &str) -> bool {
+    pub(super) fn is_small(&self, name: &str) -> bool {
         let direction = name.strip_prefix("heads.").and_then(|rest| rest.strip_suffix(".json"));
         let is_heads = direction.is_some_and(|direction| {
             !direction.is_empty() && direction.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')

@@ -8,7 +8,7 @@ use ureq::http::Uri;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Proxy};
 
-use super::environment::{Certificates, Flaw, Proxies};
+use super::environment::{BadSetting, Certificates, Proxies};
 use crate::weights::error::CheckpointError;
 
 /// One HTTP agent for each route that a request may take.
@@ -21,7 +21,7 @@ pub(super) struct Network {
 
 impl Network {
     /// Builds the agents. Errors: a named certificate cannot be read.
-    pub fn new(proxies: &Proxies, certificates: &Certificates) -> Result<Network, Flaw> {
+    pub(super) fn new(proxies: &Proxies, certificates: &Certificates) -> Result<Network, BadSetting> {
         let trusted = certificates.load()?;
         let roots = match trusted.is_empty() {
             true => RootCerts::WebPki,
@@ -39,8 +39,8 @@ impl Network {
     }
 
     /// The agent for a URL.
-    pub fn agent(&self, url: &str) -> &Agent {
-        let proxy = url.parse::<Uri>().ok().and_then(|url| self.proxies.of(&url).cloned());
+    pub(super) fn agent(&self, url: &str) -> &Agent {
+        let proxy = url.parse::<Uri>().ok().and_then(|url| self.proxies.for_url(&url).cloned());
         let proxied = proxy.and_then(|proxy| self.proxied.iter().find(|(other, _)| *other == proxy));
         proxied.map_or(&self.direct, |(_, agent)| agent)
     }
@@ -66,7 +66,7 @@ pub(super) fn network_error(repo: &str, what: String) -> CheckpointError {
     CheckpointError::Network {
         repo: repo.to_owned(),
         what,
-        remedy: "check the network, HF_ENDPOINT and the proxy; run it again to go on where it stopped, or name a \
+        remedy: "check the network, HF_ENDPOINT and the proxy; run it again to continue where it stopped, or give a \
                  folder that has the files"
             .into(),
     }

@@ -10,10 +10,13 @@ use crate::weights::error::{CheckpointError, shown};
 /// A model as the user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelSource {
+    /// A folder on this computer.
     Folder(PathBuf),
     /// A repository of the Hub: `repo` is `owner/name`; `revision` is a branch, a tag or a commit.
     Hub {
+        /// `owner/name`.
         repo: String,
+        /// A branch, a tag or a commit.
         revision: String,
     },
 }
@@ -34,7 +37,7 @@ impl ModelSource {
         let wrong = |what: &str| CheckpointError::Source {
             name: shown(text),
             what: what.to_owned(),
-            remedy: "name a folder with config.json in it, or a Hub id such as Qwen/Qwen3-ASR-0.6B".into(),
+            remedy: "give a folder that contains config.json, or a Hub id such as Qwen/Qwen3-ASR-0.6B".into(),
         };
         if path.is_file() {
             return Err(wrong("is a file"));
@@ -44,7 +47,7 @@ impl ModelSource {
             return Err(wrong("is neither a folder that exists nor a Hub id"));
         }
         if !is_revision(revision) {
-            return Err(wrong("has no valid revision behind the @"));
+            return Err(wrong("has no valid revision after the @"));
         }
         Ok(ModelSource::Hub { repo: repo.to_owned(), revision: revision.to_owned() })
     }
@@ -103,7 +106,7 @@ mod tests {
             "https://x/y",
         ] {
             let message = parse(wrong).unwrap_err().to_string();
-            assert!(message.contains("name a folder with config.json in it, or a Hub id"), "{wrong}: {message}");
+            assert!(message.contains("give a folder that contains config.json, or a Hub id"), "{wrong}: {message}");
         }
         let file = dir.path().join("config.json");
         std::fs::write(&file, "{}").unwrap();

@@ -11,9 +11,9 @@ use std::time::Duration;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::cache::{CachedModel, Hub, disk, entries};
+use super::cache::{CachedModel, Hub, disk_error, entries};
 use super::environment::{Certificates, Environment, Proxies};
-use super::fetch::{Progress, Silent, hexadecimal};
+use super::fetch::{NoProgress, Progress, hexadecimal};
 use crate::weights::error::{CheckpointError, Remedy};
 use crate::weights::safetensors::{INDEX_FILE, SINGLE_FILE};
 
@@ -100,7 +100,7 @@ impl Progress for Notes {
     fn advance(&mut self, bytes: u64) {
         self.done += bytes;
     }
-    fn lose(&mut self, bytes: u64) {
+    fn discard(&mut self, bytes: u64) {
         self.done -= bytes;
     }
     fn note(&mut self, text: &str) {
@@ -162,7 +162,7 @@ fn hub(endpoint: &str, cache: &Path) -> Hub {
         offline: false,
         proxies: Proxies::default(),
         certificates: Certificates::default(),
-        flaw: None,
+        bad_setting: None,
         attempts: 3,
         backoff: Duration::from_millis(1),
         patience: Duration::from_secs(60),
@@ -210,23 +210,23 @@ fn redirects_cuts_and_the_cache() {
 
     // Fetching again makes one request, for the listing.
     let before = log.lock().unwrap().len();
-    assert_eq!(hub.fetch("o/m", "main", &mut Silent).unwrap(), folder);
+    assert_eq!(hub.fetch("o/m", "main", &mut NoProgress).unwrap(), folder);
     assert_eq!((log.lock().unwrap().len() - before, cdn_log.lock().unwrap().len()), (1, 3));
     assert_eq!(hub.location("o/m", "main").unwrap(), Some(folder.clone()));
     assert_eq!(hub.location("o/m", COMMIT).unwrap(), Some(folder.clone()));
     // If HF_HUB_OFFLINE is set, or the Hub cannot be reached, the copy in the cache is used.
     let offline = Hub { offline: true, ..hub.clone() };
-    assert_eq!(offline.fetch("o/m", "main", &mut Silent).unwrap(), folder);
-    let message = offline.fetch("o/other", "main", &mut Silent).unwrap_err().to_string();
+    assert_eq!(offline.fetch("o/m", "main", &mut NoProgress).unwrap(), folder);
+    let message = offline.fetch("o/other", "main", &mut NoProgress).unwrap_err().to_string();
     assert!(message.contains("HF_HUB_OFFLINE is set"), "{message}");
     let away = Hub { endpoint: "http://127.0.0.1:9".into(), ..hub.clone() };
     let mut notes = Notes::default();
     assert_eq!(away.fetch("o/m", "main", &mut notes).unwrap(), folder);
     assert!(notes.notes.last().unwrap().contains("the copy in the cache is used"));
-    let message = away.fetch("o/other", "main", &mut Silent).unwrap_err().to_string();
+    let message = away.fetch("o/other", "main", &mut NoProgress).unwrap_err().to_string();
     assert!(
         message.starts_with("o/other: http://127.0.0.1:9 cannot be reached")
-            && message.ends_with("or name a folder that has the files"),
+            && message.ends_with("or give a folder that has the files"),
         "{message}"
     );
 
@@ -235,11 +235,11 @@ fn redirects_cuts_and_the_cache() {
     assert_eq!(hub.remove("o/m").unwrap(), 300_002);
     assert!(hub.list().is_empty() && !folder.exists());
     assert_eq!(hub.remove("o/m").unwrap_err().remedy(), &Remedy::ListModels);
-    assert!(hub.remove("../x").is_err() && hub.fetch("o/m", "../x", &mut Silent).is_err());
+    assert!(hub.remove("../x").is_err() && hub.fetch("o/m", "../x", &mut NoProgress).is_err());
 }
 
 #[test]
-fn a_fetch_goes_on_where_another_stopped() {
+fn a_fetch_continues_where_another_stopped() {
     let (cdn, cdn_log) = serve(|request| ranged(request, &weights(), None));
     let (url, _) = hub_server(cdn);
     let cache = tempfile::tempdir().unwrap();
@@ -275,13 +275,13 @@ fn a_wrong_hash_is_fetched_once_more_and_then_refused() {
     let mut notes = Notes::default();
     let folder = hub(&url, cache.path()).fetch("o/m", "main", &mut notes).unwrap();
     assert_eq!(fs::read(folder.join("model.safetensors")).unwrap(), weights());
-    assert_eq!(notes.notes, ["model.safetensors came with a wrong hash; it is fetched once more"]);
+    assert_eq!(notes.notes, ["model.safetensors has a wrong hash; it is fetched once more"]);
 
     let (cdn, cdn_log) = serve(move |request| ranged(request, &broken, None));
     let (url, _) = hub_server(cdn);
     let cache = tempfile::tempdir().unwrap();
     let hub = hub(&url, cache.path());
-    let message = hub.fetch("o/m", "main", &mut Silent).unwrap_err().to_string();
+    let message = hub.fetch("o/m", "main", &mut NoProgress).unwrap_err().to_string();
     assert!(
         message.starts_with("o/m/model.safetensors: has the hash ") && message.contains(&sha256(&weights())),
         "{message}"
@@ -298,51 +298,51 @@ fn what_the_hub_refuses() {
             serve(move |_| Reply { headers: vec![("x-error-message", "because".into())], ..reply(status, "{}") });
         let cache = tempfile::tempdir().unwrap();
         let hub = Hub { token: token.map(str::to_owned), ..hub(&url, cache.path()) };
-        let error = hub.fetch("google/gemma-4-E4B-it", "main", &mut Silent).unwrap_err();
+        let error = hub.fetch("google/gemma-4-E4B-it", "main", &mut NoProgress).unwrap_err();
         (kind(&error), error.to_string().replace(&url, "HUB"), log.lock().unwrap().len())
     };
-    let (kind, message, asked) = fail(401, None);
-    assert_eq!((kind, asked), ("gated", 1));
+    let (kind, message, requests) = fail(401, None);
+    assert_eq!((kind, requests), ("gated", 1));
     assert_eq!(
         message,
-        "google/gemma-4-E4B-it: the Hub answered 401: it is gated, private or misspelt: accept the licence on \
+        "google/gemma-4-E4B-it: the Hub answered 401; it is gated, private or misspelt; accept the licence on \
         HUB/google/gemma-4-E4B-it and set HF_TOKEN to a token of your account"
     );
     let (kind, message, _) = fail(403, Some("t"));
-    assert!(kind == "gated" && message.contains("your token does not open it"), "{message}");
-    let (kind, message, asked) = fail(404, None);
+    assert!(kind == "gated" && message.contains("your token does not give access"), "{message}");
+    let (kind, message, requests) = fail(404, None);
     assert!(
-        kind == "not found" && asked == 1 && message.contains("(because)") && message.contains("check the name"),
+        kind == "not found" && requests == 1 && message.contains("(because)") && message.contains("check the name"),
         "{message}"
     );
-    let (kind, message, asked) = fail(503, None);
-    assert!(kind == "network" && asked == 3 && message.contains("the server answers 503"), "{message}");
-    let (kind, _, asked) = fail(418, None);
-    assert_eq!((kind, asked), ("network", 1));
+    let (kind, message, requests) = fail(503, None);
+    assert!(kind == "network" && requests == 3 && message.contains("the server answers 503"), "{message}");
+    let (kind, _, requests) = fail(418, None);
+    assert_eq!((kind, requests), ("network", 1));
     let (kind, message, _) = fail(302, None);
-    assert!(kind == "network" && message.contains("redirects to nowhere"), "{message}");
+    assert!(kind == "network" && message.contains("redirects, but not to an address"), "{message}");
 
     let (url, log) = serve(|request| Reply { headers: vec![("location", request.path.clone())], ..reply(302, "") });
     let cache = tempfile::tempdir().unwrap();
-    let message = hub(&url, cache.path()).fetch("o/m", "main", &mut Silent).unwrap_err().to_string();
+    let message = hub(&url, cache.path()).fetch("o/m", "main", &mut NoProgress).unwrap_err().to_string();
     assert!(message.contains("more than 10 redirects") && log.lock().unwrap().len() == 10, "{message}");
     for (body, expected) in [
         ("<html>", "is not a listing"),
-        (r#"{"sha":"../x","siblings":[]}"#, "names no commit"),
+        (r#"{"sha":"../x","siblings":[]}"#, "contains no commit"),
         (&format!(r#"{{"sha":"{COMMIT}","siblings":[]}}"#), "has no config.json"),
         (&format!(r#"{{"sha":"{COMMIT}","siblings":[{{"rfilename":"config.json"}}]}}"#), "has no model.safetensors"),
         (&listing().replace(EMPTY_OBJECT, "../../evil"), "no size or no hash for config.json"),
     ] {
         let body = body.to_owned();
         let (url, _) = serve(move |_| reply(200, body.clone()));
-        let message = hub(&url, cache.path()).fetch("o/m", "main", &mut Silent).unwrap_err().to_string();
+        let message = hub(&url, cache.path()).fetch("o/m", "main", &mut NoProgress).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }
     let without = listing().replace(&format!(r#""lfs":{{"sha256":"{}","#, sha256(&weights())), r#""lfs":{"#);
     let (url, _) = serve(move |_| reply(200, without.clone()));
-    let message = hub(&url, cache.path()).fetch("o/m", "main", &mut Silent).unwrap_err().to_string();
+    let message = hub(&url, cache.path()).fetch("o/m", "main", &mut NoProgress).unwrap_err().to_string();
     assert!(message.contains("no hash for model.safetensors"), "{message}");
-    let message = hub("nonsense", cache.path()).fetch("o/m", "main", &mut Silent).unwrap_err().to_string();
+    let message = hub("nonsense", cache.path()).fetch("o/m", "main", &mut NoProgress).unwrap_err().to_string();
     assert!(message.starts_with("o/m: "), "{message}");
 }
 
@@ -351,9 +351,9 @@ fn a_cut_without_progress_gives_up_and_keeps_what_came() {
     let (cdn, log) = serve(|request| ranged(request, &weights(), Some(if request.range.is_none() { 1000 } else { 0 })));
     let (url, _) = hub_server(cdn);
     let cache = tempfile::tempdir().unwrap();
-    let message = hub(&url, cache.path()).fetch("o/m", "main", &mut Silent).unwrap_err().to_string();
+    let message = hub(&url, cache.path()).fetch("o/m", "main", &mut NoProgress).unwrap_err().to_string();
     assert!(
-        message.contains("byte 1000 of 300000") && message.contains("run it again to go on where it stopped"),
+        message.contains("byte 1000 of 300000") && message.contains("run it again to continue where it stopped"),
         "{message}"
     );
     assert_eq!(log.lock().unwrap().len(), 3);
@@ -376,9 +376,9 @@ fn repository(files: Vec<(String, Vec<u8>)>) -> (String, Arc<Mutex<Vec<Request>>
     let listing = serde_json::json!({"sha": COMMIT, "siblings": siblings}).to_string();
     serve(move |request| match request.path.split_once(&format!("/resolve/{COMMIT}/")) {
         None => reply(200, listing.clone()),
-        Some((_, asked)) => files
+        Some((_, file)) => files
             .iter()
-            .find(|(name, _)| name.replace(' ', "%20").replace('#', "%23") == asked)
+            .find(|(name, _)| name.replace(' ', "%20").replace('#', "%23") == file)
             .map_or(reply(404, ""), |(_, body)| reply(200, body.clone())),
     })
 }
@@ -429,15 +429,15 @@ fn an_index_names_files_of_its_repository_only() {
     ] {
         let (url, _) = repository(sharded(&[outside]));
         let cache = tempfile::tempdir().unwrap();
-        let message = hub(&url, cache.path()).fetch("o/m", "main", &mut Silent).unwrap_err().to_string();
+        let message = hub(&url, cache.path()).fetch("o/m", "main", &mut NoProgress).unwrap_err().to_string();
         assert!(message.contains(expected), "{message}");
     }
     let mut files = sharded(&["x.safetensors"]);
     files.retain(|(name, _)| name != "x.safetensors");
     let (url, _) = repository(files);
     let cache = tempfile::tempdir().unwrap();
-    let message = hub(&url, cache.path()).fetch("o/m", "main", &mut Silent).unwrap_err().to_string();
-    assert!(message.contains("names x.safetensors, which is not there"), "{message}");
+    let message = hub(&url, cache.path()).fetch("o/m", "main", &mut NoProgress).unwrap_err().to_string();
+    assert!(message.contains("lists x.safetensors, which the repository does not contain"), "{message}");
 }
 
 #[test]
@@ -447,7 +447,7 @@ fn a_small_file_with_a_wrong_hash_is_refused() {
         false => reply(200, listing()),
     });
     let cache = tempfile::tempdir().unwrap();
-    let message = hub(&url, cache.path()).fetch("o/m", "main", &mut Silent).unwrap_err().to_string();
+    let message = hub(&url, cache.path()).fetch("o/m", "main", &mut NoProgress).unwrap_err().to_string();
     assert!(message.starts_with("o/m/config.json: has the hash ") && message.contains(EMPTY_OBJECT), "{message}");
     assert_eq!(log.lock().unwrap().len(), 3);
 }
@@ -456,14 +456,14 @@ fn a_small_file_with_a_wrong_hash_is_refused() {
 fn retries_have_an_end() {
     let (url, log) = serve(|_| Reply { headers: vec![("retry-after", "0".into())], ..reply(429, "") });
     let cache = tempfile::tempdir().unwrap();
-    assert_eq!(kind(&hub(&url, cache.path()).fetch("o/m", "main", &mut Silent).unwrap_err()), "network");
+    assert_eq!(kind(&hub(&url, cache.path()).fetch("o/m", "main", &mut NoProgress).unwrap_err()), "network");
     assert_eq!(log.lock().unwrap().len(), 3);
 
     // Every attempt brings one byte.
     let (cdn, log) = serve(|request| ranged(request, &weights(), Some(1)));
     let (url, _) = hub_server(cdn);
     let hub = Hub { patience: Duration::from_millis(100), ..hub(&url, cache.path()) };
-    let message = hub.fetch("o/m", "main", &mut Silent).unwrap_err().to_string();
+    let message = hub.fetch("o/m", "main", &mut NoProgress).unwrap_err().to_string();
     assert!(message.contains("the connection ") && message.contains(" at byte "), "{message}");
     assert!(log.lock().unwrap().len() > 3, "an attempt that brings something does not count");
 }
@@ -473,7 +473,7 @@ fn a_complete_model_is_fetched_without_writing() {
     let (url, log) = repository(sharded(&["a.safetensors"]));
     let cache = tempfile::tempdir().unwrap();
     let hub = hub(&url, cache.path());
-    let folder = hub.fetch("o/m", "main", &mut Silent).unwrap();
+    let folder = hub.fetch("o/m", "main", &mut NoProgress).unwrap();
     // Locking is impossible from here on.
     let locks = cache.path().join(".locks");
     fs::remove_dir_all(&locks).unwrap();
@@ -488,11 +488,11 @@ fn revisions() {
     let (url, _) = repository(sharded(&["a.safetensors"]));
     let cache = tempfile::tempdir().unwrap();
     let hub = hub(&url, cache.path());
-    let folder = hub.fetch("o/m", "v1.0", &mut Silent).unwrap();
+    let folder = hub.fetch("o/m", "v1.0", &mut NoProgress).unwrap();
     assert_eq!(hub.list()[0].revisions, ["v1.0"]);
     assert_eq!(hub.location("o/m", "main").unwrap(), None);
-    hub.fetch("o/m", "refs/pr/1", &mut Silent).unwrap();
-    hub.fetch("o/m", "main", &mut Silent).unwrap();
+    hub.fetch("o/m", "refs/pr/1", &mut NoProgress).unwrap();
+    hub.fetch("o/m", "main", &mut NoProgress).unwrap();
     assert_eq!(hub.list()[0].revisions, ["main", "refs/pr/1", "v1.0"]);
     // A newer snapshot without a name changes nothing.
     let other = folder.with_file_name("f".repeat(40));
@@ -506,16 +506,16 @@ fn revisions() {
 }
 
 #[test]
-fn a_setting_that_cannot_be_used_is_told_at_once() {
+fn an_unusable_setting_is_reported_at_once() {
     let (url, log) = repository(sharded(&["a.safetensors"]));
     let cache = tempfile::tempdir().unwrap();
     for (name, value) in [("HF_TOKEN", "hf_a\nb"), ("https_proxy", "ftp://x"), ("SSL_CERT_FILE", "/none/x.pem")] {
-        let environment = Environment::from_lookup(&|asked| match asked {
+        let environment = Environment::from_lookup(&|variable| match variable {
             "HF_ENDPOINT" => Some(url.clone().into()),
             "HF_HOME" => Some(cache.path().into()),
-            _ => (asked == name).then(|| value.into()),
+            _ => (variable == name).then(|| value.into()),
         });
-        let message = Hub::new(environment).fetch("o/m", "main", &mut Silent).unwrap_err().to_string();
+        let message = Hub::new(environment).fetch("o/m", "main", &mut NoProgress).unwrap_err().to_string();
         assert!(message.starts_with(&format!("{name}: ")) && !message.contains("hf_a"), "{message}");
     }
     assert!(log.lock().unwrap().is_empty());
@@ -525,8 +525,8 @@ fn a_setting_that_cannot_be_used_is_told_at_once() {
 fn socks_proxy() -> (String, Arc<Mutex<usize>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let passed = Arc::new(Mutex::new(0));
-    let shared = passed.clone();
+    let forwarded = Arc::new(Mutex::new(0));
+    let shared = forwarded.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let Ok(mut client) = stream else { return };
@@ -546,23 +546,23 @@ fn socks_proxy() -> (String, Arc<Mutex<usize>>) {
             std::thread::spawn(move || std::io::copy(&mut server, &mut client));
         }
     });
-    (format!("socks5://{address}"), passed)
+    (format!("socks5://{address}"), forwarded)
 }
 
 #[test]
 fn no_request_goes_past_a_proxy() {
     let (url, log) = repository(sharded(&["a.safetensors"]));
-    let (proxy, passed) = socks_proxy();
+    let (proxy, forwarded) = socks_proxy();
     let through = |proxy: &str, direct: &[&str]| {
         let proxy = ureq::Proxy::new(proxy).unwrap();
         let direct = direct.iter().map(|host| (*host).to_owned()).collect();
         let cache = tempfile::tempdir().unwrap();
         let proxies = Proxies { http: Some(proxy), https: None, direct };
         let hub = Hub { proxies, ..hub(&url, cache.path()) };
-        hub.fetch("o/m", "main", &mut Silent).map(drop)
+        hub.fetch("o/m", "main", &mut NoProgress).map(drop)
     };
     through(&proxy, &[]).unwrap();
-    assert_eq!(*passed.lock().unwrap(), log.lock().unwrap().len());
+    assert_eq!(*forwarded.lock().unwrap(), log.lock().unwrap().len());
     let before = log.lock().unwrap().len();
     let message = through("socks5://127.0.0.1:9", &[]).unwrap_err().to_string();
     assert!(message.contains("cannot be reached"), "{message}");
@@ -601,7 +601,7 @@ fn certificates_are_those_that_are_named() {
     let cache = tempfile::tempdir().unwrap();
     let with = |named: Vec<(&'static str, PathBuf)>| {
         let hub = Hub { certificates: Certificates { named }, ..hub(&url, cache.path()) };
-        hub.fetch("o/m", "main", &mut Silent).unwrap_err()
+        hub.fetch("o/m", "main", &mut NoProgress).unwrap_err()
     };
     // "not found" is the server's answer, so the client trusted the server.
     assert_eq!(kind(&with(vec![("SSL_CERT_FILE", pem("authority.pem"))])), "not found");
@@ -619,7 +619,7 @@ fn two_fetches_at_once_write_each_blob_once() {
     let cache = tempfile::tempdir().unwrap();
     let hub = hub(&url, cache.path());
     std::thread::scope(|scope| {
-        let fetches: Vec<_> = (0..4).map(|_| scope.spawn(|| hub.fetch("o/m", "main", &mut Silent))).collect();
+        let fetches: Vec<_> = (0..4).map(|_| scope.spawn(|| hub.fetch("o/m", "main", &mut NoProgress))).collect();
         for fetch in fetches {
             assert_eq!(fs::read(fetch.join().unwrap().unwrap().join("model.safetensors")).unwrap(), weights());
         }
@@ -629,10 +629,10 @@ fn two_fetches_at_once_write_each_blob_once() {
 
 #[test]
 fn the_disk() {
-    let full = disk(Path::new("/x"), ErrorKind::StorageFull.into()).to_string();
-    assert!(full.contains("the disk is full: make room, or set HF_HOME"), "{full}");
+    let full = disk_error(Path::new("/x"), ErrorKind::StorageFull.into()).to_string();
+    assert!(full.contains("the disk is full; make room, or set HF_HOME"), "{full}");
     let (url, _) = hub_server(String::new());
     let file = tempfile::NamedTempFile::new().unwrap();
-    let error = hub(&url, &file.path().join("cache")).fetch("o/m", "main", &mut Silent).unwrap_err();
+    let error = hub(&url, &file.path().join("cache")).fetch("o/m", "main", &mut NoProgress).unwrap_err();
     assert!(matches!(error, CheckpointError::Io { .. }), "{error}");
 }

@@ -15,7 +15,7 @@
 /// The units of one segment, with the times at which they were shown, in milliseconds since the
 /// segment's start.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shown<'a> {
+pub(crate) struct ShownSegment<'a> {
     /// When each unit was shown. Negative for a unit that is shown before the segment that it was
     /// assigned to begins.
     pub delays: &'a [f64],
@@ -28,16 +28,16 @@ pub struct Shown<'a> {
     pub reference_len: usize,
 }
 
-impl Shown<'_> {
+impl ShownSegment<'_> {
     /// LongYAAL in milliseconds. `None` if no unit was shown before the end of the recording, or if
     /// the segment has no length.
-    pub fn long_yaal(&self) -> Option<f64> {
+    pub(crate) fn long_yaal(&self) -> Option<f64> {
         let late = self.lateness()?.take_while(|&(delay, _)| delay < self.recording_end);
         mean(late.map(|(_, late)| late))
     }
 
     /// LAAL in milliseconds. `None` if no unit was shown, or if the segment has no length.
-    pub fn laal(&self) -> Option<f64> {
+    pub(crate) fn laal(&self) -> Option<f64> {
         let first = *self.delays.first()?;
         if first > self.length {
             return self.lateness().map(|_| first);
@@ -57,7 +57,7 @@ impl Shown<'_> {
 }
 
 /// The mean, or `None` if there are no values.
-pub fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+pub(crate) fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let (sum, count) = values.into_iter().fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
     (count > 0).then(|| sum / count as f64)
 }
@@ -66,8 +66,8 @@ pub fn mean(values: impl IntoIterator<Item = f64>) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn shown(delays: &[f64], length: f64, end: f64, reference_len: usize) -> Shown<'_> {
-        Shown { delays, length, recording_end: end, reference_len }
+    fn shown(delays: &[f64], length: f64, end: f64, reference_len: usize) -> ShownSegment<'_> {
+        ShownSegment { delays, length, recording_end: end, reference_len }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::text::units::latency_units;
 
 /// A unit of the translation with its two times.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stamped {
+pub(crate) struct Stamped {
     pub unit: String,
     /// How much sound had been heard when the unit was shown.
     pub delay: Millis,
@@ -19,21 +19,21 @@ pub struct Stamped {
 
 /// The units of a text that is updated repeatedly, each with the times of the update that added it.
 #[derive(Clone, Debug)]
-pub struct Stamps {
+pub(crate) struct Stamps {
     language: Language,
     units: Vec<Stamped>,
 }
 
 impl Stamps {
     /// Stamps of a text that is still empty.
-    pub fn new(language: Language) -> Stamps {
+    pub(crate) fn new(language: Language) -> Stamps {
         Stamps { language, units: Vec::new() }
     }
 
     /// Takes the whole text as it is shown now, with the sound heard (`audio`) and the wall clock
     /// (`wall`). Units keep their times up to the first one that has changed. The units from there
     /// on are new; they get these times and are returned.
-    pub fn update(&mut self, text: &str, audio: Millis, wall: Millis) -> &[Stamped] {
+    pub(crate) fn update(&mut self, text: &str, audio: Millis, wall: Millis) -> &[Stamped] {
         let units = latency_units(text, self.language);
         let kept = self.units.iter().zip(&units).take_while(|(old, new)| old.unit == **new).count();
         self.units.truncate(kept);
@@ -42,7 +42,7 @@ impl Stamps {
     }
 
     /// All units of the newest text.
-    pub fn units(&self) -> &[Stamped] {
+    pub(crate) fn units(&self) -> &[Stamped] {
         &self.units
     }
 }
@@ -50,7 +50,7 @@ impl Stamps {
 /// Computation-aware times: when a listener gets each unit if computing delays the sound that comes
 /// next. For each unit, `delays` has the sound heard and `elapsed` the wall clock. The result is as
 /// long as the shorter of the two lists.
-pub fn computation_aware<T>(delays: &[T], elapsed: &[T]) -> Vec<T>
+pub(crate) fn computation_aware<T>(delays: &[T], elapsed: &[T]) -> Vec<T>
 where
     T: Copy + PartialOrd + Add<Output = T> + Sub<Output = T>,
 {

@@ -9,7 +9,7 @@
 //!
 //! Invariant: plain data in, plain data out.
 
-pub mod lag;
-pub mod latency;
+pub(crate) mod lag;
+pub(crate) mod latency;
 pub(crate) mod moses;
-pub mod resegment;
+pub(crate) mod resegment;

@@ -17,7 +17,7 @@ use crate::text::Language;
 
 /// What is aligned.
 #[derive(Clone, Copy, Debug)]
-pub enum Tokens {
+pub(crate) enum Tokens {
     /// Characters, each equal to another or not.
     Characters,
     /// Words with their punctuation.
@@ -28,7 +28,7 @@ pub enum Tokens {
 
 impl Tokens {
     /// Characters where the language counts them, otherwise words split by Moses' rules.
-    pub fn of(language: Language) -> Result<Tokens, UnknownRules> {
+    pub(crate) fn of(language: Language) -> Result<Tokens, UnknownRules> {
         match language.counts_characters() {
             true => Ok(Tokens::Characters),
             false => Moses::new(language).map(Tokens::Moses),
@@ -38,12 +38,12 @@ impl Tokens {
 
 /// The greatest product of the numbers of tokens of a translation and its reference: the alignment
 /// takes one byte for each pair.
-pub const MOST_PAIRS: usize = 1 << 30;
+pub(crate) const MOST_PAIRS: usize = 1 << 30;
 
 /// A translation and its reference are too long to be aligned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{hypothesis} tokens of the translation and {reference} of the reference are too many to be aligned")]
-pub struct TooLong {
+pub(crate) struct TooLong {
     hypothesis: usize,
     reference: usize,
 }
@@ -56,7 +56,7 @@ struct Token {
     letters: Vec<char>,
     mark: bool,
     /// Index of the unit (translation) or of the segment (reference) that the token belongs to.
-    of: usize,
+    owner: usize,
 }
 
 /// How the alignment goes on from a cell of the table.
@@ -71,7 +71,11 @@ enum Step {
 
 /// For each of `units`, the segment of `references` (a list of its units) that it belongs to; they
 /// never decrease. `None` where it belongs to none.
-pub fn resegment(units: &[String], references: &[Vec<String>], tokens: Tokens) -> Result<Vec<Option<usize>>, TooLong> {
+pub(crate) fn resegment(
+    units: &[String],
+    references: &[Vec<String>],
+    tokens: Tokens,
+) -> Result<Vec<Option<usize>>, TooLong> {
     let hypothesis = split(units.iter().enumerate(), tokens);
     let named = references.iter().enumerate().flat_map(|(at, units)| units.iter().map(move |unit| (at, unit)));
     let reference = split(named, tokens);
@@ -80,29 +84,29 @@ pub fn resegment(units: &[String], references: &[Vec<String>], tokens: Tokens) -
     }
     let by_character = matches!(tokens, Tokens::Characters);
     let steps = align(&reference, &hypothesis, by_character);
-    let homes = homes(&reference, &hypothesis, &steps, by_character);
+    let token_segments = token_segments(&reference, &hypothesis, &steps, by_character);
     // A unit belongs to the segment of its first token.
-    let mut home_of = vec![None; units.len()];
-    for (token, &home) in hypothesis.iter().zip(&homes).rev() {
-        home_of[token.of] = home;
+    let mut segment_of = vec![None; units.len()];
+    for (token, &segment) in hypothesis.iter().zip(&token_segments).rev() {
+        segment_of[token.owner] = segment;
     }
-    Ok(home_of)
+    Ok(segment_of)
 }
 
 /// The units in NFKC and lower case, split as `tokens` has it.
 fn split<'a>(units: impl Iterator<Item = (usize, &'a String)>, tokens: Tokens) -> Vec<Token> {
     let mut split = Vec::new();
-    for (of, unit) in units {
+    for (owner, unit) in units {
         let unit = unit.nfkc().collect::<String>().to_lowercase();
         match tokens {
-            Tokens::Characters | Tokens::Words => split.push(token(unit, of)),
-            Tokens::Moses(moses) => split.extend(moses.tokens(&unit).into_iter().map(|text| token(text, of))),
+            Tokens::Characters | Tokens::Words => split.push(token(unit, owner)),
+            Tokens::Moses(moses) => split.extend(moses.tokens(&unit).into_iter().map(|text| token(text, owner))),
         }
     }
     split
 }
 
-fn token(text: String, of: usize) -> Token {
+fn token(text: String, owner: usize) -> Token {
     // The marks that OmniSTEval never aligns with words.
     let marks = ".!?,;:-()。！？，；：—（）ー";
     let mut characters = text.chars();
@@ -110,10 +114,10 @@ fn token(text: String, of: usize) -> Token {
     let mut letters: Vec<char> = text.chars().collect();
     letters.sort_unstable();
     letters.dedup();
-    Token { text, letters, mark, of }
+    Token { text, letters, mark, owner }
 }
 
-fn likeness(a: &Token, b: &Token, by_character: bool) -> f64 {
+fn similarity(a: &Token, b: &Token, by_character: bool) -> f64 {
     if a.mark != b.mark {
         return f64::NEG_INFINITY;
     }
@@ -133,7 +137,7 @@ fn align(reference: &[Token], hypothesis: &[Token], by_character: bool) -> Vec<S
     for (i, r) in reference.iter().enumerate() {
         let mut diagonal = 0.0;
         for (j, h) in hypothesis.iter().enumerate() {
-            let matched = diagonal + likeness(r, h, by_character);
+            let matched = diagonal + similarity(r, h, by_character);
             let (skip_reference, skip_hypothesis) = (row[j + 1], row[j]);
             let (best, step) = if matched >= skip_reference && matched >= skip_hypothesis {
                 (matched, Step::Match)
@@ -164,33 +168,33 @@ fn align(reference: &[Token], hypothesis: &[Token], by_character: bool) -> Vec<S
 }
 
 /// The segment of each token of the translation.
-fn homes(reference: &[Token], hypothesis: &[Token], steps: &[Step], by_character: bool) -> Vec<Option<usize>> {
-    let mut homes = Vec::with_capacity(hypothesis.len());
-    // `passed`: how many tokens of the reference come before this step. `turned`: whether the rest
+fn token_segments(reference: &[Token], hypothesis: &[Token], steps: &[Step], by_character: bool) -> Vec<Option<usize>> {
+    let mut token_segments = Vec::with_capacity(hypothesis.len());
+    // `passed`: how many tokens of the reference come before this step. `to_next`: whether the rest
     // of this gap goes to the segment after it.
-    let (mut passed, mut turned) = (0usize, false);
+    let (mut passed, mut to_next) = (0usize, false);
     for step in steps {
         match step {
             Step::SkipHypothesis => {
                 let before = passed.checked_sub(1).and_then(|at| reference.get(at));
                 let behind = reference.get(passed);
-                let this = &hypothesis[homes.len()];
+                let this = &hypothesis[token_segments.len()];
                 let score = |other: Option<&Token>| {
-                    other.map_or(f64::NEG_INFINITY, |other| likeness(this, other, by_character))
+                    other.map_or(f64::NEG_INFINITY, |other| similarity(this, other, by_character))
                 };
-                turned |= score(behind) > score(before);
-                homes.push(if turned { behind } else { before }.map(|token| token.of));
+                to_next |= score(behind) > score(before);
+                token_segments.push(if to_next { behind } else { before }.map(|token| token.owner));
             }
             Step::Match | Step::SkipReference => {
                 passed += 1;
-                turned = false;
+                to_next = false;
                 if *step == Step::Match {
-                    homes.push(Some(reference[passed - 1].of));
+                    token_segments.push(Some(reference[passed - 1].owner));
                 }
             }
         }
     }
-    homes
+    token_segments
 }
 
 #[cfg(test)]
@@ -207,13 +211,17 @@ mod tests {
     fn parted_by(hypothesis: &str, references: &[&str], language: Language, tokens: Tokens) -> Vec<String> {
         let units = written_units(hypothesis, language);
         let references: Vec<Vec<String>> = references.iter().map(|text| written_units(text, language)).collect();
-        let homes = resegment(&units, &references, tokens).unwrap_or_default();
-        assert_eq!(homes.len(), units.len());
-        let of = |segment: Option<usize>| {
-            let own = units.iter().zip(&homes).filter(|(_, home)| **home == segment).map(|(unit, _)| unit.as_str());
+        let token_segments = resegment(&units, &references, tokens).unwrap_or_default();
+        assert_eq!(token_segments.len(), units.len());
+        let part = |wanted: Option<usize>| {
+            let own = units
+                .iter()
+                .zip(&token_segments)
+                .filter(|(_, segment)| **segment == wanted)
+                .map(|(unit, _)| unit.as_str());
             own.collect::<Vec<_>>().join(unit_seam(language))
         };
-        (0..references.len()).map(Some).chain([None]).map(of).collect()
+        (0..references.len()).map(Some).chain([None]).map(part).collect()
     }
 
     fn parted(hypothesis: &str, references: &[&str], language: Language) -> Vec<String> {
@@ -225,7 +233,7 @@ mod tests {
     /// The expected parts in this test and the next are those of OmniSTEval (0.1.10) for the same
     /// texts.
     #[test]
-    fn sentences_find_their_own() {
+    fn sentences_go_to_their_references() {
         let references = ["Das ist ein Haus.", "Wir sehen es heute.", "Ja!"];
         let exact = parted("Das ist ein Haus. Wir sehen es heute. Ja!", &references, Language::GERMAN);
         assert_eq!(exact, references);
@@ -293,10 +301,10 @@ mod tests {
             let language = if chinese { Language::CHINESE } else { Language::GERMAN };
             let tokens = if split { tokens_of(language) } else { Tokens::Words };
             let references: Vec<Vec<String>> = references.iter().map(|text| written_units(text, language)).collect();
-            let homes = resegment(&words, &references, tokens).unwrap_or_default();
-            prop_assert_eq!(homes.len(), words.len());
-            prop_assert!(homes.is_sorted(), "{:?}", homes);
-            prop_assert!(homes.iter().flatten().all(|&home| home < references.len()));
+            let token_segments = resegment(&words, &references, tokens).unwrap_or_default();
+            prop_assert_eq!(token_segments.len(), words.len());
+            prop_assert!(token_segments.is_sorted(), "{:?}", token_segments);
+            prop_assert!(token_segments.iter().flatten().all(|&segment| segment < references.len()));
         }
     }
 }

@@ -1,27 +1,35 @@
 //! The configuration of a model folder. Here is the one match on families; what a family's files
 //! say is read in its own folder.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
-use super::{gemma4, qwen3_asr};
+use super::family::TextFamily;
+use super::{gemma3, gemma4, qwen3, qwen3_asr};
 use crate::weights::Files;
 use crate::weights::error::{CheckpointError, WRONG_MODEL, shown};
 use crate::weights::section::{MAX_FILE, Section};
+use gemma3::config::Gemma3Config;
 use gemma4::config::Gemma4Config;
-use qwen3_asr::config::{Qwen3AlignerConfig, Qwen3AsrConfig, Qwen3Config};
+use qwen3::config::Qwen3Config;
+use qwen3_asr::config::{AsrOrAligner, Qwen3AlignerConfig, Qwen3AsrConfig};
 
 pub(super) const CONFIG_FILE: &str = "config.json";
 pub(super) const GENERATION_FILE: &str = "generation_config.json";
 
 /// The models that this program can load, as a remedy in messages.
-pub const SUPPORTED: &str = "use a Qwen3-ASR, Qwen3-ForcedAligner or Gemma-4 E2B/E4B checkpoint as published";
+pub(crate) const SUPPORTED: &str =
+    "use a Qwen3-ASR, Qwen3-ForcedAligner, Gemma-3, Gemma-4 E2B/E4B or Qwen3 checkpoint as published";
 
 /// A model folder's configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ModelConfig {
     Qwen3Asr(Qwen3AsrConfig),
     Qwen3Aligner(Qwen3AlignerConfig),
+    Gemma3(Gemma3Config),
     Gemma4(Gemma4Config),
+    Qwen3(Qwen3Config),
 }
 
 impl ModelConfig {
@@ -42,13 +50,18 @@ impl ModelConfig {
         let generation = Section::root(&generation_file, &generation)?;
         match root.text("model_type")? {
             "qwen3_asr" => Ok(match qwen3_asr::config::read(files, &root, &generation)? {
-                Qwen3Config::Asr(config) => ModelConfig::Qwen3Asr(config),
-                Qwen3Config::Aligner(config) => ModelConfig::Qwen3Aligner(config),
+                AsrOrAligner::Asr(config) => ModelConfig::Qwen3Asr(config),
+                AsrOrAligner::Aligner(config) => ModelConfig::Qwen3Aligner(config),
             }),
+            "gemma3" => {
+                gemma3::config::read(&root, &root.section("text_config")?, &generation).map(ModelConfig::Gemma3)
+            }
+            "gemma3_text" => gemma3::config::read(&root, &root, &generation).map(ModelConfig::Gemma3),
             "gemma4" => {
                 gemma4::config::read(&root, &root.section("text_config")?, &generation).map(ModelConfig::Gemma4)
             }
             "gemma4_text" => gemma4::config::read(&root, &root, &generation).map(ModelConfig::Gemma4),
+            "qwen3" => qwen3::config::read(&root, &generation).map(ModelConfig::Qwen3),
             other => Err(root.wrong(
                 "model_type",
                 format_args!("{} is not a model this program knows", shown(other)),
@@ -57,12 +70,24 @@ impl ModelConfig {
         }
     }
 
+    /// The configuration as that of a text model; itself if it is not one.
+    pub(crate) fn into_text(self) -> Result<Arc<dyn TextFamily>, Box<ModelConfig>> {
+        match self {
+            ModelConfig::Gemma3(config) => Ok(Arc::new(config)),
+            ModelConfig::Gemma4(config) => Ok(Arc::new(config)),
+            ModelConfig::Qwen3(config) => Ok(Arc::new(config)),
+            other => Err(Box::new(other)),
+        }
+    }
+
     /// The name of the model, for messages.
     pub fn family(&self) -> &'static str {
         match self {
             ModelConfig::Qwen3Asr(_) => "Qwen3-ASR",
             ModelConfig::Qwen3Aligner(_) => "Qwen3-ForcedAligner",
-            ModelConfig::Gemma4(_) => "Gemma-4",
+            ModelConfig::Gemma3(config) => config.family(),
+            ModelConfig::Gemma4(config) => config.family(),
+            ModelConfig::Qwen3(config) => config.family(),
         }
     }
 }
@@ -77,8 +102,17 @@ mod tests {
     use crate::weights::section::MAX_LAYERS;
     use crate::weights::testing::{fixture, memory};
 
-    const MODELS: [&str; 6] =
-        ["qwen3_asr", "qwen3_asr/hf", "qwen3_aligner", "qwen3_aligner/hf", "gemma4_e2b_like", "gemma4_e4b_like"];
+    const MODELS: [&str; 9] = [
+        "qwen3_asr",
+        "qwen3_asr/hf",
+        "qwen3_aligner",
+        "qwen3_aligner/hf",
+        "gemma3_like",
+        "gemma3_mm_like",
+        "gemma4_e2b_like",
+        "gemma4_e4b_like",
+        "qwen3_like",
+    ];
 
     #[test]
     fn absurd_and_unsupported_values_are_named() {
@@ -131,7 +165,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(600))]
 
         #[test]
-        fn odd_values_never_panic_and_never_grow(which in 0usize..6, at in any::<prop::sample::Index>(), also in any::<prop::sample::Index>(), a in odd(), b in odd()) {
+        fn odd_values_never_panic_and_never_grow(which in 0usize..9, at in any::<prop::sample::Index>(), also in any::<prop::sample::Index>(), a in odd(), b in odd()) {
             let mut config = raw(MODELS[which]);
             let mut all = Vec::new();
             pointers(&config, "", &mut all);
@@ -140,14 +174,22 @@ mod tests {
                     *place = value;
                 }
             }
-            if let Ok(ModelConfig::Gemma4(config)) = parse(&config) {
+            let config = parse(&config);
+            if let Ok(ModelConfig::Qwen3(config)) = &config {
+                prop_assert!(config.text.num_hidden_layers <= MAX_LAYERS && config.text.head_dim > 0);
+            }
+            if let Ok(ModelConfig::Gemma3(config)) = &config {
+                let layers = config.layer_types.len();
+                prop_assert!(layers == config.num_hidden_layers && layers <= MAX_LAYERS && config.head_dim > 0);
+            }
+            if let Ok(ModelConfig::Gemma4(config)) = config {
                 prop_assert!(config.layers.len() == config.num_hidden_layers && config.num_hidden_layers <= MAX_LAYERS);
                 prop_assert!(config.layers.iter().enumerate().all(|(at, layer)| layer.kv_source <= at && layer.head_dim > 0));
             }
         }
 
         #[test]
-        fn mutated_bytes_never_panic(which in 0usize..6, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        fn mutated_bytes_never_panic(which in 0usize..9, at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let mut bytes = std::fs::read(fixture(MODELS[which]).join(CONFIG_FILE)).unwrap();
             let at = at.index(bytes.len());
             bytes[at] = byte;

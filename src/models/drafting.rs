@@ -80,7 +80,7 @@ pub struct Cost {
 
 /// Called with the draft so far after each readback that does not end it; returns whether to
 /// continue.
-pub type Watch<'a> = &'a mut dyn FnMut(&Draft) -> ControlFlow<()>;
+pub(crate) type Watch<'a> = &'a mut dyn FnMut(&Draft) -> ControlFlow<()>;
 
 /// The heads whose attention is captured.
 #[derive(Clone, Copy, Debug, Default)]

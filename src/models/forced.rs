@@ -10,23 +10,23 @@ use crate::gpu::Compute;
 use crate::nn::{ArmError, Capture, Head, MARGIN, RunError, SourceSpan, Tap};
 
 /// The most tokens of a translation. A capture holds one row for each, and one more.
-pub const LONGEST: usize = MARGIN - 1;
+pub(crate) const LONGEST: usize = MARGIN - 1;
 
 /// Every head of a model, armed.
-pub struct Forced {
+pub(crate) struct Forced {
     model: Arc<dyn TextModel>,
     capture: Capture,
     compute: Compute,
 }
 
 impl Forced {
-    pub fn new(model: Arc<dyn TextModel>, compute: Compute) -> Result<Self, ArmError> {
+    pub(crate) fn new(model: Arc<dyn TextModel>, compute: Compute) -> Result<Self, ArmError> {
         let capture = model.arm(&heads(&*model), LONGEST + 1)?;
         Ok(Self { model, capture, compute })
     }
 
     /// [layers, heads per layer]
-    pub fn shape(&self) -> [usize; 2] {
+    pub(crate) fn shape(&self) -> [usize; 2] {
         self.model.shape()
     }
 
@@ -36,7 +36,7 @@ impl Forced {
     ///
     /// For target id i, row i + 1 is the query at the position where that id is the input, and row
     /// i is the query that predicts it. (docs/method.md, section 3.1)
-    pub async fn attention(&mut self, prompt: &[u32], target: &[u32]) -> Result<Vec<f32>, RunError> {
+    pub(crate) async fn attention(&mut self, prompt: &[u32], target: &[u32]) -> Result<Vec<f32>, RunError> {
         let len = prompt.len() + target.len();
         let ids: Vec<i32> = prompt.iter().chain(target).map(|id| *id as i32).collect();
         let ids = Tensor::from_ints(ids.as_slice(), &self.compute.device);

@@ -4,16 +4,24 @@
 //! | file | what it is |
 //! |---|---|
 //! | `config` | the configuration of a model folder: the one match on families |
+//! | `family` | what a family of text models brings: its configuration, network and prompt |
+//! | `prompt` | the translation prompt as a conversation |
 //! | `drafting` | greedy drafts with any [`TextModel`] |
 //! | `forced` | attention of every head while a given translation is fed |
-//! | `gemma4` | the Gemma-4 text decoder |
+//! | `gemma3`, `gemma4` | the text decoders of Gemma-3 and Gemma-4 |
+//! | `qwen3` | the Qwen3 decoder, a text model or a part of Qwen3-ASR |
 //! | `qwen3_asr` | Qwen3-ASR and Qwen3-ForcedAligner |
 
-pub mod config;
-pub mod drafting;
-pub mod forced;
-pub mod gemma4;
-pub mod qwen3_asr;
+pub(crate) mod config;
+pub(crate) mod drafting;
+pub(crate) mod family;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod forced;
+pub(crate) mod gemma3;
+pub(crate) mod gemma4;
+pub(crate) mod prompt;
+pub(crate) mod qwen3;
+pub(crate) mod qwen3_asr;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -22,6 +30,9 @@ use burn::tensor::{Int, Tensor};
 pub use config::ModelConfig;
 
 use crate::nn::{ArmError, Cache, Capture, Head, Replay, RunError, SourceSpan, Tap};
+
+/// What a sequence of a text model is, for messages.
+const DRAFTED: &str = "this prompt with its draft";
 
 /// A text decoder as drafting and calibration use it. What belongs to one family stays in that
 /// family's folder.

@@ -13,9 +13,9 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Int, Tensor};
 
-use super::{LayerCache, RunError};
+use super::{LayerCache, MARGIN, RunError};
 use crate::ops::attend::Attend;
-use crate::ops::qk_capture::{First, qk_capture};
+use crate::ops::qk_capture::{FirstRow, qk_capture};
 use crate::ops::qk_replay::{MASSES, QkReplay, Span, qk_replay};
 
 /// One attention head.
@@ -34,11 +34,11 @@ impl fmt::Display for Head {
 /// A set of heads, or a number of rows, that cannot be captured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ArmError {
-    #[error("attention head {head}: the model has {layers} layers of {heads} heads, counted from 0")]
+    #[error("there is no attention head {head}: the model has {layers} layers of {heads} heads, counted from 0")]
     OutOfRange { head: Head, layers: usize, heads: usize },
     #[error("attention head {0} is given twice")]
     Twice(Head),
-    #[error("a capture of {rows} rows; it takes 1 to {most}")]
+    #[error("a capture of {rows} rows is not possible; it takes 1 to {most}")]
     Rows { rows: usize, most: usize },
 }
 
@@ -58,7 +58,7 @@ pub struct Capture {
     from: usize,
     len: usize,
     /// Where the rows of the current pass go; None if they are not kept.
-    first: Option<First>,
+    first: Option<FirstRow>,
     device: Device,
 }
 
@@ -91,8 +91,10 @@ pub struct Replay {
 }
 
 impl Capture {
-    /// `dims`: the head dimension of every layer. `query_heads`: query heads per layer. Fails if a
-    /// head does not exist or is given twice.
+    /// `dims`: the head dimension of every layer. `query_heads`: query heads per layer.
+    ///
+    /// Errors: no row, or more rows than [`MARGIN`]; a head that does not exist, or one that is
+    /// given twice.
     pub(crate) fn new(
         heads: &[Head],
         rows: usize,
@@ -100,6 +102,10 @@ impl Capture {
         query_heads: usize,
         device: &Device,
     ) -> Result<Self, ArmError> {
+        // Beyond the margin, a sliding layer's cache may have dropped keys that a row saw.
+        if !(1..=MARGIN).contains(&rows) {
+            return Err(ArmError::Rows { rows, most: MARGIN });
+        }
         let mut seen = BTreeSet::new();
         for head in heads {
             if head.layer >= dims.len() || head.head >= query_heads {
@@ -157,12 +163,15 @@ impl Capture {
         self.len == 0
     }
 
-    /// Fails if a pass over `positions` has more rows than the buffers. `back` is the position of
-    /// the first row that the pass returns. Captured rows must be among the returned ones:
-    /// otherwise capturing would change what is computed.
-    pub(super) fn room(&self, positions: Range<usize>, back: usize) -> Result<(), RunError> {
+    /// Fails if a pass over `positions` has more rows than the buffers. `first_returned` is the
+    /// position of the first row that the pass returns. Captured rows must be among the returned
+    /// ones: otherwise capturing would change what is computed.
+    pub(super) fn check_room(&self, positions: Range<usize>, first_returned: usize) -> Result<(), RunError> {
         let (captured, needed) = (positions.start.max(self.from), positions.end.saturating_sub(self.from));
-        debug_assert!(needed == 0 || back <= captured, "rows from {captured} are captured, from {back} wanted");
+        debug_assert!(
+            needed == 0 || first_returned <= captured,
+            "rows from {captured} are captured, but those from {first_returned} are returned"
+        );
         debug_assert!(needed == 0 || captured <= self.from + self.len, "rows before {captured} are missing");
         if needed > self.rows {
             return Err(RunError::TooLong { what: "a draft whose attention is kept", needed, capacity: self.rows });
@@ -171,12 +180,12 @@ impl Capture {
     }
 
     /// The next queries belong to the positions `position .. position + len`.
-    pub(super) fn stand(&mut self, position: usize, len: usize) {
+    pub(super) fn begin_rows(&mut self, position: usize, len: usize) {
         let row = position as isize - self.from as isize;
         let end = (position + len).saturating_sub(self.from);
         self.len = end;
         self.first = (end > 0 && !self.layers.is_empty())
-            .then(|| First { row, on_device: Tensor::from_ints([row as i32], &self.device) });
+            .then(|| FirstRow { row, on_device: Tensor::from_ints([row as i32], &self.device) });
     }
 
     /// Keeps the armed heads of one layer's queries `q [T, Hq, D]`, taken after norm and RoPE.

@@ -12,7 +12,7 @@ use crate::ops::{attend::Base, kv_store::kv_store};
 
 /// The sizes that determine a cache's layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CachePlan {
+pub(crate) struct CachePlan {
     /// Positions that a full layer holds.
     pub capacity: usize,
     /// The most rows that are pushed at once (a piece of prefill).
@@ -24,11 +24,11 @@ pub struct CachePlan {
 /// A sliding layer no longer holds the keys that rolling back to this position needs. The prompt
 /// must be fed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("position {0} is further back than the sliding window's margin")]
+#[error("the cache cannot roll back to position {0}: a sliding layer no longer has its keys")]
 pub struct RollBack(pub usize);
 
 #[derive(Debug)]
-pub struct LayerCache {
+pub(crate) struct LayerCache {
     k: Tensor<3>,
     v: Tensor<3>,
     /// Absolute position of row 0.
@@ -48,7 +48,7 @@ struct Keep {
 
 impl LayerCache {
     /// `window`: keys that a row sees, its own included; None for a full layer.
-    pub fn new(plan: CachePlan, heads: usize, dim: usize, window: Option<usize>, device: &Device) -> Self {
+    pub(crate) fn new(plan: CachePlan, heads: usize, dim: usize, window: Option<usize>, device: &Device) -> Self {
         let rows = match window {
             Some(window) => (2 * (window + plan.margin) + plan.piece).min(plan.capacity),
             None => plan.capacity,
@@ -60,33 +60,33 @@ impl LayerCache {
     }
 
     /// One past the last position held.
-    pub fn end(&self) -> usize {
+    pub(crate) fn end(&self) -> usize {
         self.start + self.len
     }
 
     /// The first position held.
-    pub fn start(&self) -> usize {
+    pub(crate) fn start(&self) -> usize {
         self.start
     }
 
     /// The cache row of a position that has been pushed or is pushed next.
-    pub fn row(&self, position: usize) -> usize {
+    pub(crate) fn row(&self, position: usize) -> usize {
         position - self.start
     }
 
     /// The keys [C, Hkv, D], unused rows included.
-    pub fn keys(&self) -> Tensor<3> {
+    pub(crate) fn keys(&self) -> Tensor<3> {
         self.k.clone()
     }
 
-    pub fn values(&self) -> Tensor<3> {
+    pub(crate) fn values(&self) -> Tensor<3> {
         self.v.clone()
     }
 
     /// Makes room for `rows` more rows. It is called before `row`, since it may move rows. Fails,
     /// with nothing changed, if there is no room: a full layer drops nothing, and a sliding layer
     /// only what no row sees any more.
-    pub fn reserve(&mut self, rows: usize) -> Result<(), RunError> {
+    pub(crate) fn reserve(&mut self, rows: usize) -> Result<(), RunError> {
         let capacity = self.k.dims()[0];
         if self.len + rows <= capacity {
             return Ok(());
@@ -107,7 +107,7 @@ impl LayerCache {
 
     /// Appends `k`, `v [T, Hkv, D]` at the end, which is row `base.row`. There must be room for
     /// them; in a sliding layer `reserve(T)` has made it.
-    pub fn push(&mut self, k: Tensor<3>, v: Tensor<3>, base: &Base) {
+    pub(crate) fn push(&mut self, k: Tensor<3>, v: Tensor<3>, base: &Base) {
         debug_assert_eq!(base.row, self.len);
         self.len += k.dims()[0];
         self.k.inplace(|cache| kv_store(cache, k, base));
@@ -117,7 +117,7 @@ impl LayerCache {
     /// Forgets every position from `end` on. Fails, with nothing changed, if a sliding layer has
     /// already dropped keys that the next position would see, or if `end` is beyond the last
     /// position.
-    pub fn roll_back(&mut self, end: usize) -> Result<(), RollBack> {
+    pub(crate) fn roll_back(&mut self, end: usize) -> Result<(), RollBack> {
         if !self.can_roll_back(end) {
             return Err(RollBack(end));
         }
@@ -126,13 +126,13 @@ impl LayerCache {
     }
 
     /// Whether `roll_back(end)` would succeed.
-    pub fn can_roll_back(&self, end: usize) -> bool {
+    pub(crate) fn can_roll_back(&self, end: usize) -> bool {
         let first_needed = self.keep.map_or(0, |keep| (end + 1).saturating_sub(keep.window));
         end <= self.end() && first_needed >= self.start && end >= self.start
     }
 
     /// Empties the cache.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.start = 0;
         self.len = 0;
     }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn rolling_back_does_what_was_said() {
+    fn rolling_back_succeeds_exactly_when_it_can() {
         for window in [None, Some(1), Some(5)] {
             let mut cache = cache(1000, window);
             for rows in [4, 3, 2, 4, 4, 4, 1, 3, 4, 2] {

@@ -5,8 +5,9 @@
 //! piece are kept in several. Every other matrix of the published models is under 128 MiB.
 
 use std::cell::Cell;
+use std::ops::Range;
 
-use burn::tensor::{Int, Tensor, TensorData, s};
+use burn::tensor::{Int, Tensor, TensorData, kind::Basic, s};
 
 use super::{Embedding, LayerNorm, Linear, Precision, RmsNorm, Weight};
 use crate::gpu::Compute;
@@ -16,10 +17,10 @@ use crate::weights::{CheckpointError, Weights};
 /// Bytes of f32 that are read, converted and uploaded at once.
 const UPLOAD: usize = 32 << 20;
 
-pub type LoadError = CheckpointError;
+pub(crate) type LoadError = CheckpointError;
 
 /// Receives the progress of loading: the bytes of weights read so far, and all bytes of weights.
-pub type Progress<'a> = &'a dyn Fn(u64, u64);
+pub(crate) type Progress<'a> = &'a dyn Fn(u64, u64);
 
 /// Where a model's weights are loaded to, in which precision, and where progress is reported.
 #[derive(Clone, Copy)]
@@ -55,7 +56,7 @@ impl<'a> Loader<'a> {
 
     /// Counts the bytes that were read of `name`: `part` of `whole` equal parts. Once much has been
     /// read, flushes the runtime's queue, because uploads wait there, each with its bytes.
-    fn count(&self, name: &str, part: usize, whole: usize) {
+    fn count_read(&self, name: &str, part: usize, whole: usize) {
         let bytes = self.weights.info(name).map_or(0, |info| info.bytes()) * part as u64 / whole.max(1) as u64;
         self.read.set(self.read.get() + bytes);
         self.queued.set(self.queued.get() + bytes);
@@ -70,7 +71,7 @@ impl<'a> Loader<'a> {
     /// A small tensor, read in one piece, in f32.
     pub async fn tensor<const D: usize>(&self, name: &str, shape: [usize; D]) -> Result<Tensor<D>, LoadError> {
         let values = self.weights.read_f32(name, &shape).await?;
-        self.count(name, 1, 1);
+        self.count_read(name, 1, 1);
         Ok(Tensor::from_data(TensorData::new(values, shape), &self.compute.device))
     }
 
@@ -92,7 +93,7 @@ impl<'a> Loader<'a> {
     /// The table `name [v, h]`, as in [`Loader::embedding`]. An output head may be as large as an
     /// embedding.
     pub async fn table(&self, name: &str, v: usize, h: usize) -> Result<Embedding, LoadError> {
-        let row_bytes = h as u64 * self.bytes_each(h) as u64;
+        let row_bytes = h as u64 * self.bytes_per_weight(h) as u64;
         let rows = (self.compute.max_binding() / row_bytes).clamp(1, v as u64) as usize;
         let mut pieces = Vec::new();
         for from in (0..v).step_by(rows) {
@@ -105,6 +106,11 @@ impl<'a> Loader<'a> {
         Ok(RmsNorm::new(self.tensor(&format!("{name}.weight"), [size]).await?, eps))
     }
 
+    /// A norm that multiplies by `1 + w`, where safetensors store w, as in Gemma-3.
+    pub async fn rms_norm_plus_one(&self, name: &str, size: usize, eps: f64) -> Result<RmsNorm, LoadError> {
+        Ok(RmsNorm::new(self.tensor(&format!("{name}.weight"), [size]).await? + 1.0, eps))
+    }
+
     pub async fn layer_norm(&self, name: &str, size: usize, eps: f64) -> Result<LayerNorm, LoadError> {
         let weight = self.tensor(&format!("{name}.weight"), [size]).await?;
         let bias = self.tensor(&format!("{name}.bias"), [size]).await?;
@@ -113,51 +119,79 @@ impl<'a> Loader<'a> {
 
     /// Whether rows of `k` weights are kept as packed f16. Pairs can be packed only in rows of even
     /// length.
-    fn packed(&self, k: usize) -> bool {
+    fn is_packed(&self, k: usize) -> bool {
         self.precision == Precision::F16 && k.is_multiple_of(2)
     }
 
-    fn bytes_each(&self, k: usize) -> usize {
-        if self.packed(k) { 2 } else { 4 }
+    fn bytes_per_weight(&self, k: usize) -> usize {
+        if self.is_packed(k) { 2 } else { 4 }
     }
 
-    /// The rows `range` of the matrix `name [n, k]`, assembled on the device from uploads of
-    /// bounded size.
-    async fn rows(&self, name: &str, shape: [usize; 2], range: std::ops::Range<usize>) -> Result<Weight, LoadError> {
-        let [n, k] = shape;
+    /// The rows `range` of the matrix `name [n, k]`.
+    async fn rows(&self, name: &str, [n, k]: [usize; 2], range: Range<usize>) -> Result<Weight, LoadError> {
         let device = &self.compute.device;
-        let step = (UPLOAD / (4 * k)).max(1);
-        if self.packed(k) {
-            let read = async |rows: std::ops::Range<usize>| -> Result<Tensor<2, Int>, LoadError> {
+        if self.is_packed(k) {
+            let read = async |rows: Range<usize>| -> Result<Tensor<2, Int>, LoadError> {
                 let words = pack_half(&self.weights.read_rows_f16(name, &[n, k], rows.clone()).await?);
-                self.count(name, rows.len(), n);
+                self.count_read(name, rows.len(), n);
                 Ok(Tensor::from_data(TensorData::new(words, [rows.len(), k / 2]), device))
             };
-            if range.len() <= step {
-                return Ok(Weight::Half(read(range).await?));
-            }
-            let mut whole = Tensor::<2, Int>::empty([range.len(), k / 2], device);
-            for from in range.clone().step_by(step) {
-                let part = read(from..range.end.min(from + step)).await?;
-                let at = from - range.start;
-                whole.inplace(|whole| whole.slice_assign(s![at..at + part.dims()[0]], part));
-            }
-            return Ok(Weight::Half(whole));
+            return Ok(Weight::Half(in_parts(range, k, read).await?));
         }
-        let read = async |rows: std::ops::Range<usize>| -> Result<Tensor<2>, LoadError> {
+        let read = async |rows: Range<usize>| -> Result<Tensor<2>, LoadError> {
             let values = self.weights.read_rows_f32(name, &[n, k], rows.clone()).await?;
-            self.count(name, rows.len(), n);
+            self.count_read(name, rows.len(), n);
             Ok(Tensor::from_data(TensorData::new(values, [rows.len(), k]), device))
         };
-        if range.len() <= step {
-            return Ok(Weight::Dense(read(range).await?));
+        Ok(Weight::Dense(in_parts(range, k, read).await?))
+    }
+}
+
+/// Reads the rows `range` of a matrix with `k` columns in parts of at most [`UPLOAD`] bytes of f32,
+/// and assembles them on the device.
+async fn in_parts<K: Basic>(
+    range: Range<usize>,
+    k: usize,
+    read: impl AsyncFn(Range<usize>) -> Result<Tensor<2, K>, LoadError>,
+) -> Result<Tensor<2, K>, LoadError> {
+    let step = (UPLOAD / (4 * k)).max(1);
+    let first = read(range.start..range.end.min(range.start + step)).await?;
+    if range.len() <= step {
+        return Ok(first);
+    }
+    let mut whole = Tensor::empty([range.len(), first.dims()[1]], &first.device());
+    whole.inplace(|whole| whole.slice_assign(s![0..step], first));
+    for from in range.clone().step_by(step).skip(1) {
+        let part = read(from..range.end.min(from + step)).await?;
+        let at = from - range.start;
+        whole.inplace(|whole| whole.slice_assign(s![at..at + part.dims()[0]], part));
+    }
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    #[allow(clippy::single_range_in_vec_init)] // the vector of one range is meant
+    fn parts_are_assembled_in_order() {
+        // A part may have two rows of this many columns.
+        let k = UPLOAD / 8;
+        for (range, expected) in [(3..5, vec![3..5]), (3..8, vec![3..5, 5..7, 7..8]), (0..4, vec![0..2, 2..4])] {
+            let parts = RefCell::new(Vec::new());
+            let read = async |rows: Range<usize>| {
+                let values: Vec<f32> = rows.clone().map(|row| row as f32).collect();
+                parts.borrow_mut().push(rows);
+                Ok(Tensor::<1>::from_floats(values.as_slice(), &Device::flex()).unsqueeze_dim::<2>(1))
+            };
+            let whole = pollster::block_on(in_parts(range.clone(), k, read)).unwrap().into_data();
+            assert_eq!(parts.into_inner(), expected);
+            assert_eq!(whole.iter::<f32>().collect::<Vec<_>>(), range.map(|row| row as f32).collect::<Vec<_>>());
         }
-        let mut whole = Tensor::<2>::empty([range.len(), k], device);
-        for from in range.clone().step_by(step) {
-            let part = read(from..range.end.min(from + step)).await?;
-            let at = from - range.start;
-            whole.inplace(|whole| whole.slice_assign(s![at..at + part.dims()[0]], part));
-        }
-        Ok(Weight::Dense(whole))
     }
 }

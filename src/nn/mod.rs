@@ -8,21 +8,26 @@ mod kv_cache;
 mod linear;
 mod load;
 mod norm;
+mod pass;
 mod rope;
 mod tap;
 mod weight;
 
 pub(crate) use cache::KvShape;
 pub use cache::{Cache, MARGIN, PIECE};
-pub use capture::{ArmError, Capture, Head, Replay, SourceSpan};
-pub use embedding::Embedding;
-pub use kv_cache::{LayerCache, RollBack};
-pub use linear::Linear;
-pub use load::{LoadError, Loader, Progress, Target};
-pub use norm::{LayerNorm, RmsNorm};
+pub(crate) use capture::Replay;
+pub use capture::{ArmError, Capture, Head, SourceSpan};
+pub(crate) use embedding::Embedding;
+pub(crate) use kv_cache::{LayerCache, RollBack};
+pub(crate) use linear::Linear;
+pub(crate) use load::LoadError;
+pub use load::{Loader, Target};
+pub(crate) use norm::{LayerNorm, RmsNorm};
+pub(crate) use pass::{Place, in_pieces};
 pub use rope::Rope;
 pub use tap::Tap;
-pub use weight::{Precision, Weight};
+pub use weight::Precision;
+pub(crate) use weight::Weight;
 
 use burn::tensor::{Int, Tensor};
 
@@ -33,7 +38,7 @@ use crate::gpu::{Compute, GpuError};
 pub enum RunError {
     #[error("the device failed while computing: {0}")]
     Device(String),
-    #[error("{what} takes {needed} positions, the cache holds {capacity}; cut the input into shorter pieces")]
+    #[error("{what} takes {needed} positions, but there is room for only {capacity}")]
     TooLong { what: &'static str, needed: usize, capacity: usize },
     /// A bug in this program: callers roll back no further than they keep.
     #[error(transparent)]
@@ -51,7 +56,7 @@ impl From<burn::tensor::ExecutionError> for RunError {
 }
 
 /// Concatenates the rows of `parts` [Tᵢ, H], of which there is at least one.
-pub fn join(mut parts: Vec<Tensor<2>>) -> Tensor<2> {
+pub(crate) fn join(mut parts: Vec<Tensor<2>>) -> Tensor<2> {
     match parts.len() {
         1 => parts.remove(0),
         _ => Tensor::cat(parts, 0),
@@ -66,7 +71,7 @@ pub fn greedy(logits: Tensor<2>) -> Tensor<1, Int> {
 
 /// Reads `ids` back from the device. Fails also if the device has reported an error outside of any
 /// call since the last check, because what it has computed since then cannot be trusted.
-pub async fn read_ids(ids: Tensor<1, Int>, compute: &Compute) -> Result<Vec<u32>, RunError> {
+pub(crate) async fn read_ids(ids: Tensor<1, Int>, compute: &Compute) -> Result<Vec<u32>, RunError> {
     let data = ids.into_data_async().await?;
     compute.check()?;
     Ok(data.iter::<i64>().map(|id| id as u32).collect())

@@ -31,15 +31,15 @@ impl<'a> Tap<'a> {
     }
 
     /// Fails if the capture has no room for a pass over `positions` that returns the rows from
-    /// `back` on.
-    pub(crate) fn room(&self, positions: Range<usize>, back: usize) -> Result<(), RunError> {
-        self.capture.as_ref().map_or(Ok(()), |capture| capture.room(positions, back))
+    /// `first_returned` on.
+    pub(crate) fn check_room(&self, positions: Range<usize>, first_returned: usize) -> Result<(), RunError> {
+        self.capture.as_ref().map_or(Ok(()), |capture| capture.check_room(positions, first_returned))
     }
 
     /// The next queries belong to the positions `position .. position + len`.
-    pub(crate) fn stand(&mut self, position: usize, len: usize) {
+    pub(crate) fn begin_rows(&mut self, position: usize, len: usize) {
         if let Some(capture) = &mut self.capture {
-            capture.stand(position, len);
+            capture.begin_rows(position, len);
         }
     }
 

@@ -36,7 +36,7 @@ pub struct Base {
 }
 
 #[backend_extension(Cube, Flex)]
-pub trait AttendBackend: Backend {
+pub(crate) trait AttendBackend: Backend {
     fn attend(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,

@@ -15,7 +15,7 @@ use burn_wgpu::{CubeBackend, into_contiguous};
 use super::launch::{Shader, launch};
 
 #[backend_extension(Cube, Flex)]
-pub trait ConvHalveBackend: Backend {
+pub(crate) trait ConvHalveBackend: Backend {
     fn conv_halve(x: FloatTensor<Self>, w: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 

@@ -1,7 +1,7 @@
-//! Gated activation: `act(gate) · up`, the middle of the MLP in both models and of Gemma-4's
+//! Gated activation: `act(gate) · up`, the middle of the MLP in all models and of Gemma-4's
 //! per-layer input.
 //!
-//! gate, up [T, I] → [T, I], f32. Qwen3 uses SiLU, Gemma-4 the tanh form of GELU.
+//! gate, up [T, I] → [T, I], f32. Qwen3 uses SiLU, Gemma the tanh form of GELU.
 
 use burn::backend::{Backend, Flex, backend_extension, tensor::FloatTensor};
 use burn::tensor::{DType, Tensor, activation};
@@ -17,7 +17,7 @@ pub enum Act {
 }
 
 #[backend_extension(Cube, Flex)]
-pub trait GatedBackend: Backend {
+pub(crate) trait GatedBackend: Backend {
     fn gated(gate: FloatTensor<Self>, up: FloatTensor<Self>, act: Act) -> FloatTensor<Self>;
 }
 

@@ -17,7 +17,7 @@ use super::attend::Base;
 use super::launch::{Shader, launch_in_place};
 
 #[backend_extension(Cube, Flex)]
-pub trait KvStoreBackend: Backend {
+pub(crate) trait KvStoreBackend: Backend {
     fn kv_store(
         cache: FloatTensor<Self>,
         new: FloatTensor<Self>,

@@ -11,7 +11,7 @@ use burn_wgpu::{CubeBackend, into_contiguous};
 use super::launch::{Shader, launch, row_grid, row_lanes};
 
 #[backend_extension(Cube, Flex)]
-pub trait LayerNormBackend: Backend {
+pub(crate) trait LayerNormBackend: Backend {
     fn layer_norm(x: FloatTensor<Self>, w: FloatTensor<Self>, b: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
 }
 

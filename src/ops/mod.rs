@@ -8,16 +8,16 @@
 
 mod launch;
 
-pub mod attend;
-pub mod conv_halve;
-pub mod gated;
-pub mod kv_store;
-pub mod layer_norm;
-pub mod product;
-pub mod qk_capture;
-pub mod qk_replay;
-pub mod rms_norm;
-pub mod rope;
+pub(crate) mod attend;
+pub(crate) mod conv_halve;
+pub(crate) mod gated;
+pub(crate) mod kv_store;
+pub(crate) mod layer_norm;
+pub(crate) mod product;
+pub(crate) mod qk_capture;
+pub(crate) mod qk_replay;
+pub(crate) mod rms_norm;
+pub(crate) mod rope;
 
 use burn::backend::{Flex, tensor::FloatTensor};
 use burn::tensor::Tensor;

@@ -24,11 +24,11 @@ use burn_wgpu::{CubeBackend, CubeTensor, into_contiguous};
 use super::launch::{Shader, grid_2d, launch};
 
 /// The most rows for which the kernel for few rows is chosen.
-const MAX_ROWS: usize = 16;
-/// The same for a weight of at most [`SMALL`] elements.
-const SMALL_MAX_ROWS: usize = 4;
+const FEW_ROWS: usize = 16;
+/// The same for a weight of at most [`SMALL_WEIGHT`] elements.
+const SMALL_WEIGHT_ROWS: usize = 4;
 /// The most elements of a small weight. Every matrix of the released models is larger.
-const SMALL: usize = 1 << 18;
+const SMALL_WEIGHT: usize = 1 << 18;
 
 /// The two kernels on wgpu. Both compute the same product for any number of rows; they differ in
 /// speed and in the order of summation. The CPU has only one way and ignores the choice.
@@ -45,13 +45,13 @@ impl Kernel {
     pub fn faster(t: usize, k: usize, n: usize) -> Kernel {
         // For a small weight, most of the time goes to lanes that wait at the barrier. Tiles have
         // no barrier.
-        let most = if n * k <= SMALL { SMALL_MAX_ROWS } else { MAX_ROWS };
+        let most = if n * k <= SMALL_WEIGHT { SMALL_WEIGHT_ROWS } else { FEW_ROWS };
         if t <= most { Kernel::FewRows } else { Kernel::ManyRows }
     }
 }
 
 #[backend_extension(Cube, Flex)]
-pub trait ProductBackend: Backend {
+pub(crate) trait ProductBackend: Backend {
     fn product(x: FloatTensor<Self>, w: FloatTensor<Self>, kernel: Kernel) -> FloatTensor<Self>;
     fn product_half(x: FloatTensor<Self>, w: IntTensor<Self>, kernel: Kernel) -> FloatTensor<Self>;
     fn unpack_half(w: IntTensor<Self>) -> FloatTensor<Self>;
@@ -60,13 +60,13 @@ pub trait ProductBackend: Backend {
 /// `x [T, K]`, `w [N, K]` → `[T, N]`.
 pub fn product(x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     let kernel = Kernel::faster(x.dims()[0], x.dims()[1], w.dims()[0]);
-    product_by(kernel, x, w)
+    product_with(kernel, x, w)
 }
 
 /// [`product`] with a given kernel, so that tests and the self-test can compare each kernel with
 /// the definition.
 #[doc(hidden)]
-pub fn product_by(kernel: Kernel, x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
+pub fn product_with(kernel: Kernel, x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
     debug_assert_eq!(x.dims()[1], w.dims()[1], "product: x {:?}, w {:?}", x.dims(), w.dims());
     let (x, w) = (x.into_dispatch(), w.into_dispatch());
     Tensor::from_dispatch(<burn::backend::Dispatch as ProductBackend>::product(x, w, kernel))
@@ -75,12 +75,12 @@ pub fn product_by(kernel: Kernel, x: Tensor<2>, w: Tensor<2>) -> Tensor<2> {
 /// `x [T, K]`, `w [N, K/2]` packed → `[T, N]`.
 pub fn product_half(x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
     let kernel = Kernel::faster(x.dims()[0], x.dims()[1], w.dims()[0]);
-    product_half_by(kernel, x, w)
+    product_half_with(kernel, x, w)
 }
 
-/// [`product_half`] with a given kernel; see [`product_by`].
+/// [`product_half`] with a given kernel; see [`product_with`].
 #[doc(hidden)]
-pub fn product_half_by(kernel: Kernel, x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
+pub fn product_half_with(kernel: Kernel, x: Tensor<2>, w: Tensor<2, Int>) -> Tensor<2> {
     debug_assert_eq!(x.dims()[1], 2 * w.dims()[1], "product_half: x {:?}, w {:?}", x.dims(), w.dims());
     let (x, w) = (x.into_dispatch(), w.into_dispatch());
     Tensor::from_dispatch(<burn::backend::Dispatch as ProductBackend>::product_half(x, w, kernel))
@@ -131,25 +131,25 @@ impl ProductBackend for Flex {
 impl ProductBackend for CubeBackend {
     fn product(x: FloatTensor<Self>, w: FloatTensor<Self>, kernel: Kernel) -> FloatTensor<Self> {
         let k = x.meta.shape()[1];
-        let kind = match k {
-            k if k % 4 == 0 => Kind { wide: 4, x: "vec4<f32>", w: "vec4<f32>", load: "w[i]" },
-            k if k % 2 == 0 => Kind { wide: 2, x: "vec2<f32>", w: "vec2<f32>", load: "w[i]" },
-            _ => Kind { wide: 1, x: "f32", w: "f32", load: "w[i]" },
+        let format = match k {
+            k if k % 4 == 0 => RowFormat { wide: 4, x: "vec4<f32>", w: "vec4<f32>", load: "w[i]" },
+            k if k % 2 == 0 => RowFormat { wide: 2, x: "vec2<f32>", w: "vec2<f32>", load: "w[i]" },
+            _ => RowFormat { wide: 1, x: "f32", w: "f32", load: "w[i]" },
         };
-        run(x, w, kind, kernel)
+        run(x, w, format, kernel)
     }
 
     fn product_half(x: FloatTensor<Self>, w: IntTensor<Self>, kernel: Kernel) -> FloatTensor<Self> {
-        let kind = match x.meta.shape()[1] {
-            k if k % 4 == 0 => Kind {
+        let format = match x.meta.shape()[1] {
+            k if k % 4 == 0 => RowFormat {
                 wide: 4,
                 x: "vec4<f32>",
                 w: "vec2<u32>",
                 load: "vec4<f32>(unpack2x16float(w[i].x), unpack2x16float(w[i].y))",
             },
-            _ => Kind { wide: 2, x: "vec2<f32>", w: "u32", load: "unpack2x16float(w[i])" },
+            _ => RowFormat { wide: 2, x: "vec2<f32>", w: "u32", load: "unpack2x16float(w[i])" },
         };
-        run(x, w, kind, kernel)
+        run(x, w, format, kernel)
     }
 
     fn unpack_half(w: IntTensor<Self>) -> FloatTensor<Self> {
@@ -166,14 +166,14 @@ impl ProductBackend for CubeBackend {
 }
 
 /// How the kernels read a row: elements per step, WGSL types, and the expression that loads a step.
-struct Kind {
+struct RowFormat {
     wide: usize,
     x: &'static str,
     w: &'static str,
     load: &'static str,
 }
 
-impl Kind {
+impl RowFormat {
     /// The shader constants that both kernels need for `w [n, k]`, and `more` that only one of them
     /// needs.
     fn constants<const M: usize>(
@@ -194,25 +194,25 @@ impl Kind {
     }
 }
 
-fn run(x: CubeTensor, w: CubeTensor, kind: Kind, kernel: Kernel) -> CubeTensor {
+fn run(x: CubeTensor, w: CubeTensor, format: RowFormat, kernel: Kernel) -> CubeTensor {
     let (x, w) = (into_contiguous(x), into_contiguous(w));
     match kernel {
-        Kernel::FewRows => few_rows(x, w, kind),
-        Kernel::ManyRows => many_rows(x, w, kind),
+        Kernel::FewRows => few_rows(x, w, format),
+        Kernel::ManyRows => many_rows(x, w, format),
     }
 }
 
-fn few_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
+fn few_rows(x: CubeTensor, w: CubeTensor, format: RowFormat) -> CubeTensor {
     const COLUMNS: usize = 4; // per workgroup, as in the shader
     let (t, k, n) = (x.meta.shape()[0], x.meta.shape()[1], w.meta.shape()[0]);
     let rows: usize = if t == 1 { 1 } else { 4 };
     // Idle lanes cost as much as the others, so a short row gets fewer. At least one lane per row
     // is needed to add up the results.
-    let lanes = if k / kind.wide >= 128 { 64 } else { 16 };
+    let lanes = if k / format.wide >= 128 { 64 } else { 16 };
     let shader = Shader {
         name: "matvec",
         text: include_str!("../../shaders/matvec.wgsl"),
-        constants: kind.constants(k, n, [("rows", rows.to_string()), ("lanes", lanes.to_string())]),
+        constants: format.constants(k, n, [("rows", rows.to_string()), ("lanes", lanes.to_string())]),
     };
     let [gx, gy] = grid_2d(n.div_ceil(COLUMNS));
     // The grid's z is the row count, so the shader learns it without a parameter. The groups past
@@ -221,11 +221,14 @@ fn few_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
     launch(shader, lanes, grid, &[&x, &w], [t, n].into(), DType::F32)
 }
 
-fn many_rows(x: CubeTensor, w: CubeTensor, kind: Kind) -> CubeTensor {
+fn many_rows(x: CubeTensor, w: CubeTensor, format: RowFormat) -> CubeTensor {
     const TILE: usize = 32; // columns per workgroup, as in the shader
     let (t, k, n) = (x.meta.shape()[0], x.meta.shape()[1], w.meta.shape()[0]);
-    let shader =
-        Shader { name: "matmat", text: include_str!("../../shaders/matmat.wgsl"), constants: kind.constants(k, n, []) };
+    let shader = Shader {
+        name: "matmat",
+        text: include_str!("../../shaders/matmat.wgsl"),
+        constants: format.constants(k, n, []),
+    };
     // The grid's y is the row count, as z is above.
     let grid = [n.div_ceil(TILE) as u32, t as u32, 1];
     launch(shader, 64, grid, &[&x, &w], [t, n].into(), DType::F32)
@@ -238,8 +241,8 @@ mod tests {
     #[test]
     fn the_kernel_is_chosen_by_rows_and_by_size() {
         let (small, large) = ((512, 512), (513, 512));
-        for ((k, n), most) in [(small, SMALL_MAX_ROWS), (large, MAX_ROWS)] {
-            let chosen: Vec<Kernel> = (1..=MAX_ROWS + 1).map(|t| Kernel::faster(t, k, n)).collect();
+        for ((k, n), most) in [(small, SMALL_WEIGHT_ROWS), (large, FEW_ROWS)] {
+            let chosen: Vec<Kernel> = (1..=FEW_ROWS + 1).map(|t| Kernel::faster(t, k, n)).collect();
             let (few, many) = chosen.split_at(most);
             assert!(few.iter().all(|kernel| *kernel == Kernel::FewRows), "{k} x {n}: {chosen:?}");
             assert!(many.iter().all(|kernel| *kernel == Kernel::ManyRows), "{k} x {n}: {chosen:?}");

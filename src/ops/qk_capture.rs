@@ -20,14 +20,14 @@ use super::launch::{Shader, launch_in_place};
 
 /// The kept row that the first row of a pass goes to, on the host and on the device.
 #[derive(Clone, Debug)]
-pub struct First {
+pub struct FirstRow {
     /// Negative if the pass begins before the first row that is kept.
     pub row: isize,
     pub on_device: Tensor<1, Int>,
 }
 
 #[backend_extension(Cube, Flex)]
-pub trait QkCaptureBackend: Backend {
+pub(crate) trait QkCaptureBackend: Backend {
     fn qk_capture(
         kept: FloatTensor<Self>,
         q: FloatTensor<Self>,
@@ -39,7 +39,7 @@ pub trait QkCaptureBackend: Backend {
 
 /// Copies the `heads [S]` of `q [T, Hq, D]` into rows `first.row ..` of `kept [R, S, D]` → the same
 /// `kept`.
-pub fn qk_capture(kept: Tensor<3>, q: Tensor<3>, heads: Tensor<1, Int>, first: &First) -> Tensor<3> {
+pub fn qk_capture(kept: Tensor<3>, q: Tensor<3>, heads: Tensor<1, Int>, first: &FirstRow) -> Tensor<3> {
     debug_assert!(
         (1..=kept.dims()[0] as isize).contains(&(first.row + q.dims()[0] as isize)),
         "qk_capture: {:?} at {} of {:?}",

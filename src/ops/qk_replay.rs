@@ -54,7 +54,7 @@ pub struct Span {
 }
 
 #[backend_extension(Cube, Flex)]
-pub trait QkReplayBackend: Backend {
+pub(crate) trait QkReplayBackend: Backend {
     fn qk_replay(
         q: FloatTensor<Self>,
         k: FloatTensor<Self>,

@@ -1,7 +1,7 @@
 //! RMSNorm: `y = x · (mean(x²) + eps)^-½ · w`, in f32, row by row.
 //!
-//! `x [R, H]`, `w [H]` → `[R, H]`. Gemma-4 and Qwen3 both multiply by `w`, not by `1 + w`. eps
-//! comes from the checkpoint's config. (docs/models.md, sections 1.6 and 2.2)
+//! `x [R, H]`, `w [H]` → `[R, H]`. A model that multiplies by `1 + w` gives this sum as `w`. eps
+//! comes from the checkpoint's config. (docs/models.md, sections 1.6, 2.2 and 3.4)
 
 use burn::backend::{Backend, Flex, backend_extension, tensor::FloatTensor};
 use burn::tensor::{DType, Tensor};
@@ -10,7 +10,7 @@ use burn_wgpu::{CubeBackend, into_contiguous};
 use super::launch::{Shader, launch, row_grid, row_lanes};
 
 #[backend_extension(Cube, Flex)]
-pub trait RmsNormBackend: Backend {
+pub(crate) trait RmsNormBackend: Backend {
     fn rms_norm(x: FloatTensor<Self>, w: FloatTensor<Self>, eps: f64) -> FloatTensor<Self>;
 }
 

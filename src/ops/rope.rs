@@ -12,7 +12,7 @@ use burn_wgpu::{CubeBackend, into_contiguous};
 use super::launch::{Shader, launch};
 
 #[backend_extension(Cube, Flex)]
-pub trait RopeBackend: Backend {
+pub(crate) trait RopeBackend: Backend {
     fn rope(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self>;
 }
 
@@ -30,9 +30,9 @@ impl RopeBackend for Flex {
         let sin = Tensor::<2>::from_primitive::<Flex>(sin).unsqueeze_dim::<3>(1);
         let half = x.dims()[2] / 2;
         let (a, b) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));
-        let turned_a = a.clone() * cos.clone() - b.clone() * sin.clone();
-        let turned_b = b * cos + a * sin;
-        super::primitive(Tensor::cat(vec![turned_a, turned_b], 2))
+        let rotated_a = a.clone() * cos.clone() - b.clone() * sin.clone();
+        let rotated_b = b * cos + a * sin;
+        super::primitive(Tensor::cat(vec![rotated_a, rotated_b], 2))
     }
 }
 

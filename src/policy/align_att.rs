@@ -21,7 +21,7 @@ const LOOK_AHEAD: usize = 4;
 
 /// The policy with its state. It judges one segment after another.
 #[derive(Clone, Debug)]
-pub struct AlignAtt {
+pub(crate) struct AlignAtt {
     knobs: Knobs,
     stall: Stall,
     drafts: Drafts,
@@ -71,7 +71,7 @@ impl UnderWay {
 
 impl AlignAtt {
     /// The policy at the start of a segment. `knobs` should have passed [`Knobs::check`].
-    pub fn new(knobs: Knobs) -> AlignAtt {
+    pub(crate) fn new(knobs: Knobs) -> AlignAtt {
         AlignAtt { knobs, stall: Stall::default(), drafts: Drafts::default(), under_way: UnderWay::new(&knobs) }
     }
 

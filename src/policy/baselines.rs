@@ -13,7 +13,7 @@ use crate::text::units::{is_unit_boundary, unit_ends};
 
 /// Shows the common beginning of two drafts in a row.
 #[derive(Debug, Default)]
-pub struct LocalAgreement {
+pub(crate) struct LocalAgreement {
     previous: Option<Previous>,
 }
 
@@ -62,7 +62,7 @@ fn agreed_len(a: &Previous, b: &Previous) -> usize {
 
 /// Shows all but the last `units` units of a draft.
 #[derive(Debug)]
-pub struct HoldN {
+pub(crate) struct HoldN {
     pub units: usize,
 }
 
@@ -87,7 +87,7 @@ impl TargetPolicy for HoldN {
 
 /// Shows nothing of an open segment.
 #[derive(Debug)]
-pub struct Offline;
+pub(crate) struct Offline;
 
 impl TargetPolicy for Offline {
     fn judge(&mut self, proposal: &Proposal) -> Verdict {

@@ -39,7 +39,7 @@ use super::{Hold, Proposal, SourceWord, word_places};
 use crate::measure::latency::{Stamps, computation_aware};
 use crate::text::seams::normalize;
 use crate::text::sentence::strip_final_marks;
-use crate::text::units::{core, is_closed, source_words, unit_ends, unit_ends_at};
+use crate::text::units::{is_closed, source_words, trim_punctuation, unit_ends, unit_ends_at};
 use crate::text::{Language, Millis};
 
 /// The kinds that `cascade/conformance.rs` judges.
@@ -62,7 +62,7 @@ pub(crate) const NOT_BUILT: &[(&str, &str)] = &[
     ("mailbox", "of the text server, which drops partials when it is late; the cascade hears more in one step"),
     ("mt_server_compose", "the text server's input: words with times of the caller's, which the aligner gives here"),
     ("mt_server_session", "the text server's protocol"),
-    ("prompt_messages", "the prompt is our own; that its source columns are right is tested in `models/gemma4/prompt`"),
+    ("prompt_messages", "the prompt is our own; that its source columns are right is tested in `models/prompt`"),
 ];
 
 /// The outcome of a case that did not fail.
@@ -223,7 +223,7 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
     let mut units = Vec::new();
     let mut spans = Vec::new();
     for (word, place) in words.iter_mut().zip(&places) {
-        let letters = core(&word.text).to_owned();
+        let letters = trim_punctuation(&word.text).to_owned();
         let start = place.start + word.text.find(&letters).unwrap_or_default();
         let (from, to) = (chars(start), chars(start + letters.len()));
         word.committed = cap.is_none_or(|cap| to <= cap);
@@ -242,7 +242,7 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
     let is_final = input["is_final"] == true;
     let heard = millis(&input["clock_ms"]);
     let ours = Frontier::new(&Source { words: &words, columns: &[], heard, is_final }, &knobs, false);
-    let count = words[..ours.words].iter().filter(|word| !core(&word.text).is_empty()).count();
+    let count = words[..ours.words].iter().filter(|word| !trim_punctuation(&word.text).is_empty()).count();
     same(count, whole(&expected["accessible_unit_count"]))
 }
 

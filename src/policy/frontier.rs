@@ -14,7 +14,7 @@ use crate::text::time::Millis;
 
 /// The source of one draft, as it is known now.
 #[derive(Clone, Copy, Debug)]
-pub struct Source<'a> {
+pub(crate) struct Source<'a> {
     /// The words that were in the prompt.
     pub words: &'a [SourceWord],
     /// Byte range of each source token in the words' joined text, in order.
@@ -27,7 +27,7 @@ pub struct Source<'a> {
 
 /// How much of the source a translation may rest on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Frontier {
+pub(crate) struct Frontier {
     /// How many words are accessible, from the first.
     pub words: usize,
     /// How many columns are accessible, from the first.
@@ -50,7 +50,7 @@ const EDGE: Millis = Millis(80);
 
 impl Frontier {
     /// Computes the frontier of `source`. `stalled` comes from [`super::stall::Stall::is_over`].
-    pub fn new(source: &Source<'_>, knobs: &Knobs, stalled: bool) -> Frontier {
+    pub(crate) fn new(source: &Source<'_>, knobs: &Knobs, stalled: bool) -> Frontier {
         let spans = word_places(source.words);
         let words = accessible_words(source, knobs, stalled);
         let words_through: Vec<usize> = source.columns.iter().map(|column| words_through(column, &spans)).collect();

@@ -19,13 +19,13 @@ use crate::text::sentence::strip_final_marks;
 use crate::text::units::{is_closed, unit_ends, unit_ends_at};
 
 /// The first token that does not pass, and why. Drafting may stop there.
-pub fn first_held(readings: &[Reading], frontier: &Frontier, knobs: &Knobs) -> Option<(usize, Hold)> {
+pub(crate) fn first_held(readings: &[Reading], frontier: &Frontier, knobs: &Knobs) -> Option<(usize, Hold)> {
     let held = |(at, reading): (usize, &Reading)| Some((at, holds(reading, frontier, knobs)?));
     readings.iter().enumerate().find_map(held)
 }
 
 /// Why a token with this reading does not pass; `None` if it passes.
-pub fn holds(reading: &Reading, frontier: &Frontier, knobs: &Knobs) -> Option<Hold> {
+pub(crate) fn holds(reading: &Reading, frontier: &Frontier, knobs: &Knobs) -> Option<Hold> {
     if frontier.is_final {
         return None;
     }
@@ -58,7 +58,13 @@ fn is_beyond(position: usize, reading: &Reading, frontier: &Frontier, knobs: &Kn
 /// `readings`: one for each of the first tokens; the last token of a draft that ran into its limit
 /// has none. `agreed`: how many bytes of the candidate, from the first, the draft of a shorter
 /// source has as well.
-pub fn gate(draft: &Proposal, readings: &[Reading], agreed: usize, frontier: &Frontier, knobs: &Knobs) -> Verdict {
+pub(crate) fn gate(
+    draft: &Proposal,
+    readings: &[Reading],
+    agreed: usize,
+    frontier: &Frontier,
+    knobs: &Knobs,
+) -> Verdict {
     let texts = draft.token_texts();
     let text = texts.concat();
     let ends = ends_of(&texts);

@@ -1,8 +1,8 @@
 //! Head sets: which attention heads of a model follow the source while it translates, best first.
 //!
 //! A set belongs to one model and one direction. The sets of the published models are part of the
-//! program (`heads/` in the repository, with the paper's figures). A model folder may contain its
-//! own set, and calibration writes one. Source: docs/method.md, section 3.
+//! program (`shipped_heads`). A model folder may contain its own set, and calibration writes one.
+//! Source: docs/method.md, section 3.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +16,9 @@ const BOUND: usize = 1024;
 /// One head of one layer. Both are numbered from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Head {
+    /// Number of the layer.
     pub layer: usize,
+    /// Number of the query head in its layer.
     pub head: usize,
     /// The translation score: the share of aligned target tokens at which the head's attention
     /// peaks on an aligned source token. 0 to 1.
@@ -61,12 +63,18 @@ pub struct Measured {
 /// The heads of one model for one direction, best first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct HeadSet {
+    /// Name of the model.
     pub model: String,
+    /// The language of the source.
     pub source: Language,
+    /// The language of the translation.
     pub target: Language,
+    /// Which row of a token the heads were measured on.
     #[serde(default)]
     pub rows: Rows,
+    /// How they were measured.
     pub measured: Measured,
+    /// The heads, best first.
     pub heads: Vec<Head>,
 }
 
@@ -120,30 +128,11 @@ impl HeadSet {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
-    /// The set that comes with the program for `model`, a name or a folder such as
-    /// `google/gemma-4-E4B-it`. Only the last component of `model` counts, in upper or lower case.
-    /// `None` if there is no set for the model and direction.
-    pub fn shipped(model: &str, source: Language, target: Language) -> Option<HeadSet> {
-        let model = model.trim_end_matches('/').rsplit(['/', '\\']).next()?.to_lowercase();
-        let wanted = format!("{model}.{source}-{target}.json");
-        let (name, text) = SHIPPED.iter().find(|(name, _)| *name == wanted)?;
-        HeadSet::parse(text, name).ok()
-    }
-
     /// The name of the file that holds a model folder's own set.
     pub fn file_name(source: Language, target: Language) -> String {
         format!("heads.{source}-{target}.json")
     }
 }
-
-const SHIPPED: [(&str, &str); 6] = [
-    ("gemma-4-e4b-it.cs-en.json", include_str!("../../heads/gemma-4-e4b-it.cs-en.json")),
-    ("gemma-4-e4b-it.en-cs.json", include_str!("../../heads/gemma-4-e4b-it.en-cs.json")),
-    ("gemma-4-e4b-it.en-de.json", include_str!("../../heads/gemma-4-e4b-it.en-de.json")),
-    ("gemma-4-e4b-it.en-it.json", include_str!("../../heads/gemma-4-e4b-it.en-it.json")),
-    ("gemma-4-e4b-it.en-zh.json", include_str!("../../heads/gemma-4-e4b-it.en-zh.json")),
-    ("qwen3-1.7b.en-de.json", include_str!("../../heads/qwen3-1.7b.en-de.json")),
-];
 
 #[cfg(test)]
 mod tests {
@@ -152,21 +141,6 @@ mod tests {
     fn with(heads: &str) -> String {
         let measured = r#"{"how": "by hand", "pairs": 2, "tokens": 9, "threshold": 0.1}"#;
         format!(r#"{{"model": "m", "source": "en", "target": "de", "measured": {measured}, "heads": {heads}}}"#)
-    }
-
-    #[test]
-    fn shipped_sets_are_whole() {
-        for (name, text) in SHIPPED {
-            let set = HeadSet::parse(text, name).expect("a shipped set parses");
-            assert_eq!(set.heads.len(), 16, "{name}");
-            assert!(name.ends_with(&format!(".{}-{}.json", set.source, set.target)), "{name}");
-            assert_eq!(HeadSet::shipped(&set.model, set.source, set.target), Some(set), "{name}");
-        }
-        let de = HeadSet::shipped("models/gemma-4-E4B-it/", Language::ENGLISH, Language::GERMAN).expect("shipped");
-        let top: Vec<_> = de.top(4).iter().map(|h| (h.layer, h.head)).collect();
-        assert_eq!(top, [(11, 3), (6, 5), (17, 3), (20, 0)]);
-        assert_eq!(de.top(99).len(), 16);
-        assert_eq!(HeadSet::shipped("gemma-4-e4b-it", Language::GERMAN, Language::ITALIAN), None);
     }
 
     #[test]

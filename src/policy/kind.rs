@@ -132,6 +132,7 @@ pub enum Preset {
 }
 
 impl Preset {
+    /// Every preset.
     pub const ALL: [Preset; 3] = [Preset::Low, Preset::High, Preset::Published];
 
     /// The name that a user gives.

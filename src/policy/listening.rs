@@ -75,8 +75,7 @@ impl Attention {
 
     /// The attention of a row on each source word, as (index of the word, mean over heads). Words
     /// with less than 0.01 are left out. `words_through`: for each column, the number of words up
-    /// to and including the last one that it touches
-    /// ([`words_through`](super::frontier::Frontier::words_through)).
+    /// to and including the last one that it touches (as in `Frontier`).
     pub fn on_words(&self, row: usize, words_through: &[usize]) -> Vec<(usize, f32)> {
         let words = words_through.iter().max().copied().unwrap_or(0);
         let mut masses = vec![0.0; words];

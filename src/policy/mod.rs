@@ -11,6 +11,7 @@
 //! | `align_att` | the AlignAtt policy: it ties tracker, frontier, gate and stall together |
 //! | `knobs` | the settings of the AlignAtt policy, by name |
 //! | `heads` | which attention heads of a model follow the source, and how well |
+//! | `shipped_heads` | the head sets that come with the program, and which a model can use |
 //! | `listening` | the attention that a model hands over with its draft |
 //! | `tracker` | the source position that each draft token attends to |
 //! | `frontier` | how far the source is heard and stable |
@@ -25,21 +26,22 @@
 //!
 //! Invariant: plain data in, plain data out; no tensors, no I/O, no clock.
 
-pub mod align_att;
-pub mod baselines;
-pub mod budget;
-pub mod emission;
-pub mod frontier;
-pub mod gate;
-pub mod heads;
-pub mod kind;
-pub mod knobs;
-pub mod listening;
+pub(crate) mod align_att;
+pub(crate) mod baselines;
+pub(crate) mod budget;
+pub(crate) mod emission;
+pub(crate) mod frontier;
+pub(crate) mod gate;
+pub(crate) mod heads;
+pub(crate) mod kind;
+pub(crate) mod knobs;
+pub(crate) mod listening;
 mod published;
-pub mod schedule;
-pub mod stall;
-pub mod token;
-pub mod tracker;
+pub(crate) mod schedule;
+pub(crate) mod shipped_heads;
+pub(crate) mod stall;
+pub(crate) mod token;
+pub(crate) mod tracker;
 
 #[cfg(test)]
 pub(crate) mod conformance;
@@ -49,7 +51,7 @@ mod defects;
 use std::ops::Range;
 
 pub use emission::Committed;
-pub use kind::PolicyKind;
+pub(crate) use kind::PolicyKind;
 pub use token::{Hold, Token};
 
 use budget::PARTIAL_MOST;
@@ -129,12 +131,12 @@ impl Proposal {
 }
 
 /// The source words as one text.
-pub fn joined(words: &[SourceWord]) -> String {
+pub(crate) fn joined(words: &[SourceWord]) -> String {
     join_words(words.iter().map(|word| word.text.as_str()))
 }
 
 /// The byte range of each word in [`joined`].
-pub fn word_places(words: &[SourceWord]) -> Vec<Range<usize>> {
+pub(crate) fn word_places(words: &[SourceWord]) -> Vec<Range<usize>> {
     let mut text = String::new();
     let place = |word: &SourceWord| {
         push_joined(&mut text, &word.text);
@@ -145,7 +147,7 @@ pub fn word_places(words: &[SourceWord]) -> Vec<Range<usize>> {
 
 /// How many words start before `column` ends. A token that two words share counts for the later
 /// one.
-pub fn words_through(column: &Range<usize>, spans: &[Range<usize>]) -> usize {
+pub(crate) fn words_through(column: &Range<usize>, spans: &[Range<usize>]) -> usize {
     spans.partition_point(|span| span.start < column.end.max(column.start.saturating_add(1)))
 }
 

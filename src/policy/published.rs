@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::SourceWord;
-use crate::text::units::core;
+use crate::text::units::trim_punctuation;
 
 /// How many columns are accessible, as published: the *number* of tokens that touch the letters of
 /// an accessible word, used as a position. Each token of bare punctuation moves it one token to the
@@ -22,7 +22,7 @@ pub(super) fn columns_of(span: Range<usize>, columns: &[Range<usize>]) -> impl I
 /// The byte range of a word's letters, without the punctuation around them. `span` is the range of
 /// the word.
 fn core_span(span: &Range<usize>, word: &str) -> Range<usize> {
-    let letters = core(word);
+    let letters = trim_punctuation(word);
     let start = span.start + word.find(letters).unwrap_or_default();
     start..start + letters.len()
 }

@@ -2,7 +2,7 @@
 
 /// How the source has changed since the last draft.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub(crate) enum Turn {
     /// There is no source.
     Empty,
     /// There was no source before.
@@ -21,7 +21,7 @@ pub enum Turn {
 impl Turn {
     /// Compares the source text and the number of accessible words with those of the last draft.
     /// The first variant that applies is returned, in the order of the enum.
-    pub fn new(previous: (&str, usize), now: (&str, usize)) -> Turn {
+    pub(crate) fn new(previous: (&str, usize), now: (&str, usize)) -> Turn {
         if now.0.trim().is_empty() {
             Turn::Empty
         } else if previous.0.is_empty() {
@@ -38,7 +38,8 @@ impl Turn {
     }
 
     /// Whether there is a draft to judge, new or kept.
-    pub fn runs(self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn runs(self) -> bool {
         !matches!(self, Turn::Empty | Turn::Unchanged)
     }
 }

@@ -6,14 +6,14 @@ use crate::text::time::Millis;
 
 /// Follows the drafts of one segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stall {
+pub(crate) struct Stall {
     since: Option<Millis>,
     shown_len: usize,
 }
 
 impl Stall {
     /// Whether the wait at the frontier has reached the policy's limit by `heard`.
-    pub fn is_over(&self, heard: Millis, knobs: &Knobs) -> bool {
+    pub(crate) fn is_over(&self, heard: Millis, knobs: &Knobs) -> bool {
         match (self.since, knobs.stall) {
             (Some(since), Some(limit)) => heard - since >= limit,
             _ => false,
@@ -24,7 +24,7 @@ impl Stall {
     /// translation are shown, by this draft and the earlier ones; `stop` is what stopped the draft.
     /// The wait begins with the first verdict that shows nothing more because of the frontier. It
     /// ends when the text grows, or when something other than the frontier stops the draft.
-    pub fn observe(&mut self, shown_len: usize, stop: Option<Hold>, heard: Millis) {
+    pub(crate) fn observe(&mut self, shown_len: usize, stop: Option<Hold>, heard: Millis) {
         let waits = shown_len <= self.shown_len && stop == Some(Hold::Frontier);
         self.since = if waits { self.since.or(Some(heard)) } else { None };
         self.shown_len = self.shown_len.max(shown_len);

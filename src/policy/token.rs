@@ -1,10 +1,12 @@
-//! One token of a judged draft: whether it is shown, and why not. Tokens are part of `listen` events.
+//! One token of a judged draft: whether it is shown, and why not. Tokens are part of `listen`
+//! events.
 
 use serde::{Deserialize, Serialize};
 
 /// One token of a draft that a policy has judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Token {
+    /// The text that the token adds.
     pub text: String,
     /// Whether the token is shown now. If not, it is held.
     pub shown: bool,

@@ -21,7 +21,7 @@ const LEAST_LOOK: f32 = 0.03;
 
 /// What the heads say of one draft token. Columns are given by their indices.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Reading {
+pub(crate) struct Reading {
     /// The column from the smoothed rows, which is compared with the frontier. `None` if there is
     /// no head or no column.
     pub position: Option<usize>,
@@ -36,7 +36,7 @@ pub struct Reading {
 /// Tracks the tokens of one draft. Rows may come in groups: the statistics of earlier rows are
 /// kept.
 #[derive(Clone, Debug)]
-pub struct Tracker {
+pub(crate) struct Tracker {
     filter_width: usize,
     readings: Vec<Reading>,
     /// For each head and column, `[head, column]`, the mean over the rows so far and the sum of
@@ -46,14 +46,14 @@ pub struct Tracker {
 
 impl Tracker {
     /// `filter_width` is in columns and limited to 1 to 63; 1 does not smooth.
-    pub fn new(filter_width: usize) -> Tracker {
+    pub(crate) fn new(filter_width: usize) -> Tracker {
         Tracker { filter_width: filter_width.clamp(1, WIDEST), readings: Vec::new(), habit: Vec::new() }
     }
 
     /// Takes the rows that are new in `attention` and returns the readings of all its rows. The
     /// first `accessible` columns are accessible; their number stays the same within a draft. Costs
     /// O(rows x heads x columns x filter width) for the new rows.
-    pub fn follow(&mut self, attention: &Attention, accessible: usize) -> &[Reading] {
+    pub(crate) fn follow(&mut self, attention: &Attention, accessible: usize) -> &[Reading] {
         let columns = attention.columns.len();
         self.habit.resize(attention.heads_len.saturating_mul(columns).min(attention.rows.len()), (0.0, 0.0));
         for row in self.readings.len()..attention.rows_len() {
@@ -117,7 +117,7 @@ fn peak_where(values: &[f64], counts: impl Fn(usize) -> bool) -> Option<usize> {
 }
 
 /// The middle value, or the smaller of the two middle ones.
-pub fn lower_median(values: &mut [usize]) -> Option<usize> {
+pub(crate) fn lower_median(values: &mut [usize]) -> Option<usize> {
     values.sort_unstable();
     values.get(values.len().checked_sub(1)? / 2).copied()
 }

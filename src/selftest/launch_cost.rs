@@ -7,7 +7,7 @@ use crate::ops::gated::{Act, gated};
 
 /// Time to enqueue one small launch, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LaunchCost {
+pub(crate) struct LaunchCost {
     /// One of our ops through Burn's runtime.
     pub launch: f64,
     /// One dispatch of wgpu, in one pass with one bind group.
@@ -16,7 +16,7 @@ pub struct LaunchCost {
 
 /// The means of `count` launches and of `count` dispatches. `now` returns the time in microseconds.
 /// Fails if the device gives no answer, or if no second device can be opened.
-pub async fn launch_cost(device: &Device, count: u32, now: &dyn Fn() -> f64) -> Result<LaunchCost, String> {
+pub(crate) async fn launch_cost(device: &Device, count: u32, now: &dyn Fn() -> f64) -> Result<LaunchCost, String> {
     let x = Tensor::<2>::ones([1, 64], device);
     let y = gated(x.clone(), x.clone(), Act::Silu);
     y.into_data_async().await.map_err(|error| error.to_string())?;

@@ -10,8 +10,8 @@ use crate::ops::{
     gated::{Act, gated},
     kv_store::kv_store,
     layer_norm::layer_norm,
-    product::{Kernel, pack_half, product, product_by, product_half, product_half_by, unpack_half},
-    qk_capture::{First, qk_capture},
+    product::{Kernel, pack_half, product, product_half, product_half_with, product_with, unpack_half},
+    qk_capture::{FirstRow, qk_capture},
     qk_replay::{QkReplay, Span, qk_replay},
     rms_norm::rms_norm,
     rope::rope,
@@ -22,32 +22,33 @@ const TOLERANCE: f32 = 2e-4;
 
 /// One operation on the device, compared with the CPU backend.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Compared {
+pub(crate) struct Comparison {
     pub name: &'static str,
     /// The largest difference between two values; NaN if one of them is NaN.
     pub worst: f32,
     /// What else is wrong: the numbers of values differ, or all values of the CPU are zero.
-    pub flaw: Option<String>,
+    pub problem: Option<String>,
 }
 
-impl Compared {
-    fn wrong(&self) -> Option<String> {
-        if let Some(flaw) = &self.flaw {
-            return Some(format!("{}: {flaw}", self.name));
+impl Comparison {
+    fn fault(&self) -> Option<String> {
+        if let Some(problem) = &self.problem {
+            return Some(format!("{}: {problem}", self.name));
         }
         let off = self.worst > TOLERANCE || self.worst.is_nan();
         off.then(|| format!("{} is off by {}", self.name, self.worst))
     }
 
-    pub fn passed(&self) -> bool {
-        self.wrong().is_none()
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn passed(&self) -> bool {
+        self.fault().is_none()
     }
 }
 
 /// Fails with the name of the first operation that computes wrong values, and the largest
 /// difference.
-pub async fn self_test(device: &Device) -> Result<(), String> {
-    match compare(device).await?.iter().find_map(Compared::wrong) {
+pub(crate) async fn self_test(device: &Device) -> Result<(), String> {
+    match compare(device).await?.iter().find_map(Comparison::fault) {
         Some(wrong) => Err(wrong),
         None => Ok(()),
     }
@@ -55,22 +56,22 @@ pub async fn self_test(device: &Device) -> Result<(), String> {
 
 /// Runs every operation on `device` and on the CPU. Fails only if the device gives no answer at
 /// all.
-pub async fn compare(device: &Device) -> Result<Vec<Compared>, String> {
+pub(crate) async fn compare(device: &Device) -> Result<Vec<Comparison>, String> {
     let mut all = Vec::new();
-    for ((name, want), (_, got)) in answers(&Device::flex()).into_iter().zip(answers(device)) {
+    for ((name, want), (_, got)) in results(&Device::flex()).into_iter().zip(results(device)) {
         let (want, got) = (read(want).await?, read(got).await?);
-        let flaw = match want.iter().all(|value| *value == 0.0) {
+        let problem = match want.iter().all(|value| *value == 0.0) {
             true => Some("the test itself computes nothing".to_owned()),
             false => (got.len() != want.len()).then(|| format!("{} values instead of {}", got.len(), want.len())),
         };
-        let worst = got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0.0, worse);
-        all.push(Compared { name, worst, flaw });
+        let worst = got.iter().zip(&want).map(|(g, w)| (g - w).abs()).fold(0.0, larger);
+        all.push(Comparison { name, worst, problem });
     }
     Ok(all)
 }
 
 /// The larger value, or NaN if there is one. `f32::max` would drop a NaN.
-fn worse(a: f32, b: f32) -> f32 {
+fn larger(a: f32, b: f32) -> f32 {
     if b > a || b.is_nan() { b } else { a }
 }
 
@@ -79,7 +80,7 @@ async fn read(tensor: Tensor<1>) -> Result<Vec<f32>, String> {
     Ok(data.iter::<f32>().collect())
 }
 
-fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
+fn results(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let x = matrix(device, 3, 52, 1);
     let w = matrix(device, 7, 52, 2);
     let halves: Vec<_> = values(7 * 52, 2).into_iter().map(half::f16::from_f32).collect();
@@ -95,7 +96,7 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let picked = w.clone().select(0, Tensor::<1, Int>::from_ints([6, 0, 3], device));
     let stored = kv_store(cache(14), heads(15).narrow(1, 0, 2), &base);
     let armed = || Tensor::<1, Int>::from_ints([3, 0], device);
-    let first = First { row: -1, on_device: Tensor::from_ints([-1], device) };
+    let first = FirstRow { row: -1, on_device: Tensor::from_ints([-1], device) };
     let captured = qk_capture(Tensor::zeros([4, 2, 8], device), heads(22), armed(), &first);
     let span = Span { first: 70, rows: 2, source: 40, columns: 25, draft: 69 };
     let op = QkReplay { attend: Attend { scale: 1.0, window: Some(9) }, group: 2 };
@@ -112,9 +113,9 @@ fn answers(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     // at the size of the weights here. The widest product has more columns than one dimension of a
     // grid takes.
     let nine = || matrix(device, 9, 52, 28);
-    let few = product_by(Kernel::FewRows, nine(), w.clone());
-    let few_half = product_half_by(Kernel::FewRows, nine(), packed.clone());
-    let widest = product_by(Kernel::FewRows, matrix(device, 2, 4, 29), matrix(device, 131_175, 4, 30));
+    let few = product_with(Kernel::FewRows, nine(), w.clone());
+    let few_half = product_half_with(Kernel::FewRows, nine(), packed.clone());
+    let widest = product_with(Kernel::FewRows, matrix(device, 2, 4, 29), matrix(device, 131_175, 4, 30));
     let joined = Tensor::cat(vec![x.clone(), matrix(device, 2, 52, 21)], 0);
     let best = matrix(device, 5, 300, 10).argmax(1).float();
     vec![

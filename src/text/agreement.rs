@@ -7,7 +7,7 @@
 use super::units::folded;
 
 /// The length of the common prefix, in whole words.
-pub fn agreed_len(previous: &[String], current: &[String]) -> usize {
+pub(crate) fn agreed_len(previous: &[String], current: &[String]) -> usize {
     previous.iter().zip(current).take_while(|(a, b)| a == b).count()
 }
 
@@ -25,7 +25,7 @@ const WORD: usize = 1_000;
 /// was replaced cost the same, and only the times of the words tell them apart.
 ///
 /// O(committed x hypothesis); the length of a segment bounds both.
-pub fn continuation_at(committed: &[String], hypothesis: &[String], expected: usize) -> usize {
+pub(crate) fn continuation_at(committed: &[String], hypothesis: &[String], expected: usize) -> usize {
     if hypothesis.starts_with(committed) {
         return committed.len();
     }
@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(at("a b", "a c d e", 1), 1, "`b` was left out");
         assert_eq!(at("a b", "a x c d", 2), 2, "`b` was respelled");
         assert_eq!(at("a b c", "a b x c d", 4), 4, "`x` was put in");
-        assert_eq!(at("the cat", "cat the cat sat", 3), 3, "the end of a word stands before the first");
+        assert_eq!(at("the cat", "cat the cat sat", 3), 3, "the end of a word comes before the first");
         assert_eq!(at("a b", "c d e", 9), 2, "the fewest edits come first");
     }
 }

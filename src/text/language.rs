@@ -47,9 +47,13 @@ const TABLE: &[(&str, &str)] = &[
 ];
 
 impl Language {
+    /// English.
     pub const ENGLISH: Language = Language(0);
+    /// German.
     pub const GERMAN: Language = Language(1);
+    /// Italian.
     pub const ITALIAN: Language = Language(2);
+    /// Chinese.
     pub const CHINESE: Language = Language(3);
 
     /// The supported target languages; any other is refused.
@@ -79,7 +83,7 @@ impl Language {
 
 /// The error for a code that is not in the table.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown language `{code}`: use an ISO code such as en, de, it or zh")]
+#[error("`{code}` is not a known language; use an ISO 639 code such as en, de, it or zh")]
 pub struct UnknownLanguage {
     pub code: String,
 }

@@ -13,14 +13,14 @@
 //!
 //! Invariant: nothing here knows models, policies or files.
 
-pub mod agreement;
-pub mod language;
-pub mod repetition;
-pub mod seams;
-pub mod sentence;
-pub mod time;
-pub mod units;
-pub mod word_times;
+pub(crate) mod agreement;
+pub(crate) mod language;
+pub(crate) mod repetition;
+pub(crate) mod seams;
+pub(crate) mod sentence;
+pub(crate) mod time;
+pub(crate) mod units;
+pub(crate) mod word_times;
 
-pub use language::{Language, UnknownLanguage};
+pub use language::Language;
 pub use time::Millis;

@@ -62,7 +62,7 @@ fn allowed_turns(len: usize, language: Language) -> usize {
 
 /// The same for a block of words in a transcript. More turns are allowed than in a translation:
 /// speakers do repeat themselves, and what they say must not be lost.
-fn spoken_turns(block: &[String]) -> usize {
+fn allowed_spoken_turns(block: &[String]) -> usize {
     let characters = block.iter().all(|word| word.chars().next().is_some_and(is_cjk));
     match (block.len(), characters) {
         (1, false) => 5,
@@ -76,23 +76,23 @@ fn spoken_turns(block: &[String]) -> usize {
 /// `text` up to the end of the first turn of a loop, but never shorter than `keep` bytes (the text
 /// that is already shown). `source_run` is [`longest_run`] of the source: as many turns are always
 /// allowed. `None` if there is nothing to cut.
-pub fn cut_loop(text: &str, keep: usize, source_run: usize, language: Language) -> Option<&str> {
+pub(crate) fn cut_loop(text: &str, keep: usize, source_run: usize, language: Language) -> Option<&str> {
     let ends = unit_ends(text, language);
-    let looping = runs(&units_of(text, &ends), usize::MAX)
+    let unit_loop = runs(&units_of(text, &ends), usize::MAX)
         .find(|run| run.turns > allowed_turns(run.len, language).max(source_run) && ends[run.end() - 1] > keep)
         .map(|run| ends[run.at + run.len - 1]);
     let chars: Vec<(usize, char)> = text.char_indices().collect();
     let only: Vec<char> = chars.iter().map(|(_, c)| *c).collect();
     let end_of = |count: usize| chars.get(count).map_or(text.len(), |(at, _)| *at);
-    let humming = runs(&only, LONGEST_PATTERN)
+    let pattern_loop = runs(&only, LONGEST_PATTERN)
         .find(|run| run.turns >= PATTERN_TURNS.max(source_run + 1) && end_of(run.end()) > keep)
         .map(|run| end_of(run.at + run.len));
-    let cut = looping.into_iter().chain(humming).min()?.max(keep);
+    let cut = unit_loop.into_iter().chain(pattern_loop).min()?.max(keep);
     if cut < text.trim_end().len() { text.get(..cut) } else { None }
 }
 
 /// The largest number of times that a block of units occurs in a row; 1 for ordinary text.
-pub fn longest_run(text: &str, language: Language) -> usize {
+pub(crate) fn longest_run(text: &str, language: Language) -> usize {
     let ends = unit_ends(text, language);
     runs(&units_of(text, &ends), usize::MAX).map(|run| run.turns).max().unwrap_or(1)
 }
@@ -100,12 +100,12 @@ pub fn longest_run(text: &str, language: Language) -> usize {
 /// The words of `heard`, which follow the words of `known`, without all turns but the first of each
 /// loop. If a loop reaches the end, its incomplete last turn is removed too. Known words always
 /// stay.
-pub fn without_loops(known: &[String], heard: Vec<String>) -> Vec<String> {
+pub(crate) fn without_loops(known: &[String], heard: Vec<String>) -> Vec<String> {
     let mut words: Vec<String> = known.iter().cloned().chain(heard).collect();
     let mut from = 0;
     loop {
-        let folded: Vec<String> = words[from..].iter().map(|word| compared(word)).collect();
-        let is_loop = |run: &Run| run.turns > spoken_turns(&words[from + run.at..][..run.len]);
+        let folded: Vec<String> = words[from..].iter().map(|word| comparable(word)).collect();
+        let is_loop = |run: &Run| run.turns > allowed_spoken_turns(&words[from + run.at..][..run.len]);
         let Some(run) = runs(&folded, usize::MAX).find(is_loop) else { break };
         let broken = folded[run.end()..].iter().zip(&folded[run.at..]).take_while(|(a, b)| a == b).count();
         let at_end = run.end() + broken == folded.len();
@@ -123,12 +123,12 @@ pub fn without_loops(known: &[String], heard: Vec<String>) -> Vec<String> {
 
 fn units_of(text: &str, ends: &[usize]) -> Vec<String> {
     let starts = std::iter::once(&0).chain(ends);
-    starts.zip(ends).map(|(&start, &end)| compared(text[start..end].trim())).collect()
+    starts.zip(ends).map(|(&start, &end)| comparable(text[start..end].trim())).collect()
 }
 
 /// The form in which two units are compared: letters and digits in lower case; bare punctuation as
 /// it is.
-fn compared(unit: &str) -> String {
+fn comparable(unit: &str) -> String {
     let letters = folded(unit);
     if letters.is_empty() { unit.to_owned() } else { letters }
 }
@@ -169,12 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_loop_that_is_shown_goes_on() {
+    fn text_after_a_shown_loop_is_kept() {
         assert_eq!(cut_loop("ja ja ja ja gut", 11, 1, DE), None);
     }
 
     #[test]
-    fn honest_text_is_left_alone() {
+    fn ordinary_text_is_left_alone() {
         assert_eq!(cut_loop("sehr, sehr gut", 0, 1, DE), None);
         assert_eq!(cut_loop("ja ja ja ja", 0, longest_run("yes yes yes yes", Language::ENGLISH), DE), None);
         assert_eq!(cut_loop("", 0, 1, DE), None);
@@ -226,12 +226,12 @@ mod tests {
             prop_assert!(kept.iter().all(|word| left.any(|other| other == word)), "an order of its own: {kept:?}");
             let all: Vec<String> = known.iter().chain(&kept).cloned().collect();
             let looping = runs(&all, usize::MAX)
-                .filter(|run| run.turns > spoken_turns(&all[run.at..][..run.len]))
+                .filter(|run| run.turns > allowed_spoken_turns(&all[run.at..][..run.len]))
                 .find(|run| run.end() > known.len().max(run.at + run.len));
             // A cut may bring two equal blocks together, so a run may have up to twice the allowed
             // turns.
             if let Some(run) = looping {
-                prop_assert!(run.turns <= 2 * spoken_turns(&all[run.at..][..run.len]), "{all:?}: {run:?}");
+                prop_assert!(run.turns <= 2 * allowed_spoken_turns(&all[run.at..][..run.len]), "{all:?}: {run:?}");
             }
         }
     }

@@ -13,7 +13,7 @@ const OVERLAP_AFTER_MARK: (usize, usize) = (3, 6);
 
 /// Strips blanks at both ends, deletes blanks before `, . ; : ! ?`, and reduces a run of spaces and
 /// tabs to one space. `normalize(normalize(x)) == normalize(x)`.
-pub fn normalize(text: &str) -> String {
+pub(crate) fn normalize(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.trim().chars() {
         if matches!(c, ',' | '.' | ';' | ':' | '!' | '?') {
@@ -30,7 +30,7 @@ pub fn normalize(text: &str) -> String {
 
 /// Joins the accepted prefix and what the model wrote after it into one normalised text. The result
 /// starts with `prefix` if `prefix` is normalised, as every earlier result of this function is.
-pub fn glue(prefix: &str, generated: &str) -> String {
+pub(crate) fn glue(prefix: &str, generated: &str) -> String {
     let generated = generated.trim_end_matches([' ', '\n', '\t', '\r']);
     if prefix.is_empty() {
         return normalize(generated);
@@ -47,17 +47,17 @@ pub fn glue(prefix: &str, generated: &str) -> String {
 /// `continuation`, normalised, without the words at its beginning with which `prefix` already ends.
 /// The rest keeps its leading space. If the continuation opens with a punctuation mark, the text
 /// after the mark is tried too, with stricter limits.
-pub fn strip_repeated_prefix(prefix: &str, continuation: &str) -> String {
+pub(crate) fn strip_repeated_prefix(prefix: &str, continuation: &str) -> String {
     let prefix = normalize(prefix);
     let continuation = normalize(continuation);
-    if let Some(rest) = behind_overlap(&prefix, &continuation, OVERLAP) {
+    if let Some(rest) = after_overlap(&prefix, &continuation, OVERLAP) {
         return rest.to_owned();
     }
     let Some(mark) = continuation.chars().next().filter(|&c| is_punctuation(c)) else {
         return continuation;
     };
-    let behind_mark = continuation[mark.len_utf8()..].trim_start();
-    match behind_overlap(&prefix, behind_mark, OVERLAP_AFTER_MARK) {
+    let after_mark = continuation[mark.len_utf8()..].trim_start();
+    match after_overlap(&prefix, after_mark, OVERLAP_AFTER_MARK) {
         Some(rest) => {
             let rest = rest.trim_start_matches(|c: char| c.is_whitespace() || is_punctuation(c));
             format!("{mark}{rest}")
@@ -68,7 +68,7 @@ pub fn strip_repeated_prefix(prefix: &str, continuation: &str) -> String {
 
 /// The rest of `text` after its longest beginning with which `prefix` ends. `None` if there is no
 /// such beginning, or if it has less content than `least`.
-fn behind_overlap<'a>(prefix: &str, text: &'a str, least: (usize, usize)) -> Option<&'a str> {
+fn after_overlap<'a>(prefix: &str, text: &'a str, least: (usize, usize)) -> Option<&'a str> {
     let ends = text.char_indices().map(|(at, c)| at + c.len_utf8());
     let longest = ends.take_while(|&end| end <= prefix.len()).filter(|&end| prefix.ends_with(&text[..end])).last()?;
     let overlap = &text[..longest];

@@ -1,4 +1,4 @@
-//! Finds sentence ends in a list of words, and tells them from abbreviations, initials and
+//! Finds sentence ends in a list of words, and distinguishes them from abbreviations, initials and
 //! decimals.
 
 use super::units::is_cjk;
@@ -11,7 +11,7 @@ const TITLES: &[&str] = &[
 /// Abbreviations that do not end a sentence if a number follows or may still follow.
 const NUMBERED: &[&str] = &["no", "nr", "fig", "figs", "eq", "eqs", "sec", "vol", "ch", "pp", "p", "art"];
 /// Abbreviations that end a sentence only if the next word begins with a capital letter.
-const EITHER: &[&str] = &["etc", "inc", "ltd", "co", "corp", "jr", "sr", "al", "usw", "ecc"];
+const END_BEFORE_CAPITAL: &[&str] = &["etc", "inc", "ltd", "co", "corp", "jr", "sr", "al", "usw", "ecc"];
 
 /// Whether `word` ends a sentence, given the word after it (`None` if nothing has been heard after
 /// it yet).
@@ -21,7 +21,7 @@ const EITHER: &[&str] = &["etc", "inc", "ltd", "co", "corp", "jr", "sr", "al", "
 /// a sentence after a title ("Dr."), an initial ("J."), a dotted abbreviation ("e.g."), or a bare
 /// number without a capital letter after it ("3." may become "3.5"). Other abbreviations have rules
 /// of their own.
-pub fn ends_sentence(word: &str, next: Option<&str>) -> bool {
+pub(crate) fn ends_sentence(word: &str, next: Option<&str>) -> bool {
     let body = word.trim_end_matches(['"', '\'', '”', '’', ')', ']', '}', '»', '」', '』']);
     let Some(mark) = body.chars().next_back() else {
         return false;
@@ -47,21 +47,21 @@ pub fn ends_sentence(word: &str, next: Option<&str>) -> bool {
     if NUMBERED.contains(&lower.as_str()) {
         return next.is_some_and(|n| !n.starts_with(|c: char| c.is_ascii_digit()));
     }
-    if EITHER.contains(&lower.as_str()) || stem.chars().all(|c| c.is_ascii_digit()) {
+    if END_BEFORE_CAPITAL.contains(&lower.as_str()) || stem.chars().all(|c| c.is_ascii_digit()) {
         return capital_next;
     }
     true
 }
 
 /// Whether `word` ends a clause. A sentence that grows too long may be cut there.
-pub fn ends_clause(word: &str) -> bool {
+pub(crate) fn ends_clause(word: &str) -> bool {
     word.ends_with([',', ';', ':', '，', '；', '：', '、', '—', '–']) || ends_sentence(word, Some("A"))
 }
 
 /// `text` without the sentence-final marks and blanks at its end. A recogniser sets such a mark
 /// after the last word that it has heard so far; the mark does not mean that the sentence ends
 /// there. Source: docs/method.md, section 1.3.
-pub fn strip_final_marks(text: &str) -> &str {
+pub(crate) fn strip_final_marks(text: &str) -> &str {
     text.trim_end_matches(|c: char| c.is_whitespace() || matches!(c, '.' | '!' | '?' | '。' | '！' | '？' | '…'))
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Millis(pub u64);
 
 impl Millis {
+    /// The beginning of the stream, or no time.
     pub const ZERO: Millis = Millis(0);
 
     /// The time in seconds, for rates and for display.

@@ -11,7 +11,7 @@ use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 use super::language::Language;
 
 /// CJK ideographs and kana: each is a unit by itself.
-pub fn is_cjk(c: char) -> bool {
+pub(crate) fn is_cjk(c: char) -> bool {
     let in_blocks = matches!(u32::from(c),
         0x3005..=0x3007                         // 々 〆 〇
         | 0x3021..=0x3029 | 0x3031..=0x3035 | 0x3038..=0x303C // Hangzhou numerals, repeat marks
@@ -24,7 +24,7 @@ pub fn is_cjk(c: char) -> bool {
 }
 
 /// Punctuation or a symbol, in any script.
-pub fn is_punctuation(c: char) -> bool {
+pub(crate) fn is_punctuation(c: char) -> bool {
     matches!(c.general_category_group(), GeneralCategoryGroup::Punctuation | GeneralCategoryGroup::Symbol)
 }
 
@@ -45,7 +45,7 @@ fn in_word(c: char) -> bool {
 
 /// Splits a transcript into its words, each with its punctuation. Blanks separate words. A CJK
 /// character is a word by itself and takes the punctuation that follows it.
-pub fn source_words(text: &str) -> Vec<String> {
+pub(crate) fn source_words(text: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for run in text.split_whitespace() {
         let mut word = String::new();
@@ -69,7 +69,7 @@ pub fn source_words(text: &str) -> Vec<String> {
 }
 
 /// Joins words, with the separator of [`seam_between`] between two of them.
-pub fn join_words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn join_words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let mut text = String::new();
     for word in words {
         push_joined(&mut text, word);
@@ -78,14 +78,14 @@ pub fn join_words<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 /// Appends `word` to `text`, with a space between them if their scripts need one.
-pub fn push_joined(text: &mut String, word: &str) {
+pub(crate) fn push_joined(text: &mut String, word: &str) {
     text.push_str(seam_between(text, word));
     text.push_str(word);
 }
 
 /// The separator between two pieces of text: one space, or nothing if a side is empty or has a CJK
 /// character or wide punctuation at the seam.
-pub fn seam_between(left: &str, right: &str) -> &'static str {
+pub(crate) fn seam_between(left: &str, right: &str) -> &'static str {
     let wide = |c: char| is_cjk(c) || is_wide_punctuation(c);
     match (left.chars().next_back(), right.chars().next()) {
         (Some(l), Some(r)) if !wide(l) && !wide(r) => " ",
@@ -94,21 +94,21 @@ pub fn seam_between(left: &str, right: &str) -> &'static str {
 }
 
 /// A word without the quotes, brackets and punctuation around it. May be empty.
-pub fn core(word: &str) -> &str {
+pub(crate) fn trim_punctuation(word: &str) -> &str {
     let open = ['"', '\'', '`', '“', '”', '‘', '’', '(', '[', '{'];
     let close = |c: char| c.is_ascii_punctuation() || matches!(c, '”' | '’') || is_wide_punctuation(c);
     word.trim_start_matches(open).trim_end_matches(close)
 }
 
 /// The form in which two spellings of a word are compared: its letters and digits in lower case.
-pub fn folded(word: &str) -> String {
+pub(crate) fn folded(word: &str) -> String {
     word.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
 /// Whether `text` may be cut at byte `at` without splitting a unit. False if `at` is not a
 /// character boundary. True at both ends of the text: whether its last unit is complete depends on
 /// how the draft ended, which is not decided here.
-pub fn is_unit_boundary(text: &str, at: usize) -> bool {
+pub(crate) fn is_unit_boundary(text: &str, at: usize) -> bool {
     let (Some(left), Some(right)) = (text.get(..at), text.get(at..)) else {
         return false;
     };
@@ -133,7 +133,7 @@ pub fn is_unit_boundary(text: &str, at: usize) -> bool {
 /// Japanese a unit ends wherever the cut splits no word or number. In other languages it ends next
 /// to a blank and on either side of a CJK character, as [`unit_ends`] counts. Source:
 /// docs/method.md, section 5.3.
-pub fn unit_ends_at(text: &str, at: usize, language: Language) -> bool {
+pub(crate) fn unit_ends_at(text: &str, at: usize, language: Language) -> bool {
     if language.counts_characters() {
         return is_unit_boundary(text, at);
     }
@@ -146,14 +146,14 @@ pub fn unit_ends_at(text: &str, at: usize, language: Language) -> bool {
 
 /// Whether the last unit of `text` is complete, whatever follows. Only Chinese and Japanese text
 /// can show this: a character or a mark is complete, a run of letters or digits is not.
-pub fn is_closed(text: &str, language: Language) -> bool {
+pub(crate) fn is_closed(text: &str, language: Language) -> bool {
     language.counts_characters() && !text.ends_with(in_word)
 }
 
 /// The byte offsets at which the target units of `text` end. Where spaces separate words, a unit is
 /// a word with its punctuation, or a CJK character among them. In Chinese and Japanese every
 /// character and every mark is a unit, and so is a run of letters or digits.
-pub fn unit_ends(text: &str, language: Language) -> Vec<usize> {
+pub(crate) fn unit_ends(text: &str, language: Language) -> Vec<usize> {
     let mut ends = Vec::new();
     for (at, c) in text.char_indices() {
         let end = at + c.len_utf8();
@@ -176,7 +176,7 @@ pub fn unit_ends(text: &str, language: Language) -> Vec<usize> {
 /// The units in which latency is counted: words without `,.;:!?` at their edges, or in a language
 /// without spaces the characters of the text in NFKC. Bare punctuation is not counted among words.
 /// Source: docs/method.md, section 6.3.
-pub fn latency_units(text: &str, language: Language) -> Vec<String> {
+pub(crate) fn latency_units(text: &str, language: Language) -> Vec<String> {
     if language.counts_characters() {
         return text.nfkc().filter(|c| !c.is_whitespace()).map(String::from).collect();
     }
@@ -206,7 +206,8 @@ pub fn written_units(text: &str, language: Language) -> Vec<String> {
 }
 
 /// The separator between two written units.
-pub fn unit_seam(language: Language) -> &'static str {
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) fn unit_seam(language: Language) -> &'static str {
     if language.counts_characters() { "" } else { " " }
 }
 
@@ -225,14 +226,14 @@ mod tests {
     }
 
     #[test]
-    fn wide_letters_and_digits_are_no_punctuation() {
-        assert_eq!(core("ＧＰＴ"), "ＧＰＴ");
-        assert_eq!(core("ＧＰＴ，"), "ＧＰＴ");
-        assert_eq!(core("「２０２４」。"), "「２０２４");
+    fn wide_letters_and_digits_are_not_punctuation() {
+        assert_eq!(trim_punctuation("ＧＰＴ"), "ＧＰＴ");
+        assert_eq!(trim_punctuation("ＧＰＴ，"), "ＧＰＴ");
+        assert_eq!(trim_punctuation("「２０２４」。"), "「２０２４");
         assert_eq!(source_words("用ＧＰＴ４ 好"), ["用", "ＧＰＴ４", "好"]);
         assert_eq!(join_words(["ＧＰＴ", "４"]), "ＧＰＴ ４");
         assert_eq!(source_words("人々は〇です。"), ["人", "々", "は", "〇", "で", "す。"]);
-        assert_eq!(core("人々"), "人々");
+        assert_eq!(trim_punctuation("人々"), "人々");
         assert_eq!(unit_ends("ｶﾅ𰀀", Language::CHINESE).len(), 3);
         for mark in ['、', '。', '・', '「', '〜', '，', '！', '（', '｡', '￥'] {
             assert!(is_wide_punctuation(mark) || mark == '￥', "{mark}");
@@ -279,7 +280,7 @@ mod tests {
         assert!(unit_ends_at("我是fen wir", 6, Language::GERMAN) && !unit_ends_at("我是fen wir", 8, Language::GERMAN));
         assert!(is_closed("我在", Language::CHINESE) && !is_closed("我在CMU", Language::CHINESE));
         assert!(!is_closed("ja ", Language::GERMAN));
-        assert_eq!(core("(hello,)"), "hello");
+        assert_eq!(trim_punctuation("(hello,)"), "hello");
         assert_eq!(folded("Don't!"), "dont");
     }
 

@@ -9,7 +9,7 @@ use super::time::Millis;
 
 /// An aligned word, with the times at which its sound begins and ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Timed<'a> {
+pub(crate) struct Timed<'a> {
     pub text: &'a str,
     pub start: Millis,
     pub end: Millis,
@@ -17,7 +17,7 @@ pub struct Timed<'a> {
 
 /// The time span (start, end) of each of `words`, in order. Starts and ends never decrease and stay
 /// within `limit`. If `aligned` contains no letters at all, the words share `limit` evenly.
-pub fn map_times(words: &[String], aligned: &[Timed<'_>], limit: Millis) -> Vec<(Millis, Millis)> {
+pub(crate) fn map_times(words: &[String], aligned: &[Timed<'_>], limit: Millis) -> Vec<(Millis, Millis)> {
     let ours: Vec<usize> = words.iter().map(|w| letters(w)).collect();
     let theirs: Vec<usize> = aligned.iter().map(|t| letters(t.text)).collect();
     let (our_total, their_total) = (ours.iter().sum::<usize>(), theirs.iter().sum::<usize>());

@@ -39,7 +39,7 @@ impl From<String> for Remedy {
 impl Display for Remedy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Remedy::Words(words) => write!(f, ": {words}"),
+            Remedy::Words(words) => write!(f, "; {words}"),
             Remedy::FetchAgain | Remedy::UseSupportedModel | Remedy::UseCpu | Remedy::ListModels => Ok(()),
         }
     }
@@ -47,6 +47,7 @@ impl Display for Remedy {
 
 /// An error about a checkpoint or the Hub.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the messages say what the fields are
 pub enum CheckpointError {
     /// A required file does not exist.
     #[error("{file} is missing in {place}{remedy}")]
@@ -60,7 +61,7 @@ pub enum CheckpointError {
     /// A tensor is missing or extra, or has another shape, dtype or content than the model needs.
     #[error("{file}: tensor {tensor}: {what}{remedy}")]
     Tensor { file: String, tensor: String, what: String, remedy: Remedy },
-    /// A configuration value is missing or absurd, or needs a feature that is not supported.
+    /// A configuration value is missing or out of range, or needs a feature that is not supported.
     #[error("{file}: {field}: {what}{remedy}")]
     Config { file: String, field: String, what: String, remedy: Remedy },
     /// A text cannot be turned into tokens, or tokens cannot be turned into text.

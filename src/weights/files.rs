@@ -124,7 +124,7 @@ enum Kind {
     Folder(Arc<Path>),
     Memory {
         small: BTreeMap<String, Arc<[u8]>>,
-        fixed: BTreeMap<String, &'static [u8]>,
+        embedded: BTreeMap<String, &'static [u8]>,
         ranged: BTreeMap<String, Arc<dyn ByteSource>>,
     },
 }
@@ -139,7 +139,7 @@ impl Files {
             return Err(CheckpointError::Source {
                 name: label,
                 what: "is not a folder".into(),
-                remedy: "name a folder that holds config.json and the weights".into(),
+                remedy: "give a folder that contains config.json and the weights".into(),
             });
         }
         Ok(Files { label: label.into(), kind: Kind::Folder(path.into()) })
@@ -147,8 +147,8 @@ impl Files {
 
     /// Files that are part of the program. `label` names them in messages.
     pub fn embedded(label: &str, files: &[(&str, &'static [u8])]) -> Files {
-        let fixed = files.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes)).collect();
-        Files { label: label.into(), kind: Kind::Memory { small: BTreeMap::new(), fixed, ranged: BTreeMap::new() } }
+        let embedded = files.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes)).collect();
+        Files { label: label.into(), kind: Kind::Memory { small: BTreeMap::new(), embedded, ranged: BTreeMap::new() } }
     }
 
     /// Small files that the caller has already fetched, and stores from which the weights are read
@@ -156,7 +156,7 @@ impl Files {
     pub fn remote(label: &str, small: Vec<(String, Vec<u8>)>, ranged: Vec<(String, Arc<dyn ByteSource>)>) -> Files {
         let small = small.into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
         let ranged = ranged.into_iter().collect();
-        Files { label: label.into(), kind: Kind::Memory { small, fixed: BTreeMap::new(), ranged } }
+        Files { label: label.into(), kind: Kind::Memory { small, embedded: BTreeMap::new(), ranged } }
     }
 
     /// Where the files are, for messages.
@@ -177,8 +177,8 @@ impl Files {
         match &self.kind {
             #[cfg(not(target_arch = "wasm32"))]
             Kind::Folder(folder) => folder.join(name).is_file(),
-            Kind::Memory { small, fixed, ranged } => {
-                small.contains_key(name) || fixed.contains_key(name) || ranged.contains_key(name)
+            Kind::Memory { small, embedded, ranged } => {
+                small.contains_key(name) || embedded.contains_key(name) || ranged.contains_key(name)
             }
         }
     }
@@ -197,16 +197,20 @@ impl Files {
     /// Errors: the file is missing, unreadable, or longer than `max` bytes (checked before anything
     /// is read).
     pub fn bytes(&self, name: &str, max: usize) -> Result<Vec<u8>, CheckpointError> {
-        let mut bytes = self.whole(name, max)?;
+        let mut bytes = self.read_whole(name, max)?;
         if bytes.starts_with(BYTE_ORDER_MARK) {
             bytes.drain(..BYTE_ORDER_MARK.len());
         }
         Ok(bytes)
     }
 
-    fn whole(&self, name: &str, max: usize) -> Result<Vec<u8>, CheckpointError> {
+    fn read_whole(&self, name: &str, max: usize) -> Result<Vec<u8>, CheckpointError> {
         let too_long = |len: u64| {
-            CheckpointError::file(self.path(name), format!("{len} bytes long, at most {max} are expected"), FETCH_AGAIN)
+            CheckpointError::file(
+                self.path(name),
+                format!("is {len} bytes long, but at most {max} are expected"),
+                FETCH_AGAIN,
+            )
         };
         if !is_safe_name(name) {
             return Err(self.missing(name));
@@ -227,8 +231,8 @@ impl Files {
                 file.read_now(0, file.size as usize)
                     .map_err(|error| CheckpointError::io(self.path(name), error, "check the file and the disk"))
             }
-            Kind::Memory { small, fixed, .. } => {
-                let bytes = small.get(name).map(|bytes| &bytes[..]).or_else(|| fixed.get(name).copied());
+            Kind::Memory { small, embedded, .. } => {
+                let bytes = small.get(name).map(|bytes| &bytes[..]).or_else(|| embedded.get(name).copied());
                 let bytes = bytes.ok_or_else(|| self.missing(name))?;
                 if bytes.len() > max {
                     return Err(too_long(bytes.len() as u64));
@@ -263,10 +267,10 @@ impl Files {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(self.missing(name)),
                 Err(error) => Err(CheckpointError::io(self.path(name), error, "check the file and its permissions")),
             },
-            Kind::Memory { small, fixed, ranged } => {
+            Kind::Memory { small, embedded, ranged } => {
                 if let Some(source) = ranged.get(name) {
                     Ok(source.clone())
-                } else if let Some(bytes) = fixed.get(name) {
+                } else if let Some(bytes) = embedded.get(name) {
                     Ok(Arc::new(*bytes))
                 } else if let Some(bytes) = small.get(name) {
                     Ok(Arc::new(bytes.to_vec()))

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 /// Replaces every control string in `text` by `instead`.
-pub fn without_markup(text: &str, instead: &str) -> String {
+pub(crate) fn without_markup(text: &str, instead: &str) -> String {
     let mut text = text.to_owned();
     // The text before and after a control string may form another one when joined.
     while let Some(at) = find(&text) {
@@ -18,7 +18,7 @@ pub fn without_markup(text: &str, instead: &str) -> String {
 
 /// Removes control strings from a text given in pieces, one for each token. Every piece keeps the
 /// characters that are not part of a control string.
-pub fn erase_markup(pieces: &mut [String]) {
+pub(crate) fn erase_markup(pieces: &mut [String]) {
     while let Some(at) = find(&pieces.concat()) {
         let mut start = 0;
         for piece in pieces.iter_mut() {

@@ -10,23 +10,27 @@
 //! | [`safetensors`] | tensors of one or several safetensors files, read by byte range |
 //! | `section` | `config.json` and its companions, read value by value |
 //! | [`tokenizer`] | text to tokens and back |
+//! | `vocab_files` | a tokenizer from `vocab.json` and `merges.txt` |
 //! | [`markup`] | control strings in a model's output |
 //! | [`template`] | chat templates: a conversation as text and tokens |
 //!
 //! Invariant: nothing here knows a model family, or what a model computes.
 
-pub mod error;
-pub mod files;
-pub mod markup;
-pub mod safetensors;
+pub(crate) mod error;
+pub(crate) mod files;
+pub(crate) mod markup;
+pub(crate) mod safetensors;
 pub(crate) mod section;
-pub mod template;
+pub(crate) mod template;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod tokenizer;
+pub(crate) mod tokenizer;
+mod vocab_files;
 
 pub use error::{CheckpointError, Remedy};
-pub use files::{ByteSource, Files};
-pub use safetensors::{TensorInfo, Weights};
-pub use template::{ChatOptions, ChatTemplate, Message, Prompt};
-pub use tokenizer::{Detokenizer, TokenSpan, Tokenizer};
+#[cfg(any(target_arch = "wasm32", test))]
+pub(crate) use files::ByteSource;
+pub(crate) use files::Files;
+pub use safetensors::Weights;
+pub use tokenizer::Tokenizer;
+pub(crate) use tokenizer::{Detokenizer, TokenSpan};

@@ -19,18 +19,18 @@ use half::{bf16, f16};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-pub use safetensors::Dtype;
+pub(crate) use safetensors::Dtype;
 
 use super::error::{CheckpointError, FETCH_AGAIN, Remedy, WRONG_MODEL, shown};
 use super::files::{ByteSource, Files, is_safe_name};
 
 /// The weights, if they are in one file.
-pub const SINGLE_FILE: &str = "model.safetensors";
+pub(crate) const SINGLE_FILE: &str = "model.safetensors";
 /// The list of shards, if the weights are in several files.
-pub const INDEX_FILE: &str = "model.safetensors.index.json";
+pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
 
 /// The most bytes read from a source at a time.
-pub const PIECE: usize = 4 << 20;
+pub(crate) const PIECE: usize = 4 << 20;
 
 const MAX_HEADER: u64 = 100_000_000;
 /// The largest index that is read, in bytes.
@@ -163,6 +163,7 @@ impl Weights {
         self.tensors.get(name)
     }
 
+    /// Whether there is a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.tensors.contains_key(name)
     }
@@ -358,7 +359,7 @@ pub(crate) struct Index {
 impl Index {
     /// Parses the text of an index. A shard must be in the same folder or below it; the error names
     /// any other.
-    pub fn parse(json: &[u8]) -> Result<Index, String> {
+    pub(crate) fn parse(json: &[u8]) -> Result<Index, String> {
         #[derive(Deserialize)]
         struct Json {
             weight_map: BTreeMap<String, String>,
@@ -397,16 +398,16 @@ async fn read_header(file: &Arc<str>, source: &dyn ByteSource) -> Result<Vec<(St
     let bad = |what: String| CheckpointError::file(file, what, FETCH_AGAIN);
     let io = |error| CheckpointError::io(file, error, FETCH_AGAIN);
     if size < 8 {
-        return Err(bad(format!("{size} bytes long, too short for a safetensors file")));
+        return Err(bad(format!("is {size} bytes long, which is too short for a safetensors file")));
     }
     let head = source.read(0, 8).await.map_err(io)?;
     let len = match <[u8; 8]>::try_from(head) {
         Ok(head) => u64::from_le_bytes(head),
-        Err(head) => return Err(bad(format!("{} bytes came instead of 8", head.len()))),
+        Err(head) => return Err(bad(format!("{} bytes were read instead of 8", head.len()))),
     };
     if len > MAX_HEADER || len > size - 8 {
         return Err(bad(format!(
-            "claims a header of {len} bytes in a file of {size}: truncated, or not a safetensors file"
+            "claims a header of {len} bytes in a file of {size}; it is truncated or not a safetensors file"
         )));
     }
     let mut header = Vec::new();
@@ -414,7 +415,7 @@ async fn read_header(file: &Arc<str>, source: &dyn ByteSource) -> Result<Vec<(St
         let piece = ((len - header.len() as u64) as usize).min(PIECE);
         let bytes = source.read(8 + header.len() as u64, piece).await.map_err(io)?;
         if bytes.len() != piece {
-            return Err(bad(format!("{} header bytes came instead of {piece}", bytes.len())));
+            return Err(bad(format!("{} bytes of the header were read instead of {piece}", bytes.len())));
         }
         header.extend_from_slice(&bytes);
     }
@@ -444,12 +445,12 @@ fn check_layout(
         };
         if start > end || end > data {
             return Err(wrong(format!(
-                "lies at bytes {start}..{end} of {data}: the file is truncated or its header lies"
+                "is at bytes {start}..{end} of {data}; the file is truncated or its header is wrong"
             )));
         }
         if end - start != bytes {
             return Err(wrong(format!(
-                "shape {shape:?} of {} is {bytes} bytes, the header gives it {}",
+                "shape {shape:?} of {} takes {bytes} bytes, but the header gives it {}",
                 entry.dtype,
                 end - start
             )));
@@ -460,7 +461,7 @@ fn check_layout(
     let mut at = 0;
     for (start, end, name) in spans {
         if start != at {
-            let what = if start < at { "overlaps the tensor before it" } else { "leaves a gap before it" };
+            let what = if start < at { "overlaps the tensor before it" } else { "follows a gap" };
             return Err(CheckpointError::tensor(
                 file,
                 shown(name),
@@ -471,11 +472,7 @@ fn check_layout(
         at = end;
     }
     if at != data {
-        return Err(CheckpointError::file(
-            file,
-            format!("{} bytes lie behind the last tensor", data - at),
-            FETCH_AGAIN,
-        ));
+        return Err(CheckpointError::file(file, format!("{} bytes follow the last tensor", data - at), FETCH_AGAIN));
     }
     let info = |entry: Entry| TensorInfo {
         dtype: entry.dtype,
@@ -531,7 +528,7 @@ impl<'de> Deserialize<'de> for Header {
                         .next_value()
                         .map_err(|error| A::Error::custom(format_args!("tensor {}: {error}", shown(&name))))?;
                     if tensors.contains_key(&name) {
-                        return Err(A::Error::custom(format_args!("tensor {} is there twice", shown(&name))));
+                        return Err(A::Error::custom(format_args!("tensor {} is listed twice", shown(&name))));
                     }
                     tensors.insert(name, entry);
                 }
@@ -656,12 +653,13 @@ mod tests {
             format!(r#"{{"a":{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}}}"#)
         };
         assert!(
-            refused(&a("[3]", 0, 8), &[0; 8]).contains("tensor a: shape [3] of F32 is 12 bytes, the header gives it 8")
+            refused(&a("[3]", 0, 8), &[0; 8])
+                .contains("tensor a: shape [3] of F32 takes 12 bytes, but the header gives it 8")
         );
-        assert!(refused(&a("[2]", 0, 8), &[0; 7]).contains("tensor a: lies at bytes 0..8 of 7: the file is truncated"));
-        assert!(refused(&a("[2]", 8, 0), &[0; 8]).contains("tensor a: lies at bytes 8..0"));
-        assert!(refused(&a("[1]", 4, 8), &[0; 8]).contains("leaves a gap"));
-        assert!(refused(&a("[1]", 0, 4), &[0; 8]).contains("4 bytes lie behind the last tensor"));
+        assert!(refused(&a("[2]", 0, 8), &[0; 7]).contains("tensor a: is at bytes 0..8 of 7; the file is truncated"));
+        assert!(refused(&a("[2]", 8, 0), &[0; 8]).contains("tensor a: is at bytes 8..0"));
+        assert!(refused(&a("[1]", 4, 8), &[0; 8]).contains("follows a gap"));
+        assert!(refused(&a("[1]", 0, 4), &[0; 8]).contains("4 bytes follow the last tensor"));
         assert!(refused(&a("[4294967296,4294967296,4]", 0, 8), &[0; 8]).contains("is impossible"));
         assert!(refused(&a("[18446744073709551615,2]", 0, 8), &[0; 8]).contains("tensor a: shape"));
         assert!(refused(&a("[99999999999999999999]", 0, 8), &[0; 8]).contains("tensor a: "));
@@ -675,7 +673,7 @@ mod tests {
             refused(&a("[2]", 0, 8).replace("shape", "shapes"), &[0; 8]).contains("tensor a: unknown field `shapes`")
         );
         let twice = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
-        assert!(refused(twice, &[0; 8]).contains("tensor a is there twice"));
+        assert!(refused(twice, &[0; 8]).contains("tensor a is listed twice"));
         let over = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#;
         assert!(refused(over, &[0; 12]).contains("tensor b: overlaps the tensor before it"));
         assert!(refused("[]", &[]).contains("an object of tensors"));
@@ -693,7 +691,7 @@ mod tests {
             assert!(message.contains(&format!("claims a header of {len} bytes in a file of 9")), "{message}");
         }
         let message = now(Weights::open(&memory(&[(SINGLE_FILE, b"short")]))).unwrap_err().to_string();
-        assert!(message.contains("5 bytes long, too short"), "{message}");
+        assert!(message.contains("is 5 bytes long, which is too short"), "{message}");
     }
 
     #[test]
@@ -717,7 +715,7 @@ mod tests {
         let message = fail(&good, &[("1.safetensors", &one)]);
         assert_eq!(message, format!("2.safetensors, which {INDEX_FILE} lists, is missing in memory"));
         let message = fail(&good, &[("1.safetensors", &one), ("2.safetensors", &two[..two.len() - 1])]);
-        assert!(message.contains("memory/2.safetensors: tensor b: lies at bytes 0..4 of 3"), "{message}");
+        assert!(message.contains("memory/2.safetensors: tensor b: is at bytes 0..4 of 3"), "{message}");
         for outside in ["../1", "/1", "a/../1", "a//1", "a\\\\1", "C:1", "./1"] {
             let message = fail(&index(&format!(r#""a":"{outside}.safetensors""#)), &[("1.safetensors", &one)]);
             assert!(message.contains("is not the name of a safetensors file of the model"), "{outside}: {message}");

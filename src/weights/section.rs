@@ -55,7 +55,7 @@ impl<'a> Section<'a> {
         self.get(field).ok_or_else(|| self.wrong(field, "is missing", FETCH_AGAIN))
     }
 
-    fn not(&self, field: &str, kind: impl Display) -> CheckpointError {
+    fn wrong_type(&self, field: &str, kind: impl Display) -> CheckpointError {
         let value = self.map.get(field).unwrap_or(&Value::Null);
         self.wrong(field, format_args!("{} is not {kind}", shown(&value.to_string())), FETCH_AGAIN)
     }
@@ -63,7 +63,7 @@ impl<'a> Section<'a> {
     /// The object in a field. Like all readers below, an error if the field is absent, null or of
     /// another type.
     pub(crate) fn section(&self, field: &str) -> Result<Section<'a>, CheckpointError> {
-        let map = self.need(field)?.as_object().ok_or_else(|| self.not(field, "an object"))?;
+        let map = self.need(field)?.as_object().ok_or_else(|| self.wrong_type(field, "an object"))?;
         Ok(Section { file: self.file, path: format!("{}{}.", self.path, shown(field)), map })
     }
 
@@ -73,13 +73,13 @@ impl<'a> Section<'a> {
     }
 
     pub(crate) fn text(&self, field: &str) -> Result<&'a str, CheckpointError> {
-        self.need(field)?.as_str().ok_or_else(|| self.not(field, "a text"))
+        self.need(field)?.as_str().ok_or_else(|| self.wrong_type(field, "a text"))
     }
 
     pub(crate) fn count(&self, field: &str, range: RangeInclusive<usize>) -> Result<usize, CheckpointError> {
         let value = self.need(field)?.as_u64().and_then(|value| usize::try_from(value).ok());
         let bounds = format_args!("a whole number from {} to {}", range.start(), range.end()).to_string();
-        value.filter(|value| range.contains(value)).ok_or_else(|| self.not(field, bounds))
+        value.filter(|value| range.contains(value)).ok_or_else(|| self.wrong_type(field, bounds))
     }
 
     pub(crate) fn count_or(
@@ -93,12 +93,12 @@ impl<'a> Section<'a> {
 
     pub(crate) fn even(&self, field: &str, range: RangeInclusive<usize>) -> Result<usize, CheckpointError> {
         let value = self.count(field, range)?;
-        if value.is_multiple_of(2) { Ok(value) } else { Err(self.not(field, "even, as rotary embeddings need")) }
+        if value.is_multiple_of(2) { Ok(value) } else { Err(self.wrong_type(field, "even, as rotary embeddings need")) }
     }
 
     pub(crate) fn number(&self, field: &str, range: RangeInclusive<f64>) -> Result<f64, CheckpointError> {
         let value = self.need(field)?.as_f64().filter(|value| range.contains(value));
-        value.ok_or_else(|| self.not(field, format_args!("a number from {} to {}", range.start(), range.end())))
+        value.ok_or_else(|| self.wrong_type(field, format_args!("a number from {} to {}", range.start(), range.end())))
     }
 
     pub(crate) fn number_or(
@@ -111,7 +111,8 @@ impl<'a> Section<'a> {
     }
 
     pub(crate) fn flag(&self, field: &str, default: bool) -> Result<bool, CheckpointError> {
-        self.get(field).map_or(Ok(default), |value| value.as_bool().ok_or_else(|| self.not(field, "true or false")))
+        self.get(field)
+            .map_or(Ok(default), |value| value.as_bool().ok_or_else(|| self.wrong_type(field, "true or false")))
     }
 
     /// The id of a token in a vocabulary of `vocab`.

@@ -43,6 +43,13 @@ pub enum Part {
     },
     /// Audio; the template writes one placeholder for it.
     Audio,
+    /// A text to translate, for templates that write the instruction themselves.
+    #[serde(rename = "text")]
+    Translate {
+        source_lang_code: String,
+        target_lang_code: String,
+        text: String,
+    },
 }
 
 impl Message {
@@ -52,6 +59,13 @@ impl Message {
 
     pub fn user(text: impl Into<String>) -> Message {
         Message { role: "user", content: Content::Text(text.into()) }
+    }
+
+    /// A text to translate between two languages, which are given by their codes.
+    pub fn to_translate(from: &str, to: &str, text: impl Into<String>) -> Message {
+        let [source_lang_code, target_lang_code] = [from, to].map(str::to_owned);
+        let part = Part::Translate { source_lang_code, target_lang_code, text: text.into() };
+        Message { role: "user", content: Content::Parts(vec![part]) }
     }
 
     pub fn assistant(text: impl Into<String>) -> Message {
@@ -96,10 +110,15 @@ impl Prompt {
 
     /// The token columns that overlap a byte range of `text`; empty if no token does.
     pub fn columns(&self, bytes: Range<usize>) -> Range<usize> {
-        let start = self.tokens.partition_point(|token| token.end <= bytes.start);
-        let end = self.tokens.partition_point(|token| token.start < bytes.end);
-        start..end.max(start)
+        columns(&self.tokens, bytes)
     }
+}
+
+/// The indices of the tokens that overlap a byte range of their text; empty if no token does.
+pub(crate) fn columns(tokens: &[TokenSpan], bytes: Range<usize>) -> Range<usize> {
+    let start = tokens.partition_point(|token| token.end <= bytes.start);
+    let end = tokens.partition_point(|token| token.start < bytes.end);
+    start..end.max(start)
 }
 
 /// A chat template, parsed.
@@ -138,7 +157,7 @@ impl ChatTemplate {
         Ok(Some(template.parsed(without_generation_tags(&source))?))
     }
 
-    /// A layout of our own, for folders without a template. `name` stands for the file in messages.
+    /// A layout of our own, for folders without a template. `name` replaces the file in messages.
     ///
     /// Panics: `layout` does not parse.
     pub(crate) fn built_in(name: &str, layout: &str, bos_token: &str, eos_token: &str) -> ChatTemplate {
@@ -149,6 +168,11 @@ impl ChatTemplate {
             eos_token: eos_token.to_owned(),
         };
         template.parsed(layout.to_owned()).expect("a layout of our own")
+    }
+
+    /// Whether the template contains `word`, such as the name of a field that it reads.
+    pub(crate) fn mentions(&self, word: &str) -> bool {
+        self.environment.get_template("chat").is_ok_and(|template| template.source().contains(word))
     }
 
     /// Renders the conversation as text, for display and comparison. Control strings in messages
@@ -179,7 +203,10 @@ impl ChatTemplate {
         // text becomes tokens.
         let texts: Vec<&str> = messages.iter().flat_map(Message::texts).chain([options.prefix]).collect();
         let Some(mark) = ('\u{F0000}'..'\u{F1000}').find(|mark| !texts.iter().any(|text| text.contains(*mark))) else {
-            return Err(self.wrong("the messages use up the private characters", "shorten the messages"));
+            return Err(self.wrong(
+                "the messages contain every private character, so none is left to mark control tokens",
+                "shorten the messages",
+            ));
         };
         let starts = tokenizer.control_starts();
         let marked: Vec<Message> = messages.iter().map(|message| message.marked(mark, &starts)).collect();
@@ -226,7 +253,8 @@ impl ChatTemplate {
         self.wrong(&format!("{line}{}", shown(&error.to_string())), FETCH_AGAIN)
     }
 
-    fn wrong(&self, what: &str, remedy: impl Into<Remedy>) -> CheckpointError {
+    /// The error that the template, or what is done with it, is wrong.
+    pub(crate) fn wrong(&self, what: &str, remedy: impl Into<Remedy>) -> CheckpointError {
         CheckpointError::Template { file: self.file.clone(), what: what.to_owned(), remedy: remedy.into() }
     }
 }
@@ -249,7 +277,7 @@ impl Message {
             Content::Parts(parts) => parts
                 .iter()
                 .filter_map(|part| match part {
-                    Part::Text { text } => Some(text.as_str()),
+                    Part::Text { text } | Part::Translate { text, .. } => Some(text.as_str()),
                     Part::Audio => None,
                 })
                 .collect(),
@@ -265,6 +293,11 @@ impl Message {
                     .map(|part| match part {
                         Part::Text { text } => Part::Text { text: mark_text(text, mark, starts) },
                         Part::Audio => Part::Audio,
+                        Part::Translate { source_lang_code, target_lang_code, text } => Part::Translate {
+                            source_lang_code: source_lang_code.clone(),
+                            target_lang_code: target_lang_code.clone(),
+                            text: mark_text(text, mark, starts),
+                        },
                     })
                     .collect(),
             ),

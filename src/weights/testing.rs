@@ -7,23 +7,23 @@ use std::task::{Context, Poll, Waker};
 use super::files::Files;
 
 /// A folder of the parity fixtures, in `ALIGNATT_FIXTURES` or in `tests/fixtures` of this package.
-pub fn fixture(name: &str) -> PathBuf {
+pub(crate) fn fixture(name: &str) -> PathBuf {
     let root = std::env::var_os("ALIGNATT_FIXTURES")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"), PathBuf::from);
     root.join(name)
 }
 
-pub fn fixture_files(name: &str) -> Files {
+pub(crate) fn fixture_files(name: &str) -> Files {
     Files::folder(fixture(name)).expect("the fixtures are there")
 }
 
 /// A file of this room's own test data.
-pub fn own(name: &str) -> PathBuf {
+pub(crate) fn own(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/weights").join(name)
 }
 
 /// An integer tensor of a fixture's `golden.safetensors`.
-pub fn golden_ids(model: &str, name: &str) -> Vec<u32> {
+pub(crate) fn golden_ids(model: &str, name: &str) -> Vec<u32> {
     let file = std::fs::read(fixture(model).join("golden.safetensors")).expect("the fixtures are there");
     let tensors = safetensors::SafeTensors::deserialize(&file).expect("a golden file");
     let tensor = tensors.tensor(name).expect("a golden tensor");
@@ -32,7 +32,7 @@ pub fn golden_ids(model: &str, name: &str) -> Vec<u32> {
 }
 
 /// Runs a future that never waits, such as those over files and memory.
-pub fn now<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("this future should be ready at once"),
@@ -40,7 +40,7 @@ pub fn now<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// A safetensors file with the given header text and data.
-pub fn safetensors_file(header: &str, data: &[u8]) -> Vec<u8> {
+pub(crate) fn safetensors_file(header: &str, data: &[u8]) -> Vec<u8> {
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend_from_slice(header.as_bytes());
     file.extend_from_slice(data);
@@ -48,7 +48,7 @@ pub fn safetensors_file(header: &str, data: &[u8]) -> Vec<u8> {
 }
 
 /// Files in memory.
-pub fn memory(files: &[(&str, &[u8])]) -> Files {
+pub(crate) fn memory(files: &[(&str, &[u8])]) -> Files {
     Files::remote(
         "memory",
         files.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.to_vec())).collect(),

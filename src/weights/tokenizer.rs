@@ -1,11 +1,10 @@
 //! Text to tokens and back, with byte-level BPE or with BPE with byte fallback; equal to the
 //! reference tokenizers.
 //!
-//! [`Tokenizer::open`] uses `tokenizer.json` if there is one. For a model that is published without
-//! it, the tokenizer is built from `vocab.json`, `merges.txt` and the `added_tokens_decoder` of
-//! `tokenizer_config.json`. Nothing is added to a text implicitly: no BOS, no leading space. The
-//! `tokenizers` crate does the work; only the components that these two kinds of BPE use are passed
-//! on to it. Source: docs/models.md, sections 1.2, 1.7, 2.4.
+//! [`Tokenizer::open`] uses `tokenizer.json` if there is one, and otherwise builds the tokenizer
+//! from the files that `vocab_files` reads. Nothing is added to a text implicitly: no BOS, no
+//! leading space. The `tokenizers` crate does the work; only the components that these two kinds of
+//! BPE use are passed on to it. Source: docs/models.md, sections 1.2, 1.7, 2.4.
 //!
 //! Contracts:
 //! - [`Tokenizer::encode`] turns control strings (`<|im_end|>`) in the text into their tokens.
@@ -14,51 +13,38 @@
 //! - [`Detokenizer`] never gives half a character. Its outputs, joined, equal the result of
 //!   [`Tokenizer::decode`] (for ids that decode to valid UTF-8).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
-use tokenizers::models::bpe::BPE;
-use tokenizers::normalizers::NFC;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
 use tokenizers::{
     AddedToken, AddedVocabulary, Encoding, Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
-    SplitDelimiterBehavior,
 };
 
 use super::error::{CheckpointError, FETCH_AGAIN, WRONG_MODEL, shown};
 use super::files::Files;
+use super::vocab_files::{self, CONFIG_FILE, MERGES_FILE, VOCAB_FILE};
 
 const JSON_FILE: &str = "tokenizer.json";
-const VOCAB_FILE: &str = "vocab.json";
-const MERGES_FILE: &str = "merges.txt";
-const CONFIG_FILE: &str = "tokenizer_config.json";
-
-const MAX_FILE: usize = 128 << 20;
-const MAX_ID: u32 = 1 << 22;
-
-/// How the class `Qwen2Tokenizer` splits a text before BPE.
-const QWEN2_PATTERN: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// The most bytes of a tokenizer's file.
+pub(super) const MAX_FILE: usize = 128 << 20;
 
 /// A tokenizer. Use one for each model and share it by reference.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// The added tokens that plain text may contain: runs of spaces and the like, no control
     /// tokens.
-    harmless: AddedVocabulary,
+    text_tokens: AddedVocabulary,
     /// All other added tokens.
-    control: AddedVocabulary,
-    surface: Surface,
+    control_tokens: AddedVocabulary,
+    byte_encoding: ByteEncoding,
     file: String,
 }
 
 /// How the bytes of a token follow from its name in the vocabulary.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Surface {
+enum ByteEncoding {
     /// GPT-2's alphabet: one character for each byte.
     ByteLevel,
     /// `▁` is a space, `<0x0A>` is a byte.
@@ -85,7 +71,8 @@ impl Tokenizer {
         if files.has(JSON_FILE) {
             Tokenizer::from_json(&files.path(JSON_FILE), &files.bytes(JSON_FILE, MAX_FILE)?)
         } else if files.has(VOCAB_FILE) {
-            Tokenizer::from_vocab(files)
+            let inner = vocab_files::read(files)?;
+            Tokenizer::assemble(&files.path(VOCAB_FILE), inner, ByteEncoding::ByteLevel)
         } else {
             Err(CheckpointError::Missing {
                 file: format!("{JSON_FILE} (or {VOCAB_FILE} with {MERGES_FILE} and {CONFIG_FILE})"),
@@ -97,119 +84,31 @@ impl Tokenizer {
 
     /// Builds a tokenizer from the text of a `tokenizer.json`. `file` names it in messages.
     pub fn from_json(file: &str, json: &[u8]) -> Result<Tokenizer, CheckpointError> {
-        let surface = check_outline(file, json)?;
+        let byte_encoding = check_supported(file, json)?;
         let inner = tokenizers::Tokenizer::from_bytes(json)
             .map_err(|error| CheckpointError::tokenizer(file, shown(&error.to_string()), FETCH_AGAIN))?;
-        Tokenizer::finish(file, inner, surface)
+        Tokenizer::assemble(file, inner, byte_encoding)
     }
 
-    /// Builds a tokenizer from `vocab.json`, `merges.txt` and `tokenizer_config.json`.
-    fn from_vocab(files: &Files) -> Result<Tokenizer, CheckpointError> {
-        #[derive(Deserialize)]
-        struct Config {
-            tokenizer_class: Option<String>,
-            #[serde(default)]
-            added_tokens_decoder: BTreeMap<u32, Added>,
-        }
-        #[derive(Deserialize)]
-        struct Added {
-            content: String,
-            #[serde(default)]
-            lstrip: bool,
-            #[serde(default)]
-            rstrip: bool,
-            #[serde(default)]
-            single_word: bool,
-            #[serde(default)]
-            normalized: bool,
-            #[serde(default)]
-            special: bool,
-        }
-        let (vocab_file, merges_file, config_file) =
-            (files.path(VOCAB_FILE), files.path(MERGES_FILE), files.path(CONFIG_FILE));
-        let bad_json = |file: &str, error: serde_json::Error| {
-            CheckpointError::tokenizer(file, shown(&error.to_string()), FETCH_AGAIN)
-        };
-
-        let config: Config =
-            serde_json::from_slice(&files.bytes(CONFIG_FILE, MAX_FILE)?).map_err(|e| bad_json(&config_file, e))?;
-        let class = config.tokenizer_class.as_deref().unwrap_or("Qwen2Tokenizer");
-        if !matches!(class, "Qwen2Tokenizer" | "Qwen2TokenizerFast") {
-            let what = format!("tokenizer_class: {} without a {JSON_FILE}", shown(class));
-            return Err(CheckpointError::tokenizer(
-                config_file,
-                what,
-                "only Qwen2Tokenizer can be built from a vocabulary; add tokenizer.json",
-            ));
-        }
-        let mut vocab: BTreeMap<String, u32> =
-            serde_json::from_slice(&files.bytes(VOCAB_FILE, MAX_FILE)?).map_err(|e| bad_json(&vocab_file, e))?;
-        let mut taken = BTreeSet::new();
-        for (name, id) in &vocab {
-            if *id >= MAX_ID || !taken.insert(*id) {
-                let what = format!("token {} has id {id}, which is too large or taken", shown(name));
-                return Err(CheckpointError::tokenizer(vocab_file, what, FETCH_AGAIN));
-            }
-        }
-        // The added tokens join the vocabulary under the ids that the file gives them; no merge
-        // produces them.
-        let mut added = Vec::new();
-        for (id, token) in config.added_tokens_decoder {
-            let wrong = |what: &str| {
-                let what = format!("added_tokens_decoder: {id} {}: {what}", shown(&token.content));
-                CheckpointError::tokenizer(&config_file, what, FETCH_AGAIN)
-            };
-            if id >= MAX_ID || token.content.is_empty() {
-                return Err(wrong("is not a token"));
-            }
-            match vocab.get(&token.content) {
-                Some(known) if *known == id => {}
-                None if taken.insert(id) => {
-                    vocab.insert(token.content.clone(), id);
-                }
-                _ => return Err(wrong("contradicts vocab.json or another added token")),
-            }
-            added.push(AddedToken {
-                content: token.content,
-                single_word: token.single_word,
-                lstrip: token.lstrip,
-                rstrip: token.rstrip,
-                normalized: token.normalized,
-                special: token.special,
-            });
-        }
-
-        let merges = parse_merges(&merges_file, &files.text(MERGES_FILE, MAX_FILE)?)?;
-        let mut map = AddedVocabulary::new().get_vocab().clone(); // an empty map of the type that the builder needs
-        map.extend(vocab);
-        let build =
-            |error: tokenizers::Error| CheckpointError::tokenizer(&merges_file, shown(&error.to_string()), FETCH_AGAIN);
-        let bpe = BPE::builder().vocab_and_merges(map, merges).build().map_err(build)?;
-        let split = Split::new(SplitPattern::Regex(QWEN2_PATTERN.into()), SplitDelimiterBehavior::Isolated, false)
-            .map_err(build)?;
-        let bytes = ByteLevel::new(false, false, false);
-        let mut inner = tokenizers::Tokenizer::new(bpe);
-        inner.with_normalizer(Some(NFC)).map_err(build)?;
-        inner.with_pre_tokenizer(Some(Sequence::new(vec![split.into(), bytes.into()])));
-        inner.with_decoder(Some(bytes));
-        inner.add_tokens(added).map_err(build)?;
-        Tokenizer::finish(&files.path(VOCAB_FILE), inner, Surface::ByteLevel)
-    }
-
-    fn finish(file: &str, inner: tokenizers::Tokenizer, surface: Surface) -> Result<Tokenizer, CheckpointError> {
+    fn assemble(
+        file: &str,
+        inner: tokenizers::Tokenizer,
+        byte_encoding: ByteEncoding,
+    ) -> Result<Tokenizer, CheckpointError> {
         let mut tokens: Vec<(u32, AddedToken)> = inner.get_added_tokens_decoder().into_iter().collect();
         tokens.sort_by_key(|(id, _)| *id);
         let model = inner.get_model();
-        let is_harmless = |token: &AddedToken| !is_control(token) && model.token_to_id(&token.content).is_some();
-        let (harmless, control): (Vec<_>, Vec<_>) = tokens.into_iter().map(|(_, token)| token).partition(is_harmless);
+        let is_text = |token: &AddedToken| !is_control(token) && model.token_to_id(&token.content).is_some();
+        let (text_tokens, control_tokens): (Vec<_>, Vec<_>) =
+            tokens.into_iter().map(|(_, token)| token).partition(is_text);
         let subset = |tokens: Vec<AddedToken>| {
             let mut added = AddedVocabulary::new();
             let done = added.add_tokens(tokens, model, inner.get_normalizer());
             done.map(|_| added)
                 .map_err(|error| CheckpointError::tokenizer(file, shown(&error.to_string()), FETCH_AGAIN))
         };
-        let (harmless, control) = (subset(harmless)?, subset(control)?);
-        Ok(Tokenizer { inner, harmless, control, surface, file: file.to_owned() })
+        let (text_tokens, control_tokens) = (subset(text_tokens)?, subset(control_tokens)?);
+        Ok(Tokenizer { inner, text_tokens, control_tokens, byte_encoding, file: file.to_owned() })
     }
 
     /// The ids of a text whose control strings become their tokens; for prompts that the program
@@ -225,7 +124,7 @@ impl Tokenizer {
     /// other added tokens (such as runs of spaces and line breaks) are text, and are encoded as
     /// tokens.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, CheckpointError> {
-        Ok(self.run(text, &self.harmless, OffsetType::None)?.get_ids().to_vec())
+        Ok(self.run(text, &self.text_tokens, OffsetType::None)?.get_ids().to_vec())
     }
 
     /// Like [`Tokenizer::encode`], with each token's byte offsets in `text`.
@@ -235,7 +134,7 @@ impl Tokenizer {
 
     /// Like [`Tokenizer::encode_plain`], with each token's byte offsets in `text`.
     pub fn encode_plain_with_offsets(&self, text: &str) -> Result<Vec<TokenSpan>, CheckpointError> {
-        Ok(spans(text, &self.run(text, &self.harmless, OffsetType::Byte)?))
+        Ok(spans(text, &self.run(text, &self.text_tokens, OffsetType::Byte)?))
     }
 
     /// The text of some ids. `skip_special` leaves out the tokens that are marked special; other
@@ -263,10 +162,34 @@ impl Tokenizer {
         added.max(self.inner.get_vocab_size(false))
     }
 
+    /// Checks that the ids of all texts are rows of tables with `rows` rows. A control token may
+    /// lie beyond: Gemma-3's text-only releases have one token more than rows, for images. A
+    /// prompt that uses such a token is refused by [`Tokenizer::ids_fit`].
+    ///
+    /// Errors: a token that a text can contain has no row.
+    pub fn texts_fit(&self, rows: usize) -> Result<(), CheckpointError> {
+        let controls = self.control_tokens.get_vocab();
+        let beyond = rows..self.vocab_size();
+        let names = beyond.filter_map(|id| self.inner.id_to_token(u32::try_from(id).ok()?));
+        match names.into_iter().find(|name| !controls.contains_key(name)) {
+            None => Ok(()),
+            Some(_) => self.fits(rows),
+        }
+    }
+
+    /// Checks that `ids` are rows of tables with `rows` rows. Errors: one is not, by its name.
+    pub fn ids_fit(&self, ids: &[u32], rows: usize) -> Result<(), CheckpointError> {
+        let Some(id) = ids.iter().find(|id| **id as usize >= rows) else { return Ok(()) };
+        let name = self.inner.id_to_token(*id).unwrap_or_default();
+        let what =
+            format!("the prompt has the token {} (id {id}), but the model's tables have {rows} rows", shown(&name));
+        Err(CheckpointError::tokenizer(&self.file, what, WRONG_MODEL))
+    }
+
     /// Checks that every id is a row of tables with `rows` rows. Errors: some ids are not.
     pub fn fits(&self, rows: usize) -> Result<(), CheckpointError> {
         if self.vocab_size() > rows {
-            let what = format!("has {} ids, the model's tables {rows} rows", self.vocab_size());
+            let what = format!("has {} ids, but the model's tables have {rows} rows", self.vocab_size());
             return Err(CheckpointError::tokenizer(&self.file, what, WRONG_MODEL));
         }
         Ok(())
@@ -283,15 +206,17 @@ impl Tokenizer {
     /// The bytes of one token, possibly a part of a character; empty for an unknown id.
     pub fn token_bytes(&self, id: u32) -> Vec<u8> {
         if let Some(name) = self.inner.get_added_vocabulary().simple_id_to_token(id) {
-            return match self.surface {
-                Surface::ByteLevel => name.into_bytes(),
-                Surface::ByteFallback => name.replace('▁', " ").into_bytes(),
+            return match self.byte_encoding {
+                ByteEncoding::ByteLevel => name.into_bytes(),
+                ByteEncoding::ByteFallback => name.replace('▁', " ").into_bytes(),
             };
         }
         let Some(name) = self.inner.get_model().id_to_token(id) else { return Vec::new() };
-        match self.surface {
-            Surface::ByteLevel => name.chars().map(byte_of).collect::<Option<Vec<u8>>>().unwrap_or(name.into_bytes()),
-            Surface::ByteFallback => {
+        match self.byte_encoding {
+            ByteEncoding::ByteLevel => {
+                name.chars().map(byte_of).collect::<Option<Vec<u8>>>().unwrap_or(name.into_bytes())
+            }
+            ByteEncoding::ByteFallback => {
                 let hex = name.strip_prefix("<0x").and_then(|rest| rest.strip_suffix('>')).filter(|hex| hex.len() == 2);
                 match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
                     Some(byte) => vec![byte],
@@ -301,15 +226,20 @@ impl Tokenizer {
         }
     }
 
+    /// The ids of the tokens that contain `byte`, ascending.
+    pub(crate) fn ids_with(&self, byte: u8) -> Vec<u32> {
+        (0..self.vocab_size() as u32).filter(|id| self.token_bytes(*id).contains(&byte)).collect()
+    }
+
     /// The characters that a control token can start with.
     pub(crate) fn control_starts(&self) -> BTreeSet<char> {
-        self.control.get_vocab().keys().filter_map(|token| token.chars().next()).collect()
+        self.control_tokens.get_vocab().keys().filter_map(|token| token.chars().next()).collect()
     }
 
     /// Splits a text at its control strings:
     /// `(piece, id of the control token, or None for plain text)`.
     pub(crate) fn split_control<'t>(&self, text: &'t str) -> Vec<(&'t str, Option<u32>)> {
-        let pieces = self.control.extract_and_normalize(None::<&tokenizers::NormalizerWrapper>, text);
+        let pieces = self.control_tokens.extract_and_normalize(None::<&tokenizers::NormalizerWrapper>, text);
         let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
         splits
             .into_iter()
@@ -333,32 +263,32 @@ impl Tokenizer {
         CheckpointError::tokenizer(
             &self.file,
             shown(&error.to_string()),
-            "shorten the text, or use the tokenizer files of the release",
+            "shorten the text, or use the tokenizer files that were published with the model",
         )
     }
 }
 
 impl std::fmt::Debug for Tokenizer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Tokenizer({}, {:?}, {} ids)", self.file, self.surface, self.vocab_size())
+        write!(f, "Tokenizer({}, {:?}, {} ids)", self.file, self.byte_encoding, self.vocab_size())
     }
 }
 
 /// Turns ids into text as they arrive, and withholds the bytes of a character until it is whole.
 #[derive(Clone, Debug, Default)]
-pub struct Detokenizer {
+pub(crate) struct Detokenizer {
     pending: Vec<u8>,
     skip_special: bool,
 }
 
 impl Detokenizer {
-    pub fn new(skip_special: bool) -> Detokenizer {
+    pub(crate) fn new(skip_special: bool) -> Detokenizer {
         Detokenizer { pending: Vec::new(), skip_special }
     }
 
     /// Adds an id and returns the text that is now certain; empty while a character is incomplete.
     /// Bytes that cannot become a character give U+FFFD.
-    pub fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
+    pub(crate) fn push(&mut self, tokenizer: &Tokenizer, id: u32) -> String {
         if !(self.skip_special && tokenizer.is_special(id)) {
             self.pending.extend(tokenizer.token_bytes(id));
         }
@@ -384,7 +314,7 @@ impl Detokenizer {
     }
 
     /// What is still withheld when no more ids follow: nothing, or one U+FFFD.
-    pub fn finish(&mut self) -> String {
+    pub(crate) fn finish(&mut self) -> String {
         let text = String::from_utf8_lossy(&self.pending).into_owned();
         self.pending.clear();
         text
@@ -415,7 +345,7 @@ fn is_control(token: &AddedToken) -> bool {
     token.special || (token.content.len() > 2 && token.content.starts_with('<') && token.content.ends_with('>'))
 }
 
-/// The byte that a character of GPT-2's alphabet stands for. Printable Latin-1 characters stand for
+/// The byte that a character of GPT-2's alphabet represents. Printable Latin-1 characters represent
 /// themselves; the other bytes are mapped from U+0100 on.
 fn byte_of(symbol: char) -> Option<u8> {
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
@@ -425,29 +355,9 @@ fn byte_of(symbol: char) -> Option<u8> {
     }
 }
 
-/// Parses `merges.txt`: a version line, then two tokens on each line.
-fn parse_merges(file: &str, text: &str) -> Result<Vec<(String, String)>, CheckpointError> {
-    let mut merges = Vec::new();
-    for (at, line) in text.lines().enumerate() {
-        if line.is_empty() || (at == 0 && line.starts_with("#version")) {
-            continue;
-        }
-        match line.split_once(' ') {
-            Some((left, right)) if !left.is_empty() && !right.is_empty() && !right.contains(' ') => {
-                merges.push((left.to_owned(), right.to_owned()));
-            }
-            _ => {
-                let what = format!("line {}: {} is not a pair of tokens", at + 1, shown(line));
-                return Err(CheckpointError::tokenizer(file, what, FETCH_AGAIN));
-            }
-        }
-    }
-    Ok(merges)
-}
-
 /// Reads a `tokenizer.json` without its vocabulary, and accepts only what the two model families
 /// use.
-fn check_outline(file: &str, json: &[u8]) -> Result<Surface, CheckpointError> {
+fn check_supported(file: &str, json: &[u8]) -> Result<ByteEncoding, CheckpointError> {
     #[derive(Deserialize)]
     struct Outline {
         #[serde(default)]
@@ -506,12 +416,12 @@ fn check_outline(file: &str, json: &[u8]) -> Result<Surface, CheckpointError> {
     }
     let decoders = kinds(&outline.decoder, "decoders");
     if decoders == ["ByteLevel"] {
-        return Ok(Surface::ByteLevel);
+        return Ok(ByteEncoding::ByteLevel);
     }
     let fallback = decoders == ["Replace", "ByteFallback", "Fuse"];
     let replace = &outline.decoder["decoders"][0];
     if fallback && replace["pattern"]["String"] == "▁" && replace["content"] == " " {
-        return Ok(Surface::ByteFallback);
+        return Ok(ByteEncoding::ByteFallback);
     }
     refuse("decoder", &outline.decoder.to_string())
 }
@@ -534,6 +444,7 @@ mod tests {
     use super::super::testing::{fixture, fixture_files, golden_ids, memory, own};
     use super::*;
     use proptest::prelude::*;
+    use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
     const MODELS: [&str; 4] = ["qwen3_asr", "qwen3_aligner", "gemma4_e2b_like", "gemma4_e4b_like"];
 
@@ -542,7 +453,7 @@ mod tests {
     }
 
     /// Qwen's fixture without its tokenizer.json, as the model is published.
-    fn published(model: &str) -> Tokenizer {
+    fn without_json(model: &str) -> Tokenizer {
         let read = |name: &str| std::fs::read(fixture(model).join(name)).unwrap();
         let (vocab, merges, config) = (read(VOCAB_FILE), read(MERGES_FILE), read(CONFIG_FILE));
         Tokenizer::open(&memory(&[(VOCAB_FILE, &vocab), (MERGES_FILE, &merges), (CONFIG_FILE, &config)])).unwrap()
@@ -556,7 +467,7 @@ mod tests {
 
     #[test]
     fn the_prompts_of_the_fixtures() {
-        for tokenizer in [open("qwen3_asr"), published("qwen3_asr")] {
+        for tokenizer in [open("qwen3_asr"), without_json("qwen3_asr")] {
             let prompt = |context: &str, n: usize, tail: &str| {
                 let audio = "<|audio_pad|>".repeat(n);
                 format!(
@@ -577,7 +488,7 @@ mod tests {
         let report = std::fs::read_to_string(fixture("qwen3_aligner").join("report.json")).unwrap();
         let report: Value = serde_json::from_str(&report).unwrap();
         let ids = golden_ids("qwen3_aligner", "input_ids");
-        assert_eq!(published("qwen3_aligner").encode(report["input_text"].as_str().unwrap()).unwrap(), ids);
+        assert_eq!(without_json("qwen3_aligner").encode(report["input_text"].as_str().unwrap()).unwrap(), ids);
         for model in ["gemma4_e2b_like", "gemma4_e4b_like"] {
             let report = std::fs::read_to_string(fixture(model).join("report.json")).unwrap();
             let report: Value = serde_json::from_str(&report).unwrap();
@@ -632,8 +543,27 @@ mod tests {
     }
 
     #[test]
+    fn control_tokens_may_lie_beyond_the_tables() {
+        let gemma = Tokenizer::from_json("gemma3", &std::fs::read(own("tokenizers/gemma3.json")).unwrap()).unwrap();
+        assert_eq!(gemma.token_id("<image_soft_token>"), Some(262_144));
+        assert!(
+            gemma
+                .fits(262_144)
+                .unwrap_err()
+                .to_string()
+                .contains("has 262145 ids, but the model's tables have 262144 rows")
+        );
+        gemma.texts_fit(262_144).unwrap();
+        assert!(gemma.texts_fit(262_145).is_ok() && gemma.texts_fit(200_000).is_err());
+        let ids = gemma.encode("<bos>Hello<image_soft_token>").unwrap();
+        assert!(gemma.ids_fit(&ids, 262_145).is_ok() && gemma.ids_fit(&ids[..2], 262_144).is_ok());
+        let message = gemma.ids_fit(&ids, 262_144).unwrap_err().to_string();
+        assert!(message.contains("the prompt has the token <image_soft_token> (id 262144)"), "{message}");
+    }
+
+    #[test]
     fn asr_text_is_not_special() {
-        for tokenizer in [open("qwen3_asr"), published("qwen3_asr")] {
+        for tokenizer in [open("qwen3_asr"), without_json("qwen3_asr")] {
             let ids = tokenizer.encode("language English<asr_text>hi<|im_end|>").unwrap();
             assert_eq!(tokenizer.decode(&ids, true).unwrap(), "language English<asr_text>hi");
             assert_eq!(stream(&tokenizer, &ids, true), "language English<asr_text>hi");
@@ -697,7 +627,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn errors_name_the_file_and_the_fault() {
         let fail = |files: &[(&str, &str)]| {
             let files: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
             Tokenizer::open(&memory(&files)).unwrap_err().to_string()
@@ -751,7 +681,7 @@ mod tests {
                     prop_assert!(text.get(span.start..span.end).is_some());
                 }
             }
-            prop_assert_eq!(open("qwen3_asr").encode(&text).unwrap(), published("qwen3_asr").encode(&text).unwrap());
+            prop_assert_eq!(open("qwen3_asr").encode(&text).unwrap(), without_json("qwen3_asr").encode(&text).unwrap());
         }
 
         #[test]

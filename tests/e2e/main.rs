@@ -65,13 +65,13 @@ fn talk(name: &str) -> serde_json::Value {
 /// Checks a run that must fail: the exit code, and one line on standard error that contains all of
 /// `parts`.
 fn refused(output: &Output, code: i32, parts: &[&str]) {
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(code), "{told}");
-    let line = told.lines().last().unwrap_or_default();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    let line = stderr.lines().last().unwrap_or_default();
     for part in parts {
         assert!(line.contains(part), "`{line}` does not say `{part}`");
     }
-    assert!(!told.contains("panicked"), "{told}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn a_run_explained() {
 
     let empty = folder.path().join("empty.jsonl");
     std::fs::write(&empty, "\n").unwrap();
-    refused(&run(&["explain", empty.to_str().unwrap()]), 1, &["empty.jsonl is empty"]);
+    refused(&run(&["explain", empty.to_str().unwrap()]), 1, &["empty.jsonl contains no events"]);
     assert!(!folder.path().join("empty.html").exists());
     std::fs::write(&empty, "{}\n").unwrap();
     refused(&run(&["explain", empty.to_str().unwrap()]), 1, &["empty.jsonl, line 1"]);
@@ -496,7 +496,7 @@ fn a_context_that_is_too_long_is_refused_at_once() {
     }));
 }
 
-/// Silence: no words, no complaint, and the events still end as they should.
+/// Silence: no words, no error, and the events still end as they should.
 #[test]
 fn next_to_nothing_and_silence() {
     let folder = tempfile::tempdir().unwrap();

@@ -87,9 +87,9 @@ fn standard_error_may_fail() {
     let translate = ["translate", sound, "--to", "de", "--device", "cpu"];
     for more in [&[][..], &["--trace"], &["--format", "jsonl"]] {
         let arguments = [&translate[..], more].concat();
-        let unheard = alignatt(&arguments).stderr(full()).output().unwrap();
-        assert_eq!(unheard.status.code(), Some(0), "{arguments:?}");
-        assert!(!unheard.stdout.is_empty(), "{arguments:?}");
+        let without_stderr = alignatt(&arguments).stderr(full()).output().unwrap();
+        assert_eq!(without_stderr.status.code(), Some(0), "{arguments:?}");
+        assert!(!without_stderr.stdout.is_empty(), "{arguments:?}");
     }
     let code = |arguments: &[&str]| alignatt(arguments).stderr(full()).output().unwrap().status.code();
     assert_eq!(code(&["transcribe", "/nowhere.wav", "--device", "cpu"]), Some(1));
@@ -135,14 +135,14 @@ fn results_are_not_written_over_inputs() {
     with(&calibrate, &["--pairs", &pairs, "--alignments", &links], &links);
     with(&calibrate, &["--pairs", &at("pairs.svg")], &at("pairs.json"));
     with(&["explain", &at("run.jsonl")], &[], &at("hard.txt").replace("hard.txt", "run.html"));
-    refused(&alignatt(&["explain", &at("run.jsonl")]).output().unwrap(), 2, &["run.html is read (FILE)"]);
+    refused(&alignatt(&["explain", &at("run.jsonl")]).output().unwrap(), 2, &["run.html is an input (FILE)"]);
     let picture = alignatt(&[&calibrate[..], &["--pairs", &pairs, "-o", &at("map.svg")]].concat()).output().unwrap();
     refused(&picture, 2, &["the heat map"]);
     #[cfg(unix)]
     {
         let stdin = std::fs::File::open(&sound).unwrap();
         let piped = alignatt(&["transcribe", "-", "--device", "cpu", "-o", &at("hard.wav")]).stdin(stdin).output();
-        refused(&piped.unwrap(), 2, &["hard.wav is read (standard input)"]);
+        refused(&piped.unwrap(), 2, &["hard.wav is an input (standard input)"]);
     }
     assert_eq!(files(folder.path()), before);
 
@@ -153,7 +153,7 @@ fn results_are_not_written_over_inputs() {
     let manifest = at("manifest.jsonl");
     std::fs::write(&manifest, r#"{"sound": "out/de/hold-n-3-850/events/talk.part", "de": "Ja."}"#).unwrap();
     let eval = ["eval", &manifest, "--to", "de", "--policy", "hold-n:3", "--device", "cpu", "--out", &at("out")];
-    refused(&alignatt(&eval).output().unwrap(), 2, &["talk.part is read", "give another --out"]);
+    refused(&alignatt(&eval).output().unwrap(), 2, &["talk.part is an input", "give another --out"]);
 }
 
 /// Every file below a folder, with its bytes.
@@ -197,8 +197,8 @@ fn blank_variables_are_unset() {
         command.env("ALIGNATT_DEVICE", blank).env("RUST_LOG", blank).env("VK_DRIVER_FILES", "/nowhere");
         let output = command.output().unwrap();
         succeeded(&output);
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(told.contains("WARN demo pack") && !told.contains("ERROR"), "{told}");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(stderr.contains("WARN demo pack") && !stderr.contains("ERROR"), "{stderr}");
     }
     let wrong = alignatt(&["transcribe", sound]).env("ALIGNATT_DEVICE", "tpu").output().unwrap();
     assert_eq!(wrong.status.code(), Some(2));
@@ -242,8 +242,8 @@ fn an_evaluation_is_run_again_where_its_settings_are_others() {
     };
     let played = eval("cpu", &[]);
     succeeded(&played);
-    let told = String::from_utf8_lossy(&played.stderr);
-    assert!(told.contains("m.jsonl:1: sentence 1 ends at 99999999 ms, but the sound ends at 4000 ms"), "{told}");
+    let stderr = String::from_utf8_lossy(&played.stderr);
+    assert!(stderr.contains("m.jsonl:1: sentence 1 ends at 99999999 ms, but the sound ends at 4000 ms"), "{stderr}");
     let report: serde_json::Value =
         serde_json::from_slice(&std::fs::read(at("out/de/alignatt-850/report.json")).unwrap()).unwrap();
     assert!((0.0..4000.0).contains(&report["long_yaal_ms"].as_f64().unwrap()), "{report}");
@@ -342,24 +342,24 @@ fn colours_can_be_refused() {
     use std::io::Read;
     let folder = tempfile::tempdir().unwrap();
     let sound = short(folder.path(), 1);
-    let told = |variable: &str, value: &str| {
+    let stderr_with = |variable: &str, value: &str| {
         let (mut master, slave) = terminal();
         let mut command = alignatt(&["transcribe", sound.to_str().unwrap(), "--device", "cpu"]);
         command.env("TERM", "xterm").env_remove("NO_COLOR").env(variable, value).stderr(slave);
         succeeded(&command.output().unwrap());
         drop(command);
-        let (mut told, mut block) = (Vec::new(), [0; 4096]);
+        let (mut stderr, mut block) = (Vec::new(), [0; 4096]);
         // Reading fails once the other end is closed and everything has been read.
         while let Ok(read @ 1..) = master.read(&mut block) {
-            told.extend(&block[..read]);
+            stderr.extend(&block[..read]);
         }
-        String::from_utf8(told).unwrap()
+        String::from_utf8(stderr).unwrap()
     };
     for (variable, value, coloured) in
         [("NO_COLOR", "", true), ("NO_COLOR", "1", false), ("TERM", "dumb", false), ("TERM", "xterm", true)]
     {
-        let told = told(variable, value);
-        assert!(told.contains("demo pack"), "{told}");
-        assert_eq!(told.contains('\u{1b}'), coloured, "{variable}={value}: {told:?}");
+        let stderr = stderr_with(variable, value);
+        assert!(stderr.contains("demo pack"), "{stderr}");
+        assert_eq!(stderr.contains('\u{1b}'), coloured, "{variable}={value}: {stderr:?}");
     }
 }

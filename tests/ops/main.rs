@@ -11,8 +11,8 @@ mod dice;
 mod replay;
 
 use alignatt::internals::ops::{
-    Act, Attend, Base, First, Kernel, attend, attend_all, conv_halve, gated, kv_store, layer_norm, pack_half, product,
-    product_by, product_half, product_half_by, qk_capture, rms_norm, rope, unpack_half,
+    Act, Attend, Base, FirstRow, Kernel, attend, attend_all, conv_halve, gated, kv_store, layer_norm, pack_half,
+    product, product_half, product_half_with, product_with, qk_capture, rms_norm, rope, unpack_half,
 };
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use common::devices;
@@ -126,11 +126,11 @@ fn check_products(
         for kernel in KERNELS {
             let what = format!("{name}: {kernel:?} {t}x{k} by {n}");
             poison([t, n], gpu);
-            let got = vec(product_by(kernel, among_nans(&rows, gpu), dense.clone()));
+            let got = vec(product_with(kernel, among_nans(&rows, gpu), dense.clone()));
             close(&what, got, want[..t * n].to_vec());
             if let Some(packed) = &packed {
                 poison([t, n], gpu);
-                let got = vec(product_half_by(kernel, among_nans(&rows, gpu), packed.clone()));
+                let got = vec(product_half_with(kernel, among_nans(&rows, gpu), packed.clone()));
                 close(&format!("{what}, f16"), got, want[..t * n].to_vec());
             }
         }
@@ -385,7 +385,7 @@ fn qk_capture_writes_its_rows_and_no_other() {
         for device in [cpu, gpu] {
             for q in [q.on(device), q.view_on(device)] {
                 let memory = Tensor::from_data(TensorData::new(before.clone(), [rows, armed, d]), device);
-                let first = First { row, on_device: Tensor::from_ints([row as i32], device) };
+                let first = FirstRow { row, on_device: Tensor::from_ints([row as i32], device) };
                 let got = qk_capture(memory, q, Tensor::from_ints(heads.as_slice(), device), &first);
                 let got: Vec<u32> = vec(got).into_iter().map(f32::to_bits).collect();
                 assert!(got == want, "{name}: qk_capture of {heads:?} of {all}, {t}x{d} at {row} of {rows}");

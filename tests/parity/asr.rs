@@ -66,13 +66,13 @@ pub async fn check_other_layout(files: &Files, _: &ModelConfig, compute: &Comput
 
 /// Greedy ids from the recogniser itself, as many as the reference has.
 async fn transcribe(model: &Arc<Qwen3Asr>, case: &serde_json::Value, samples: &[f32], len: usize) -> Vec<u32> {
-    let (context, language) = asked(case);
+    let (context, language) = options(case);
     let mut recognizer = Recognizer::new(model.clone(), context, language).unwrap();
     recognizer.push(samples);
     recognizer.greedy_ids(len).await.unwrap()
 }
 
-fn asked(case: &serde_json::Value) -> (&str, Option<&str>) {
+fn options(case: &serde_json::Value) -> (&str, Option<&str>) {
     let language = case["kwargs"]["language"].as_str().map(|language| match language {
         "de" => "German",
         "en" => "English",
@@ -124,7 +124,7 @@ async fn check_clip(
 
     // The prompt, from the text layout.
     let ids = golden.ids(&named("input_ids"));
-    let (context, language) = asked(case);
+    let (context, language) = options(case);
     let layout = Recognizer::new(model.clone(), context, language).unwrap();
     let (before, after) = layout.prompt();
     let rows = audio.dims()[0];
@@ -142,13 +142,13 @@ async fn check_clip(
     let x = Tensor::cat(vec![embed(before), audio, embed(&continued)], 0);
     let mut tap = Tap::on();
     tap.keep("inputs_embeds", None, &x);
-    let hidden = model.decoder.forward(x.clone(), &mut model.decoder.cache(512), &mut tap).unwrap();
+    let hidden = model.decoder.rows(x.clone(), &mut model.decoder.cache_of(512), x.dims()[0], &mut tap).unwrap();
     let logits = model.decoder.logits(hidden);
     tap.keep("logits", None, &logits);
     let full: Vec<f32> = logits.into_data_async().await.unwrap().iter().collect();
     let kept = by_name(tap.read().await.unwrap());
     let text = &config.text_config;
-    let mut turned = std::collections::BTreeMap::new();
+    let mut transposed = std::collections::BTreeMap::new();
     for (name, values) in kept {
         let values = match name.split('.').next() {
             Some("q_post_rope") => heads_first(&values, text.num_attention_heads, text.head_dim),
@@ -158,7 +158,7 @@ async fn check_clip(
         if golden.has(&named(&name)) {
             golden.close(&named(&name), &values, TOLERANCE);
         }
-        turned.insert(name, values);
+        transposed.insert(name, values);
     }
     for head in golden.ints("selected_heads").chunks_exact(2) {
         let (layer, head) = (head[0] as usize, head[1] as usize);
@@ -166,8 +166,8 @@ async fn check_clip(
         if golden.has(&name) {
             let one = (ids.len() + greedy_ids.len()) * text.head_dim;
             let group = text.num_attention_heads / text.num_key_value_heads;
-            let q = &turned[&format!("q_post_rope.{layer}")][head * one..][..one];
-            let k = &turned[&format!("k_post_rope.{layer}")][head / group * one..][..one];
+            let q = &transposed[&format!("q_post_rope.{layer}")][head * one..][..one];
+            let k = &transposed[&format!("k_post_rope.{layer}")][head / group * one..][..one];
             let scale = (text.head_dim as f32).powf(-0.5);
             golden.close(&name, &probabilities(q, k, text.head_dim, scale, None), TOLERANCE);
         }
@@ -182,17 +182,17 @@ async fn check_clip(
 
     // The same logits in pieces, with detours that are rolled back.
     let mut dice = Dice(7);
-    let mut cache = model.decoder.cache(512);
+    let mut cache = model.decoder.cache_of(512);
     let mut pieces: Vec<f32> = Vec::new();
     let total = x.dims()[0];
     while cache.end() < total {
         let at = cache.end();
         let detour = 1 + dice.below(5.min(total));
         let from = dice.below(total - detour + 1);
-        model.decoder.forward(x.clone().narrow(0, from, detour), &mut cache, &mut Tap::off()).unwrap();
+        model.decoder.rows(x.clone().narrow(0, from, detour), &mut cache, detour, &mut Tap::off()).unwrap();
         cache.roll_back(at);
         let len = (1 + dice.below(24)).min(total - at);
-        let hidden = model.decoder.forward(x.clone().narrow(0, at, len), &mut cache, &mut Tap::off()).unwrap();
+        let hidden = model.decoder.rows(x.clone().narrow(0, at, len), &mut cache, len, &mut Tap::off()).unwrap();
         let logits = model.decoder.logits(hidden).into_data_async().await.unwrap();
         pieces.extend(logits.iter::<f32>());
     }

@@ -2,40 +2,35 @@
 //! and after the sliding caches have moved. Captures side by side do not disturb each other. Drafts
 //! are bit-identical with and without a capture.
 
-use alignatt::internals::models::gemma4::{Gemma4, Gemma4Config, LayerType};
-use alignatt::internals::models::{ModelConfig, TextModel};
-use alignatt::internals::nn::{ArmError, Cache, Capture, Head, Loader, MARGIN, PIECE, SourceSpan, Tap, Target, greedy};
-use alignatt::internals::weights::Weights;
+use alignatt::internals::models::ModelConfig;
+use alignatt::internals::nn::{ArmError, Cache, Capture, Head, MARGIN, PIECE, Precision, SourceSpan, Tap, greedy};
 use alignatt::{Compute, Files};
 use burn::tensor::{Device, Int, Tensor};
 
 use crate::common::long;
 use crate::dice::Dice;
-use crate::golden::{Golden, by_name, heads_first, probabilities};
+use crate::golden::{Golden, by_name, heads_first};
+use crate::text::Text;
 
 const TOLERANCE: f32 = 1e-3;
 
-struct Bench<'a> {
-    model: Gemma4,
-    config: &'a Gemma4Config,
+struct Bench {
+    text: Text,
     golden: Golden,
     device: Device,
 }
 
-impl<'a> Bench<'a> {
-    async fn open(files: &Files, config: &'a ModelConfig, compute: &Compute) -> Self {
-        let ModelConfig::Gemma4(config) = config else { panic!("{config:?}") };
-        let weights = Weights::open(files).await.unwrap();
-        let loader = Loader::new(&weights, Target::new(compute));
-        let model = Gemma4::load(&loader, config, 1024).await.unwrap();
-        Self { model, config, golden: Golden::open(files, &compute.name), device: compute.device.clone() }
+impl Bench {
+    async fn open(files: &Files, config: &ModelConfig, compute: &Compute) -> Self {
+        let text = Text::open(files, config, compute, Precision::F32, 1024).await;
+        Self { text, golden: Golden::open(files, &compute.name), device: compute.device.clone() }
     }
 
     /// One pass over `ids`; returns the last `n` rows.
     fn pass(&self, ids: &[u32], cache: &mut Cache, n: usize, tap: &mut Tap) -> Tensor<2> {
         let ids: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
         let ids = Tensor::<1, Int>::from_ints(ids.as_slice(), &self.device);
-        self.model.forward(ids, cache, n, tap).unwrap()
+        self.text.model.forward(ids, cache, n, tap).unwrap()
     }
 
     /// The heads for which the reference recorded probabilities, latest layer first.
@@ -50,14 +45,14 @@ impl<'a> Bench<'a> {
 
     /// Every head of the model.
     fn every_head(&self) -> Vec<Head> {
-        let heads = |layer| (0..self.config.num_attention_heads).map(move |head| Head { layer, head });
-        (0..self.config.num_hidden_layers).flat_map(heads).collect()
+        let heads = |layer| (0..self.text.heads).map(move |head| Head { layer, head });
+        (0..self.text.layers.len()).flat_map(heads).collect()
     }
 
     /// Compares the replay of `capture` with `probs[i][row][column]`, the probabilities of its i-th
     /// head at all positions.
     async fn check(&self, what: &str, capture: &Capture, cache: &Cache, span: &SourceSpan, probs: &[Vec<f32>]) {
-        let replay = self.model.replay(capture, cache, span).unwrap();
+        let replay = self.text.model.replay(capture, cache, span).unwrap();
         let (heads, columns) = (capture.heads().len(), span.source.len());
         assert_eq!(replay.rows.dims(), [capture.len(), heads, columns], "{what}");
         assert_eq!(replay.mass.dims(), [capture.len(), heads, 2], "{what}");
@@ -90,20 +85,14 @@ async fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 pub async fn replays_the_reference(files: &Files, config: &ModelConfig, compute: &Compute) {
     let bench = Bench::open(files, config, compute).await;
-    let (model, golden, config) = (&bench.model, &bench.golden, bench.config);
+    let (model, golden, layers) = (&bench.text.model, &bench.golden, &bench.text.layers);
     let (all, prompt) = (golden.ids("all_ids"), golden.ids("input_ids").len());
     let heads = bench.recorded();
-    for kind in [LayerType::Sliding, LayerType::Full] {
-        for shared in [false, true] {
-            let of_kind = |head: &&Head| {
-                config.layers[head.layer].layer_type == kind && config.is_kv_shared(head.layer) == shared
-            };
-            assert!(
-                heads.iter().any(|head| of_kind(&head)),
-                "{}: no head is {kind:?}, shared {shared}",
-                golden.label()
-            );
-        }
+    // Every kind of layer that the model has: sliding or full, with its own keys or an owner's.
+    let kind = |layer: usize| (layers[layer].window.is_some(), layers[layer].kv_source == layer);
+    for layer in 0..layers.len() {
+        let recorded = heads.iter().any(|head| kind(head.layer) == kind(layer));
+        assert!(recorded, "{}: no head is of the kind of layer {layer}", golden.label());
     }
     let probs: Vec<Vec<f32>> =
         heads.iter().map(|head| golden.floats(&format!("probs.{}.{}", head.layer, head.head)).1.to_vec()).collect();
@@ -154,7 +143,7 @@ pub async fn replays_the_reference(files: &Files, config: &ModelConfig, compute:
     assert_eq!((cache.end(), capture.len()), (end, all.len() - prompt));
     check("after a refusal", &capture, &cache).await;
 
-    let (layers, all_heads) = (config.num_hidden_layers, config.num_attention_heads);
+    let (layers, all_heads) = (layers.len(), bench.text.heads);
     let head = heads[0];
     for outside in [Head { layer: layers, head: 0 }, Head { layer: 0, head: all_heads }] {
         let error = model.arm(&[head, outside], 4).unwrap_err();
@@ -169,10 +158,12 @@ pub async fn replays_the_reference(files: &Files, config: &ModelConfig, compute:
 /// Drafts far past the window, during which the sliding caches move to their front.
 pub async fn replays_past_the_window(files: &Files, config: &ModelConfig, compute: &Compute) {
     let bench = Bench::open(files, config, compute).await;
-    let (model, config) = (&bench.model, bench.config);
+    let (model, text) = (&bench.text.model, &bench.text);
     let plain = bench.golden.ids("all_ids");
-    // As many rows as a sliding layer's cache has, less half a draft.
-    let (prompt, draft) = (2 * (config.sliding_window + MARGIN) + PIECE - 20, 40);
+    // As many rows as a sliding layer's cache has, less half a draft. A model without such layers
+    // has no window; then this is a long draft.
+    let window = text.layers.iter().find_map(|layer| layer.window).unwrap_or(0);
+    let (prompt, draft) = (2 * (window + MARGIN) + PIECE - 20, 40);
     let all: Vec<u32> = plain.iter().cycle().take(prompt + draft).copied().collect();
     let heads = bench.recorded();
 
@@ -182,13 +173,10 @@ pub async fn replays_past_the_window(files: &Files, config: &ModelConfig, comput
     let probs: Vec<Vec<f32>> = heads
         .iter()
         .map(|Head { layer, head }| {
-            let at = &config.layers[*layer];
-            let (queries, dim) = (config.num_attention_heads, at.head_dim);
-            let q = heads_first(&kept[&format!("q_post_rope.{layer}")], queries, dim);
-            let k = heads_first(&kept[&format!("k_post_rope.{}", at.kv_source)], at.num_key_value_heads, dim);
-            let (one, group) = (all.len() * dim, queries / at.num_key_value_heads);
-            let window = (at.layer_type == LayerType::Sliding).then_some(config.sliding_window);
-            probabilities(&q[head * one..][..one], &k[head / group * one..][..one], dim, 1.0, window)
+            let at = &text.layers[*layer];
+            let q = heads_first(&kept[&format!("q_post_rope.{layer}")], text.heads, at.dim);
+            let k = heads_first(&kept[&format!("k_post_rope.{}", at.kv_source)], at.kv_heads, at.dim);
+            text.probabilities(*layer, *head, &q, &k)
         })
         .collect();
 
@@ -217,7 +205,7 @@ pub async fn replays_past_the_window(files: &Files, config: &ModelConfig, comput
 /// Two drafts with different heads, computed alternately step by step, give the same as each alone.
 pub async fn side_by_side(files: &Files, config: &ModelConfig, compute: &Compute) {
     let bench = Bench::open(files, config, compute).await;
-    let model = &bench.model;
+    let model = &bench.text.model;
     let all = bench.golden.ids("all_ids");
     let backwards: Vec<u32> = all.iter().rev().copied().collect();
     let (one, other): (Vec<Head>, Vec<Head>) = bench.every_head().into_iter().partition(|head| head.head % 3 == 0);
@@ -258,7 +246,7 @@ pub async fn side_by_side(files: &Files, config: &ModelConfig, compute: &Compute
 /// Logits and ids are bit-identical, whatever is captured.
 pub async fn bit_identity(files: &Files, config: &ModelConfig, compute: &Compute) {
     let bench = Bench::open(files, config, compute).await;
-    let (model, golden) = (&bench.model, &bench.golden);
+    let (model, golden) = (&bench.text.model, &bench.golden);
     let (all, prompt) = (golden.ids("all_ids"), golden.ids("input_ids"));
     let mut dice = Dice(12);
     let every = bench.every_head();

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use alignatt::internals::audio::log_mel;
 use alignatt::internals::models::ModelConfig;
 use alignatt::internals::models::drafting::{Armed, Request, Translator};
-use alignatt::internals::models::gemma4::{Gemma4, Prompt, Turn};
+use alignatt::internals::models::gemma4::{Gemma4, open_prompt};
+use alignatt::internals::models::prompt::{LanguageName, Task, TranslationPrompt, Turn};
 use alignatt::internals::models::qwen3_asr::{ForcedAligner, Qwen3Asr, Recognizer, timestamps, words};
 use alignatt::internals::nn::{Loader, Tap, Target};
 use alignatt::internals::weights::{Tokenizer, Weights};
@@ -54,13 +55,16 @@ pub async fn translation(compute: &Compute) {
     let cases = expected["cases"].as_array().unwrap();
     let mut ties = 0;
     for case in cases {
-        let name = match case["lang"].as_str().unwrap() {
+        let code = case["lang"].as_str().unwrap();
+        let english = match code {
             "de" => "German",
             "it" => "Italian",
             "zh" => "Chinese",
             other => other,
         };
-        let prompt = Prompt::new(&files, tokenizer.clone(), "English", name, "").unwrap();
+        let source = LanguageName { english: "English", code: "en" };
+        let task = Task { source, target: LanguageName { english, code }, context: "" };
+        let prompt = open_prompt(&files, tokenizer.clone(), &task).unwrap();
         let (source, accepted) = (case["source"].as_str().unwrap(), case["accepted"].as_str().unwrap());
         let prompt = prompt.ids(&Turn { history: &[], source, accepted }).unwrap();
         assert_eq!(prompt.ids, ids(&case["prompt_ids"]), "{case}");

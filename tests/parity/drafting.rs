@@ -2,18 +2,15 @@
 //! wherever the caller broke off. The attention of the armed heads is the same up to rounding.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use alignatt::internals::models::ModelConfig;
 use alignatt::internals::models::drafting::{Armed, Cost, Draft, Request, Translator};
-use alignatt::internals::models::gemma4::Gemma4;
-use alignatt::internals::nn::{Head, Loader, Target};
-use alignatt::internals::weights::Weights;
+use alignatt::internals::nn::{Head, Precision};
 use alignatt::{Compute, Files};
 
 use super::common::long;
 use super::dice::Dice;
-use super::gemma::unwrap;
+use super::text::Text;
 
 /// How often the source grows on each device and fixture; less often on a GPU, where each launch is
 /// expensive.
@@ -31,17 +28,15 @@ const BUDGET: usize = 10;
 const ROUNDING: f32 = 2e-3;
 
 pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
-    let config = unwrap(config);
-    let weights = Weights::open(files).await.unwrap();
-    let model = Arc::new(Gemma4::load(&Loader::new(&weights, Target::new(compute)), config, 512).await.unwrap());
-    let last = config.num_hidden_layers - 1;
+    let Text { model, vocab, layers, .. } = Text::open(files, config, compute, Precision::F32, 512).await;
+    let last = layers.len() - 1;
     let heads = [Head { layer: last, head: 0 }, Head { layer: 0, head: 1 }, Head { layer: 1, head: 0 }];
     for lead in [0, 1] {
         let armed = Armed { heads: &heads, lead };
         let translator = |group| Translator::new(model.clone(), vec![7], armed, group, compute.clone()).unwrap();
         // `afresh` gets no guess, and its groups have another length.
         let (mut ours, mut afresh) = (translator(4), translator(1));
-        grow(&mut ours, &mut afresh, config.vocab_size, growths(compute) / 2, &compute.name).await;
+        grow(&mut ours, &mut afresh, vocab, growths(compute) / 2, &compute.name).await;
     }
 }
 

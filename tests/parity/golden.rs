@@ -18,7 +18,9 @@ pub fn kind(config: &ModelConfig) -> &'static str {
     match config {
         ModelConfig::Qwen3Asr(_) => "qwen3_asr",
         ModelConfig::Qwen3Aligner(_) => "qwen3_aligner",
+        ModelConfig::Gemma3(_) => "gemma3",
         ModelConfig::Gemma4(_) => "gemma4",
+        ModelConfig::Qwen3(_) => "qwen3",
     }
 }
 

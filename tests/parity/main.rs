@@ -14,8 +14,9 @@ mod demo;
 #[path = "../common/dice.rs"]
 mod dice;
 mod drafting;
-mod gemma;
 mod golden;
+mod mistakes;
+mod text;
 
 use std::path::PathBuf;
 
@@ -39,15 +40,19 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-/// Runs `check` on every device, with every folder whose config is of the given kind.
-fn everywhere(kind: &str, check: impl AsyncFn(&Files, &ModelConfig, &Compute)) {
+/// The families of text models.
+const TEXT: &[&str] = &["gemma3", "gemma4", "qwen3"];
+
+/// Runs `check` on every device, with every folder whose config is of one of the given kinds.
+fn everywhere(kinds: &[&str], check: impl AsyncFn(&Files, &ModelConfig, &Compute)) {
     pollster::block_on(async {
         let devices = devices().await;
         let mut count = 0;
         for folder in folders() {
             let files = Files::folder(&folder).unwrap();
             let config = ModelConfig::open(&files).unwrap();
-            if golden::kind(&config) != kind {
+            let kind = golden::kind(&config);
+            if !kinds.contains(&kind) {
                 continue;
             }
             for compute in &devices {
@@ -57,58 +62,83 @@ fn everywhere(kind: &str, check: impl AsyncFn(&Files, &ModelConfig, &Compute)) {
                 count += 1;
             }
         }
-        eprintln!("{kind}: {count} runs");
+        eprintln!("{}: {count} runs", kinds.join(", "));
     });
 }
 
 #[test]
 fn qwen3_asr() {
-    everywhere("qwen3_asr", asr::check);
+    everywhere(&["qwen3_asr"], asr::check);
 }
 
 #[test]
 fn qwen3_asr_in_the_other_layout() {
-    everywhere("qwen3_asr", asr::check_other_layout);
+    everywhere(&["qwen3_asr"], asr::check_other_layout);
 }
 
 #[test]
 fn qwen3_aligner() {
-    everywhere("qwen3_aligner", aligner::check);
+    everywhere(&["qwen3_aligner"], aligner::check);
+}
+
+#[test]
+fn gemma3() {
+    everywhere(&["gemma3"], text::check);
+}
+
+#[test]
+fn mistakes_with_gemma3() {
+    everywhere(&["gemma3"], mistakes::gemma3);
+}
+
+#[test]
+fn mistakes_with_qwen3() {
+    everywhere(&["qwen3"], mistakes::qwen3);
 }
 
 #[test]
 fn gemma4() {
-    everywhere("gemma4", gemma::check);
+    everywhere(&["gemma4"], text::check);
 }
 
 #[test]
-fn gemma4_in_half_precision() {
-    everywhere("gemma4", gemma::check_half);
+fn qwen3() {
+    everywhere(&["qwen3"], text::check);
+}
+
+#[test]
+fn qwen3_with_a_head_of_its_own() {
+    everywhere(&["qwen3"], text::check_head);
+}
+
+#[test]
+fn text_models_in_half_precision() {
+    everywhere(TEXT, text::check_half);
 }
 
 #[test]
 fn replay_equals_the_reference_s_attention() {
-    everywhere("gemma4", capture::replays_the_reference);
+    everywhere(TEXT, capture::replays_the_reference);
 }
 
 #[test]
 fn replay_past_the_window() {
-    everywhere("gemma4", capture::replays_past_the_window);
+    everywhere(TEXT, capture::replays_past_the_window);
 }
 
 #[test]
 fn captures_side_by_side() {
-    everywhere("gemma4", capture::side_by_side);
+    everywhere(TEXT, capture::side_by_side);
 }
 
 #[test]
 fn a_capture_changes_no_bit() {
-    everywhere("gemma4", capture::bit_identity);
+    everywhere(TEXT, capture::bit_identity);
 }
 
 #[test]
 fn drafting() {
-    everywhere("gemma4", drafting::check);
+    everywhere(TEXT, drafting::check);
 }
 
 #[test]

@@ -183,6 +183,6 @@ function needed(label: string, name: string): (file: RemoteFile | undefined) => 
 }
 
 function wrongModel(label: string, name: string): AlignattError {
-  const remedy = 'name a Qwen3-ASR, Qwen3-ForcedAligner or Gemma-4 model with its weights in safetensors';
+  const remedy = 'name a Qwen3-ASR, Qwen3-ForcedAligner, Gemma-3, Gemma-4 or Qwen3 model with its weights in safetensors';
   return new AlignattError('bad-model', `${label} has no ${name}: ${remedy}`);
 }

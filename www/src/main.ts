@@ -109,7 +109,7 @@ function changed(): void {
 function loadOptions(): LoadOptions {
   const { language: to, preset, models, cpu } = settings;
   const token = chooser.accessToken;
-  return { to, device: cpu ? 'cpu' : 'webgpu', ...options(SETS[models], preset), ...(token && models !== 'demo' ? { token } : {}) };
+  return { to, device: cpu ? 'cpu' : 'webgpu', ...options(SETS[models], to, preset), ...(token && models !== 'demo' ? { token } : {}) };
 }
 
 // ---- runs

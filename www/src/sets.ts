@@ -1,7 +1,7 @@
 // The models that can be chosen, in sets.
 
 import type { LoadOptions, Model } from 'alignatt';
-import type { ModelSet } from './settings';
+import type { Language, ModelSet } from './settings';
 
 export interface Bundle {
   name: string;
@@ -10,8 +10,8 @@ export interface Bundle {
   asr: Model;
   aligner: Model;
   mt: Model;
-  /** The policy for a translator without measured heads. Presets need heads. */
-  policy?: string;
+  /** The languages into which the translator's heads have not been measured. Presets need heads. */
+  unmeasured?: Language[];
 }
 
 export const SETS: { [name in ModelSet]: Bundle } = {
@@ -26,11 +26,11 @@ export const SETS: { [name in ModelSet]: Bundle } = {
   e2b: {
     name: 'Qwen3 + Gemma-4 E2B',
     about:
-      'Real speech, with the smaller translation model. Its attention heads have not been measured, so words are shown once two drafts in a row agree on them.',
+      'Real speech, with the smaller translation model. Its attention heads were measured into German and Italian; into Chinese, words are shown once two drafts in a row agree on them.',
     asr: 'Qwen/Qwen3-ASR-0.6B',
     aligner: 'Qwen/Qwen3-ForcedAligner-0.6B',
     mt: 'google/gemma-4-E2B-it',
-    policy: 'local-agreement',
+    unmeasured: ['zh'],
   },
   e4b: {
     name: 'Qwen3 + Gemma-4 E4B',
@@ -44,8 +44,8 @@ export const SETS: { [name in ModelSet]: Bundle } = {
 export const SLOTS = ['asr', 'aligner', 'mt'] as const;
 export const SLOT_NAMES = { asr: 'Speech', aligner: 'Word times', mt: 'Translation' };
 
-/** The package's options for a set. */
-export function options(set: Bundle, preset: 'low' | 'high'): Pick<LoadOptions, 'asr' | 'aligner' | 'mt' | 'policy' | 'preset'> {
-  const { asr, aligner, mt, policy } = set;
-  return { asr, aligner, mt, ...(policy ? { policy } : { preset }) };
+/** The package's options for a set and a language to translate into. */
+export function options(set: Bundle, to: Language, preset: 'low' | 'high'): Pick<LoadOptions, 'asr' | 'aligner' | 'mt' | 'policy' | 'preset'> {
+  const { asr, aligner, mt, unmeasured } = set;
+  return { asr, aligner, mt, ...(unmeasured?.includes(to) ? { policy: 'local-agreement' } : { preset }) };
 }

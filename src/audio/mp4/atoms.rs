@@ -1,6 +1,6 @@
-//! Atoms: the tree of lengths and names that an MP4 or QuickTime file is made of.
+//! Atoms: the tree of lengths and names that makes up an MP4 or QuickTime file.
 //!
-//! Nothing here trusts a length: an atom ends at the latest where the bytes around it end.
+//! No length is trusted. An atom ends at the latest where the bytes around it end.
 
 use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
 
@@ -9,33 +9,33 @@ use symphonia::core::io::MediaSource;
 /// The four letters that name an atom.
 pub(super) type Kind = [u8; 4];
 
-/// Bytes that are searched at once for the next atom that makes sense.
+/// The number of bytes that are searched at once for the next valid atom.
 const SEARCH_LEN: usize = 1 << 16;
 
-/// Kinds that stand at the top of a file.
+/// Kinds of atoms at the top of a file.
 const TOP: [&Kind; 20] = [
     b"ftyp", b"moov", b"moof", b"mdat", b"free", b"skip", b"wide", b"uuid", b"sidx", b"styp", b"emsg", b"prft",
     b"mfra", b"meta", b"pdin", b"ssix", b"udta", b"pnot", b"PICT", b"junk",
 ];
 
-/// Kinds that only an MP4 or QuickTime file begins with.
-const TELLING: [&Kind; 6] = [b"ftyp", b"moov", b"moof", b"mdat", b"styp", b"sidx"];
+/// Kinds that identify an MP4 or QuickTime file.
+const IDENTIFYING: [&Kind; 6] = [b"ftyp", b"moov", b"moof", b"mdat", b"styp", b"sidx"];
 
 /// An atom in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Atom {
     pub(super) kind: Kind,
-    /// Where its length stands.
+    /// The place of its length.
     pub(super) at: u64,
-    /// Where its content begins.
+    /// The place of its content.
     pub(super) body: u64,
-    /// Where it ends, which may be beyond the end of the file.
+    /// Its end, which may lie beyond the end of the file.
     pub(super) end: u64,
-    /// Its own length could not be right; it ends where the next atom was found.
+    /// True if its length is wrong. Then it ends where the next atom was found.
     pub(super) damaged: bool,
 }
 
-/// The bytes of a file, read anywhere.
+/// The bytes of a file, which can be read at any place.
 pub(super) struct Bytes {
     reader: BufReader<Box<dyn MediaSource>>,
     at: u64,
@@ -49,13 +49,13 @@ impl Bytes {
         Ok(Bytes { reader: BufReader::with_capacity(SEARCH_LEN, source), at: 0, len })
     }
 
-    /// Up to `len` bytes from `at` on; fewer at the end of the file.
+    /// Reads up to `len` bytes from `at` on. There are fewer at the end of the file.
     pub(super) fn read(&mut self, at: u64, len: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         if at >= self.len {
             return Ok(bytes);
         }
-        // A short step stays within what was read already.
+        // A short step stays within the buffer.
         match i64::try_from(i128::from(at) - i128::from(self.at)) {
             Ok(step) => self.reader.seek_relative(step)?,
             Err(_) => return Err(ErrorKind::InvalidInput.into()),
@@ -67,13 +67,13 @@ impl Bytes {
         read.map(|_| bytes)
     }
 
-    /// The header at `at` as it stands.
+    /// The header at `at`, unchecked.
     fn header(&mut self, at: u64) -> io::Result<Option<Atom>> {
         let head = self.read(at, 16)?;
         Ok(header(&head, at, self.len))
     }
 
-    /// Whether an atom that makes sense, or the end of the file, is at `at`.
+    /// True if a valid atom, or the end of the file, is at `at`.
     fn fits_at(&mut self, at: u64) -> io::Result<bool> {
         let Some(next) = self.header(at)? else {
             return Ok(at == self.len);
@@ -81,7 +81,7 @@ impl Bytes {
         Ok(TOP.contains(&&next.kind) || (is_named(&next.kind) && next.end <= self.len))
     }
 
-    /// The atom at `at`, or the next one where that makes no sense. None: there are no more.
+    /// The atom at `at`, or the next one if that is not valid. None if there are no more.
     pub(super) fn top_atom(&mut self, at: u64) -> io::Result<Option<Atom>> {
         if self.len.saturating_sub(at) < 8 {
             return Ok(None);
@@ -96,7 +96,7 @@ impl Bytes {
             }
             if known {
                 let next = self.search(atom.body)?;
-                // Nothing makes sense behind it: it is the last one, cut off or not.
+                // If no valid atom follows, it is the last one, cut off or not.
                 let (end, damaged) = match next {
                     Some(next) => (next.at, true),
                     None if cut => (atom.end, false),
@@ -109,7 +109,7 @@ impl Bytes {
         Ok(found.map(|atom| Atom { damaged: true, ..atom }))
     }
 
-    /// The next `moof`, `moov` or `mdat` behind `from` that is followed by another atom or the end.
+    /// The next `moof`, `moov` or `mdat` after `from` that another atom or the end follows.
     fn search(&mut self, from: u64) -> io::Result<Option<Atom>> {
         let mut at = from;
         while self.len.saturating_sub(at) >= 8 {
@@ -133,8 +133,8 @@ impl Bytes {
     }
 }
 
-/// Whether `source` begins as MP4 and QuickTime files do, whatever atom is first; its position is at the start
-/// afterwards.
+/// True if `source` begins like an MP4 or QuickTime file, whatever atom comes first. The position
+/// is reset to the start.
 pub(in crate::audio) fn is_mp4(source: &mut Box<dyn MediaSource>) -> io::Result<bool> {
     let end = source.seek(SeekFrom::End(0))?;
     let (mut at, mut found) = (0, false);
@@ -145,7 +145,7 @@ pub(in crate::audio) fn is_mp4(source: &mut Box<dyn MediaSource>) -> io::Result<
         let Some(atom) = header(&head, at, end) else {
             break;
         };
-        found = TELLING.contains(&&atom.kind);
+        found = IDENTIFYING.contains(&&atom.kind);
         if found || !is_named(&atom.kind) || atom.end > end {
             break;
         }
@@ -171,7 +171,8 @@ fn header(head: &[u8], at: u64, file_len: u64) -> Option<Atom> {
     Some(Atom { kind, at, body: at + body, end, damaged: false })
 }
 
-/// The atoms within `bytes`, each with its content. A length that is too large ends with the bytes.
+/// The atoms within `bytes`, each with its content. An atom whose length is too large ends with the
+/// bytes.
 pub(super) fn children(bytes: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -191,7 +192,7 @@ pub(super) fn children(bytes: &[u8]) -> impl Iterator<Item = (Kind, &[u8])> {
     })
 }
 
-/// Whether atoms fill `bytes` to the end, as they do where no length is damaged.
+/// True if atoms fill `bytes` to the end, as they do if no length is damaged.
 pub(super) fn is_tiled(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     while let (Some(len), Some(kind)) = (be_u32(rest, 0), kind_at(rest, 4)) {
@@ -225,7 +226,7 @@ pub(super) fn be_u64(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// A table of 32-bit numbers that ends with the bytes at the latest.
+/// A table of 32-bit numbers. It ends with the bytes at the latest.
 pub(super) fn u32_table(bytes: &[u8], at: usize, count: u32) -> impl Iterator<Item = u32> {
     let (numbers, _) = bytes.get(at..).unwrap_or_default().as_chunks();
     numbers.iter().take(count as usize).map(|b| u32::from_be_bytes(*b))

@@ -1,4 +1,4 @@
-//! What a track's sound is coded in: the sample description (`stsd`).
+//! Reads the coding of a track from its sample description (`stsd`).
 
 use symphonia::core::audio::Channels;
 use symphonia::core::codecs::audio::well_known::{
@@ -12,25 +12,23 @@ use symphonia::core::codecs::audio::well_known::{
 use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 
 use super::atoms::{Kind, be_u16, be_u32, be_u64, child, children};
+use crate::audio::aac;
 
-/// More channels than any recording has: the header is wrong.
-const MOST_CHANNELS: u32 = 64;
-/// The rates of AAC by their index.
-const AAC_RATES: [u32; 13] =
-    [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
+/// A header that declares more channels than this is wrong.
+const MAX_CHANNELS: u32 = 64;
 
-/// How a track's sound is coded.
+/// The coding of a track.
 #[derive(Clone, Debug)]
 pub(in crate::audio) struct Coding {
     pub(super) kind: Kind,
-    /// None: nothing here decodes it.
+    /// None if it is not decoded here.
     pub(in crate::audio) params: Option<AudioCodecParameters>,
-    /// Bytes of a frame of uncompressed sound.
+    /// The number of bytes of a frame, for uncompressed sound.
     pub(super) frame_len: Option<u32>,
 }
 
 impl Coding {
-    /// What to call it in a message.
+    /// Its name, for messages.
     pub(in crate::audio) fn name(&self) -> String {
         match &self.kind {
             b"mp4a" => "this coding of MPEG-4 audio".into(),
@@ -51,7 +49,8 @@ impl Coding {
     }
 }
 
-/// Reads the first description of sound. A rate that does not fit into it is the track's time scale.
+/// Reads the first description of sound. If the rate does not fit into its field, the time scale of
+/// the track is the rate.
 pub(super) fn coding(stsd: &[u8], timescale: u32) -> Option<Coding> {
     let iso = stsd.first()? == &1;
     let (kind, entry) = children(stsd.get(8..)?).next()?;
@@ -75,12 +74,12 @@ pub(super) fn coding(stsd: &[u8], timescale: u32) -> Option<Coding> {
     };
     let inner = entry.get(extra..).unwrap_or_default();
     let mut coding = Coding { kind, params: None, frame_len: None };
-    // QuickTime puts the decoder's own description into another atom.
+    // QuickTime puts the configuration of the decoder into another atom.
     let wave = child(inner, b"wave").unwrap_or_default();
     let find = |kind: &Kind| child(inner, kind).or_else(|| child(wave, kind));
     let mut params = AudioCodecParameters::new();
     params.with_sample_rate(rate);
-    if (1..=MOST_CHANNELS).contains(&channels) {
+    if (1..=MAX_CHANNELS).contains(&channels) {
         params.with_channels(Channels::Discrete(channels as u16));
     }
     let known = match &kind {
@@ -109,7 +108,7 @@ pub(super) fn coding(stsd: &[u8], timescale: u32) -> Option<Coding> {
             };
             let pcm = pcm(&kind, bits, flags, little, find(b"pcmC"));
             if let Some((_, bytes)) = pcm {
-                coding.frame_len = Some(bytes * channels.min(MOST_CHANNELS)).filter(|&len| len > 0);
+                coding.frame_len = Some(bytes * channels.min(MAX_CHANNELS)).filter(|&len| len > 0);
             }
             pcm.map(|(codec, _)| codec)
         }
@@ -126,8 +125,8 @@ fn with_extra(params: &mut AudioCodecParameters, codec: AudioCodecId, extra: &[u
     codec
 }
 
-/// The codec of uncompressed sound and the bytes of a sample. `little`: what `enda` says; QuickTime's
-/// own order is big-endian.
+/// The codec of uncompressed sound, and the number of bytes of a sample. `little` is the value of
+/// `enda`. Without it, QuickTime is big-endian.
 fn pcm(
     kind: &Kind,
     bits: u32,
@@ -181,7 +180,7 @@ fn pcm(
         b"lpcm" => match flags {
             Some(flags) if flags & 1 != 0 => float(bits, flags & 2 == 0),
             Some(flags) => integer(flags & 4 != 0, bits, flags & 2 == 0),
-            // Before version 2 there are no flags.
+            // Version 0 and 1 have no flags.
             None => integer(bits > 8, bits, le),
         },
         b"ipcm" | b"fpcm" => {
@@ -193,9 +192,9 @@ fn pcm(
     }
 }
 
-/// The coding that an `esds` atom names, with the decoder's own description.
+/// The coding that an `esds` atom names. The configuration of the decoder is added to `params`.
 fn mpeg4(esds: &[u8], params: &mut AudioCodecParameters) -> Option<AudioCodecId> {
-    // ES descriptor: its id and flags say what comes before the decoder's description.
+    // The flags of the ES descriptor tell which fields precede the decoder descriptor.
     let (3, es) = descriptor(esds.get(4..)?)? else {
         return None;
     };
@@ -209,10 +208,10 @@ fn mpeg4(esds: &[u8], params: &mut AudioCodecParameters) -> Option<AudioCodecId>
     };
     match config.first()? {
         0x40 | 0x66..=0x68 => {
-            let (5, own) = descriptor(config.get(13..)?)? else {
+            let (5, config) = descriptor(config.get(13..)?)? else {
                 return None;
             };
-            aac(own, params)
+            aac_config(config, params)
         }
         0x69 | 0x6B => Some(CODEC_ID_MP3),
         0xA5 => Some(CODEC_ID_AC3),
@@ -224,7 +223,7 @@ fn mpeg4(esds: &[u8], params: &mut AudioCodecParameters) -> Option<AudioCodecId>
     }
 }
 
-/// A descriptor's tag and content, which ends with the bytes at the latest.
+/// The tag and the content of a descriptor. The content ends with the bytes at the latest.
 fn descriptor(bytes: &[u8]) -> Option<(u8, &[u8])> {
     let (&tag, rest) = bytes.split_first()?;
     let mut len = 0;
@@ -238,12 +237,12 @@ fn descriptor(bytes: &[u8]) -> Option<(u8, &[u8])> {
     None
 }
 
-/// Reads AAC's own description and gives the decoder that of its core.
+/// Reads the `AudioSpecificConfig` of AAC and gives the decoder that of the core.
 ///
-/// HE-AAC is AAC of half the rate and a description of the upper half of its band. The core alone is all that
-/// is left at 16 kHz from most files, and it is what can be decoded.
-fn aac(own: &[u8], params: &mut AudioCodecParameters) -> Option<AudioCodecId> {
-    let mut bits = Bits { bytes: own, at: 0 };
+/// HE-AAC is AAC of half the rate, with a description of the upper half of the band. Only the core
+/// can be decoded for mono and stereo. In most files it is also all that 16 kHz can hold.
+fn aac_config(config: &[u8], params: &mut AudioCodecParameters) -> Option<AudioCodecId> {
+    let mut bits = Bits { bytes: config, at: 0 };
     let mut object = bits.object()?;
     let rate = bits.rate()?;
     let channels = bits.take(4)?;
@@ -251,21 +250,16 @@ fn aac(own: &[u8], params: &mut AudioCodecParameters) -> Option<AudioCodecId> {
         bits.rate()?;
         object = bits.object()?;
     }
-    // The rest says the length of a frame (960 or 1024) and what a scalable core needs: as it stands.
+    // Frames of 960 samples instead of 1024. The decoder reads the whole configuration for these.
     let short = bits.take(1)?;
-    if let Some(&count) = [1, 2, 3, 4, 5, 6, 8].get((channels as usize).wrapping_sub(1)) {
-        params.with_channels(Channels::Discrete(count));
-    }
-    if object != 2 || short != 0 || !(1..=7).contains(&channels) {
-        params.with_extra_data(own.into());
+    // In configuration 0, AAC defines the channel layout itself, and the sample entry may be wrong.
+    params.channels =
+        (channels as usize).checked_sub(1).and_then(|at| aac::CHANNELS.get(at)).map(|&n| Channels::Discrete(n));
+    if u64::from(object) != aac::LOW_COMPLEXITY || short != 0 || !(1..=7).contains(&channels) {
+        params.with_extra_data(config.into());
         return Some(CODEC_ID_AAC);
     }
-    let mut core = 2u64 << 59;
-    match AAC_RATES.iter().position(|&r| r == rate) {
-        Some(index) => core |= (index as u64) << 55 | u64::from(channels) << 51,
-        None => core |= 15 << 55 | u64::from(rate) << 31 | u64::from(channels) << 27,
-    }
-    params.with_sample_rate(rate).with_extra_data(core.to_be_bytes().into());
+    params.with_sample_rate(rate).with_extra_data(aac::low_complexity(rate, channels));
     Some(CODEC_ID_AAC)
 }
 
@@ -294,7 +288,7 @@ impl Bits<'_> {
     fn rate(&mut self) -> Option<u32> {
         match self.take(4)? {
             15 => self.take(24),
-            index => AAC_RATES.get(index as usize).copied(),
+            index => aac::RATES.get(index as usize).copied(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Movie fragments (`moof`): samples that lie in the `mdat` behind each.
+//! Movie fragments (`moof`). The samples of a fragment lie in the `mdat` after it.
 
 use std::collections::VecDeque;
 use std::io;
@@ -7,48 +7,50 @@ use std::ops::Range;
 use super::atoms::{Bytes, Kind, be_u32, be_u64, child, children, is_tiled};
 use super::track::{Sample, Track};
 
-/// More samples than a fragment has.
-const MOST_SAMPLES: usize = 1_000_000;
-/// A longer `moof` is a broken length.
-const MOST_MOOF: u64 = 1 << 26;
-/// A first fragment that begins later than this (in seconds) has the clock of a running stream.
-const LATEST_BEGIN: u64 = 3_600;
-/// A longer hole between fragments (in seconds) is a clock that was set anew.
-const LONGEST_HOLE: u64 = 24 * 3_600;
-/// A hole before the last fragment, which no other confirms, is believed up to this (in seconds).
-const LONGEST_LAST_HOLE: u64 = 60;
+/// The maximum number of samples of a fragment.
+const MAX_SAMPLES: usize = 1_000_000;
+/// The maximum length of a `moof`. A longer one has a damaged length.
+const MAX_MOOF: u64 = 1 << 26;
+/// If the first fragment begins later than this (in seconds), the recording began within a running
+/// stream.
+const MAX_BEGIN: u64 = 3_600;
+/// The longest hole between fragments, in seconds. At a longer one, the clock was reset.
+const MAX_HOLE: u64 = 24 * 3_600;
+/// The longest hole before the last fragment, in seconds. No other fragment confirms its time.
+const MAX_LAST_HOLE: u64 = 60;
 
-/// What a traf has in it; anything else is a damaged name.
+/// The kinds of atoms in a `traf`. Any other kind is a damaged name.
 const IN_TRAF: [&Kind; 12] =
     [b"tfhd", b"tfdt", b"trun", b"sdtp", b"subs", b"saiz", b"saio", b"senc", b"sbgp", b"sgpd", b"uuid", b"free"];
 
-/// The fragments of a file, read as they are needed.
+/// The fragments of a file. They are read as needed.
 #[derive(Default)]
 pub(super) struct Fragments {
-    /// Where the next `moof` lies.
+    /// The place of the next `moof`.
     next_at: Option<u64>,
-    /// The next fragment: a time is believed when the one behind it confirms it.
+    /// The fragment after the current one. It confirms the time of the current one.
     ahead: Option<Fragment>,
     samples: VecDeque<Sample>,
-    /// Where the next fragment should begin in the track's own time.
+    /// The time, in the track's own ticks, at which the next fragment should begin.
     expected: u64,
-    /// What is added to the fragments' times, since their clock was set anew.
+    /// The difference to add to the times of fragments after their clock was reset.
     shift: i128,
     begun: bool,
-    /// Something before the next fragment could not be read.
+    /// Data before the next fragment could not be read.
     broken: bool,
-    /// Ticks that could not be had.
+    /// Ticks that could not be read.
     pub(super) lost: u64,
-    /// Tables contradicted themselves or could not be read.
+    /// Tables contradicted each other or could not be read.
     pub(super) damaged: bool,
-    /// The last atom reaches beyond the end.
+    /// The last atom reaches beyond the end of the file.
     pub(super) cut: bool,
-    /// The clock of a running stream when the file begins.
+    /// The time of the stream at which the file begins, if the recording began within a running
+    /// stream.
     pub(super) clock: u64,
 }
 
 impl From<u64> for Fragments {
-    /// `at`: where the first `moof` lies.
+    /// `at` is the place of the first `moof`.
     fn from(at: u64) -> Fragments {
         Fragments { next_at: Some(at), ..Fragments::default() }
     }
@@ -74,11 +76,11 @@ impl Fragments {
                 return Ok(None);
             };
             self.ahead = self.read(bytes, track, ids, defaults)?;
-            if let Some((told, next)) = present.begin.zip(self.ahead.as_ref().and_then(|next| next.begin)) {
-                present.fit(told, next);
+            if let Some((begin, next)) = present.begin.zip(self.ahead.as_ref().and_then(|next| next.begin)) {
+                present.fit(begin, next);
             }
             if self.ahead.is_none() {
-                present.limit(LONGEST_LAST_HOLE * u64::from(track.timescale));
+                present.limit(MAX_LAST_HOLE * u64::from(track.timescale));
             }
             let begin = self.begin(&present, u64::from(track.timescale));
             self.begun = true;
@@ -89,33 +91,35 @@ impl Fragments {
         }
     }
 
-    /// When a fragment begins in the track's own time: what it says, unless the next fragment contradicts it.
+    /// The time at which a fragment begins, in the track's own ticks. It is the declared time,
+    /// unless the next fragment contradicts it.
     fn begin(&mut self, present: &Fragment, scale: u64) -> u64 {
         let expected = self.expected;
-        let Some(told) = present.begin else {
+        let Some(declared) = present.begin else {
             return expected;
         };
-        let step = i128::from(told) + self.shift - i128::from(expected);
+        let step = i128::from(declared) + self.shift - i128::from(expected);
         let (late, near) = (u64::try_from(step).unwrap_or(0), step.unsigned_abs() <= u128::from(scale));
         let confirmed = match self.ahead.as_ref().and_then(|next| next.begin) {
-            // The next one goes on from here, or later.
-            Some(next) => next + scale >= told.saturating_add(present.ticks) && (step > 0 || next >= told),
-            None => late <= LONGEST_LAST_HOLE * scale,
+            // The next one begins at the end of this one, or later.
+            Some(next) => next + scale >= declared.saturating_add(present.ticks) && (step > 0 || next >= declared),
+            None => late <= MAX_LAST_HOLE * scale,
         };
         if !near && !confirmed {
             self.damaged = true;
             return expected;
         }
-        let longest = if self.begun { LONGEST_HOLE } else { LATEST_BEGIN };
+        let longest = if self.begun { MAX_HOLE } else { MAX_BEGIN };
         if late > longest * scale || (step < 0 && !near) {
-            // A clock that was set anew, or that of a running stream: the sound goes on where it was.
+            // The clock was reset, or it is that of a running stream. The sound continues without a
+            // hole.
             if !self.begun {
-                self.clock = told;
+                self.clock = declared;
             }
             self.shift -= step;
             return expected;
         }
-        if present.behind_damage {
+        if present.after_damage {
             self.lost = self.lost.saturating_add(late);
         }
         expected.saturating_add(late)
@@ -129,13 +133,13 @@ impl Fragments {
         ids: &[u32],
         defaults: Defaults,
     ) -> io::Result<Option<Fragment>> {
-        let mut behind_damage = false;
+        let mut after_damage = false;
         while let Some(moof_at) = self.next_at.take() {
-            behind_damage |= std::mem::take(&mut self.broken);
+            after_damage |= std::mem::take(&mut self.broken);
             let Some(moof) = bytes.top_atom(moof_at)? else {
                 break;
             };
-            // What lies up to the next `moof` is this one's.
+            // Everything before the next `moof` belongs to this one.
             let (mut at, mut data) = (moof.end, None);
             while let Some(atom) = bytes.top_atom(at)? {
                 self.broken |= atom.damaged || atom.at != at;
@@ -149,42 +153,43 @@ impl Fragments {
                 }
                 at = atom.end;
             }
-            let content = bytes.read(moof.body, (moof.end - moof.body).min(MOST_MOOF) as usize)?;
+            let content = bytes.read(moof.body, (moof.end - moof.body).min(MAX_MOOF) as usize)?;
             let end = self.next_at.unwrap_or(at);
             let data = data.unwrap_or(moof.end).min(end)..end;
             let found = fragment(&content, moof.at, track.id, ids, defaults, data);
             if !found.samples.is_empty() {
-                return Ok(Some(Fragment { behind_damage, ..found }));
+                return Ok(Some(Fragment { after_damage, ..found }));
             }
-            behind_damage |= found.damaged;
+            after_damage |= found.damaged;
         }
-        self.damaged |= behind_damage || self.broken;
+        self.damaged |= after_damage || self.broken;
         Ok(None)
     }
 }
 
-/// What samples of a track are where a fragment does not say.
+/// Default values for the samples of a track, for fragments that do not give them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Defaults {
     pub(super) ticks: u32,
     pub(super) size: u32,
 }
 
-/// The samples of one track in a fragment; their times count from the fragment's begin.
+/// The samples of one track in a fragment. Their times count from the beginning of the fragment.
 #[derive(Debug, Default)]
 pub(super) struct Fragment {
-    /// When it begins in the track's own time, where it says so.
+    /// The declared beginning, in the track's own ticks.
     pub(super) begin: Option<u64>,
     pub(super) samples: Vec<Sample>,
     pub(super) ticks: u64,
-    /// Its tables contradict themselves.
+    /// Its tables contradict each other.
     pub(super) damaged: bool,
-    /// Something between the fragment before and this one could not be read.
-    behind_damage: bool,
+    /// Data between the previous fragment and this one could not be read.
+    after_damage: bool,
 }
 
 impl Fragment {
-    /// Takes no time from samples that would take longer than `longest`, in a fragment that no other confirms.
+    /// Sets the length of samples that are longer than `longest` to 0, in a fragment that no other
+    /// one confirms.
     fn limit(&mut self, longest: u64) {
         self.ticks = 0;
         for sample in &mut self.samples {
@@ -196,7 +201,7 @@ impl Fragment {
         }
     }
 
-    /// Shortens the times of its samples where the fragment that begins at `next` contradicts them.
+    /// Shortens its samples if the fragment that begins at `next` contradicts them.
     fn fit(&mut self, begin: u64, next: u64) {
         let Some(room) = next.checked_sub(begin) else {
             return;
@@ -213,15 +218,15 @@ impl Fragment {
     }
 }
 
-/// The samples of track `id` in the fragment whose `moof` lies at `at`. `data`: where its sound may lie.
-/// `ids`: all tracks of the file; the only stranger among them is taken for `id`.
+/// Reads the samples of track `id` in the fragment whose `moof` lies at `at`. Its sound lies within
+/// `data`. `ids` are all tracks of the file. A single unknown id is taken for `id`.
 pub(super) fn fragment(moof: &[u8], at: u64, id: u32, ids: &[u32], defaults: Defaults, data: Range<u64>) -> Fragment {
     let mut found = Fragment::default();
     let trafs: Vec<&[u8]> = children(moof).filter(|(kind, _)| kind == b"traf").map(|(_, traf)| traf).collect();
     let id_of = |traf: &[u8]| child(traf, b"tfhd").and_then(|tfhd| be_u32(tfhd, 4));
     let present = trafs.iter().any(|traf| id_of(traf) == Some(id));
     found.damaged = trafs.is_empty() || !is_tiled(moof) || !trafs.iter().all(|traf| is_tiled(traf));
-    // Where the data of the traf before ended.
+    // The end of the data of the previous `traf`.
     let mut data_end = at;
     for traf in trafs {
         let mine = match id_of(traf) {
@@ -238,7 +243,7 @@ pub(super) fn fragment(moof: &[u8], at: u64, id: u32, ids: &[u32], defaults: Def
     found
 }
 
-/// Reads the runs of a traf and gives the end of their data.
+/// Reads the runs of a `traf`, and returns the end of their data.
 fn runs(traf: &[u8], at: u64, before: u64, trex: Defaults, data: &Range<u64>, into: &mut Fragment) -> u64 {
     let tfhd = child(traf, b"tfhd").unwrap_or_default();
     let flags = be_u32(tfhd, 0).unwrap_or(0) & 0xFF_FFFF;
@@ -271,7 +276,8 @@ fn runs(traf: &[u8], at: u64, before: u64, trex: Defaults, data: &Range<u64>, in
     end
 }
 
-/// Reads a run and gives the end of its data, which begins at `end` where the run does not say.
+/// Reads a run, and returns the end of its data. The data begins at `end` if the run gives no
+/// place.
 fn run(trun: &[u8], base: u64, end: u64, defaults: Defaults, data: &Range<u64>, into: &mut Fragment) -> u64 {
     let (Some(flags), Some(count)) = (be_u32(trun, 0), be_u32(trun, 4)) else {
         into.damaged = true;
@@ -290,7 +296,7 @@ fn run(trun: &[u8], base: u64, end: u64, defaults: Defaults, data: &Range<u64>, 
     let rows = trun.get(row_at..).unwrap_or_default();
     let count = match row_len {
         0 => count as usize,
-        // The atom's length is as good a witness as the count.
+        // The length of the atom is as reliable as the count.
         len => {
             into.damaged |= rows.len() / len != count as usize;
             rows.len() / len
@@ -311,7 +317,7 @@ fn run(trun: &[u8], base: u64, end: u64, defaults: Defaults, data: &Range<u64>, 
         if has_size {
             size = be_u32(rows, field).unwrap_or(size);
         }
-        if into.samples.len() >= MOST_SAMPLES || (row_len == 0 && at >= data.end) {
+        if into.samples.len() >= MAX_SAMPLES || (row_len == 0 && at >= data.end) {
             into.damaged = true;
             break;
         }

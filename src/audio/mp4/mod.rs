@@ -1,14 +1,15 @@
-//! MP4, M4A and QuickTime files: packets of one sound track, each with the time at which it is heard.
+//! Reads MP4, M4A and QuickTime files: the packets of one sound track, each with its time.
 //!
 //! ```text
-//! atoms      lengths and names, none of them trusted
-//! coding     stsd, esds, wave, pcmC       → what decodes the track
-//! track      stts, stsc, stsz, stco, elst → where samples lie and when they are heard
-//! fragment   moof: tfhd, tfdt, trun       → the same for a file that was written as it was recorded
+//! atoms      lengths and names, none of which is trusted
+//! coding     stsd, esds, wave, pcmC       → the coding of the track
+//! track      stts, stsc, stsz, stco, elst → the places and times of the samples
+//! fragment   moof: tfhd, tfdt, trun       → the same for a file written during the recording
 //! ```
 //!
-//! Times are the file's: an edit list or a fragment's time may begin the sound late, leave holes in it, or cut
-//! off an encoder's delay. What a damaged table hides is counted in [`Mp4::lost`], never passed over in silence.
+//! Times are those of the file. An edit list or the time of a fragment may let the sound begin
+//! late, leave holes in it, or remove the delay of an encoder. Sound that a damaged table hides is
+//! counted in [`Mp4::lost`] and never dropped silently.
 
 mod atoms;
 mod coding;
@@ -31,47 +32,50 @@ use fragment::{Defaults, Fragments};
 pub(super) use track::Track;
 use track::{Cursor, Edit, Sample, track};
 
-/// A longer index is a broken length.
-const MOST_INDEX: usize = 1 << 28;
-/// A longer packet is a broken length.
-const MOST_PACKET: u64 = 1 << 24;
-/// More atoms than a file has that is not fragmented.
-const MOST_ATOMS: usize = 10_000;
-/// A decoder hears this much before the first tick that is wanted, in parts of a second.
+/// The maximum length of an index. A longer one has a damaged length.
+const MAX_INDEX: usize = 1 << 28;
+/// The maximum length of a packet. A longer one has a damaged length.
+const MAX_PACKET: u64 = 1 << 24;
+/// The maximum number of atoms at the top of a file without fragments.
+const MAX_ATOMS: usize = 10_000;
+/// The decoder gets a second divided by this before the first wanted tick.
 const PREROLL: u64 = 10;
-/// Bytes that are given at most, as a multiple of the file's length: tables may point to the same bytes.
-const MOST_REPEATS: u64 = 16;
+/// The maximum number of bytes to return, as a multiple of the length of the file. Tables may point
+/// to the same bytes several times.
+const MAX_REPEATS: u64 = 16;
 
-/// An MP4 file, open to read one of its sound tracks.
+/// An MP4 file, and the sound track that is read.
 pub(super) struct Mp4 {
     bytes: Bytes,
     tracks: Vec<Track>,
     track: usize,
-    /// What fragments of each track have where they do not say.
+    /// The default values for the fragments of each track.
     defaults: Vec<(u32, Defaults)>,
-    /// Spans of the track's time that are still to be heard, the present one first.
+    /// The remaining spans of the track's time that are played, the current one first.
     edits: VecDeque<Edit>,
     cursor: Cursor,
     fragments: Option<Fragments>,
     movie_seconds: f64,
+    /// The number of bytes that may still be returned.
     bytes_left: u64,
-    /// Ticks that the file speaks of behind its last sample.
+    /// Ticks that the file declares after its last sample.
     short: u64,
     lost: Lost,
 }
 
-/// What could not be had, in ticks of the track.
+/// Sound that could not be read, in ticks of the track.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Lost {
-    /// Before sound that could be had.
+    /// Before sound that could be read.
     pub(super) within: u64,
-    /// Behind the last sound that could be had.
+    /// After the last sound that could be read.
     pub(super) at_end: u64,
-    /// The file ends within an atom.
+    /// True if the file ends within an atom.
     pub(super) cut: bool,
-    /// Parts of the index contradict themselves.
+    /// True if parts of the index contradict each other.
     pub(super) index: bool,
-    /// The clock of a running stream when the file begins; times count from there.
+    /// The time of the stream at which the file begins, if the recording began within a running
+    /// stream. Times count from there.
     pub(super) clock: u64,
 }
 
@@ -81,7 +85,7 @@ pub(super) enum OpenError {
     Io(io::Error),
     /// There is no index (`moov`).
     NoIndex,
-    /// There is one, and no sound track in it.
+    /// There is an index, but no sound track in it.
     NoTrack,
 }
 
@@ -92,20 +96,20 @@ impl From<io::Error> for OpenError {
 }
 
 impl Mp4 {
-    /// Finds the index and the sound tracks; the first of them is chosen.
+    /// Finds the index and the sound tracks, and chooses the first track.
     pub(super) fn open(source: Box<dyn MediaSource>) -> Result<Mp4, OpenError> {
         let mut bytes = Bytes::new(source)?;
         let (mut moov, mut first_moof, mut prefix) = (None, None, 0);
         let mut mdats: Vec<Range<u64>> = Vec::new();
         let mut at = 0;
-        for _ in 0..MOST_ATOMS {
+        for _ in 0..MAX_ATOMS {
             let Some(atom) = bytes.top_atom(at)? else {
                 break;
             };
             match &atom.kind {
                 b"ftyp" if first_moof.is_none() && mdats.is_empty() => prefix = atom.at,
                 b"moov" if moov.is_none() => {
-                    let len = usize::try_from(atom.end - atom.body).unwrap_or(MOST_INDEX).min(MOST_INDEX);
+                    let len = usize::try_from(atom.end - atom.body).unwrap_or(MAX_INDEX).min(MAX_INDEX);
                     moov = Some(bytes.read(atom.body, len)?);
                 }
                 b"moof" => first_moof = first_moof.or(Some(atom.at)),
@@ -124,7 +128,8 @@ impl Mp4 {
         if tracks.is_empty() {
             return Err(OpenError::NoTrack);
         }
-        // Bytes that were put before a finished file move its sound, not the offsets in its index.
+        // Bytes that were inserted before a finished file move its sound, but not the offsets in
+        // its index.
         let within = |at: u64| mdats.iter().any(|mdat| mdat.contains(&at));
         let first = tracks.iter().filter_map(|track| track.samples.offsets.iter().min()).min().copied();
         if let Some(first) = first
@@ -135,7 +140,7 @@ impl Mp4 {
             offsets.for_each(|offset| *offset = offset.saturating_add(prefix));
         }
         let mut mp4 = Mp4 {
-            bytes_left: bytes.len.saturating_mul(MOST_REPEATS),
+            bytes_left: bytes.len.saturating_mul(MAX_REPEATS),
             bytes,
             tracks,
             track: 0,
@@ -156,20 +161,21 @@ impl Mp4 {
         &self.tracks
     }
 
-    /// Reads track `index` from its beginning.
+    /// Chooses track `index`, and reads it from its beginning.
     pub(super) fn choose(&mut self, index: usize) {
         self.track = index.min(self.tracks.len() - 1);
         let track = &self.tracks[self.track];
         let mut edits = VecDeque::from(track.edits.clone());
         if self.fragments.is_some() {
-            // The list was written before the fragments: it says where they begin, not where they end.
+            // The list was written before the fragments. It tells where they begin, not where they
+            // end.
             edits.truncate(1);
             edits.iter_mut().for_each(|edit| edit.to = u64::MAX);
         } else if edits.iter().all(|edit| edit.from >= track.samples.ticks()) {
             edits.clear();
         }
         if edits.is_empty() {
-            edits.push_back(Edit { from: 0, to: u64::MAX, heard_at: 0 });
+            edits.push_back(Edit { from: 0, to: u64::MAX, plays_at: 0 });
         }
         self.lost = Lost::default();
         if self.fragments.is_none() {
@@ -186,23 +192,23 @@ impl Mp4 {
         self.track
     }
 
-    /// Ticks of a second in the chosen track.
+    /// The ticks per second of the chosen track.
     pub(super) fn timescale(&self) -> u32 {
         self.tracks[self.track].timescale
     }
 
-    /// When the chosen track ends as the file tells it, in seconds.
+    /// The end of the chosen track that the file declares, in seconds.
     pub(super) fn seconds(&self) -> Option<f64> {
         if self.fragments.is_some() {
             return Some(self.movie_seconds).filter(|&seconds| seconds > 0.0);
         }
         let track = &self.tracks[self.track];
         let ends =
-            self.edits.iter().map(|edit| edit.heard_at + edit.to.min(track.samples.ticks()).saturating_sub(edit.from));
+            self.edits.iter().map(|edit| edit.plays_at + edit.to.min(track.samples.ticks()).saturating_sub(edit.from));
         Some(ends.max()? as f64 / f64::from(track.timescale))
     }
 
-    /// What could not be had so far.
+    /// The sound that could not be read so far.
     pub(super) fn lost(&self) -> Lost {
         let mut lost = self.lost.clone();
         lost.at_end += self.short;
@@ -215,7 +221,7 @@ impl Mp4 {
         lost
     }
 
-    /// The next packet with the time at which it is heard; what is not to be heard of it is in its trims.
+    /// The next packet, with its time. Its trims are the parts of it that are not played.
     pub(super) fn next_packet(&mut self) -> io::Result<Option<Packet>> {
         while let Some((edit, sample)) = self.next_sample()? {
             let end = sample.begin.saturating_add(sample.ticks);
@@ -224,31 +230,31 @@ impl Mp4 {
                 continue;
             }
             let before = edit.from.saturating_sub(sample.begin).min(sample.ticks);
-            let behind = end.saturating_sub(edit.to).min(sample.ticks - before);
-            let heard = sample.ticks - before - behind;
+            let after = end.saturating_sub(edit.to).min(sample.ticks - before);
+            let played = sample.ticks - before - after;
             let data = match sample.at.checked_add(sample.len) {
-                Some(end) if end <= self.bytes.len && sample.len <= MOST_PACKET.min(self.bytes_left) => {
+                Some(end) if end <= self.bytes.len && sample.len <= MAX_PACKET.min(self.bytes_left) => {
                     self.bytes.read(sample.at, sample.len as usize)?
                 }
                 _ => Vec::new(),
             };
             if data.is_empty() || data.len() as u64 != sample.len {
-                self.lost.at_end += heard;
+                self.lost.at_end += played;
                 continue;
             }
             self.bytes_left -= sample.len;
             self.lost.within += std::mem::take(&mut self.lost.at_end);
             let latest = if self.fragments.is_some() { u64::MAX } else { self.tracks[self.track].latest };
-            let heard_at = edit.heard_at.saturating_add(sample.begin.saturating_sub(edit.from)).min(latest);
-            let pts = Timestamp::new(i64::try_from(heard_at).unwrap_or(i64::MAX));
-            let mut packet = Packet::new(self.tracks[self.track].id, pts, Duration::new(heard), data);
-            (packet.trim_start, packet.trim_end) = (Duration::new(before), Duration::new(behind));
+            let plays_at = edit.plays_at.saturating_add(sample.begin.saturating_sub(edit.from)).min(latest);
+            let pts = Timestamp::new(i64::try_from(plays_at).unwrap_or(i64::MAX));
+            let mut packet = Packet::new(self.tracks[self.track].id, pts, Duration::new(played), data);
+            (packet.trim_start, packet.trim_end) = (Duration::new(before), Duration::new(after));
             return Ok(Some(packet));
         }
         Ok(None)
     }
 
-    /// The next sample, and the span of the track's time that it is heard in.
+    /// The next sample, and the span of the track's time in which it is played.
     fn next_sample(&mut self) -> io::Result<Option<(Edit, Sample)>> {
         while let Some(&edit) = self.edits.front() {
             let track = &self.tracks[self.track];
@@ -270,7 +276,7 @@ impl Mp4 {
             {
                 return Ok(Some((edit, sample)));
             }
-            // The span is over. The next one may lie before it, or begin within the same sample.
+            // The span has ended. The next one may lie before it, or begin within the same sample.
             self.edits.pop_front();
             self.cursor = match self.edits.front() {
                 Some(next) if sample.is_some_and(|sample| next.from >= sample.begin) => before,
@@ -281,7 +287,7 @@ impl Mp4 {
     }
 }
 
-/// What the index says of the whole file.
+/// The values in the index for the whole file.
 struct Movie {
     scale: u32,
     len: u64,
@@ -300,7 +306,7 @@ impl Movie {
             1 => be_u64(mehd, 4),
             _ => be_u32(mehd, 4).map(u64::from),
         });
-        // All ones: not known.
+        // All ones mean that the length is not known.
         let known = |len: &u64| *len != 0 && *len != u64::from(u32::MAX) && *len != u64::MAX;
         let len = mehd.filter(known).or(len.filter(known)).unwrap_or(0);
         let trex = children(mvex).filter(|(kind, _)| kind == b"trex").filter_map(|(_, trex)| {

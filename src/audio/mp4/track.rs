@@ -1,42 +1,42 @@
-//! A track of sound: what it is coded in, where its samples lie, and when they are heard.
+//! A sound track: its coding, and the places and times of its samples.
 
 use super::atoms::{be_u16, be_u32, be_u64, child, children, u32_table};
 use super::coding::{Coding, coding};
 
-/// Fewer ticks of a second are too few for sound: the header is damaged.
-const LEAST_TIMESCALE: u32 = 50;
-/// Silence that time stamps may ask for beyond every length that the file tells, in seconds.
-const UNTOLD_SILENCE: u64 = 60;
-/// The same where the file tells no length, as one that was written while it was recorded.
-const LATEST_UNTOLD: u64 = 3_600;
-/// More edits than an editor makes.
-const MOST_EDITS: u32 = 10_000;
-/// Frames of uncompressed sound in one packet.
+/// A header with fewer ticks per second than this is damaged.
+const MIN_TIMESCALE: u32 = 50;
+/// The longest silence, in seconds, that time stamps may add beyond the declared length.
+const MAX_EXTRA: u64 = 60;
+/// The same for a file that declares no length, because it was written while it was recorded.
+const MAX_UNDECLARED: u64 = 3_600;
+/// The maximum number of edits.
+const MAX_EDITS: u32 = 10_000;
+/// The number of frames in one packet of uncompressed sound.
 const PCM_FRAMES: u32 = 4_096;
 
-/// A track of sound.
+/// A sound track.
 pub(in crate::audio) struct Track {
     pub(super) id: u32,
     pub(in crate::audio) enabled: bool,
     pub(in crate::audio) coding: Coding,
-    /// Ticks of a second.
+    /// Ticks per second.
     pub(in crate::audio) timescale: u32,
     pub(super) edits: Vec<Edit>,
     pub(super) samples: Samples,
-    /// The length of its own time as its header tells it.
+    /// The length in its own time that its header declares.
     pub(super) media_len: u64,
-    /// The edit list cannot be right, or the lengths do not agree.
+    /// True if the edit list is wrong, or if the lengths do not agree.
     pub(super) damaged: bool,
-    /// The last tick that the file speaks of, with some room.
+    /// The last possible tick: the end that the file declares, and some room.
     pub(super) latest: u64,
 }
 
-/// A span of the track's own time and when it is heard, in ticks of the track.
+/// A span of the track's own time, and the time at which it is played, in ticks of the track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Edit {
     pub(super) from: u64,
     pub(super) to: u64,
-    pub(super) heard_at: u64,
+    pub(super) plays_at: u64,
 }
 
 /// One sample, or several of uncompressed sound.
@@ -44,7 +44,7 @@ pub(super) struct Edit {
 pub(super) struct Sample {
     pub(super) at: u64,
     pub(super) len: u64,
-    /// In the track's own time.
+    /// The beginning in the track's own time.
     pub(super) begin: u64,
     pub(super) ticks: u64,
 }
@@ -52,10 +52,10 @@ pub(super) struct Sample {
 /// The sample tables.
 #[derive(Clone, Default)]
 pub(super) struct Samples {
-    /// Runs of samples of the same length in time.
+    /// Runs of samples of the same length: the number of samples, and ticks per sample.
     times: Vec<(u32, u32)>,
     sizes: Sizes,
-    /// First chunk (from 1) and samples of a chunk from there on.
+    /// The first chunk (from 1) of a run of chunks, and the number of samples in each of them.
     chunks: Vec<(u32, u32)>,
     pub(super) offsets: Vec<u64>,
     frame_len: Option<u32>,
@@ -73,8 +73,8 @@ impl Default for Sizes {
     }
 }
 
-/// Reads a `trak`. None: it is no sound, or says too little to be played. `movie_scale` and
-/// `movie_len`: the movie's time scale and its length in it.
+/// Reads a `trak`. None if it is not sound, or if fields are missing that playing needs.
+/// `movie_scale` is the time scale of the movie, and `movie_len` its length in that scale.
 pub(super) fn track(trak: &[u8], movie_scale: u32, movie_len: u64) -> Option<Track> {
     let tkhd = child(trak, b"tkhd")?;
     let mdia = child(trak, b"mdia")?;
@@ -86,7 +86,7 @@ pub(super) fn track(trak: &[u8], movie_scale: u32, movie_len: u64) -> Option<Tra
         1 => (be_u32(mdhd, 20)?, be_u64(mdhd, 24)?),
         _ => (be_u32(mdhd, 12)?, u64::from(be_u32(mdhd, 16)?)),
     };
-    if timescale < LEAST_TIMESCALE {
+    if timescale < MIN_TIMESCALE {
         return None;
     }
     let (id, shown_len) = match tkhd.first()? {
@@ -97,16 +97,16 @@ pub(super) fn track(trak: &[u8], movie_scale: u32, movie_len: u64) -> Option<Tra
     let coding = coding(child(stbl, b"stsd")?, timescale)?;
     let samples = samples(stbl, coding.frame_len);
     let scaled = |len: u64| match len {
-        // All ones: not known.
+        // All ones mean that the length is not known.
         len if len == u64::from(u32::MAX) || len == u64::MAX => 0,
         len => rescale(len, movie_scale, timescale),
     };
     let media_len = if media_len >= u64::from(u32::MAX) { 0 } else { media_len };
-    // The second longest: one length alone may be damaged.
-    let mut told = [media_len, scaled(shown_len), scaled(movie_len)];
-    told.sort_unstable();
-    let untold = if told[2] == 0 { LATEST_UNTOLD } else { UNTOLD_SILENCE };
-    let latest = told[1].saturating_add(untold * u64::from(timescale));
+    // The second longest length is used, because one of them may be damaged.
+    let mut declared = [media_len, scaled(shown_len), scaled(movie_len)];
+    declared.sort_unstable();
+    let extra = if declared[2] == 0 { MAX_UNDECLARED } else { MAX_EXTRA };
+    let latest = declared[1].saturating_add(extra * u64::from(timescale));
     let edits = match child(trak, b"edts") {
         Some(edts) => child(edts, b"elst").and_then(|elst| edits(elst, movie_scale, timescale, latest)),
         None => Some(Vec::new()),
@@ -117,19 +117,20 @@ pub(super) fn track(trak: &[u8], movie_scale: u32, movie_len: u64) -> Option<Tra
     Some(Track { id, enabled: tkhd.get(3)? & 1 != 0, coding, timescale, edits, samples, media_len, damaged, latest })
 }
 
-/// `ticks` of one scale in another.
+/// Converts `ticks` of one scale to another.
 fn rescale(ticks: u64, from: u32, to: u32) -> u64 {
     let scaled = u128::from(ticks) * u128::from(to) / u128::from(from.max(1));
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
-/// The edit list as spans; empty: the track is heard from its beginning to its end. None: it cannot be right.
+/// Reads the edit list. If it is empty, the track is played from its beginning to its end. None if
+/// the list is wrong.
 fn edits(elst: &[u8], movie_scale: u32, timescale: u32, latest: u64) -> Option<Vec<Edit>> {
     let long = elst.first() == Some(&1);
     let entry_len = if long { 20 } else { 12 };
-    let count = be_u32(elst, 4).unwrap_or(0).min(MOST_EDITS);
+    let count = be_u32(elst, 4).unwrap_or(0).min(MAX_EDITS);
     let entries = elst.get(8..).unwrap_or_default().chunks_exact(entry_len).take(count as usize);
-    let (mut heard_at, mut all) = (0u64, Vec::new());
+    let (mut plays_at, mut all) = (0u64, Vec::new());
     for entry in entries {
         let read = if long {
             be_u64(entry, 0).zip(be_u64(entry, 8).map(|t| t as i64)).zip(be_u16(entry, 16))
@@ -141,20 +142,20 @@ fn edits(elst: &[u8], movie_scale: u32, timescale: u32, latest: u64) -> Option<V
             break;
         };
         let ticks = rescale(len, movie_scale, timescale);
-        let end = heard_at.saturating_add(ticks);
+        let end = plays_at.saturating_add(ticks);
         if end > latest {
             // The list contradicts every length of the file.
             return None;
         }
-        // An edit of no media, or one that stands still, is silence.
+        // An edit without media, or with a speed of 0, is silence.
         if let Ok(from) = u64::try_from(from)
             && speed != 0
         {
-            // No length: up to the track's end.
+            // An edit without a length reaches to the end of the track.
             let to = if len == 0 { u64::MAX } else { from.saturating_add(ticks) };
-            all.push(Edit { from, to, heard_at });
+            all.push(Edit { from, to, plays_at });
         }
-        heard_at = end;
+        plays_at = end;
     }
     Some(all)
 }
@@ -192,7 +193,7 @@ fn samples(stbl: &[u8], frame_len: Option<u32>) -> Samples {
     samples
 }
 
-/// Sizes of 4, 8 or 16 bits each.
+/// Reads sizes of 4, 8 or 16 bits each.
 fn compact_sizes(stz2: &[u8]) -> Vec<u32> {
     let count = be_u32(stz2, 8).unwrap_or(0) as usize;
     let bytes = stz2.get(12..).unwrap_or_default();
@@ -204,14 +205,14 @@ fn compact_sizes(stz2: &[u8]) -> Vec<u32> {
     }
 }
 
-/// Where in the tables reading is.
+/// A position in the sample tables.
 #[derive(Clone, Default)]
 pub(super) struct Cursor {
     chunk: usize,
-    /// The run of `chunks` that `chunk` is in.
+    /// The run of `chunks` that contains `chunk`.
     chunk_run: usize,
     in_chunk: u32,
-    /// Bytes of the chunk before the next sample.
+    /// The number of bytes of the chunk before the next sample.
     offset: u64,
     sample: u32,
     time_run: usize,
@@ -220,13 +221,13 @@ pub(super) struct Cursor {
 }
 
 impl Samples {
-    /// The length of the track's own time in ticks.
+    /// The length of the track in its own ticks.
     pub(super) fn ticks(&self) -> u64 {
         let runs = self.times.iter().map(|&(count, ticks)| u64::from(count) * u64::from(ticks));
         runs.fold(0, u64::saturating_add)
     }
 
-    /// Whether the tables speak of the same number of samples.
+    /// True if the tables have the same number of samples.
     pub(super) fn agree(&self) -> bool {
         let sized = match &self.sizes {
             Sizes::All { count, .. } => u64::from(*count),
@@ -241,9 +242,9 @@ impl Samples {
         sized == timed && sized == placed
     }
 
-    /// The next sample. None: there are no more.
+    /// The next sample. None if there are no more.
     pub(super) fn next(&self, cursor: &mut Cursor) -> Option<Sample> {
-        // Which chunk: a chunk without samples is passed over.
+        // Find the chunk. A chunk without samples is skipped.
         let in_chunk = loop {
             let first = cursor.chunk as u64 + 1;
             while self.chunks.get(cursor.chunk_run + 1).is_some_and(|next| u64::from(next.0) <= first) {
@@ -257,10 +258,10 @@ impl Samples {
             self.offsets.get(cursor.chunk)?;
         };
         let chunk_at = *self.offsets.get(cursor.chunk)?;
-        // How long it is heard.
+        // Find the length in ticks.
         let (in_run, ticks) = loop {
             let Some(&(count, ticks)) = self.times.get(cursor.time_run) else {
-                // The table is too short: what follows is as long as what came last.
+                // If the table is too short, the other samples are as long as the last one.
                 break (u32::MAX, self.times.last()?.1);
             };
             if cursor.in_time_run < count {
@@ -268,7 +269,7 @@ impl Samples {
             }
             (cursor.time_run, cursor.in_time_run) = (cursor.time_run + 1, 0);
         };
-        // How many bytes.
+        // Find the number of bytes.
         let left = match &self.sizes {
             Sizes::All { count, .. } => count.saturating_sub(cursor.sample),
             Sizes::Each(sizes) => u32::try_from(sizes.len()).unwrap_or(u32::MAX).saturating_sub(cursor.sample),

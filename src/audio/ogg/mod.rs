@@ -1,14 +1,15 @@
-//! Ogg with Vorbis or FLAC: its packets, their clock, and what is missing between them.
+//! Reads Ogg files with Vorbis or FLAC: their packets, their times, and what is missing.
 //!
-//! A page is decoded as a whole, and its place follows from its granule: `granule - frames decoded`. If
-//! that is later than the end of the page before, something is missing, and silence takes its place. So a
-//! page that is damaged (its CRC is wrong) or lost costs its own sound and nothing else.
+//! A page is decoded as a whole, and its place follows from its granule: `granule - frames
+//! decoded`. If that is later than the end of the previous page, sound is missing, and silence
+//! takes its place. So a page that is damaged (its CRC is wrong) or missing loses only its own
+//! sound.
 //!
-//! The sound begins at 0, whatever the first granule is: a recording of a running stream begins hours
-//! after the stream. Only where pages were lost between the headers and the first sound, as the numbers of
-//! the pages and the damage seen there tell, silence takes their place.
+//! The sound begins at 0, whatever the first granule is, because the recording of a running stream
+//! begins hours after the stream. The exception is that pages were lost between the headers and the
+//! first sound, which their numbers and the damage there show. Then silence takes their place.
 //!
-//! A chained file is a sequence of streams. Streams of other codings (video) are passed over.
+//! A chained file is a sequence of streams. Streams of other codings (video) are skipped.
 
 mod pages;
 #[cfg(test)]
@@ -27,79 +28,85 @@ use super::downmix::Downmix;
 use super::error::AudioError;
 use super::resample::Resampler;
 
-/// Bytes of a packet that are kept; only a comment with pictures is longer.
-const LONGEST_PACKET: usize = 16 << 20;
-/// Samples of a page that are kept before they are given.
-const MOST_SAMPLES: usize = 4 << 20;
-/// A hole shorter than this (in seconds) is rounding.
-const LEAST_HOLE: f64 = 0.02;
-/// A hole longer than this (in seconds) is a clock that was set anew.
-const LONGEST_HOLE: f64 = 3_600.0;
-/// Pages that may be missing before the first one. More are a stream that was running already.
-const LOST_AT_START: u64 = 2;
-/// Bytes of the shortest page.
-const SHORTEST_PAGE: u64 = 28;
-/// A block is given once it has this many samples (1 s).
+/// The maximum number of bytes of a packet that are kept. Only a comment with pictures is longer.
+const MAX_PACKET: usize = 16 << 20;
+/// The maximum number of samples of a page that are kept before they are passed on.
+const MAX_SAMPLES: usize = 4 << 20;
+/// A shorter hole (in seconds) is a rounding error.
+const MIN_HOLE: f64 = 0.02;
+/// The longest hole, in seconds. At a longer one, the clock was reset.
+const MAX_HOLE: f64 = 3_600.0;
+/// The maximum number of pages that can be missing before the first one. If there are more, the
+/// recording began within a running stream.
+const MAX_LOST_AT_START: u64 = 2;
+/// The minimum number of bytes of a page.
+const MIN_PAGE: u64 = 28;
+/// A block is returned once it has this many samples (1 s).
 const BLOCK: usize = 16_000;
-/// A file does not need more remarks than this.
-const MOST_NOTES: usize = 8;
+/// The maximum number of warnings about one file.
+const MAX_NOTES: usize = 8;
 
-/// Rate and channels.
+/// The sample rate and the number of channels.
 type Shape = (u32, usize);
 
-/// One logical stream being decoded.
+/// A logical stream that is being decoded.
 struct Stream {
     serial: u32,
     vorbis: bool,
     /// None until the headers are complete.
     decoder: Option<Box<dyn AudioDecoder>>,
-    /// The first packet. Vorbis has a comment and its setup behind it.
+    /// The first packet. In Vorbis, a comment and the setup follow it.
     ident: Vec<u8>,
-    /// A packet whose end is in the next page.
+    /// A packet whose end is on the next page.
     partial: Vec<u8>,
-    /// A piece of it is of a damaged page.
+    /// A piece of it comes from a damaged page.
     tainted: bool,
     shape: Option<Shape>,
-    /// The last page that was decoded.
+    /// The number of the last page that was decoded.
     sequence: u32,
+    /// The granule of that page.
     granule: Option<u64>,
-    /// Frames up to its end.
+    /// The number of frames up to its end.
     position: Option<u64>,
-    /// What was passed over since then.
+    /// The damaged data that was skipped since then.
     damage: Damage,
-    /// Pages are missing before the sound that is placed next, and how many.
+    /// Pages are missing before the sound that is placed next.
     gap: bool,
+    /// The number of these pages.
     lost_pages: u64,
+    /// The last page of the stream was read.
     last: bool,
 }
 
-/// An Ogg file being decoded.
+/// An Ogg file that is being decoded.
 pub(super) struct Ogg<R> {
     pages: Pages<R>,
     name: String,
     seconds: Option<f64>,
     stream: Option<Stream>,
-    /// Streams that began together with it, and their codings.
+    /// The streams that began together with it, and their codings.
     others: BTreeMap<u32, &'static str>,
-    /// The last page began a stream.
+    /// The previous page began a stream.
     beginning: bool,
     rate: u32,
     downmix: Option<Downmix>,
     resampler: Option<Resampler>,
     mono: Vec<f32>,
-    /// Frames of silence that are given next, and the sound behind them.
+    /// The number of frames of silence that come next.
     hole: u64,
+    /// The sound after that silence.
     held: Option<Vec<f32>>,
+    /// The number of samples that were returned.
     given: u64,
     ended: bool,
-    // What is to be warned of.
+    // Faults for the warning.
     silent_seconds: f64,
     damaged_packets: u64,
     undeclared_pages: u64,
     late_pages: u64,
     cut: bool,
     jumps: u64,
-    /// Begins within a running stream.
+    /// The recording began within a running stream.
     late: bool,
     notes: Vec<String>,
 }
@@ -150,7 +157,7 @@ impl<R: Read + Seek> Ogg<R> {
 }
 
 impl<R: Read> Ogg<R> {
-    /// Length by the last page, if it is of the same stream as the first.
+    /// The length by the last page, if it belongs to the same stream as the first.
     fn length(&self, last: Option<(u32, u64)>) -> Option<f64> {
         let stream = self.stream.as_ref()?;
         let (rate, channels) = stream.shape?;
@@ -160,7 +167,7 @@ impl<R: Read> Ogg<R> {
         Some((self.hole + held as u64 + rest) as f64 / f64::from(rate))
     }
 
-    /// Length in seconds as the file tells it.
+    /// The length in seconds that the file declares.
     pub(super) fn seconds(&self) -> Option<f64> {
         self.seconds
     }
@@ -174,14 +181,14 @@ impl<R: Read> Ogg<R> {
         }
     }
 
-    /// The next samples, 16 kHz mono.
+    /// Returns the next samples, 16 kHz mono. None at the end.
     pub(super) fn next_block(&mut self) -> Result<Option<Vec<f32>>, AudioError> {
         let mut out = Vec::new();
         while out.len() < BLOCK && !self.ended {
             if self.hole > 0 {
-                self.give_silence(&mut out);
+                self.push_silence(&mut out);
             } else if let Some(samples) = self.held.take() {
-                self.give(&samples, &mut out);
+                self.push(&samples, &mut out);
             } else {
                 match self.pages.next() {
                     Ok(Some(page)) => self.page(page, &mut out)?,
@@ -208,7 +215,7 @@ impl<R: Read> Ogg<R> {
         }
     }
 
-    /// What is to be said of a stream that is over.
+    /// Adds the warnings about a stream that has ended.
     fn end_stream(&mut self) {
         let Some(stream) = self.stream.take() else {
             return;
@@ -216,16 +223,16 @@ impl<R: Read> Ogg<R> {
         if stream.decoder.is_none() {
             self.note("a stream in it has a damaged header and was not read".into());
         } else if stream.last && stream.damage.pages > 0 {
-            self.note(format!("{} damaged pages behind its end were not read", stream.damage.pages));
+            self.note(format!("{} damaged pages after its end were not read", stream.damage.pages));
         } else if !stream.last && stream.damage.bytes > 0 && !self.cut {
-            self.note("its end is damaged, and how much is missing there is not known".into());
+            self.note("its end is damaged, and it is not known how much is missing".into());
         } else if !stream.last && !self.late && !self.cut {
             self.note("it has no end mark, so its end may be missing".into());
         }
     }
 
     fn note(&mut self, text: String) {
-        if self.notes.len() < MOST_NOTES && !self.notes.contains(&text) {
+        if self.notes.len() < MAX_NOTES && !self.notes.contains(&text) {
             self.notes.push(text);
         }
     }
@@ -236,7 +243,7 @@ impl<R: Read> Ogg<R> {
             stream.damage.add(damage);
         }
         self.cut |= page.cut;
-        if page.first && page.sound {
+        if page.first && page.intact {
             if !self.beginning {
                 self.end_stream();
                 self.others.clear();
@@ -251,8 +258,8 @@ impl<R: Read> Ogg<R> {
         {
             self.note(format!("a part of it is {codec}, which is not decoded here"));
         }
-        let Some(mut stream) = self.stream.take_if(|stream| stream.serial == page.serial || !page.sound) else {
-            self.undeclared_pages += u64::from(page.sound && !self.others.contains_key(&page.serial));
+        let Some(mut stream) = self.stream.take_if(|stream| stream.serial == page.serial || !page.intact) else {
+            self.undeclared_pages += u64::from(page.intact && !self.others.contains_key(&page.serial));
             return Ok(());
         };
         let result = self.page_of(&mut stream, page, out);
@@ -260,7 +267,7 @@ impl<R: Read> Ogg<R> {
         result
     }
 
-    /// A stream begins, by its first packet.
+    /// Begins a stream with its first packet.
     fn begin(&mut self, page: &Page) {
         let Some(packet) = page.pieces.first() else {
             return;
@@ -294,19 +301,19 @@ impl<R: Read> Ogg<R> {
         });
     }
 
-    /// A page of the stream that is decoded, or a damaged one that may be.
+    /// Decodes a page of the stream, or a damaged page that may belong to it.
     fn page_of(&mut self, stream: &mut Stream, page: Page, out: &mut Vec<f32>) -> Result<(), AudioError> {
         let in_header = stream.decoder.is_none();
-        // A damaged page of the headers may hold the comment alone, which is not needed. Of the page in which
-        // the file ends, the packets that are all there are good.
+        // A damaged page of the headers may contain only the comment, which is not needed. If the
+        // file ends within a page, the complete packets of that page are good.
         let tried = stream.serial == page.serial && (in_header || page.cut);
-        if !page.sound && !tried {
+        if !page.intact && !tried {
             stream.damage.add(Damage { bytes: page.len as u64, pages: 1 });
             return Ok(());
         }
-        let step = if page.sound || page.cut { page.sequence.wrapping_sub(stream.sequence) } else { 1 };
+        let step = if page.intact || page.cut { page.sequence.wrapping_sub(stream.sequence) } else { 1 };
         if step == 0 && page.granule.is_some() && page.granule == stream.granule {
-            // The same page again.
+            // This page was read before.
             return Ok(());
         }
         if step > u32::MAX / 2 && page.granule.is_some_and(|end| stream.position.is_some_and(|at| end <= at)) {
@@ -316,7 +323,7 @@ impl<R: Read> Ogg<R> {
         stream.sequence = stream.sequence.wrapping_add(step);
         stream.granule = page.granule;
         let lost = if step <= u32::MAX / 2 { u64::from(step.saturating_sub(1)) } else { 0 };
-        // Damage before the next number was in other streams.
+        // If no number is missing, the damage was in other streams.
         let gap = lost > 0 || (step != 1 && stream.damage.bytes > 0);
         if !gap {
             stream.damage = Damage::default();
@@ -332,31 +339,32 @@ impl<R: Read> Ogg<R> {
         stream.lost_pages += lost;
         stream.last |= page.last;
         if stream.gap && page.cut {
-            // Nothing tells where its sound belongs.
+            // The place of its sound is not known.
             return Ok(());
         }
         let mut samples = Vec::new();
-        // The beginning of its first packet was lost.
+        // The beginning of its first packet is missing.
         let headless = page.continued && stream.partial.is_empty();
         let count = page.pieces.len();
         for (at, piece) in page.pieces.iter().enumerate().skip(usize::from(headless)) {
-            stream.tainted |= !page.sound;
-            let room = LONGEST_PACKET - stream.partial.len();
+            stream.tainted |= !page.intact;
+            let room = MAX_PACKET - stream.partial.len();
             stream.partial.extend_from_slice(&piece[..piece.len().min(room)]);
             if at + 1 == count && page.open {
                 break;
             }
             let packet = std::mem::take(&mut stream.partial);
             self.damaged_packets += u64::from(!stream.packet(packet, &mut samples));
-            if samples.len() >= MOST_SAMPLES {
+            if samples.len() >= MAX_SAMPLES {
                 self.place(stream, None, false, std::mem::take(&mut samples), out)?;
-                self.give_held(out);
+                self.push_held(out);
             }
         }
         self.place(stream, page.granule, page.last, samples, out)
     }
 
-    /// Puts the sound of a page that ends at `granule` where it belongs, behind silence if something is missing.
+    /// Places the sound of a page that ends at `granule`. If sound is missing before it, silence
+    /// takes its place.
     fn place(
         &mut self,
         stream: &mut Stream,
@@ -368,7 +376,7 @@ impl<R: Read> Ogg<R> {
         let Some((rate, channels)) = stream.shape else {
             return Ok(());
         };
-        self.in_shape(rate, channels, out)?;
+        self.set_format(rate, channels, out)?;
         let len = (samples.len() / channels) as u64;
         let seconds = |frames: u64| frames as f64 / f64::from(rate);
         let (mut skip, mut keep, mut hole) = (0, len, 0);
@@ -378,8 +386,8 @@ impl<R: Read> Ogg<R> {
             (Some(end), None) if end < len => skip = len - end,
             (Some(end), None) => {
                 let begin = end - len;
-                let missing = LOST_AT_START.max(stream.damage.bytes / SHORTEST_PAGE);
-                if stream.gap && stream.lost_pages <= missing && seconds(begin) <= LONGEST_HOLE {
+                let missing = MAX_LOST_AT_START.max(stream.damage.bytes / MIN_PAGE);
+                if stream.gap && stream.lost_pages <= missing && seconds(begin) <= MAX_HOLE {
                     hole = begin;
                 } else if begin > 0 {
                     self.late = true;
@@ -393,9 +401,9 @@ impl<R: Read> Ogg<R> {
                 let late = end.saturating_sub(len).saturating_sub(position);
                 if last && (position..position + len).contains(&end) {
                     keep = end - position;
-                } else if seconds(late) > LONGEST_HOLE {
+                } else if seconds(late) > MAX_HOLE {
                     self.jumps += 1;
-                } else if stream.gap || seconds(late) >= LEAST_HOLE {
+                } else if stream.gap || seconds(late) >= MIN_HOLE {
                     hole = late;
                 }
             }
@@ -412,13 +420,13 @@ impl<R: Read> Ogg<R> {
         Ok(())
     }
 
-    fn give_held(&mut self, out: &mut Vec<f32>) {
+    fn push_held(&mut self, out: &mut Vec<f32>) {
         if let Some(samples) = self.held.take() {
-            self.give(&samples, out);
+            self.push(&samples, out);
         }
     }
 
-    fn give(&mut self, samples: &[f32], out: &mut Vec<f32>) {
+    fn push(&mut self, samples: &[f32], out: &mut Vec<f32>) {
         self.mono.clear();
         if let (Some(downmix), Some(resampler)) = (&mut self.downmix, &mut self.resampler) {
             downmix.push(samples, &mut self.mono);
@@ -426,8 +434,8 @@ impl<R: Read> Ogg<R> {
         }
     }
 
-    /// At most a second of the silence that is due.
-    fn give_silence(&mut self, out: &mut Vec<f32>) {
+    /// Appends at most a second of the silence that comes next.
+    fn push_silence(&mut self, out: &mut Vec<f32>) {
         self.flush(out);
         let len = self.hole.min(u64::from(self.rate));
         self.hole -= len;
@@ -438,7 +446,7 @@ impl<R: Read> Ogg<R> {
         }
     }
 
-    /// Gives the sound that waits for the rest of its block.
+    /// Appends the sound that waits for the rest of its block in the mixer.
     fn flush(&mut self, out: &mut Vec<f32>) {
         self.mono.clear();
         if let (Some(downmix), Some(resampler)) = (&mut self.downmix, &mut self.resampler) {
@@ -447,8 +455,9 @@ impl<R: Read> Ogg<R> {
         }
     }
 
-    /// Makes sure that mixer and resampler are for this shape; the streams of a chain may differ.
-    fn in_shape(&mut self, rate: u32, channels: usize, out: &mut Vec<f32>) -> Result<(), AudioError> {
+    /// Makes sure that the mixer and the resampler are for this rate and number of channels. The
+    /// streams of a chain may differ.
+    fn set_format(&mut self, rate: u32, channels: usize, out: &mut Vec<f32>) -> Result<(), AudioError> {
         if self.rate == rate && self.downmix.as_ref().is_some_and(|downmix| downmix.channels() == channels) {
             return Ok(());
         }
@@ -466,25 +475,29 @@ impl<R: Read> Ogg<R> {
         Ok(())
     }
 
+    /// The faults found so far.
     pub(super) fn warning(&self) -> Option<String> {
         let mut all = Vec::new();
         if self.cut {
             all.push(format!("it is cut off after {:.2} seconds", self.given as f64 / 16_000.0));
         }
         if self.silent_seconds > 0.0 {
-            all.push(format!("{:.2} seconds are damaged or missing and were taken as silence", self.silent_seconds));
+            all.push(format!(
+                "{:.2} seconds are damaged or missing and were replaced with silence",
+                self.silent_seconds
+            ));
         }
         if self.damaged_packets > 0 {
             all.push(format!("{} damaged packets were left out", self.damaged_packets));
         }
         if self.jumps > 0 {
-            all.push(format!("its clock jumps ahead {} times, which was not followed", self.jumps));
+            all.push(format!("its clock jumps ahead {} times, and the jumps were ignored", self.jumps));
         }
         if self.undeclared_pages > 0 {
             all.push(format!("{} pages belong to no stream that it declares and were not read", self.undeclared_pages));
         }
         if self.late_pages > 0 {
-            all.push(format!("{} pages come after their time and were left out", self.late_pages));
+            all.push(format!("{} pages come too late and were left out", self.late_pages));
         }
         all.extend(self.notes.iter().cloned());
         all.extend(self.downmix.iter().flat_map(Downmix::warnings));
@@ -497,11 +510,11 @@ fn read_error(name: &str, source: std::io::Error) -> AudioError {
 }
 
 impl Stream {
-    /// Takes a whole packet and appends its sound; false if it is damaged.
+    /// Decodes a whole packet and appends its sound. False if the packet is damaged.
     fn packet(&mut self, packet: Vec<u8>, samples: &mut Vec<f32>) -> bool {
         let tainted = std::mem::take(&mut self.tainted);
         let Some(decoder) = &mut self.decoder else {
-            // The decoder trusts what it is set up with.
+            // The decoder trusts the packets of its setup.
             if packet.starts_with(b"\x05vorbis") && !tainted {
                 self.decoder = decoder(CODEC_ID_VORBIS, &[self.ident.clone(), packet].concat());
             }
@@ -512,7 +525,7 @@ impl Stream {
             false => packet.first() == Some(&0xFF),
         };
         if !sounds {
-            // A comment, or an empty packet.
+            // This is a comment, or an empty packet.
             return true;
         }
         let Ok(buffer) = decoder.decode(&Packet::new(0, Timestamp::ZERO, Duration::ZERO, packet)) else {
@@ -520,7 +533,7 @@ impl Stream {
         };
         let spec = buffer.spec();
         let shape = (spec.rate(), spec.channels().count());
-        // Rate and channels are the header's; a packet that says otherwise is damaged.
+        // The header gives the rate and the channels. A packet with others is damaged.
         if shape.0 == 0 || shape.1 == 0 || self.shape.is_some_and(|old| old != shape) {
             return false;
         }
@@ -538,7 +551,7 @@ fn decoder(codec: AudioCodecId, extra: &[u8]) -> Option<Box<dyn AudioDecoder>> {
     symphonia::default::get_codecs().make_audio_decoder(&params, &AudioDecoderOptions::default()).ok()
 }
 
-/// The coding of a stream that is not decoded here, by its first packet.
+/// The name of a coding that is not decoded here, by the first packet of a stream.
 fn codec_name(packet: &[u8]) -> &'static str {
     let all: [(&[u8], &str); 7] = [
         (b"OpusHead", "Opus audio"),

@@ -1,30 +1,30 @@
-//! The pages of an Ogg file.
+//! Reads the pages of an Ogg file.
 //!
 //! ```text
 //! "OggS" · 0 · flags · granule u64 · serial u32 · sequence u32 · CRC u32 · n · n lengths · bytes
 //! ```
 //!
-//! A packet is the bytes of lengths of 255 up to one that is less; it may go on in the next page.
+//! A packet is made of pieces of 255 bytes and one shorter piece. It may continue on the next page.
 
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
 const MARK: &[u8] = b"OggS";
-/// Bytes of a page's header without its lengths.
+/// The number of bytes of the header of a page, without its lengths.
 const HEADER: usize = 27;
-/// Bytes of the longest page.
-const LONGEST_PAGE: usize = HEADER + 255 + 255 * 255;
-/// Bytes asked for in one read.
+/// The maximum number of bytes of a page.
+const MAX_PAGE: usize = HEADER + 255 + 255 * 255;
+/// The number of bytes to read at once.
 const READ_LEN: usize = 64 * 1024;
-/// Bytes at the end of a file in which the last page is looked for.
-const TAIL: u64 = 2 * LONGEST_PAGE as u64;
-/// Marks in the tail that are looked at.
-const MOST_MARKS: usize = 64;
+/// The number of bytes at the end of a file in which the last page is searched.
+const TAIL: u64 = 2 * MAX_PAGE as u64;
+/// The maximum number of marks to examine at the end of a file.
+const MAX_MARKS: usize = 64;
 
-/// What was passed over because it is damaged.
+/// Damaged data that was skipped.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Damage {
     pub(super) bytes: u64,
-    /// Marks of pages among them.
+    /// The number of page marks in it.
     pub(super) pages: u64,
 }
 
@@ -36,31 +36,31 @@ impl Damage {
 }
 
 pub(super) struct Page {
-    /// Its first piece belongs to the packet that the page before began.
+    /// Its first piece belongs to a packet that began on the previous page.
     pub(super) continued: bool,
     pub(super) first: bool,
     pub(super) last: bool,
-    /// Frames up to its end. None if no packet ends in it.
+    /// The number of frames up to its end. None if no packet ends in it.
     pub(super) granule: Option<u64>,
     pub(super) serial: u32,
     pub(super) sequence: u32,
     /// Its CRC is right.
-    pub(super) sound: bool,
+    pub(super) intact: bool,
     /// The file ends within it.
     pub(super) cut: bool,
     /// Packets, or pieces of them.
     pub(super) pieces: Vec<Vec<u8>>,
-    /// The last piece goes on in the next page.
+    /// The last piece continues on the next page.
     pub(super) open: bool,
-    /// Bytes of it that are there.
+    /// The number of its bytes in the file.
     pub(super) len: usize,
 }
 
-/// Reads pages one after the other.
+/// Reads pages one after another.
 pub(super) struct Pages<R> {
     reader: R,
     buffer: Vec<u8>,
-    /// Bytes of the buffer that are done with.
+    /// The number of bytes of the buffer that were read.
     used: usize,
     ended: bool,
     /// The file ends within the header of a page.
@@ -73,12 +73,13 @@ impl<R: Read> Pages<R> {
         Pages { reader, buffer: Vec::new(), used: 0, ended: false, cut: false, damage: Damage::default() }
     }
 
-    /// What was passed over since this was asked last.
+    /// The damaged data that was skipped since the last call.
     pub(super) fn take_damage(&mut self) -> Damage {
         std::mem::take(&mut self.damage)
     }
 
-    /// The next page. A damaged one, too, if another page or the end follows where it says that it ends.
+    /// The next page. A damaged page is returned too, if another page or the end follows at the
+    /// place where it should end.
     pub(super) fn next(&mut self) -> io::Result<Option<Page>> {
         loop {
             self.fill()?;
@@ -95,7 +96,7 @@ impl<R: Read> Pages<R> {
             self.skip(at);
             let rest = &self.buffer[self.used..];
             match parse(rest) {
-                Some(page) if page.sound || is_followed(&page, rest) => {
+                Some(page) if page.intact || is_followed(&page, rest) => {
                     self.used += page.len;
                     return Ok(Some(page));
                 }
@@ -111,9 +112,9 @@ impl<R: Read> Pages<R> {
         self.damage.bytes += len as u64;
     }
 
-    /// Reads until a whole page and the mark behind it are in the buffer.
+    /// Reads until a whole page and the mark after it are in the buffer.
     fn fill(&mut self) -> io::Result<()> {
-        let enough = LONGEST_PAGE + MARK.len();
+        let enough = MAX_PAGE + MARK.len();
         if self.ended || self.buffer.len() - self.used >= enough {
             return Ok(());
         }
@@ -134,17 +135,18 @@ impl<R: Read> Pages<R> {
     }
 }
 
-/// Whether a page that is damaged, or cut off, ends where it says; `bytes` begin with it.
+/// True if a page that is damaged or cut off ends at the right place. `bytes` begin with the page.
 fn is_followed(page: &Page, bytes: &[u8]) -> bool {
     if page.cut {
-        // With another page in it, its length is wrong.
+        // If another page lies within it, its length is wrong.
         return !bytes[MARK.len()..].windows(MARK.len()).any(|w| w == MARK);
     }
     let rest = &bytes[page.len..];
     rest.is_empty() || rest.starts_with(MARK)
 }
 
-/// The page at the start of `bytes`, as far as it is there. None if the header is not all there.
+/// Parses the page at the start of `bytes`, which may be cut off. None if the header is not
+/// complete.
 fn parse(bytes: &[u8]) -> Option<Page> {
     let head = bytes.get(..HEADER)?;
     let number = |at: usize, len: usize| head[at..at + len].iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
@@ -156,7 +158,7 @@ fn parse(bytes: &[u8]) -> Option<Page> {
     let (mut pieces, mut piece, mut at, mut open) = (Vec::new(), Vec::new(), body, false);
     for &n in lengths {
         let Some(part) = bytes.get(at..at + usize::from(n)) else {
-            // Of the packet in which the file ends nothing can be used.
+            // The packet in which the file ends cannot be used.
             open = false;
             break;
         };
@@ -177,7 +179,7 @@ fn parse(bytes: &[u8]) -> Option<Page> {
         granule: Some(number(6, 8)).filter(|&granule| granule < 1 << 62 && !cut),
         serial: number(14, 4) as u32,
         sequence: number(18, 4) as u32,
-        sound: !cut && head[4] == 0 && u64::from(crc(&bytes[..len])) == number(22, 4),
+        intact: !cut && head[4] == 0 && u64::from(crc(&bytes[..len])) == number(22, 4),
         cut,
         pieces,
         open,
@@ -185,7 +187,7 @@ fn parse(bytes: &[u8]) -> Option<Page> {
     })
 }
 
-/// Ogg's CRC-32 of a page; the CRC in it counts as 0.
+/// Ogg's CRC-32 of a page. The CRC field in the page counts as 0.
 pub(super) fn crc(page: &[u8]) -> u32 {
     const TABLE: [u32; 256] = {
         let mut table = [0u32; 256];
@@ -208,14 +210,14 @@ pub(super) fn crc(page: &[u8]) -> u32 {
     })
 }
 
-/// Serial and granule of the last page; the position is at the start afterwards.
+/// The serial and granule of the last page. The position is reset to the start.
 pub(super) fn last_granule(source: &mut (impl Read + Seek)) -> io::Result<Option<(u32, u64)>> {
     let len = source.seek(SeekFrom::End(0))?;
     source.seek(SeekFrom::Start(len.saturating_sub(TAIL)))?;
     let mut tail = Vec::new();
     source.take(TAIL).read_to_end(&mut tail)?;
     source.seek(SeekFrom::Start(0))?;
-    let marks = (0..tail.len()).rev().filter(|&at| tail[at..].starts_with(MARK)).take(MOST_MARKS);
-    let mut pages = marks.filter_map(|at| parse(&tail[at..])).filter(|page| page.sound);
+    let marks = (0..tail.len()).rev().filter(|&at| tail[at..].starts_with(MARK)).take(MAX_MARKS);
+    let mut pages = marks.filter_map(|at| parse(&tail[at..])).filter(|page| page.intact);
     Ok(pages.find_map(|page| Some((page.serial, page.granule?))))
 }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::args::{AlignArgs, AlignFormat};
 use super::engines;
 use super::error::CliError;
-use super::progress::Loading;
+use super::progress::LoadingBar;
 use super::sound::open_file;
 use crate::audio::decode::AudioFile;
 use crate::audio::mel::prepare_clip;
@@ -18,15 +18,15 @@ use crate::text::word_times::{Timed, map_times};
 /// The longest sound, which is the limit of the original for one pass.
 const LONGEST_SECONDS: usize = 180;
 
-pub async fn align(args: AlignArgs) -> Result<(), CliError> {
+pub(super) async fn align(args: AlignArgs) -> Result<(), CliError> {
     let words = source_words(&args.text);
     if !args.text.chars().any(char::is_alphanumeric) {
-        return Err(CliError::Usage("--text has no word in it: give what is said in the file".to_owned()));
+        return Err(CliError::Usage("--text contains no word; give the words that are said in the file".to_owned()));
     }
-    let samples = read(open_file(&args.file, args.track).map_err(CliError::of)?)?;
+    let samples = read_samples(open_file(&args.file, args.track).map_err(CliError::of)?)?;
     let mut aligner = {
-        let mut loading = Loading::new();
-        let mut report = |what: &str, done, total| loading.report(what, done, total);
+        let mut bar = LoadingBar::new();
+        let mut report = |what: &str, done, total| bar.report(what, done, total);
         engines::load_aligner(args.aligner.as_deref(), &args.device, &mut report).await?
     };
     let aligned = aligner.align(&samples, &args.text, args.from).await?;
@@ -36,16 +36,16 @@ pub async fn align(args: AlignArgs) -> Result<(), CliError> {
     let times = map_times(&words, &timed, limit);
     let words = words.into_iter().zip(times);
     let words: Vec<Word> = words.map(|(text, (start_ms, end_ms))| Word { text, start_ms, end_ms }).collect();
-    write(&words, args.format, &mut io::stdout().lock()).map_err(CliError::print)
+    write(&words, args.format, &mut io::stdout().lock()).map_err(CliError::print_failed)
 }
 
-fn read(mut file: AudioFile) -> Result<Vec<f32>, CliError> {
+fn read_samples(mut file: AudioFile) -> Result<Vec<f32>, CliError> {
     let mut samples = Vec::new();
     while let Some(block) = file.next_block().map_err(CliError::of)? {
         samples.extend(block);
         if samples.len() > LONGEST_SECONDS * SAMPLE_RATE as usize {
             let message = format!(
-                "the sound is longer than {LONGEST_SECONDS} s, the most that can be aligned at once; cut it and its text into pieces"
+                "the sound is longer than {LONGEST_SECONDS} s, the most that can be aligned at once; split it and its text"
             );
             return Err(CliError::Failed(message.into()));
         }

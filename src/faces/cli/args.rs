@@ -13,17 +13,17 @@ use crate::gpu::DeviceChoice;
 use crate::policy::PolicyKind;
 use crate::text::Language;
 
-/// Live speech translation: audio in, captions that are never taken back out.
+/// Live speech translation: speech goes in, and captions that never change come out
 #[derive(Debug, Parser)]
 #[command(name = "alignatt", version, max_term_width = 100)]
-pub struct Cli {
+pub(super) struct Cli {
     #[command(subcommand)]
     pub command: Command,
 }
 
 impl Cli {
     /// Parses the process's own arguments.
-    pub fn from_process() -> Result<Cli, clap::Error> {
+    pub(super) fn from_process() -> Result<Cli, clap::Error> {
         let mut matches = without_blank_variables(Cli::command()).try_get_matches()?;
         Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Cli::command()))
     }
@@ -39,18 +39,18 @@ fn without_blank_variables(command: ClapCommand) -> ClapCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Translate speech while it plays
+pub(super) enum Command {
+    /// Translate speech in sound files or in a live stream
     Translate(TranslateArgs),
-    /// Transcribe speech while it plays
+    /// Transcribe speech in sound files or in a live stream
     Transcribe(TranscribeArgs),
     /// Find the time of every word of a known text
     Align(AlignArgs),
     /// Find the attention heads of a translation model that follow the source
     Calibrate(CalibrateArgs),
-    /// Measure lag and quality of policies over talks with references
+    /// Measure the lag and the quality of policies on talks with references
     Eval(EvalArgs),
-    /// Make a page of a run: what was heard, shown and held, and where the model listened
+    /// Make a page about a run: what was heard, shown and held, and what the model attended to
     Explain(ExplainArgs),
     /// List the devices that models can run on
     Devices,
@@ -59,15 +59,15 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct TranslateArgs {
-    /// The language to translate to
+pub(super) struct TranslateArgs {
+    /// The language to translate to: de, it or zh
     #[arg(long, value_name = "LANGUAGE", value_parser = target_language)]
     pub to: Language,
-    /// How much of a draft is shown: alignatt, alignatt:high (later and better), ref (the published
-    /// system's decisions), local-agreement, hold-n[:N], offline
+    /// The rule for how much of a draft is shown: alignatt, alignatt:high (later and better), ref
+    /// (as the published system decides), local-agreement, hold-n[:N] or offline
     #[arg(long, default_value = "alignatt", value_name = "POLICY")]
     pub policy: PolicyKind,
-    /// Print where the model listens, a line a drafted token
+    /// Print what the model attends to, one line per drafted token
     #[arg(long)]
     pub trace: bool,
     #[command(flatten)]
@@ -78,7 +78,7 @@ pub struct TranslateArgs {
 
 /// The model that translates.
 #[derive(Clone, Debug, Args)]
-pub struct TextArgs {
+pub(super) struct TextArgs {
     /// The translation model: a folder or a Hub id such as google/gemma-4-E4B-it [default: the demo
     /// pack]
     #[arg(long, value_name = "MODEL")]
@@ -87,45 +87,45 @@ pub struct TextArgs {
     /// [default: those of the model's folder, or those that come with the program]
     #[arg(long, value_name = "FILE")]
     pub heads: Option<PathBuf>,
-    /// A text file with what the talk is about: its title, names, terms
+    /// A text file that says what the talk is about: its title, names, terms
     #[arg(long, value_name = "FILE")]
     pub context: Option<PathBuf>,
-    /// Sentences before the current one that the model sees with their translations
+    /// How many earlier segments the model sees with their translations, 0 to 8
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=8))]
     pub history: u8,
 }
 
 #[derive(Debug, Args)]
-pub struct TranscribeArgs {
+pub(super) struct TranscribeArgs {
     #[command(flatten)]
     pub stream: StreamArgs,
 }
 
 /// What `translate` and `transcribe` share.
 #[derive(Debug, Args)]
-pub struct StreamArgs {
+pub(super) struct StreamArgs {
     /// Sound files, one after another; `-` is standard input (a WAV stream, or raw with --raw)
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// The language that is spoken
+    /// The language that is spoken, as an ISO 639 code
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
     pub from: Language,
-    /// What is written: text, JSON lines with every event, or subtitles
+    /// The form of the results: text, JSON lines with every event, or subtitles
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
-    /// Write to a file instead of standard output, which is `-`
+    /// The file to write; `-` is standard output [default: -]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// The sound track of FILE that is heard, from 1 [default: the first that is enabled]
+    /// The sound track of FILE to use, counted from 1 [default: the first that is enabled]
     #[arg(long, value_name = "N")]
     pub track: Option<NonZero<u16>>,
-    /// Take the sound in at the pace at which it would play
+    /// Read the sound as slowly as it would play
     #[arg(long)]
     pub realtime: bool,
-    /// Standard input is raw: 16-bit little-endian mono at 16 kHz
+    /// Standard input is raw samples: 16-bit little-endian, mono, 16 kHz
     #[arg(long)]
     pub raw: bool,
-    /// Sound of one step, in milliseconds [default: 850; with alignatt:high 1500]
+    /// How much sound a step processes, in milliseconds [default: 850; 1500 for alignatt:high]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=10_000))]
     pub chunk_ms: Option<u64>,
     #[command(flatten)]
@@ -133,20 +133,20 @@ pub struct StreamArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct AlignArgs {
+pub(super) struct AlignArgs {
     /// The sound file
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
     /// What is said in it
     #[arg(long)]
     pub text: String,
-    /// The sound track of FILE that is heard, from 1 [default: the first that is enabled]
+    /// The sound track of FILE to use, counted from 1 [default: the first that is enabled]
     #[arg(long, value_name = "N")]
     pub track: Option<NonZero<u16>>,
-    /// The language that is spoken
+    /// The language that is spoken, as an ISO 639 code
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
     pub from: Language,
-    /// `text` writes start, end and word in columns, in seconds; `jsonl` an object a word
+    /// text: one line per word with its start and end in seconds; jsonl: one object per word
     #[arg(long, value_enum, default_value_t = AlignFormat::Text)]
     pub format: AlignFormat,
     /// The alignment model: a folder or a Hub id [default: the demo pack]
@@ -157,7 +157,7 @@ pub struct AlignArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct CalibrateArgs {
+pub(super) struct CalibrateArgs {
     /// The translation model: a folder or a Hub id [default: the demo pack]
     #[arg(long, value_name = "MODEL")]
     pub mt: Option<OsString>,
@@ -167,15 +167,16 @@ pub struct CalibrateArgs {
     /// The language of the target
     #[arg(long, value_name = "LANGUAGE")]
     pub to: Language,
-    /// Sentence pairs, a JSON object a line: `source`, `target` and, if known, `alignments` [[word,
-    /// unit], ...]
+    /// Sentence pairs, one JSON object per line: `source`, `target` and, if known, `alignments`
+    /// [[word, unit], ...]
     #[arg(long, value_name = "FILE")]
     pub pairs: PathBuf,
-    /// Word alignments, a line of `0-0 1-2` a pair [default: those of the pairs, else a statistical
-    /// aligner's]
+    /// Word alignments, one line such as `0-0 1-2` per pair [default: those of the pairs, or else
+    /// those of a statistical aligner]
     #[arg(long, value_name = "FILE")]
     pub alignments: Option<PathBuf>,
-    /// The file to write; a heat map of all heads goes beside it [default: heads.FROM-TO.json]
+    /// The file to write; a heat map of all heads is written beside it [default:
+    /// heads.FROM-TO.json]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     #[command(flatten)]
@@ -183,36 +184,37 @@ pub struct CalibrateArgs {
 }
 
 #[derive(Debug, Args)]
-pub struct ExplainArgs {
+pub(super) struct ExplainArgs {
     /// The events of a run, as `translate --format jsonl` writes them; `-` is standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// The page to write; `-` is standard output [default: FILE with .html]
+    /// The page to write; `-` is standard output [default: FILE with the extension .html]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
-pub struct EvalArgs {
-    /// Talks and their references, a JSON object a line, as docs/evaluation.md has them
+pub(super) struct EvalArgs {
+    /// The talks and their references, one JSON object per line (docs/evaluation.md describes it)
     #[arg(value_name = "MANIFEST", required_unless_present = "score")]
     pub manifest: Option<PathBuf>,
-    /// The language to translate to; with --score, that of the log's translations
+    /// The language to translate to: de, it or zh; with --score, any language of a log
     #[arg(long, value_name = "LANGUAGE")]
     pub to: Language,
-    /// The language that is spoken
+    /// The language that is spoken, as an ISO 639 code
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
     pub from: Language,
-    /// A policy, as `translate` takes it; give it again for more
+    /// A policy, as for `translate`; may be given several times
     #[arg(long = "policy", value_name = "POLICY", default_values = ["alignatt", "alignatt:high", "local-agreement", "hold-n", "offline"])]
     pub policies: Vec<PolicyKind>,
-    /// Sound of one step, in milliseconds; give it again for more [default: the policy's own]
+    /// How much sound a step processes, in milliseconds; may be given several times [default: the
+    /// policy's own]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=10_000))]
     pub chunk_ms: Vec<u64>,
-    /// Where events and reports go; talks whose events are there are not played again
+    /// The folder for events and reports; a talk whose events are in it is not played again
     #[arg(long, default_value = "eval", value_name = "DIR")]
     pub out: PathBuf,
-    /// The first N talks only
+    /// Use only the first N talks
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     #[command(flatten)]
@@ -226,7 +228,7 @@ pub struct EvalArgs {
 /// Scoring a log instead of playing talks.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Scoring a log")]
-pub struct ScoreArgs {
+pub(super) struct ScoreArgs {
     /// A log of SimulEval or OmniSTEval, a JSON object a line; no talk is played
     #[arg(long, value_name = "LOG", conflicts_with_all = [
         "manifest", "from", "policies", "chunk_ms", "out", "limit", "mt", "heads", "context", "history", "asr", "aligner",
@@ -254,7 +256,7 @@ pub struct ScoreArgs {
 
 /// The models that hear.
 #[derive(Clone, Debug, Args)]
-pub struct SpeechArgs {
+pub(super) struct SpeechArgs {
     /// The speech model: a folder or a Hub id such as Qwen/Qwen3-ASR-0.6B [default: the demo pack]
     #[arg(long, value_name = "MODEL")]
     pub asr: Option<OsString>,
@@ -267,35 +269,41 @@ pub struct SpeechArgs {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct DeviceArgs {
-    /// auto, cpu, vulkan[:N], metal[:N] or dx12[:N], as `alignatt devices` lists them
+pub(super) struct DeviceArgs {
+    /// The device: auto, cpu, vulkan[:N], metal[:N] or dx12[:N]; `alignatt devices` lists them
     #[arg(long, env = "ALIGNATT_DEVICE", default_value = "auto", value_parser = device_choice)]
     pub device: DeviceChoice,
 }
 
 #[derive(Debug, Args)]
-pub struct ModelsArgs {
+pub(super) struct ModelsArgs {
     #[command(subcommand)]
     pub action: ModelsAction,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum ModelsAction {
-    /// What is on this machine, with sizes
+pub(super) enum ModelsAction {
+    /// List the fetched models and their sizes
     List,
-    /// Fetch a model from the Hub; a fetch that was broken off goes on where it stopped
+    /// Fetch a model from the Hub; an interrupted fetch continues where it stopped
     Fetch {
-        /// Such as Qwen/Qwen3-ASR-0.6B
+        /// A Hub id such as Qwen/Qwen3-ASR-0.6B, or owner/name@revision
         id: String,
     },
     /// Delete a fetched model
-    Remove { id: String },
+    Remove {
+        /// A Hub id, as `alignatt models list` prints it
+        id: String,
+    },
     /// Print the folder of a fetched model, or of all of them
-    Where { id: Option<String> },
+    Where {
+        /// A Hub id, or owner/name@revision
+        id: Option<String>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     Text,
     Jsonl,
     Srt,
@@ -303,15 +311,15 @@ pub enum Format {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum AlignFormat {
+pub(super) enum AlignFormat {
     Text,
     Jsonl,
 }
 
-pub fn target_language(code: &str) -> Result<Language, String> {
+pub(super) fn target_language(code: &str) -> Result<Language, String> {
     match code.parse::<Language>() {
         Ok(language) if Language::TARGETS.contains(&language) => Ok(language),
-        _ => Err("use de (German), it (Italian) or zh (Chinese)".to_owned()),
+        _ => Err("the target languages are de (German), it (Italian) and zh (Chinese)".to_owned()),
     }
 }
 

@@ -15,16 +15,16 @@ use serde::Deserialize;
 use super::args::CalibrateArgs;
 use super::engines;
 use super::error::CliError;
-use super::faces::Output;
 use super::inputs::Inputs;
-use super::progress::Loading;
-use super::terminal::tell;
+use super::outputs::OutputFile;
+use super::progress::LoadingBar;
+use super::terminal::eprint_line;
 use super::text_file::TextLines;
-use crate::calibrate::scores::{Calibration, HeadScores, LEAST_TS, PairMap, PairScore};
+use crate::calibrate::scores::{Calibration, HeadScores, MIN_TS, PairMap, PairScore};
 use crate::calibrate::word_aligner;
 use crate::faces::cli::heat_map::{HeatMap, svg};
 use crate::models::forced::{Forced, LONGEST};
-use crate::models::gemma4::prompt::{Prompt, PromptIds, Turn};
+use crate::models::prompt::{PromptIds, TranslationPrompt, Turn};
 use crate::policy::heads::{Head, HeadSet, Measured, Rows};
 use crate::policy::{SourceWord, word_places};
 use crate::text::Language;
@@ -33,9 +33,9 @@ use crate::text::units::{join_words, source_words, unit_ends};
 /// The longest line of a pair, in bytes.
 const LINE_BYTES: usize = 64 * 1024;
 /// The most heads in a file.
-const MOST_HEADS: usize = 16;
+const MAX_HEADS: usize = 16;
 /// Number of heads that the heat map outlines: those that the policy uses.
-const ASKED: usize = 4;
+const USED_HEADS: usize = 4;
 
 #[derive(Debug, Deserialize)]
 struct Pair {
@@ -44,7 +44,7 @@ struct Pair {
     alignments: Option<Vec<(usize, usize)>>,
 }
 
-pub async fn calibrate(args: CalibrateArgs) -> Result<(), CliError> {
+pub(super) async fn calibrate(args: CalibrateArgs) -> Result<(), CliError> {
     let path = args.output.clone().unwrap_or_else(|| HeadSet::file_name(args.from, args.to).into());
     let picture_path = path.with_extension("svg");
     let [output, picture] = outputs(&args, [&path, &picture_path])?;
@@ -52,34 +52,34 @@ pub async fn calibrate(args: CalibrateArgs) -> Result<(), CliError> {
     if let Some(path) = &args.alignments {
         read_alignments(path, &mut pairs)?;
     }
-    let how = align(&mut pairs, args.to);
+    let how = add_alignments(&mut pairs, args.to);
     let (mut forced, prompt, name) = {
-        let mut loading = Loading::new();
-        let mut report = |what: &str, done, total| loading.report(what, done, total);
+        let mut bar = LoadingBar::new();
+        let mut report = |what: &str, done, total| bar.report(what, done, total);
         engines::load_forced(args.mt.as_deref(), (args.from, args.to), &args.device, &mut report).await?
     };
-    let [input, predicting] = score(&mut forced, &prompt, &pairs, args.to).await?;
-    let (rows, scores) = match best(&input) >= best(&predicting) {
+    let [input, predicting] = score(&mut forced, &*prompt, &pairs, args.to).await?;
+    let (rows, scores) = match best_score(&input) >= best_score(&predicting) {
         true => (Rows::Input, &input),
         false => (Rows::Predicting, &predicting),
     };
     let set = head_set(&name, &args, rows, scores, &how);
     output.write(&set.to_json().map_err(CliError::of)?)?;
-    let chosen: Vec<(usize, usize)> = set.top(ASKED).iter().map(|head| (head.layer, head.head)).collect();
+    let chosen: Vec<(usize, usize)> = set.top(USED_HEADS).iter().map(|head| (head.layer, head.head)).collect();
     let title = format!("{name}, {} to {}", args.from.english_name(), args.to.english_name());
     let note = format!("{} rows, {} pairs, {}", rows.name(), scores.pairs, how);
     let map = HeatMap { title: &title, note: &note, scores: &scores.ts_matrix, chosen: &chosen };
     picture.write(&svg(&map))?;
     warn(&set, scores);
-    tell(format_args!("{} and {} are written", path.display(), picture_path.display()));
-    print(&set, [&input, &predicting], &mut io::stdout().lock()).map_err(CliError::print)
+    eprint_line(format_args!("wrote {} and {}", path.display(), picture_path.display()));
+    print(&set, [&input, &predicting], &mut io::stdout().lock()).map_err(CliError::print_failed)
 }
 
 /// Checks the two output files: neither is one that is read, and they differ.
-fn outputs(args: &CalibrateArgs, paths: [&PathBuf; 2]) -> Result<[Output; 2], CliError> {
+fn outputs(args: &CalibrateArgs, paths: [&PathBuf; 2]) -> Result<[OutputFile; 2], CliError> {
     let [path, picture] = paths;
     if path.to_string_lossy().eq_ignore_ascii_case(&picture.to_string_lossy()) {
-        let message = format!("the heat map is to be written to {}; give another --output", picture.display());
+        let message = format!("the heat map would be written to {}, too; give another --output", picture.display());
         return Err(CliError::Usage(message));
     }
     let mut inputs = Inputs::default();
@@ -88,12 +88,12 @@ fn outputs(args: &CalibrateArgs, paths: [&PathBuf; 2]) -> Result<[Output; 2], Cl
     // Heads files are not read here, so a heads file of the model's folder may be overwritten by a
     // new measurement.
     let is_heads = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("heads."));
-    let files = engines::model_files(args.mt.as_deref());
+    let files = engines::local_model_files(args.mt.as_deref());
     files.iter().filter(|path| !is_heads(path)).for_each(|path| inputs.add(path, "--mt"));
-    Ok([Output::new(path, &inputs)?, Output::new(picture, &inputs)?])
+    Ok([OutputFile::new(path, &inputs)?, OutputFile::new(picture, &inputs)?])
 }
 
-fn best(scores: &HeadScores) -> f64 {
+fn best_score(scores: &HeadScores) -> f64 {
     scores.heads.first().map_or(0.0, |head| head.ts)
 }
 
@@ -108,28 +108,28 @@ fn read_pairs(path: &Path) -> Result<Vec<Pair>, CliError> {
         Ok(())
     })?;
     match pairs.is_empty() {
-        true => Err(failed(path, "holds no pairs")),
+        true => Err(failed(path, "there are no pairs")),
         false => Ok(pairs),
     }
 }
 
 fn read_alignments(path: &Path, pairs: &mut [Pair]) -> Result<(), CliError> {
-    let mut count = 0;
+    let (pairs_len, mut count) = (pairs.len(), 0);
     for_each_line(path, &mut |at, line| {
         let link = |link: &str| {
             let (word, unit) = link.split_once('-')?;
             Some((word.parse().ok()?, unit.parse().ok()?))
         };
         let links: Option<Vec<_>> = line.split_whitespace().map(link).collect();
-        let links = links.ok_or_else(|| format!("line {at}: not of the form `0-0 1-2`"))?;
-        let pair = pairs.get_mut(count).ok_or_else(|| format!("line {at}: there are fewer pairs"))?;
+        let links = links.ok_or_else(|| format!("line {at}: the line is not of the form `0-0 1-2`"))?;
+        let pair = pairs.get_mut(count).ok_or_else(|| format!("line {at}: there are only {pairs_len} pairs"))?;
         pair.alignments = Some(links);
         count += 1;
         Ok(())
     })?;
-    match count == pairs.len() {
+    match count == pairs_len {
         true => Ok(()),
-        false => Err(failed(path, &format!("has {count} lines for {} pairs", pairs.len()))),
+        false => Err(failed(path, &format!("there are {count} lines for {pairs_len} pairs"))),
     }
 }
 
@@ -147,14 +147,14 @@ fn failed(path: &Path, what: &str) -> CliError {
 }
 
 /// Gives every pair alignments. Returns their source in words.
-fn align(pairs: &mut [Pair], to: Language) -> String {
+fn add_alignments(pairs: &mut [Pair], to: Language) -> String {
     if pairs.iter().all(|pair| pair.alignments.is_some()) {
         return "given alignments".to_owned();
     }
     let words: Vec<word_aligner::Words> =
         pairs.iter().map(|pair| (source_words(&pair.source), target_units(&pair.target, to))).collect();
-    let mut counting = Loading::counting();
-    let found = word_aligner::align(&words, |done, all| counting.report("aligning words", done as u64, all as u64));
+    let mut bar = LoadingBar::counting();
+    let found = word_aligner::align(&words, |done, all| bar.report("aligning words", done as u64, all as u64));
     for (pair, links) in pairs.iter_mut().zip(found) {
         pair.alignments.get_or_insert(links);
     }
@@ -175,21 +175,25 @@ fn target_units(text: &str, language: Language) -> Vec<String> {
 /// is predicted.
 async fn score(
     forced: &mut Forced,
-    prompt: &Prompt,
+    prompt: &dyn TranslationPrompt,
     pairs: &[Pair],
     to: Language,
 ) -> Result<[HeadScores; 2], CliError> {
     let [layers, heads] = forced.shape();
     let mut sums = [Calibration::new(layers, heads), Calibration::new(layers, heads)];
-    let mut counting = Loading::counting();
+    let mut bar = LoadingBar::counting();
     for (at, pair) in pairs.iter().enumerate() {
-        counting.report("listening", at as u64, pairs.len() as u64);
+        bar.report("measuring", at as u64, pairs.len() as u64);
         let words = source_words(&pair.source);
         let source = join_words(words.iter().map(String::as_str));
         let turn = Turn { history: &[], source: &source, accepted: pair.target.trim() };
         let ids = prompt.ids(&turn).map_err(CliError::of)?;
         if ids.accepted.len() > LONGEST {
-            tracing::warn!("pair {} is left out: its target has {} tokens", at + 1, ids.accepted.len());
+            tracing::warn!(
+                "pair {} is skipped: its target has {} tokens, more than {LONGEST}",
+                at + 1,
+                ids.accepted.len()
+            );
             continue;
         }
         let links = pair.alignments.clone().unwrap_or_default();
@@ -203,8 +207,8 @@ async fn score(
             let weights = forced.attention(before, target).await.map_err(CliError::of)?;
             let layer_len = weights.len() / layers;
             for (layer, weights) in weights.chunks_exact(layer_len.max(1)).enumerate() {
-                input.layer(layer, weights).map_err(CliError::of)?;
-                predicting.layer(layer, weights).map_err(CliError::of)?;
+                input.add_layer(layer, weights).map_err(CliError::of)?;
+                predicting.add_layer(layer, weights).map_err(CliError::of)?;
             }
         }
         sums[0].add(at, &input).map_err(CliError::of)?;
@@ -251,7 +255,7 @@ fn pair_maps(
 }
 
 fn head_set(model: &str, args: &CalibrateArgs, rows: Rows, scores: &HeadScores, how: &str) -> HeadSet {
-    let heads = scores.heads.iter().take(MOST_HEADS);
+    let heads = scores.heads.iter().take(MAX_HEADS);
     let largest = scores.stability.iter().filter_map(|split| split.max_delta).fold(0.0, f64::max);
     HeadSet {
         model: model.to_owned(),
@@ -259,10 +263,12 @@ fn head_set(model: &str, args: &CalibrateArgs, rows: Rows, scores: &HeadScores, 
         target: args.to,
         rows,
         measured: Measured {
-            how: format!("alignatt calibrate, {how}; between halves the leading heads differ by {largest:.3} at most"),
+            how: format!(
+                "alignatt calibrate, {how}; the scores of the best heads differ by at most {largest:.3} between halves"
+            ),
             pairs: scores.pairs,
             tokens: scores.aligned_tokens,
-            threshold: Some(LEAST_TS),
+            threshold: Some(MIN_TS),
         },
         heads: heads.map(|head| Head { layer: head.layer, head: head.head, score: round(head.ts) }).collect(),
     }
@@ -276,11 +282,11 @@ fn round(score: f64) -> f64 {
 /// alone.
 fn print(set: &HeadSet, found: [&HeadScores; 2], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "layer  head   input  predicting  within the source")?;
-    for head in set.top(ASKED * 2) {
+    for head in set.top(USED_HEADS * 2) {
         let ts = |scores: &HeadScores| scores.ts_matrix[head.layer][head.head];
-        let of = found[usize::from(set.rows == Rows::Predicting)];
+        let chosen = found[usize::from(set.rows == Rows::Predicting)];
         let within =
-            of.heads.iter().find(|h| (h.layer, h.head) == (head.layer, head.head)).map_or(0.0, |h| h.source_ts);
+            chosen.heads.iter().find(|h| (h.layer, h.head) == (head.layer, head.head)).map_or(0.0, |h| h.source_ts);
         writeln!(out, "{:5} {:5} {:7.4} {:11.4} {within:18.4}", head.layer, head.head, ts(found[0]), ts(found[1]))?;
     }
     out.flush()
@@ -288,12 +294,15 @@ fn print(set: &HeadSet, found: [&HeadScores; 2], out: &mut dyn Write) -> io::Res
 
 fn warn(set: &HeadSet, scores: &HeadScores) {
     if set.heads.is_empty() {
-        tracing::warn!("no head follows the source: the file is empty and cannot be used");
+        tracing::warn!("no head follows the source, so the file lists none and cannot be used");
     }
     if scores.non_finite_rows > 0 {
-        tracing::warn!("{} rows of attention were not numbers and count as missed", scores.non_finite_rows);
+        tracing::warn!(
+            "{} rows of attention contain values that are not numbers; they count as misses",
+            scores.non_finite_rows
+        );
     }
     if !scores.stability.iter().all(|split| split.stable) {
-        tracing::warn!("halves of the pairs do not agree on the leading heads or their scores: use more pairs");
+        tracing::warn!("two halves of the pairs disagree about the best heads or their scores; use more pairs");
     }
 }

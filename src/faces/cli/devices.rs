@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use super::engines::{self, DeviceLine};
 use super::error::CliError;
 
-pub async fn devices() -> Result<(), CliError> {
+pub(super) async fn devices() -> Result<(), CliError> {
     let devices = engines::devices().await;
-    write(&devices, &mut io::stdout().lock()).map_err(CliError::print)
+    write(&devices, &mut io::stdout().lock()).map_err(CliError::print_failed)
 }
 
 fn write(devices: &[DeviceLine], out: &mut dyn Write) -> io::Result<()> {

@@ -2,11 +2,10 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::args::{DeviceArgs, TextArgs};
 use super::inputs::Inputs;
-use super::progress::Fetching;
+use super::progress::FetchBar;
 use super::{sha256, text_file};
 use crate::cascade::event::Start;
 use crate::cascade::{BoxError, Settings};
@@ -17,28 +16,28 @@ use crate::gpu::{Compute, adapters};
 use crate::hub::cache::{CachedModel, Hub};
 use crate::hub::source::ModelSource;
 use crate::models::forced::Forced;
-use crate::models::gemma4::prompt::Prompt;
+use crate::models::prompt::TranslationPrompt;
 use crate::policy::heads::HeadSet;
 use crate::selftest::open;
 use crate::text::Language;
 use crate::weights::{CheckpointError, Files};
 
 /// Context files and heads files above this size, in bytes, are refused.
-const GIVEN_BYTES: usize = 1 << 20;
+const MAX_FILE_BYTES: usize = 1 << 20;
 
 /// What to load. A model is a folder or a Hub id; `None` is the demo pack.
 #[derive(Clone, Debug)]
-pub struct Wanted<'a> {
+pub(super) struct LoadRequest<'a> {
     pub asr: Option<&'a OsStr>,
     pub aligner: Option<&'a OsStr>,
     /// `Some` where the stream is translated.
-    pub mt: Option<Translation<'a>>,
+    pub mt: Option<TranslationRequest<'a>>,
     pub from: Language,
     pub device: &'a DeviceArgs,
 }
 
 #[derive(Clone, Copy, Debug)]
-pub struct Translation<'a> {
+pub(super) struct TranslationRequest<'a> {
     pub to: Language,
     pub text: &'a TextArgs,
     /// Number of attention heads that the policy uses.
@@ -46,31 +45,34 @@ pub struct Translation<'a> {
 }
 
 /// Models that are loaded.
-pub struct Loaded {
+pub(super) struct Loaded {
     pub engines: ModelEngines,
     pub names: Names,
-    pub given: Given,
+    pub hashes: InputHashes,
 }
 
 /// Hashes of the translator's inputs other than the sound.
 #[derive(Clone, Debug, Default)]
-pub struct Given {
+pub(super) struct InputHashes {
     context: Option<String>,
     /// `None` also where it is not known yet because the model has not been fetched.
     heads: Option<String>,
 }
 
-impl Given {
-    fn of(direction: &Direction, model: Option<&ModelFiles>) -> Given {
+impl InputHashes {
+    fn of(direction: &Direction, model: Option<&ModelFiles>) -> InputHashes {
         // Missing heads become an error when the model loads.
         let own = || model.and_then(|model| model.heads(direction.from, direction.to).ok());
         let heads = direction.heads.clone().or_else(own).and_then(|set| set.to_json().ok());
         let context = Some(&direction.context).filter(|text| !text.is_empty());
-        Given { context: context.map(|text| sha256::of_text(text)), heads: heads.map(|text| sha256::of_text(&text)) }
+        InputHashes {
+            context: context.map(|text| sha256::of_text(text)),
+            heads: heads.map(|text| sha256::of_text(&text)),
+        }
     }
 
     /// The first event of a run.
-    pub fn start(&self, settings: &Settings, names: &Names) -> Start {
+    pub(super) fn start(&self, settings: &Settings, names: &Names) -> Start {
         let translates = settings.target.is_some();
         Start {
             context_sha256: self.context.clone().filter(|_| translates),
@@ -80,9 +82,9 @@ impl Given {
     }
 }
 
-impl Wanted<'_> {
+impl LoadRequest<'_> {
     /// Adds every file that loading reads.
-    pub fn add_files(&self, inputs: &mut Inputs) {
+    pub(super) fn add_files(&self, inputs: &mut Inputs) {
         let mut models = vec![(self.asr, "--asr"), (self.aligner, "--aligner")];
         if let Some(mt) = self.mt {
             models.push((mt.text.mt.as_deref(), "--mt"));
@@ -93,121 +95,123 @@ impl Wanted<'_> {
                 .for_each(|(p, flag)| inputs.add(p, flag));
         }
         for (model, flag) in models {
-            model_files(model).iter().for_each(|path| inputs.add(path, flag));
+            local_model_files(model).iter().for_each(|path| inputs.add(path, flag));
         }
     }
 }
 
 /// The files of a model, if it is on this computer.
-pub fn model_files(model: Option<&OsStr>) -> Vec<PathBuf> {
-    let entries = model.and_then(folder_of).and_then(|folder| folder.read_dir().ok());
+pub(super) fn local_model_files(model: Option<&OsStr>) -> Vec<PathBuf> {
+    let entries = model.and_then(local_folder).and_then(|folder| folder.read_dir().ok());
     entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
 /// The folder of a model, if it is on this computer.
-fn folder_of(model: &OsStr) -> Option<PathBuf> {
+fn local_folder(model: &OsStr) -> Option<PathBuf> {
     match ModelSource::parse(model).ok()? {
         ModelSource::Folder(folder) => Some(folder),
         ModelSource::Hub { repo, revision } => Hub::from_env().location(&repo, &revision).ok().flatten(),
     }
 }
 
-/// Loads the models of `wanted` on its device, after the device's self-test. An error names the
+/// Loads the models of `request` on its device, after the device's self-test. An error names the
 /// model or the device, and a remedy.
-pub async fn load(wanted: &Wanted<'_>, report: Report<'_>) -> Result<Loaded, BoxError> {
-    let direction = wanted.mt.map(|mt| direction(wanted.from, mt)).transpose()?;
-    let compute = device(wanted.device).await?;
-    let mt = match wanted.mt.zip(direction) {
-        Some((mt, direction)) => Some((chosen(mt.text.mt.as_deref(), demo::mt)?, direction)),
+pub(super) async fn load(request: &LoadRequest<'_>, report: Report<'_>) -> Result<Loaded, BoxError> {
+    let direction = request.mt.map(|mt| direction(request.from, mt)).transpose()?;
+    let compute = open_device(request.device).await?;
+    let mt = match request.mt.zip(direction) {
+        Some((mt, direction)) => Some((resolve(mt.text.mt.as_deref(), demo::mt)?, direction)),
         None => None,
     };
-    let given = mt.as_ref().map(|(model, direction)| Given::of(direction, Some(model))).unwrap_or_default();
-    let models = Models { asr: chosen(wanted.asr, demo::asr)?, aligner: chosen(wanted.aligner, demo::aligner)?, mt };
-    let context = wanted.mt.and_then(|mt| mt.text.context.as_deref());
+    let hashes = mt.as_ref().map(|(model, direction)| InputHashes::of(direction, Some(model))).unwrap_or_default();
+    let models =
+        Models { asr: resolve(request.asr, demo::asr)?, aligner: resolve(request.aligner, demo::aligner)?, mt };
+    let context = request.mt.and_then(|mt| mt.text.context.as_deref());
     let engines = models.load(&compute, report).await.map_err(|error| match context {
         Some(path) if error.is::<ContextTooLong>() => {
             format!("{}: {error}; give a shorter --context", path.display()).into()
         }
         _ => error,
     })?;
-    Ok(Loaded { engines, names: Names::of(&models, &compute.name), given })
+    Ok(Loaded { engines, names: Names::of(&models, &compute.name), hashes })
 }
 
-/// What is known about `wanted` before any model is fetched or loaded. The name of the device is
-/// still missing.
-pub fn known(wanted: &Wanted<'_>) -> Result<(Names, Given), BoxError> {
+/// The names of the models in `request` and the hashes of its inputs, before any model is fetched
+/// or loaded. The name of the device is still missing.
+pub(super) fn names_and_hashes(request: &LoadRequest<'_>) -> Result<(Names, InputHashes), BoxError> {
     let name = |model: Option<&OsStr>, demo: fn() -> Files| match model {
         Some(model) => model.to_string_lossy().into_owned(),
         None => demo().label().to_owned(),
     };
     let names = Names {
-        asr: name(wanted.asr, demo::asr),
-        aligner: name(wanted.aligner, demo::aligner),
-        mt: wanted.mt.map(|mt| name(mt.text.mt.as_deref(), demo::mt)),
+        asr: name(request.asr, demo::asr),
+        aligner: name(request.aligner, demo::aligner),
+        mt: request.mt.map(|mt| name(mt.text.mt.as_deref(), demo::mt)),
         device: String::new(),
-        note: None,
+        notes: Vec::new(),
     };
-    let given = match wanted.mt {
-        Some(mt) => Given::of(&direction(wanted.from, mt)?, present(mt.text.mt.as_deref(), demo::mt).as_ref()),
-        None => Given::default(),
+    let hashes = match request.mt {
+        Some(mt) => {
+            InputHashes::of(&direction(request.from, mt)?, resolve_local(mt.text.mt.as_deref(), demo::mt).as_ref())
+        }
+        None => InputHashes::default(),
     };
-    Ok((names, given))
+    Ok((names, hashes))
 }
 
 /// A model, if it is on this computer.
-fn present(model: Option<&OsStr>, demo: fn() -> Files) -> Option<ModelFiles> {
+fn resolve_local(model: Option<&OsStr>, demo: fn() -> Files) -> Option<ModelFiles> {
     match model {
-        Some(model) if folder_of(model).is_none() => None,
-        model => chosen(model, demo).ok(),
+        Some(model) if local_folder(model).is_none() => None,
+        model => resolve(model, demo).ok(),
     }
 }
 
 /// Loads the aligner alone.
-pub async fn load_aligner(
+pub(super) async fn load_aligner(
     model: Option<&OsStr>,
     device_args: &DeviceArgs,
     report: Report<'_>,
 ) -> Result<Alignment, BoxError> {
-    let compute = device(device_args).await?;
-    load::alignment(&chosen(model, demo::aligner)?, &compute, report).await
+    let compute = open_device(device_args).await?;
+    load::alignment(&resolve(model, demo::aligner)?, &compute, report).await
 }
 
 /// Loads a translation model with every head armed, for calibration. Also returns its name.
-pub async fn load_forced(
+pub(super) async fn load_forced(
     model: Option<&OsStr>,
-    (from, to): (Language, Language),
+    direction: (Language, Language),
     device_args: &DeviceArgs,
     report: Report<'_>,
-) -> Result<(Forced, Prompt, String), BoxError> {
-    let compute = device(device_args).await?;
-    let chosen = chosen(model, demo::mt)?;
-    let (model, tokenizer) = load::gemma4(&chosen, &compute, report).await?;
-    let prompt = Prompt::new(&chosen.files, tokenizer, from.english_name(), to.english_name(), "")?;
-    Ok((Forced::new(Arc::new(model), compute)?, prompt, chosen.name))
+) -> Result<(Forced, Box<dyn TranslationPrompt>, String), BoxError> {
+    let compute = open_device(device_args).await?;
+    let files = resolve(model, demo::mt)?;
+    let (model, prompt) = load::text_model(&files, direction, &compute, report).await?;
+    Ok((Forced::new(model, compute)?, prompt, files.name))
 }
 
 /// The files of a model, which are fetched from the Hub where they are missing.
-fn chosen(model: Option<&OsStr>, demo: fn() -> Files) -> Result<ModelFiles, CheckpointError> {
+fn resolve(model: Option<&OsStr>, demo: fn() -> Files) -> Result<ModelFiles, CheckpointError> {
     let Some(model) = model else {
         return Ok(ModelFiles::demo(demo()));
     };
     let name = model.to_string_lossy().into_owned();
-    let folder = ModelSource::parse(model)?.resolve(&Hub::from_env(), &mut Fetching::new(&name))?;
+    let folder = ModelSource::parse(model)?.resolve(&Hub::from_env(), &mut FetchBar::new(&name))?;
     Ok(ModelFiles { name, files: Files::folder(folder)?, demo: false })
 }
 
 /// The direction that the user asked for. Reads the files that the flags name.
-fn direction(from: Language, wanted: Translation<'_>) -> Result<Direction, BoxError> {
-    let read = |path: &Path| text_file::read(path, GIVEN_BYTES);
-    let heads = match &wanted.text.heads {
-        Some(path) if wanted.heads_len > 0 => Some(HeadSet::parse(&read(path)?, &path.display().to_string())?),
+fn direction(from: Language, request: TranslationRequest<'_>) -> Result<Direction, BoxError> {
+    let read = |path: &Path| text_file::read(path, MAX_FILE_BYTES);
+    let heads = match &request.text.heads {
+        Some(path) if request.heads_len > 0 => Some(HeadSet::parse(&read(path)?, &path.display().to_string())?),
         _ => None,
     };
-    let context = wanted.text.context.as_deref().map(read).transpose()?.unwrap_or_default();
-    Ok(Direction { from, to: wanted.to, heads_len: wanted.heads_len, heads, context })
+    let context = request.text.context.as_deref().map(read).transpose()?.unwrap_or_default();
+    Ok(Direction { from, to: request.to, heads_len: request.heads_len, heads, context })
 }
 
-async fn device(args: &DeviceArgs) -> Result<Compute, BoxError> {
+async fn open_device(args: &DeviceArgs) -> Result<Compute, BoxError> {
     let (compute, refused) = open(args.device).await?;
     for why in refused {
         tracing::warn!("{why}");
@@ -217,7 +221,7 @@ async fn device(args: &DeviceArgs) -> Result<Compute, BoxError> {
 
 /// A device as `alignatt devices` lists it.
 #[derive(Clone, Debug, Default)]
-pub struct DeviceLine {
+pub(super) struct DeviceLine {
     /// What `--device` takes: `vulkan:0`, `cpu`.
     pub choice: String,
     pub name: String,
@@ -228,7 +232,7 @@ pub struct DeviceLine {
 }
 
 /// Every device, the best first and the CPU last.
-pub async fn devices() -> Vec<DeviceLine> {
+pub(super) async fn devices() -> Vec<DeviceLine> {
     let mut lines = Vec::new();
     for adapter in adapters().await {
         let mebibytes = |bytes: u64| format!("{} MiB", bytes >> 20);
@@ -265,17 +269,17 @@ pub async fn devices() -> Vec<DeviceLine> {
 }
 
 /// The models in this computer's Hub cache, by id.
-pub fn stored_models() -> Vec<CachedModel> {
+pub(super) fn cached_models() -> Vec<CachedModel> {
     Hub::from_env().list()
 }
 
 /// The folder of the Hub cache.
-pub fn models_folder() -> PathBuf {
+pub(super) fn models_folder() -> PathBuf {
     Hub::from_env().cache().to_owned()
 }
 
 /// The folder that a model is loaded from; `None` where it would be fetched first.
-pub fn model_folder(id: &str) -> Result<Option<PathBuf>, CheckpointError> {
+pub(super) fn model_folder(id: &str) -> Result<Option<PathBuf>, CheckpointError> {
     match ModelSource::parse(id)? {
         ModelSource::Hub { repo, revision } => Hub::from_env().location(&repo, &revision),
         ModelSource::Folder(folder) => Ok(Some(folder)),
@@ -283,14 +287,14 @@ pub fn model_folder(id: &str) -> Result<Option<PathBuf>, CheckpointError> {
 }
 
 /// Fetches a model and continues an earlier fetch that stopped. Returns the model's folder.
-pub fn fetch_model(id: &str) -> Result<PathBuf, CheckpointError> {
+pub(super) fn fetch_model(id: &str) -> Result<PathBuf, CheckpointError> {
     match ModelSource::parse(id)? {
-        ModelSource::Hub { repo, revision } => Hub::from_env().fetch(&repo, &revision, &mut Fetching::new(id)),
+        ModelSource::Hub { repo, revision } => Hub::from_env().fetch(&repo, &revision, &mut FetchBar::new(id)),
         ModelSource::Folder(folder) => Ok(folder),
     }
 }
 
 /// Deletes a fetched model with all its revisions. Returns the number of bytes freed.
-pub fn remove_model(repo: &str) -> Result<u64, CheckpointError> {
+pub(super) fn remove_model(repo: &str) -> Result<u64, CheckpointError> {
     Hub::from_env().remove(repo)
 }

@@ -5,16 +5,16 @@ use std::io;
 use std::process::ExitCode;
 
 use super::remedy::remedy;
-use super::terminal::tell;
+use super::terminal::eprint_line;
 
 /// Exit code for wrong usage.
-pub const USAGE: u8 = 2;
+pub(super) const USAGE: u8 = 2;
 /// Exit code after Ctrl-C, SIGTERM or SIGHUP.
-pub const INTERRUPTED: u8 = 130;
+pub(super) const INTERRUPTED: u8 = 130;
 
 /// The ways in which a subcommand can fail.
 #[derive(Debug, thiserror::Error)]
-pub enum CliError {
+pub(super) enum CliError {
     /// The arguments are wrong.
     #[error("{0}")]
     Usage(String),
@@ -25,23 +25,23 @@ pub enum CliError {
     #[error("interrupted")]
     Interrupted,
     /// The reader of our output has closed it (`| head`).
-    #[error("the reader of the output has gone")]
+    #[error("the reader of the output has closed it")]
     BrokenPipe,
 }
 
 impl CliError {
     /// Wraps any error of the library.
-    pub fn of(error: impl Error + 'static) -> CliError {
+    pub(super) fn of(error: impl Error + 'static) -> CliError {
         CliError::Failed(Box::new(error))
     }
 
     /// A write to the file at `place`, from `--output`, failed.
-    pub fn write(place: &str, error: io::Error) -> CliError {
+    pub(super) fn write_failed(place: &str, error: io::Error) -> CliError {
         CliError::unwritable(place, error, "; check its folder and the space left, or give another --output")
     }
 
     /// A write to standard output failed.
-    pub fn print(error: io::Error) -> CliError {
+    pub(super) fn print_failed(error: io::Error) -> CliError {
         CliError::unwritable("standard output", error, "")
     }
 
@@ -54,16 +54,16 @@ impl CliError {
 }
 
 /// Prints an error in one line and returns the exit code.
-pub fn report(outcome: Result<(), CliError>) -> ExitCode {
+pub(super) fn report(outcome: Result<(), CliError>) -> ExitCode {
     match outcome {
         Ok(()) | Err(CliError::BrokenPipe) => ExitCode::SUCCESS,
         Err(CliError::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(CliError::Usage(message)) => {
-            tell(format_args!("alignatt: {message}"));
+            eprint_line(format_args!("alignatt: {message}"));
             ExitCode::from(USAGE)
         }
         Err(CliError::Failed(error)) => {
-            tell(format_args!("alignatt: {}", one_line(error.as_ref())));
+            eprint_line(format_args!("alignatt: {}", one_line(error.as_ref())));
             ExitCode::FAILURE
         }
     }
@@ -71,7 +71,7 @@ pub fn report(outcome: Result<(), CliError>) -> ExitCode {
 
 /// An error with its sources and a remedy, on one line. A text that is in the line already is not
 /// repeated.
-pub fn one_line(error: &(dyn Error + 'static)) -> String {
+pub(super) fn one_line(error: &(dyn Error + 'static)) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -11,7 +11,7 @@ use super::markup::escaped;
 
 /// The data to draw.
 #[derive(Clone, Copy, Debug)]
-pub struct HeatMap<'a> {
+pub(super) struct HeatMap<'a> {
     pub title: &'a str,
     /// A line below the title; may be empty.
     pub note: &'a str,
@@ -25,7 +25,7 @@ const CELL: (usize, usize) = (30, 15);
 /// Position of the first cell.
 const ORIGIN: (usize, usize) = (64, 92);
 /// Width to the right of the cells, for the scale and the list of chosen heads.
-const ASIDE: usize = 192;
+const LEGEND_WIDTH: usize = 192;
 const SCALE: usize = 110;
 const LINE: usize = 18;
 
@@ -41,7 +41,7 @@ text{fill:#a1a1aa}.title,.strong{fill:#f4f4f5}\
 .ground{fill:#18181b}.cell{fill:#7dd3fc;stroke:#3f3f46;stop-color:#7dd3fc}.chosen{stroke:#fb923c}}";
 
 /// The picture as the text of an SVG file.
-pub fn svg(map: &HeatMap<'_>) -> String {
+pub(super) fn svg(map: &HeatMap<'_>) -> String {
     let mut out = String::new();
     // Writing to a string cannot fail.
     let _ = draw(map, &mut out);
@@ -53,9 +53,9 @@ fn draw(map: &HeatMap<'_>, out: &mut String) -> fmt::Result {
     let (left, top) = ORIGIN;
     let (right, bottom) = (left + heads * CELL.0, top + map.scores.len() * CELL.1);
     let list = top + SCALE + 3 * LINE;
-    let width = (right + ASIDE).max(48 + (9 * map.title.chars().count()).max(6 * map.note.chars().count()));
+    let width = (right + LEGEND_WIDTH).max(48 + (9 * map.title.chars().count()).max(6 * map.note.chars().count()));
     let height = bottom.max(list + map.chosen.len() * LINE) + 24;
-    let title = drawable(map.title);
+    let title = escaped_text(map.title);
     write!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" \
@@ -75,35 +75,35 @@ fn draw(map: &HeatMap<'_>, out: &mut String) -> fmt::Result {
         for (head, &score) in scores.iter().enumerate() {
             let (x, y) = (left + head * CELL.0, top + layer * CELL.1);
             let opacity = if score.is_finite() { score.clamp(0.0, 1.0) } else { 0.0 };
-            let tells = if score.is_finite() { format!("{score:.3}") } else { "no score".to_owned() };
+            let label = if score.is_finite() { format!("{score:.3}") } else { "no score".to_owned() };
             writeln!(
                 out,
                 "<rect class=\"cell\" x=\"{x}\" y=\"{y}\" width=\"{}\" height=\"{}\" fill-opacity=\"{opacity:.3}\">\
-                 <title>layer {layer}, head {head}: {tells}</title></rect>",
+                 <title>layer {layer}, head {head}: {label}</title></rect>",
                 CELL.0, CELL.1
             )?;
         }
     }
 
-    let aside = right + 28;
-    text(out, (aside, top - 7), "strong", "Score")?;
+    let legend = right + 28;
+    text(out, (legend, top - 7), "strong", "Score")?;
     write!(
         out,
         "<linearGradient id=\"scale\" x1=\"0\" y1=\"1\" x2=\"0\" y2=\"0\">\
          <stop class=\"cell\" offset=\"0\" stop-opacity=\"0\"/><stop class=\"cell\" offset=\"1\"/></linearGradient>\n\
-         <rect x=\"{aside}\" y=\"{top}\" width=\"14\" height=\"{SCALE}\" style=\"fill:url(#scale)\" class=\"cell\"/>\n"
+         <rect x=\"{legend}\" y=\"{top}\" width=\"14\" height=\"{SCALE}\" style=\"fill:url(#scale)\" class=\"cell\"/>\n"
     )?;
     for (at, label) in ["1.0", "0.5", "0.0"].into_iter().enumerate() {
-        text(out, (aside + 22, top + 4 + at * SCALE / 2), "", label)?;
+        text(out, (legend + 22, top + 4 + at * SCALE / 2), "", label)?;
     }
     if !map.chosen.is_empty() {
-        text(out, (aside, list - LINE), "strong", "Chosen heads")?;
+        text(out, (legend, list - LINE), "strong", "Chosen heads")?;
     }
     for (at, &(layer, head)) in map.chosen.iter().enumerate() {
         let score = map.scores.get(layer).and_then(|row| row.get(head));
-        text(out, (aside, list + at * LINE), "", &format!("layer {layer}, head {head}"))?;
+        text(out, (legend, list + at * LINE), "", &format!("layer {layer}, head {head}"))?;
         if let Some(score) = score.filter(|score| score.is_finite()) {
-            text(out, (aside + 140, list + at * LINE), "strong end", &format!("{score:.3}"))?;
+            text(out, (legend + 140, list + at * LINE), "strong end", &format!("{score:.3}"))?;
         }
         if score.is_some() {
             writeln!(
@@ -120,11 +120,11 @@ fn draw(map: &HeatMap<'_>, out: &mut String) -> fmt::Result {
 }
 
 fn text(out: &mut String, (x, y): (usize, usize), class: &str, text: &str) -> fmt::Result {
-    writeln!(out, "<text x=\"{x}\" y=\"{y}\" class=\"{class}\">{}</text>", drawable(text))
+    writeln!(out, "<text x=\"{x}\" y=\"{y}\" class=\"{class}\">{}</text>", escaped_text(text))
 }
 
 /// Escapes text for the picture, without the characters that XML does not allow.
-fn drawable(text: &str) -> String {
+fn escaped_text(text: &str) -> String {
     escaped(&text.replace(|c: char| c.is_control() || c == '\u{FFFE}' || c == '\u{FFFF}', ""))
 }
 

@@ -8,19 +8,19 @@ use super::error::CliError;
 
 /// Files that are read, identified by the file itself rather than by its name.
 #[derive(Default)]
-pub struct Inputs {
+pub(super) struct Inputs {
     known: HashMap<FileId, String>,
 }
 
 impl Inputs {
     /// Adds the file at `path`. `what` names its use, such as `--context`. A path that is not a
     /// regular file (a pipe, a device, a missing file) cannot be overwritten and is skipped.
-    pub fn add(&mut self, path: &Path, what: &str) {
+    pub(super) fn add(&mut self, path: &Path, what: &str) {
         self.insert(file_id(path), what);
     }
 
     /// Adds the file that standard input reads from, if it is a file.
-    pub fn add_stdin(&mut self) {
+    pub(super) fn add_stdin(&mut self) {
         self.insert(stdin_id(), "standard input");
     }
 
@@ -31,12 +31,12 @@ impl Inputs {
     }
 
     /// Fails if `output` is one of these files. `flag` is the flag that the user should change.
-    pub fn protect(&self, output: &Path, flag: &str) -> Result<(), CliError> {
+    pub(super) fn protect(&self, output: &Path, flag: &str) -> Result<(), CliError> {
         match file_id(output).and_then(|id| self.known.get(&id)) {
             None => Ok(()),
             Some(what) => {
                 let place = output.display();
-                let message = format!("{place} is read ({what}) and would be overwritten; give another {flag}");
+                let message = format!("{place} is an input ({what}) and would be overwritten; give another {flag}");
                 Err(CliError::Usage(message))
             }
         }
@@ -106,8 +106,8 @@ mod tests {
             let refused = inputs.protect(&at(name), "--output").err();
             assert!(matches!(refused, Some(CliError::Usage(_))), "{name}");
             let line = refused.map(|error| one_line(&error)).unwrap_or_default();
-            let told = format!("{name} is read (--context) and would be overwritten; give another --output");
-            assert!(line.ends_with(&told), "{line}");
+            let expected = format!("{name} is an input (--context) and would be overwritten; give another --output");
+            assert!(line.ends_with(&expected), "{line}");
         }
         for name in ["other.txt", "nothing.txt", "sub", "new.txt"] {
             assert!(inputs.protect(&at(name), "--output").is_ok(), "{name}");

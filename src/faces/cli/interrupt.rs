@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::error::INTERRUPTED;
 use super::live;
 
-static ASKED: AtomicBool = AtomicBool::new(false);
+static REQUESTED: AtomicBool = AtomicBool::new(false);
 static STREAMING: AtomicBool = AtomicBool::new(false);
 
 /// Starts to listen for the signals. A signal that was ignored when the program started (by
 /// `nohup`, or `&` in a script) stays ignored.
 #[cfg(unix)]
-pub fn watch() -> io::Result<()> {
+pub(super) fn watch() -> io::Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-    let heeded = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal));
-    let mut signals = signal_hook::iterator::Signals::new(heeded)?;
+    let awaited = [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|&signal| !is_ignored(signal));
+    let mut signals = signal_hook::iterator::Signals::new(awaited)?;
     // A closing terminal can send SIGHUP twice, once through its shell. That is not a second
     // request.
     std::thread::Builder::new()
@@ -42,21 +42,22 @@ pub fn watch() -> io::Result<()> {
     ctrlc::set_handler(|| stop(true)).map_err(io::Error::other)
 }
 
-/// A signal that `counts` is a separate request, and the second one exits at once.
-fn stop(counts: bool) {
-    let again = ASKED.swap(true, Ordering::SeqCst);
-    if again && counts || !STREAMING.load(Ordering::SeqCst) {
+/// Asks the run to stop. A `separate` signal counts as a request of its own, and the second request
+/// exits at once.
+fn stop(separate: bool) {
+    let again = REQUESTED.swap(true, Ordering::SeqCst);
+    if again && separate || !STREAMING.load(Ordering::SeqCst) {
         live::restore_terminal();
         std::process::exit(INTERRUPTED.into());
     }
 }
 
 /// Whether a signal has asked the program to stop.
-pub fn asked() -> bool {
-    ASKED.load(Ordering::SeqCst)
+pub(super) fn requested() -> bool {
+    REQUESTED.load(Ordering::SeqCst)
 }
 
 /// Says whether there is output that must be finished.
-pub fn streaming(on: bool) {
+pub(super) fn set_streaming(on: bool) {
     STREAMING.store(on, Ordering::SeqCst);
 }

@@ -26,16 +26,16 @@ use crate::text::Millis;
 use crate::text::units::{is_cjk, join_words, seam_between};
 
 /// Number of warnings that are kept.
-const NOTES: usize = 3;
+const MAX_NOTES: usize = 3;
 /// Number of segments that are kept for the screen and for printing at the end.
-const KEPT: usize = 500;
+const MAX_ROWS: usize = 500;
 
-static TAKEN: AtomicBool = AtomicBool::new(false);
+static HAS_TERMINAL: AtomicBool = AtomicBool::new(false);
 static PANIC_HOOK: Once = Once::new();
 
 /// Restores the terminal if the live view has it. Safe to call at any time, from any thread.
-pub fn restore_terminal() {
-    if TAKEN.swap(false, Ordering::SeqCst) {
+pub(super) fn restore_terminal() {
+    if HAS_TERMINAL.swap(false, Ordering::SeqCst) {
         // If this fails, nothing more can be done.
         let _ =
             execute!(io::stdout(), EndSynchronizedUpdate, SetAttribute(Attribute::Reset), LeaveAlternateScreen, Show);
@@ -56,7 +56,7 @@ struct Caption {
 }
 
 /// The live view's state.
-pub struct LiveView {
+pub(super) struct LiveView {
     side: Side,
     rows: VecDeque<Row>,
     /// Number of rows that were dropped at the front.
@@ -71,8 +71,8 @@ pub struct LiveView {
 }
 
 impl LiveView {
-    /// Takes the terminal.
-    pub fn open(side: Side) -> io::Result<LiveView> {
+    /// Switches the terminal to the live view.
+    pub(super) fn open(side: Side) -> io::Result<LiveView> {
         PANIC_HOOK.call_once(|| {
             let former = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
@@ -80,7 +80,7 @@ impl LiveView {
                 former(panic);
             }));
         });
-        TAKEN.store(true, Ordering::SeqCst);
+        HAS_TERMINAL.store(true, Ordering::SeqCst);
         execute!(io::stdout(), EnterAlternateScreen, Hide, Clear(ClearType::All))?;
         Ok(LiveView::new(side))
     }
@@ -99,7 +99,7 @@ impl LiveView {
     }
 
     /// Takes an event and draws the screen.
-    pub fn show(&mut self, event: &Event) -> io::Result<()> {
+    pub(super) fn show(&mut self, event: &Event) -> io::Result<()> {
         self.take(event);
         self.draw()
     }
@@ -127,7 +127,7 @@ impl LiveView {
             EventKind::Progress(progress) => self.progress = *progress,
             EventKind::Warning(warning) if self.notes.contains(&warning.message) => {}
             EventKind::Warning(warning) => {
-                self.notes.truncate(NOTES - 1);
+                self.notes.truncate(MAX_NOTES - 1);
                 self.notes.insert(0, warning.message.clone());
             }
             EventKind::Listen(_) | EventKind::End(_) => {}
@@ -139,7 +139,7 @@ impl LiveView {
         while self.dropped + self.rows.len() <= row {
             self.rows.push_back(Row::default());
         }
-        while self.rows.len() > KEPT {
+        while self.rows.len() > MAX_ROWS {
             self.rows.pop_front();
             self.dropped += 1;
         }
@@ -147,7 +147,7 @@ impl LiveView {
     }
 
     /// Draws the whole screen.
-    pub fn draw(&self) -> io::Result<()> {
+    pub(super) fn draw(&self) -> io::Result<()> {
         let (columns, lines) = size()?;
         let mut out = io::stdout().lock();
         queue!(out, BeginSynchronizedUpdate)?;
@@ -174,20 +174,20 @@ impl LiveView {
         if lines == 0 {
             return Vec::new();
         }
-        let noted = !self.notes.is_empty() && lines > 5;
-        let room = lines - 1 - usize::from(noted);
+        let has_notes = !self.notes.is_empty() && lines > 5;
+        let free = lines - 1 - usize::from(has_notes);
         let mut screen = match self.side {
-            Side::Source => self.pane(|row| &row.source, columns, room),
-            Side::Target if room < 3 => self.pane(|row| &row.target, columns, room),
+            Side::Source => self.pane(|row| &row.source, columns, free),
+            Side::Target if free < 3 => self.pane(|row| &row.target, columns, free),
             Side::Target => {
-                let above = (room - 1) / 2;
+                let above = (free - 1) / 2;
                 let mut panes = self.pane(|row| &row.source, columns, above);
                 panes.push(vec![(Look::Dim, "─".repeat(columns))]);
-                panes.extend(self.pane(|row| &row.target, columns, room - 1 - above));
+                panes.extend(self.pane(|row| &row.target, columns, free - 1 - above));
                 panes
             }
         };
-        if noted {
+        if has_notes {
             screen.push(vec![(Look::Dim, fit(&format!(" {}", self.notes.join("  ·  ")), columns))]);
         }
         screen.push(vec![(Look::Reverse, fit(&self.status(), columns))]);
@@ -224,11 +224,11 @@ impl LiveView {
     }
 
     /// Restores the terminal and prints the captions, so that they stay.
-    pub fn close(self) -> io::Result<()> {
+    pub(super) fn close(self) -> io::Result<()> {
         restore_terminal();
         let mut out = io::stdout().lock();
         if self.dropped > 0 {
-            writeln!(out, "… the last {KEPT} lines; --output FILE keeps all")?;
+            writeln!(out, "… the last {MAX_ROWS} lines; --output FILE keeps all")?;
         }
         for row in &self.rows {
             if self.side == Side::Target && !row.source.committed.is_empty() {
@@ -400,10 +400,10 @@ mod tests {
             assert!(view.row(SegmentId(1)).is_some());
         }
         assert_eq!((view.rows.len(), view.before, view.dropped), (4, 2, 0));
-        for segment in 0..KEPT as u32 {
+        for segment in 0..MAX_ROWS as u32 {
             assert!(view.row(SegmentId(segment)).is_some());
         }
-        assert_eq!((view.rows.len(), view.dropped), (KEPT, 2));
+        assert_eq!((view.rows.len(), view.dropped), (MAX_ROWS, 2));
         assert!(view.row(SegmentId(0)).is_some());
     }
 

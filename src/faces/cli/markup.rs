@@ -1,7 +1,7 @@
 //! Text in HTML and SVG.
 
 /// Escapes text for HTML or XML, as content or in quotes.
-pub fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

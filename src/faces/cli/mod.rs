@@ -11,7 +11,7 @@
 //! | `inputs`, `text_file` | files that a run reads and may not overwrite; bounded text files |
 //! | `sound` | reads a file or standard input on a thread of its own, in real time if asked |
 //! | `session` | passes sound to the cascade and events to the outputs |
-//! | `faces`, `live` | text, JSON lines, subtitles; the terminal's live view |
+//! | `outputs`, `live` | text, JSON lines, subtitles; the terminal's live view |
 //! | `trace`, `explain` | what the model attended to, as lines and as a page |
 //! | `heat_map` | the scores of all heads as a picture |
 //! | `markup` | escapes text for HTML and SVG |
@@ -31,13 +31,13 @@ mod engines;
 mod error;
 mod eval;
 mod explain;
-mod faces;
 mod heat_map;
 mod inputs;
 mod interrupt;
 mod live;
 mod markup;
 mod models;
+mod outputs;
 mod progress;
 mod remedy;
 mod session;
@@ -66,7 +66,7 @@ pub fn main() -> ExitCode {
     };
     progress::start_log();
     if let Err(error) = interrupt::watch() {
-        tracing::warn!("Ctrl-C can't be caught and will break off at once: {error}");
+        tracing::warn!("signals cannot be caught, so Ctrl-C will end the program at once: {error}");
     }
     let outcome = pollster::block_on(run(cli));
     live::restore_terminal();
@@ -78,7 +78,7 @@ pub fn main() -> ExitCode {
 fn print_usage(error: &clap::Error) -> ExitCode {
     let printed = error.print();
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error::report(printed.map_err(CliError::print)),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error::report(printed.map_err(CliError::print_failed)),
         // Where even this message cannot be printed, there is nowhere to report it.
         _ => ExitCode::from(error::USAGE),
     }
@@ -93,7 +93,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
         Command::Eval(args) => eval::eval(args).await,
         Command::Explain(args) => {
             let written = explain::explain(&args.file, args.output.as_deref())?;
-            written.iter().for_each(|path| terminal::tell(format_args!("{} is written", path.display())));
+            written.iter().for_each(|path| terminal::eprint_line(format_args!("wrote {}", path.display())));
             Ok(())
         }
         Command::Devices => devices::devices().await,

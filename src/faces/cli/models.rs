@@ -5,18 +5,18 @@ use std::io::{self, Write};
 use super::args::{ModelsAction, ModelsArgs};
 use super::engines;
 use super::error::CliError;
-use super::terminal::tell;
+use super::terminal::eprint_line;
 use crate::hub::cache::{CachedModel, MAIN};
 
-pub async fn models(args: ModelsArgs) -> Result<(), CliError> {
+pub(super) async fn models(args: ModelsArgs) -> Result<(), CliError> {
     let mut lines: Vec<String> = Vec::new();
     match args.action {
         ModelsAction::List => {
-            let stored = engines::stored_models();
-            if stored.is_empty() {
-                tell("no model has been fetched; `alignatt models fetch Qwen/Qwen3-ASR-0.6B` would");
+            let cached = engines::cached_models();
+            if cached.is_empty() {
+                eprint_line("no model has been fetched; `alignatt models fetch Qwen/Qwen3-ASR-0.6B` fetches one");
             }
-            lines.extend(stored.iter().map(listed));
+            lines.extend(cached.iter().map(listing_line));
         }
         ModelsAction::Fetch { id } => {
             let folder = engines::fetch_model(&id).map_err(CliError::of)?;
@@ -24,33 +24,34 @@ pub async fn models(args: ModelsArgs) -> Result<(), CliError> {
         }
         ModelsAction::Remove { id } => {
             if let Some((repo, _)) = id.split_once('@') {
-                let what = format!("all revisions of a model are removed together: `alignatt models remove {repo}`");
+                let what =
+                    format!("a single revision cannot be removed; `alignatt models remove {repo}` removes all of them");
                 return Err(CliError::Usage(what));
             }
             let freed = engines::remove_model(&id).map_err(CliError::of)?;
-            tell(format_args!("{id} removed, {} freed", bytes(freed)));
+            eprint_line(format_args!("removed {id}, which frees {}", bytes(freed)));
         }
         ModelsAction::Where { id: None } => lines.push(engines::models_folder().display().to_string()),
         ModelsAction::Where { id: Some(id) } => match engines::model_folder(&id).map_err(CliError::of)? {
             Some(folder) => lines.push(folder.display().to_string()),
-            None => return Err(not_here(&id)),
+            None => return Err(not_fetched(&id)),
         },
     }
     let mut out = io::stdout().lock();
     let written = lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush());
-    written.map_err(CliError::print)
+    written.map_err(CliError::print_failed)
 }
 
-fn not_here(id: &str) -> CliError {
-    CliError::Failed(format!("{id} has not been fetched; `alignatt models fetch {id}` does").into())
+fn not_fetched(id: &str) -> CliError {
+    CliError::Failed(format!("{id} has not been fetched; `alignatt models fetch {id}` fetches it").into())
 }
 
 /// A model with its size. Its revisions are listed where they differ from the one that a bare name
 /// means.
-fn listed(model: &CachedModel) -> String {
+fn listing_line(model: &CachedModel) -> String {
     let CachedModel { repo, revisions, bytes: len } = model;
     let state = match &revisions[..] {
-        [] => "  incomplete: fetch it again to go on".to_owned(),
+        [] => "  incomplete: fetch it again to continue".to_owned(),
         [only] if only == MAIN => String::new(),
         several => format!("  @{}", several.join(" @")),
     };

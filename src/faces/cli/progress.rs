@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tracing_subscriber::EnvFilter;
 
-use super::terminal::{self, tell};
+use super::terminal::{self, eprint_line};
 use crate::hub::fetch;
 use crate::text::Millis;
 
 /// A bar appears after this time.
-const PATIENCE: Duration = Duration::from_millis(700);
+const SHOWN_AFTER: Duration = Duration::from_millis(700);
 /// The most log that is held while the live view has the terminal, in bytes.
-const KEPT_LOG: usize = 64 * 1024;
+const MAX_HELD_LOG: usize = 64 * 1024;
 
 /// Held log lines; `None`: log lines go to standard error at once.
 static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
@@ -23,18 +23,18 @@ static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 /// The log filter where `RUST_LOG` gives none. Our errors repeat Symphonia's own warnings. Vulkan's
 /// loader reports an error where the computer has no driver, which is no fault if another device
 /// computes.
-const LOGGED: &str = "warn,symphonia=off,wgpu_hal::vulkan::instance=off";
+const DEFAULT_FILTER: &str = "warn,symphonia=off,wgpu_hal::vulkan::instance=off";
 
 /// Starts the log with `RUST_LOG`, or with warnings only.
-pub fn start_log() {
-    let asked = match terminal::is_blank("RUST_LOG".as_ref()) {
+pub(super) fn start_log() {
+    let requested = match terminal::is_blank("RUST_LOG".as_ref()) {
         true => None,
         false => env::var("RUST_LOG").ok(),
     };
-    let (filter, wrong) = match asked.map(EnvFilter::try_new) {
-        None => (EnvFilter::new(LOGGED), None),
+    let (filter, wrong) = match requested.map(EnvFilter::try_new) {
+        None => (EnvFilter::new(DEFAULT_FILTER), None),
         Some(Ok(filter)) => (filter, None),
-        Some(Err(error)) => (EnvFilter::new(LOGGED), Some(error)),
+        Some(Err(error)) => (EnvFilter::new(DEFAULT_FILTER), Some(error)),
     };
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -49,13 +49,13 @@ pub fn start_log() {
 }
 
 /// Holds log lines while the live view has the terminal.
-pub fn hold_log() {
+pub(super) fn hold_log() {
     let mut held = HELD.lock().unwrap_or_else(PoisonError::into_inner);
     held.get_or_insert_default();
 }
 
 /// Prints the held log lines.
-pub fn release_log() {
+pub(super) fn release_log() {
     let held = HELD.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(lines) = held {
         // A log that cannot be written does not stop the program.
@@ -70,7 +70,7 @@ struct LogWriter;
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match &mut *HELD.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(held) if held.len() < KEPT_LOG => held.extend_from_slice(line),
+            Some(held) if held.len() < MAX_HELD_LOG => held.extend_from_slice(line),
             Some(_) => {}
             None => drop(io::stderr().write_all(line)),
         }
@@ -83,23 +83,23 @@ impl Write for LogWriter {
 }
 
 /// A bar of one line for loading, fetching, or counting.
-pub struct Loading {
+pub(super) struct LoadingBar {
     template: &'static str,
     bar: Option<ProgressBar>,
     what: String,
     began: Instant,
 }
 
-impl Loading {
+impl LoadingBar {
     /// A bar that counts bytes.
-    pub fn new() -> Loading {
+    pub(super) fn new() -> LoadingBar {
         let template = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
-        Loading { template, bar: None, what: String::new(), began: Instant::now() }
+        LoadingBar { template, bar: None, what: String::new(), began: Instant::now() }
     }
 
     /// A bar that counts items.
-    pub fn counting() -> Loading {
-        Loading {
+    pub(super) fn counting() -> LoadingBar {
+        LoadingBar {
             template: "{msg} {wide_bar} {pos}/{len} {eta}",
             bar: None,
             what: String::new(),
@@ -109,8 +109,8 @@ impl Loading {
 
     /// Shows `done` of `total` bytes or items of `what`. A total of 0 means that it is not known
     /// yet.
-    pub fn report(&mut self, what: &str, done: u64, total: u64) {
-        if self.began.elapsed() < PATIENCE {
+    pub(super) fn report(&mut self, what: &str, done: u64, total: u64) {
+        if self.began.elapsed() < SHOWN_AFTER {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| styled(self.template));
@@ -123,7 +123,7 @@ impl Loading {
     }
 }
 
-impl Drop for Loading {
+impl Drop for LoadingBar {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -133,7 +133,7 @@ impl Drop for Loading {
 
 /// Progress of a fetch from the Hub. On a terminal, it is a bar with bytes, rate and remaining
 /// time; elsewhere it is a line every five seconds.
-pub struct Fetching {
+pub(super) struct FetchBar {
     label: String,
     bar: Option<ProgressBar>,
     total: u64,
@@ -143,15 +143,15 @@ pub struct Fetching {
     last_line: Instant,
 }
 
-impl Fetching {
-    pub fn new(label: &str) -> Fetching {
+impl FetchBar {
+    pub(super) fn new(label: &str) -> FetchBar {
         let bar = terminal::stderr_takes_bars().then(|| {
             let bar = styled("{prefix} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta} {msg}");
             bar.set_prefix(label.to_owned());
             bar
         });
         let now = Instant::now();
-        Fetching { label: label.to_owned(), bar, total: 0, done: 0, fetched: 0, began: now, last_line: now }
+        FetchBar { label: label.to_owned(), bar, total: 0, done: 0, fetched: 0, began: now, last_line: now }
     }
 
     fn line(&self) {
@@ -161,11 +161,11 @@ impl Fetching {
     }
 
     fn say(&self, text: &str) {
-        tell(format_args!("{}: {text}", self.label));
+        eprint_line(format_args!("{}: {text}", self.label));
     }
 }
 
-impl fetch::Progress for Fetching {
+impl fetch::Progress for FetchBar {
     fn start(&mut self, total: u64, done: u64) {
         (self.total, self.done) = (total, done);
         match &self.bar {
@@ -197,7 +197,7 @@ impl fetch::Progress for Fetching {
         }
     }
 
-    fn lose(&mut self, bytes: u64) {
+    fn discard(&mut self, bytes: u64) {
         self.done = self.done.saturating_sub(bytes);
         if let Some(bar) = &self.bar {
             bar.set_position(self.done);
@@ -220,22 +220,22 @@ impl fetch::Progress for Fetching {
 }
 
 /// A bar for sound that is being processed.
-pub struct Hearing {
+pub(super) struct SoundBar {
     bar: Option<ProgressBar>,
     total: Option<Millis>,
     began: Instant,
 }
 
-impl Hearing {
+impl SoundBar {
     /// `total` is the length of the sound, where it is known. Without `shown` there is no bar.
-    pub fn new(total: Option<Millis>, shown: bool) -> Hearing {
+    pub(super) fn new(total: Option<Millis>, shown: bool) -> SoundBar {
         let bar = (shown && terminal::stderr_takes_bars()).then(ProgressBar::hidden);
-        Hearing { bar, total, began: Instant::now() }
+        SoundBar { bar, total, began: Instant::now() }
     }
 
-    pub fn report(&mut self, heard: Millis, rtf: f64) {
+    pub(super) fn report(&mut self, heard: Millis, rtf: f64) {
         let Some(bar) = &mut self.bar else { return };
-        if bar.is_hidden() && self.began.elapsed() >= PATIENCE {
+        if bar.is_hidden() && self.began.elapsed() >= SHOWN_AFTER {
             *bar = match self.total {
                 Some(total) => {
                     let bar = styled("{msg} {wide_bar} {percent}% {eta}");
@@ -250,10 +250,10 @@ impl Hearing {
     }
 }
 
-impl Hearing {
+impl SoundBar {
     /// Prints lines on standard error, above the bar.
-    pub fn lines(&self, lines: &[String]) {
-        let print = || lines.iter().for_each(tell);
+    pub(super) fn lines(&self, lines: &[String]) {
+        let print = || lines.iter().for_each(eprint_line);
         match &self.bar {
             Some(bar) => bar.suspend(print),
             None => print(),
@@ -261,7 +261,7 @@ impl Hearing {
     }
 }
 
-impl Drop for Hearing {
+impl Drop for SoundBar {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
@@ -270,29 +270,29 @@ impl Drop for Hearing {
 }
 
 /// A bar for items that are done one after another.
-pub struct Counting {
+pub(super) struct ItemBar {
     bar: ProgressBar,
 }
 
-impl Counting {
-    pub fn new(total: u64) -> Counting {
+impl ItemBar {
+    pub(super) fn new(total: u64) -> ItemBar {
         let bar = styled("{msg} {wide_bar} {pos}/{len} {eta}");
         bar.set_length(total);
-        Counting { bar }
+        ItemBar { bar }
     }
 
     /// Shows what is being done.
-    pub fn report(&mut self, what: &str) {
+    pub(super) fn report(&mut self, what: &str) {
         self.bar.set_message(what.to_owned());
     }
 
     /// Counts one item as done.
-    pub fn done(&mut self) {
+    pub(super) fn done(&mut self) {
         self.bar.inc(1);
     }
 }
 
-impl Drop for Counting {
+impl Drop for ItemBar {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }
@@ -311,7 +311,7 @@ fn styled(template: &str) -> ProgressBar {
 }
 
 /// `1:02:03` or `02:03`.
-pub fn clock_time(time: Millis) -> String {
+pub(super) fn clock_time(time: Millis) -> String {
     let seconds = time.0 / 1000;
     let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
     match hours {

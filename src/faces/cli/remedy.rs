@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use crate::audio::error::AudioError;
 use crate::engines::load::{ModelError, Role, SUPPORTED};
 use crate::gpu::GpuError;
 use crate::nn::RunError;
@@ -9,7 +10,7 @@ use crate::weights::{CheckpointError, Remedy};
 
 /// The remedy for an error or its causes; `None` where none is known, or where the message contains
 /// it.
-pub fn remedy(error: &(dyn Error + 'static)) -> Option<String> {
+pub(super) fn remedy(error: &(dyn Error + 'static)) -> Option<String> {
     let mut link = Some(error);
     while let Some(error) = link {
         if let Some(found) = of_link(error) {
@@ -30,22 +31,41 @@ fn of_link(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<ModelError>() {
         return Some(of_model(error));
     }
+    if let Some(error) = error.downcast_ref::<AudioError>() {
+        return of_sound(error).map(str::to_owned);
+    }
     match error.downcast_ref::<RunError>()? {
-        RunError::Device(_) => Some("start again, or use --device cpu if it comes back".to_owned()),
+        RunError::Device(_) => Some("start again; if it happens again, use --device cpu".to_owned()),
         RunError::Gpu(error) => Some(of_gpu(error).to_owned()),
         RunError::Checkpoint(error) => of_checkpoint(error),
-        RunError::TooLong { .. } | RunError::RollBack(_) => None,
+        RunError::TooLong { .. } => Some("give less sound or text at a time".to_owned()),
+        RunError::RollBack(_) => None,
     }
 }
 
 fn of_gpu(error: &GpuError) -> &'static str {
     match error {
-        GpuError::NoAdapter { .. } => "`alignatt devices` lists what there is; --device cpu always works",
+        GpuError::NoAdapter { .. } => "`alignatt devices` lists the devices; --device cpu always works",
         GpuError::Refused { .. } => "update the graphics driver, or use --device cpu",
         GpuError::SelfTest { .. } => "use another device (`alignatt devices` lists them), or --device cpu",
         GpuError::OutOfMemory { .. } => "use a smaller model, or --device cpu",
-        GpuError::Failed { .. } => "try again, or use --device cpu if it comes back",
-        GpuError::Lost { .. } => "start again, with a smaller model where memory ran out, or use --device cpu",
+        GpuError::Failed { .. } => "try again; if it happens again, use --device cpu",
+        GpuError::Lost { .. } => "start again; if memory ran out, use a smaller model or --device cpu",
+    }
+}
+
+fn of_sound(error: &AudioError) -> Option<&'static str> {
+    match error {
+        AudioError::Open { .. } => Some("check the path and its permissions"),
+        AudioError::Read { .. } => {
+            Some("if the file is on a network or a removable disk, copy it to this computer first")
+        }
+        AudioError::UnknownFormat { .. } | AudioError::UnknownCodec { .. } => Some(
+            "convert it first: ffmpeg -i INPUT -ar 16000 -ac 1 output.wav, or pipe it in: ffmpeg -i INPUT -f wav - | \
+             alignatt ... -",
+        ),
+        AudioError::Broken { .. } => Some("try to repair it: ffmpeg -i INPUT repaired.wav, or get the file again"),
+        AudioError::Empty { .. } | AudioError::NoTrack { .. } | AudioError::Rate { .. } => None,
     }
 }
 
@@ -55,10 +75,12 @@ fn of_checkpoint(error: &CheckpointError) -> Option<String> {
         Remedy::Words(_) => None,
         Remedy::UseSupportedModel => Some(SUPPORTED.to_owned()),
         Remedy::UseCpu => Some("--device cpu computes in f32".to_owned()),
-        Remedy::ListModels => Some("`alignatt models list` shows what is there".to_owned()),
+        Remedy::ListModels => Some("`alignatt models list` lists the fetched models".to_owned()),
         Remedy::FetchAgain => Some(match cached_repo(error.place()) {
-            Some(repo) => format!("`alignatt models remove {repo}` deletes the model, and naming it fetches it again"),
-            None => "put a good copy of the file in its place".to_owned(),
+            Some(repo) => {
+                format!("delete the model with `alignatt models remove {repo}`; it is fetched again when it is named")
+            }
+            None => "replace it with a good copy".to_owned(),
         }),
     }
 }
@@ -78,14 +100,14 @@ fn of_model(error: &ModelError) -> String {
                 Role::Alignment => "--aligner",
                 Role::Translation => "--mt",
             };
-            format!("name a {} model with {flag}", role.family())
+            format!("give a {} model with {flag}", role.family())
         }
         ModelError::NoHeads { demo: true, .. } => {
-            "the demo pack translates from English into German, Italian and Chinese only: name another model with --mt"
+            "the demo pack translates only from English into German, Italian and Chinese; give another model with --mt"
                 .to_owned()
         }
         ModelError::NoHeads { model, from, to, .. } => format!(
-            "measure them with `alignatt calibrate --mt {} --from {from} --to {to} --pairs FILE` and name the file that \
+            "measure them with `alignatt calibrate --mt {} --from {from} --to {to} --pairs FILE` and give the file that \
              it writes with --heads, or use --policy local-agreement",
             quoted(model)
         ),
@@ -115,16 +137,16 @@ mod tests {
         std::fs::create_dir_all(&snapshot)?;
         let missing = |folder: &std::path::Path| Files::folder(folder).and_then(|files| files.bytes("config.json", 9));
         let error = missing(&snapshot).expect_err("there is no file");
-        let told = remedy(&error);
+        let answer = remedy(&error);
         assert_eq!(
-            told.as_deref(),
-            Some("`alignatt models remove o/m` deletes the model, and naming it fetches it again")
+            answer.as_deref(),
+            Some("delete the model with `alignatt models remove o/m`; it is fetched again when it is named")
         );
         std::fs::write(snapshot.join("config.json"), "damaged and long")?;
         let error: Box<dyn Error> = Box::new(missing(&snapshot).expect_err("it is too long"));
-        assert_eq!(remedy(&*error), told);
+        assert_eq!(remedy(&*error), answer);
         let error = missing(cache.path()).expect_err("there is no file");
-        assert_eq!(remedy(&error).as_deref(), Some("put a good copy of the file in its place"));
+        assert_eq!(remedy(&error).as_deref(), Some("replace it with a good copy"));
         Ok(())
     }
 
@@ -134,6 +156,15 @@ mod tests {
         let error = ModelConfig::open(&files).expect_err("there is no such model");
         assert!(error.to_string().ends_with("x is not a model this program knows"), "{error}");
         assert_eq!(remedy(&error).as_deref(), Some(SUPPORTED));
+    }
+
+    #[test]
+    fn sound_that_cannot_be_decoded_can_be_converted() {
+        let name = "x.opus".to_owned();
+        let error = AudioError::UnknownCodec { name: name.clone(), codec: "Opus audio".to_owned() };
+        assert!(!error.to_string().contains("ffmpeg"));
+        assert!(remedy(&error).is_some_and(|remedy| remedy.contains("ffmpeg -i INPUT")));
+        assert_eq!(remedy(&AudioError::NoTrack { name, track: 2, tracks: 1 }), None);
     }
 
     #[test]
@@ -147,9 +178,9 @@ mod tests {
                 .starts_with("measure them with `alignatt calibrate --mt 'my models/x' --from de --to it --pairs")
         );
         let demo = error("the demo pack's mt", true);
-        assert!(demo.contains("name another model with --mt") && !demo.contains("calibrate"), "{demo}");
+        assert!(demo.contains("give another model with --mt") && !demo.contains("calibrate"), "{demo}");
         let lost = GpuError::Lost { adapter: "a".to_owned(), reason: "b".to_owned() };
-        assert!(remedy(&RunError::Gpu(lost)).is_some_and(|told| told.contains("--device cpu")));
+        assert!(remedy(&RunError::Gpu(lost)).is_some_and(|words| words.contains("--device cpu")));
         assert_eq!(remedy(&std::io::Error::other("x")), None);
     }
 }

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use super::error::CliError;
-use super::faces::Faces;
 use super::interrupt;
-use super::sound::{self, Heard, Next, Sound};
+use super::outputs::Outputs;
+use super::sound::{self, Next, Sound, SoundItem};
 use crate::audio::error::AudioError;
 use crate::cascade::event::Start;
 use crate::cascade::{Align, Cascade, Engines, Event, Recognize, Settings, Translate};
@@ -15,42 +15,42 @@ use crate::text::Millis;
 const TICK: Duration = Duration::from_millis(100);
 
 /// The first events of a run.
-pub struct Opening {
+pub(super) struct FirstEvents {
     pub start: Start,
-    /// A warning that follows directly after the start event.
-    pub note: Option<&'static str>,
+    /// Warnings that follow directly after the start event.
+    pub notes: Vec<String>,
 }
 
 /// Plays one sound from start to end. In every case the last event is `end`.
-pub async fn play<R: Recognize, A: Align, T: Translate>(
+pub(super) async fn play<R: Recognize, A: Align, T: Translate>(
     engines: Engines<R, A, T>,
     settings: Settings,
-    opening: Opening,
+    first: FirstEvents,
     sound: Sound,
-    faces: &mut Faces,
+    outputs: &mut Outputs,
 ) -> Result<(), CliError> {
     let began = Instant::now();
     let clock = Box::new(move || Millis::from(began.elapsed()));
     let mut cascade = Cascade::new(settings, engines, clock).map_err(CliError::of)?;
-    let mut emit = |event: Event| faces.show(&event);
-    cascade.start(opening.start, &mut emit);
-    if let Some(note) = opening.note {
-        cascade.warn(note.to_owned(), &mut emit);
+    let mut emit = |event: Event| outputs.show(&event);
+    cascade.start(first.start, &mut emit);
+    for note in first.notes {
+        cascade.warn(note, &mut emit);
     }
-    let mut outcome = stream(&mut cascade, &sound, began, faces).await;
+    let mut outcome = stream(&mut cascade, &sound, began, outputs).await;
     if matches!(outcome, Ok(Ended::Whole | Ended::Damaged(_))) {
-        let finished = cascade.finish(&mut |event| faces.show(&event)).await;
+        let finished = cascade.finish(&mut |event| outputs.show(&event)).await;
         if let Err(error) = finished {
             outcome = Err(CliError::of(error));
         }
     }
-    cascade.end(&mut |event| faces.show(&event));
+    cascade.end(&mut |event| outputs.show(&event));
     match outcome {
         // The first failure is reported.
         Err(error) => Err(error),
-        Ok(Ended::Interrupted) => faces.check().and(Err(CliError::Interrupted)),
-        Ok(Ended::Damaged(error)) => faces.check().and(Err(CliError::Failed(sound::told(error)))),
-        Ok(Ended::Whole) => faces.check(),
+        Ok(Ended::Interrupted) => outputs.check().and(Err(CliError::Interrupted)),
+        Ok(Ended::Damaged(error)) => outputs.check().and(Err(CliError::Failed(sound::with_remedy(error)))),
+        Ok(Ended::Whole) => outputs.check(),
     }
 }
 
@@ -66,40 +66,40 @@ async fn stream<R: Recognize, A: Align, T: Translate>(
     cascade: &mut Cascade<R, A, T>,
     sound: &Sound,
     began: Instant,
-    faces: &mut Faces,
+    outputs: &mut Outputs,
 ) -> Result<Ended, CliError> {
     let mut pushed = Duration::ZERO;
     loop {
-        if interrupt::asked() {
+        if interrupt::requested() {
             return Ok(Ended::Interrupted);
         }
         let mut next = sound.next(TICK);
         // Takes in all sound that a live source has sent meanwhile.
         loop {
             match next {
-                Next::Heard(Heard::Piece(samples, activity)) => {
+                Next::Item(SoundItem::Piece(samples, activity)) => {
                     pushed += Duration::from_micros(
                         samples.len() as u64 * 1_000_000 / u64::from(crate::cascade::SAMPLE_RATE),
                     );
                     cascade.push(&samples, activity);
                 }
-                Next::Heard(Heard::Warning(warning)) => cascade.warn(warning, &mut |event| faces.show(&event)),
-                Next::Heard(Heard::Failed(error)) => return Ok(Ended::Damaged(error)),
-                Next::Waiting => faces.tick(),
+                Next::Item(SoundItem::Warning(warning)) => cascade.warn(warning, &mut |event| outputs.show(&event)),
+                Next::Item(SoundItem::Failed(error)) => return Ok(Ended::Damaged(error)),
+                Next::Waiting => outputs.tick(),
                 Next::End => return Ok(Ended::Whole),
             }
             let late = sound.live && began.elapsed() > pushed;
             if !late {
                 break;
             }
-            next = sound.at_once();
+            next = sound.try_next();
             if matches!(next, Next::Waiting | Next::End) {
                 break;
             }
         }
-        while !interrupt::asked() && cascade.step(&mut |event| faces.show(&event)).await.map_err(CliError::of)? {
-            faces.check()?;
+        while !interrupt::requested() && cascade.step(&mut |event| outputs.show(&event)).await.map_err(CliError::of)? {
+            outputs.check()?;
         }
-        faces.check()?;
+        outputs.check()?;
     }
 }

@@ -6,11 +6,11 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-pub fn of_text(text: &str) -> String {
+pub(super) fn of_text(text: &str) -> String {
     hex(Sha256::digest(text.as_bytes()).as_slice())
 }
 
-pub fn of_file(path: &Path) -> io::Result<String> {
+pub(super) fn of_file(path: &Path) -> io::Result<String> {
     let (mut file, mut hash) = (File::open(path)?, Sha256::new());
     let mut block = vec![0; 1 << 20];
     loop {

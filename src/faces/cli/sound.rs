@@ -13,26 +13,26 @@ use std::time::{Duration, Instant};
 
 use crate::audio::decode::AudioFile;
 use crate::audio::error::AudioError;
-use crate::audio::pcm_stream::{PcmReader, PcmSpec};
 use crate::audio::pieces::{Piece, Pieces};
+use crate::audio::wav::{PcmReader, PcmSpec};
 use crate::cascade::{Activity, BoxError, SAMPLE_RATE};
 use crate::text::Millis;
 
 /// The most pieces that may wait. They are a minute of sound, so a slow step does not block a live
 /// source.
-const WAITING: usize = 6_000;
+const MAX_WAITING: usize = 6_000;
 
 /// Name of standard input in errors.
 const STDIN: &str = "standard input";
 
 /// Opens a file and selects its sound track `track`. Without `track`, the track that a player would
 /// choose is selected, and a warning says which one that is if there are several.
-pub fn open_file(path: impl AsRef<Path>, track: Option<NonZero<u16>>) -> Result<AudioFile, AudioError> {
+pub(super) fn open_file(path: impl AsRef<Path>, track: Option<NonZero<u16>>) -> Result<AudioFile, AudioError> {
     let mut file = AudioFile::open(path.as_ref())?;
     match track {
         Some(track) => file.choose_track(track)?,
         None if file.tracks() > 1 => tracing::warn!(
-            "{}: sound track {} of {} is heard; --track N hears another",
+            "{}: sound track {} of {} is used; --track N selects another",
             path.as_ref().display(),
             file.track(),
             file.tracks()
@@ -43,7 +43,7 @@ pub fn open_file(path: impl AsRef<Path>, track: Option<NonZero<u16>>) -> Result<
 }
 
 /// What the reader sends.
-pub enum Heard {
+pub(super) enum SoundItem {
     /// Samples, with the voice detector's result for them.
     Piece(Vec<f32>, Activity),
     /// A warning about the sound, after its end.
@@ -53,22 +53,22 @@ pub enum Heard {
 }
 
 /// Source of the sound.
-pub enum Origin {
+pub(super) enum Origin {
     File(Box<AudioFile>),
     Stdin { raw: bool },
 }
 
 /// Sound that is being read.
-pub struct Sound {
-    pieces: Receiver<Heard>,
+pub(super) struct Sound {
+    pieces: Receiver<SoundItem>,
     /// The sound comes at its own pace, so a step that is late should catch up.
     pub live: bool,
     pub length: Option<Millis>,
 }
 
 /// Result of [`Sound::next`].
-pub enum Next {
-    Heard(Heard),
+pub(super) enum Next {
+    Item(SoundItem),
     /// Nothing yet.
     Waiting,
     End,
@@ -77,7 +77,7 @@ pub enum Next {
 impl Origin {
     /// Opens `name`; `-` is standard input. A file's header is read here, so a wrong file is found
     /// before any model loads.
-    pub fn open(name: &Path, raw: bool, track: Option<NonZero<u16>>) -> Result<Origin, AudioError> {
+    pub(super) fn open(name: &Path, raw: bool, track: Option<NonZero<u16>>) -> Result<Origin, AudioError> {
         match is_stdin(name) {
             true => Ok(Origin::Stdin { raw }),
             false => Ok(Origin::File(Box::new(open_file(name, track)?))),
@@ -85,18 +85,18 @@ impl Origin {
     }
 
     /// Starts to read. With `realtime`, pieces arrive when they would have been played.
-    pub fn start(self, realtime: bool) -> Sound {
+    pub(super) fn start(self, realtime: bool) -> Sound {
         let live = realtime || matches!(self, Origin::Stdin { .. });
         let length = match &self {
             Origin::File(file) => file.duration().map(|s| Millis((s * 1000.0).max(0.0) as u64)),
             Origin::Stdin { .. } => None,
         };
-        let (sender, pieces) = sync_channel(WAITING);
+        let (sender, pieces) = sync_channel(MAX_WAITING);
         // The thread ends with the sound, or when the receiver is dropped.
         thread::spawn(move || {
             let mut cutter = Cutter::new(sender, realtime);
             if let Err(Stop::Failed(error)) = self.read(&mut cutter) {
-                cutter.send(Heard::Failed(error));
+                cutter.send(SoundItem::Failed(error));
             }
         });
         Sound { pieces, live, length }
@@ -106,7 +106,7 @@ impl Origin {
         match self {
             Origin::File(mut file) => {
                 while let Some(block) = file.next_block()? {
-                    cutter.take(&block)?;
+                    cutter.push(&block)?;
                 }
                 cutter.finish(file.warning())
             }
@@ -118,7 +118,7 @@ impl Origin {
                     false => PcmReader::wav(stdin, name),
                 };
                 while let Some(block) = reader.next_block()? {
-                    cutter.take(&block)?;
+                    cutter.push(&block)?;
                 }
                 cutter.finish(reader.warning())
             }
@@ -127,19 +127,19 @@ impl Origin {
 }
 
 impl Sound {
-    /// Returns the next item, after waiting for at most `patience`.
-    pub fn next(&self, patience: Duration) -> Next {
-        match self.pieces.recv_timeout(patience) {
-            Ok(heard) => Next::Heard(heard),
+    /// Returns the next item, after waiting for at most `timeout`.
+    pub(super) fn next(&self, timeout: Duration) -> Next {
+        match self.pieces.recv_timeout(timeout) {
+            Ok(item) => Next::Item(item),
             Err(RecvTimeoutError::Timeout) => Next::Waiting,
             Err(RecvTimeoutError::Disconnected) => Next::End,
         }
     }
 
     /// Returns the next item if it has arrived already.
-    pub fn at_once(&self) -> Next {
+    pub(super) fn try_next(&self) -> Next {
         match self.pieces.try_recv() {
-            Ok(heard) => Next::Heard(heard),
+            Ok(item) => Next::Item(item),
             Err(TryRecvError::Empty) => Next::Waiting,
             Err(TryRecvError::Disconnected) => Next::End,
         }
@@ -147,7 +147,7 @@ impl Sound {
 
     /// Sound made of the given pieces, for tests.
     #[cfg(test)]
-    pub fn of_pieces(pieces: Vec<Heard>) -> Sound {
+    pub(super) fn of_pieces(pieces: Vec<SoundItem>) -> Sound {
         let (sender, receiver) = sync_channel(pieces.len().max(1));
         for piece in pieces {
             let _ = sender.send(piece);
@@ -157,27 +157,28 @@ impl Sound {
 }
 
 /// Whether a FILE argument means standard input.
-pub fn is_stdin(name: &Path) -> bool {
+pub(super) fn is_stdin(name: &Path) -> bool {
     name == Path::new("-")
 }
 
 /// An error of the sound, with the flag that may fix it.
-pub fn told(error: AudioError) -> BoxError {
+pub(super) fn with_remedy(error: AudioError) -> BoxError {
     match &error {
         AudioError::UnknownFormat { name, .. } if name == STDIN => {
-            format!("{error}; raw 16-bit mono sound at 16 kHz needs --raw").into()
+            format!("{error}; convert it with ffmpeg -i INPUT -f wav -; raw 16-bit mono sound at 16 kHz needs --raw")
+                .into()
         }
         AudioError::Empty { name, .. } if name == STDIN => {
-            format!("{error}; did the command before the pipe write anything?").into()
+            format!("{error}; check that the command before the pipe writes something").into()
         }
         _ => error.into(),
     }
 }
 
-/// Reason for which reading ended early.
+/// Why reading ended early.
 enum Stop {
     Failed(AudioError),
-    NobodyListens,
+    ReceiverGone,
 }
 
 impl From<AudioError> for Stop {
@@ -194,42 +195,43 @@ struct Cutter {
 
 /// Sends pieces when they would have been played, or at once.
 struct Pace {
-    sender: SyncSender<Heard>,
+    sender: SyncSender<SoundItem>,
     began: Option<Instant>,
-    given: u64,
+    /// Number of samples sent so far.
+    sent: u64,
 }
 
 impl Cutter {
-    fn new(sender: SyncSender<Heard>, realtime: bool) -> Cutter {
-        Cutter { pieces: Pieces::new(), pace: Pace { sender, began: realtime.then(Instant::now), given: 0 } }
+    fn new(sender: SyncSender<SoundItem>, realtime: bool) -> Cutter {
+        Cutter { pieces: Pieces::new(), pace: Pace { sender, began: realtime.then(Instant::now), sent: 0 } }
     }
 
-    fn take(&mut self, block: &[f32]) -> Result<(), Stop> {
-        self.pieces.push(block, &mut |piece| self.pace.give(piece))
+    fn push(&mut self, block: &[f32]) -> Result<(), Stop> {
+        self.pieces.push(block, &mut |piece| self.pace.send(piece))
     }
 
     fn finish(&mut self, warning: Option<String>) -> Result<(), Stop> {
-        self.pieces.finish(&mut |piece| self.pace.give(piece))?;
+        self.pieces.finish(&mut |piece| self.pace.send(piece))?;
         if let Some(warning) = warning {
-            self.send(Heard::Warning(warning));
+            self.send(SoundItem::Warning(warning));
         }
         Ok(())
     }
 
-    fn send(&self, heard: Heard) {
+    fn send(&self, item: SoundItem) {
         // A send fails only if the receiver is dropped; then nobody needs the item.
-        let _ = self.pace.sender.send(heard);
+        let _ = self.pace.sender.send(item);
     }
 }
 
 impl Pace {
-    fn give(&mut self, piece: Piece) -> Result<(), Stop> {
-        self.given += piece.samples.len() as u64;
+    fn send(&mut self, piece: Piece) -> Result<(), Stop> {
+        self.sent += piece.samples.len() as u64;
         if let Some(began) = self.began {
-            let due = Duration::from_millis(self.given * 1000 / u64::from(SAMPLE_RATE));
+            let due = Duration::from_millis(self.sent * 1000 / u64::from(SAMPLE_RATE));
             thread::sleep(due.saturating_sub(began.elapsed()));
         }
         let activity = Activity::of(piece.is_sound);
-        self.sender.send(Heard::Piece(piece.samples, activity)).map_err(|_| Stop::NobodyListens)
+        self.sender.send(SoundItem::Piece(piece.samples, activity)).map_err(|_| Stop::ReceiverGone)
     }
 }

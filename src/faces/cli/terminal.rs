@@ -1,4 +1,4 @@
-//! Writes to standard error, and tells what the terminal can show.
+//! Writes to standard error, and finds out what the terminal can show.
 //!
 //! Standard error can be a full disk, a closed pipe or a terminal that is gone. `eprintln!` panics
 //! there, and the results would be lost. Nothing in the program uses it, and the lint in `lib.rs`
@@ -11,12 +11,12 @@ use std::io::{self, IsTerminal, Write};
 
 /// Writes a line to standard error. A failure is ignored, because there is nowhere left to report
 /// it.
-pub fn tell(line: impl Display) {
+pub(super) fn eprint_line(line: impl Display) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Whether an environment variable is set to a blank value, which means the same as unset.
-pub fn is_blank(name: &OsStr) -> bool {
+pub(super) fn is_blank(name: &OsStr) -> bool {
     env::var_os(name).is_some_and(|value| value.to_string_lossy().trim().is_empty())
 }
 
@@ -25,16 +25,16 @@ fn is_set(name: &str) -> bool {
 }
 
 /// Whether the terminal can show only plain lines, without cursor movement and colours.
-pub fn is_dumb() -> bool {
+pub(super) fn is_dumb() -> bool {
     env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// Whether progress bars can be drawn on standard error.
-pub fn stderr_takes_bars() -> bool {
+pub(super) fn stderr_takes_bars() -> bool {
     io::stderr().is_terminal() && !is_dumb()
 }
 
 /// Whether lines on standard error may be coloured.
-pub fn stderr_takes_colour() -> bool {
+pub(super) fn stderr_takes_colour() -> bool {
     stderr_takes_bars() && !is_set("NO_COLOR")
 }

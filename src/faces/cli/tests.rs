@@ -8,10 +8,10 @@ use clap::{CommandFactory, Parser};
 
 use super::args::{Cli, Command, Format};
 use super::error::{CliError, one_line};
-use super::faces::{Faces, Output};
 use super::inputs::Inputs;
-use super::session::{self, Opening};
-use super::sound::{self, Heard, Sound};
+use super::outputs::{OutputFile, Outputs};
+use super::session::{self, FirstEvents};
+use super::sound::{self, Sound, SoundItem};
 use crate::audio::error::AudioError;
 use crate::cascade::fakes::{
     SharedLog, Talk, TalkAligner, TalkRecognizer, WordTranslator, sound as talk_sound, start_of,
@@ -41,18 +41,23 @@ impl Write for Shared {
 
 const TALK: &str = "Hi everyone. Today we talk about birds, which fly south. They come back.";
 
-fn pieces(talk: &Talk, length: u64) -> Vec<Heard> {
+fn pieces(talk: &Talk, length: u64) -> Vec<SoundItem> {
     (0..length)
         .step_by(100)
         .map(|at| {
             let spoken = talk.words.iter().any(|w| w.1.0 < at + 100 && w.2.0 > at);
             let activity = if spoken { Activity::Speech } else { Activity::Silence };
-            Heard::Piece(talk_sound(Millis(at), Millis(at + 100)), activity)
+            SoundItem::Piece(talk_sound(Millis(at), Millis(at + 100)), activity)
         })
         .collect()
 }
 
-fn play(format: Format, pieces: Vec<Heard>, log: &SharedLog, most: Option<usize>) -> (String, Result<(), CliError>) {
+fn play(
+    format: Format,
+    pieces: Vec<SoundItem>,
+    log: &SharedLog,
+    most: Option<usize>,
+) -> (String, Result<(), CliError>) {
     let talk = Talk::spoken(TALK, 0, 300);
     let plain = Settings::new(Language::ENGLISH, Some(Language::GERMAN));
     let settings = Settings { policy: PolicyKind::LocalAgreement, ..plain };
@@ -62,20 +67,20 @@ fn play(format: Format, pieces: Vec<Heard>, log: &SharedLog, most: Option<usize>
         translator: Some(WordTranslator { target: Language::GERMAN, log: log.clone(), heads_len: 0 }),
     };
     let file = Shared(Rc::default(), most);
-    let mut faces = Faces::quiet(Box::new(file.clone()), "a test".to_owned(), format, Side::Target);
+    let mut outputs = Outputs::quiet(Box::new(file.clone()), "a test".to_owned(), format, Side::Target);
     let outcome = pollster::block_on(session::play(
         engines.lent(),
         settings,
-        Opening { start: start_of(&settings), note: None },
+        FirstEvents { start: start_of(&settings), notes: Vec::new() },
         Sound::of_pieces(pieces),
-        &mut faces,
+        &mut outputs,
     ));
-    let outcome = outcome.and(faces.finish());
+    let outcome = outcome.and(outputs.finish());
     let text = String::from_utf8_lossy(&file.0.borrow()).into_owned();
     (text, outcome)
 }
 
-fn talk_pieces() -> Vec<Heard> {
+fn talk_pieces() -> Vec<SoundItem> {
     pieces(&Talk::spoken(TALK, 0, 300), 5_000)
 }
 
@@ -104,14 +109,14 @@ fn damage_and_failures_leave_complete_files() {
     let damaged = || {
         let mut pieces = talk_pieces();
         pieces.truncate(20);
-        pieces.push(Heard::Failed(AudioError::Broken { name: "x.mp3".to_owned(), what: "it ends".to_owned() }));
+        pieces.push(SoundItem::Failed(AudioError::Broken { name: "x.mp3".to_owned(), what: "it ends".to_owned() }));
         pieces
     };
     let log = SharedLog::default();
     let (jsonl, outcome) = play(Format::Jsonl, damaged(), &log, None);
     assert!(matches!(outcome, Err(CliError::Failed(_))));
     assert_eq!(Rules::check(&events(&jsonl)), Ok(()));
-    assert!(play(Format::Text, damaged(), &log, None).0.starts_with("HI EVERYONE.\n"), "what was read is heard");
+    assert!(play(Format::Text, damaged(), &log, None).0.starts_with("HI EVERYONE.\n"), "what was read is transcribed");
 
     log.borrow_mut().fails_in = Some(6);
     let (jsonl, outcome) = play(Format::Jsonl, talk_pieces(), &log, None);
@@ -120,7 +125,7 @@ fn damage_and_failures_leave_complete_files() {
     assert_eq!(Rules::check(&events(&jsonl)), Ok(()));
 
     let mut warned = talk_pieces();
-    warned.push(Heard::Warning("the end is missing".to_owned()));
+    warned.push(SoundItem::Warning("the end is missing".to_owned()));
     let (jsonl, outcome) = play(Format::Jsonl, warned, &log, None);
     assert!(outcome.is_ok());
     assert!(events(&jsonl).iter().any(|e| matches!(&e.kind, EventKind::Warning(w) if w.message.contains("missing"))));
@@ -145,29 +150,30 @@ fn nothing_at_all_is_a_valid_file() {
 fn an_output_file_is_kept_until_there_is_something_to_write() {
     let folder = tempfile::tempdir().map(|folder| folder.path().join("x.srt"));
     let Ok(path) = folder else { panic!("no temporary folder") };
-    let missing = Output::new(&path, &Inputs::default()).err().map(|e| one_line(&e));
+    let missing = OutputFile::new(&path, &Inputs::default()).err().map(|e| one_line(&e));
     assert!(missing.is_some_and(|line| line.contains("x.srt")), "its folder is gone");
     let Ok(folder) = tempfile::tempdir() else { panic!("no temporary folder") };
     let path = folder.path().join("x.srt");
-    assert!(Output::new(&path, &Inputs::default()).is_ok());
+    assert!(OutputFile::new(&path, &Inputs::default()).is_ok());
     assert!(!path.exists(), "it was tried and nothing of it stayed");
     assert!(std::fs::write(&path, "former").is_ok());
-    let output = Output::new(&path, &Inputs::default());
+    let output = OutputFile::new(&path, &Inputs::default());
     assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some("former"));
-    let faces = output.and_then(|output| Faces::open(Format::Srt, Some(output), Side::Target, None, false));
-    assert!(faces.and_then(Faces::finish).is_ok());
+    let outputs = output.and_then(|output| Outputs::open(Format::Srt, Some(output), Side::Target, None, false));
+    assert!(outputs.and_then(Outputs::finish).is_ok());
     assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some(""));
     let mut inputs = Inputs::default();
     inputs.add(&path, "FILE");
-    assert!(matches!(Output::new(&path, &inputs), Err(CliError::Usage(_))));
+    assert!(matches!(OutputFile::new(&path, &inputs), Err(CliError::Usage(_))));
 }
 
 #[test]
-fn standard_input_that_is_no_wav_is_told_of_raw() {
+fn standard_input_without_a_wav_header_is_answered_with_raw() {
     let found = "this is not a WAV".to_owned();
-    let told = |name: &str| sound::told(AudioError::UnknownFormat { name: name.to_owned(), found: found.clone() });
-    assert!(told("standard input").to_string().ends_with("--raw"));
-    assert!(!told("x.wav").to_string().contains("--raw"));
+    let message =
+        |name: &str| sound::with_remedy(AudioError::UnknownFormat { name: name.to_owned(), found: found.clone() });
+    assert!(message("standard input").to_string().ends_with("--raw"));
+    assert!(!message("x.wav").to_string().contains("--raw"));
 }
 
 #[test]

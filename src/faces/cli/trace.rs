@@ -18,7 +18,7 @@ use crate::text::Millis;
 const WIDEST: usize = 28;
 
 /// The lines for one draft: a heading, and one line per token.
-pub fn lines(at: Millis, listen: &Listen) -> Vec<String> {
+pub(super) fn lines(at: Millis, listen: &Listen) -> Vec<String> {
     let rows: Vec<(String, String)> =
         listen.tokens.iter().map(|token| (quoted(token), rests_on(token, listen))).collect();
     let widest = |width: fn(&(String, String)) -> usize| rows.iter().map(width).max().unwrap_or(0).min(WIDEST);
@@ -45,7 +45,7 @@ fn heading(at: Millis, listen: &Listen) -> String {
         "{:>6.2} s  segment {}  {} {tokens} {}, {} of {} words heard",
         at.seconds(),
         listen.segment.0,
-        if listen.drafted { "drafted" } else { "judged anew:" },
+        if listen.drafted { "drafted" } else { "judged again:" },
         if tokens == 1 { "token" } else { "tokens" },
         listen.heard,
         listen.source.len(),

@@ -4,7 +4,7 @@ use wasm_bindgen::prelude::*;
 use web_time::Instant;
 
 use super::errors::{error, thrown};
-use crate::gpu::{Complaint, Compute, DeviceChoice};
+use crate::gpu::{Compute, DeviceChoice, DeviceProblem};
 use crate::selftest::{compare, launch_cost};
 
 /// A device that has passed its self-test.
@@ -60,8 +60,8 @@ impl Device {
     /// An error that the device reported on its own and that no call has thrown yet. Each is
     /// returned once.
     pub fn complaint(&self) -> Option<String> {
-        self.compute.health.take().map(|said| match said {
-            Complaint::OutOfMemory(what) | Complaint::Failed(what) | Complaint::Lost(what) => what,
+        self.compute.health.take().map(|problem| match problem {
+            DeviceProblem::OutOfMemory(what) | DeviceProblem::Failed(what) | DeviceProblem::Lost(what) => what,
         })
     }
 

@@ -19,7 +19,8 @@ use crate::text::Millis;
 /// Models on a device.
 #[wasm_bindgen]
 pub struct Engines {
-    home: Rc<RefCell<Option<ModelEngines>>>,
+    /// `None` while a stream uses the engines.
+    slot: Rc<RefCell<Option<ModelEngines>>>,
     settings: Settings,
     names: Names,
 }
@@ -50,7 +51,7 @@ impl Engines {
         };
         let engines = models.load(&compute, &mut report).await.map_err(boxed)?;
         let names = Names::of(&models, &compute.name);
-        Ok(Engines { home: Rc::new(RefCell::new(Some(engines))), settings, names })
+        Ok(Engines { slot: Rc::new(RefCell::new(Some(engines))), settings, names })
     }
 
     /// Begins a stream and sends its first events, one JSON text per call of `emit`. With `live`,
@@ -61,7 +62,7 @@ impl Engines {
         let settings = Settings { target: self.settings.target.filter(|_| translate), ..self.settings };
         // Checked before the engines are taken, because a failing `Cascade::new` would drop them.
         settings.check().map_err(refused)?;
-        let Some(mut engines) = self.home.borrow_mut().take() else {
+        let Some(mut engines) = self.slot.borrow_mut().take() else {
             return Err(error("busy", "another stream is open on these models; end it first"));
         };
         let unused = if settings.target.is_some() { None } else { engines.translator.take() };
@@ -69,9 +70,9 @@ impl Engines {
         let clock = Box::new(move || Millis::from(began.elapsed()));
         let mut cascade = Cascade::new(settings, engines, clock).map_err(thrown)?;
         cascade.start(load::start(&settings, &self.names), &mut |event| send(&emit, &event));
-        if let Some(note) = self.names.note {
-            cascade.warn(note.to_owned(), &mut |event| send(&emit, &event));
+        for note in &self.names.notes {
+            cascade.warn(note.clone(), &mut |event| send(&emit, &event));
         }
-        Ok(Stream::new(cascade, live, emit, self.home.clone(), unused))
+        Ok(Stream::new(cascade, live, emit, self.slot.clone(), unused))
     }
 }

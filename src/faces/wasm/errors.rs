@@ -130,15 +130,25 @@ fn remedy_of(failed: &(dyn StdError + 'static)) -> Option<&'static str> {
     }
     if let Some(failed) = failed.downcast_ref::<ModelError>() {
         return Some(match failed {
-            ModelError::OtherFamily { .. } => "name a model of that family",
+            ModelError::OtherFamily { .. } => "give a model of that family",
             ModelError::NoHeads { .. } => "give `heads` for this direction, or use the policy `local-agreement`",
         });
     }
+    if let Some(failed) = failed.downcast_ref::<AudioError>() {
+        return match failed {
+            AudioError::UnknownFormat { .. } | AudioError::UnknownCodec { .. } => {
+                Some("convert it to WAV, FLAC or MP3")
+            }
+            AudioError::Broken { .. } => Some("get the file again"),
+            _ => None,
+        };
+    }
     match failed.downcast_ref::<RunError>()? {
-        RunError::Device(_) => Some("load again, on the CPU if it comes back"),
+        RunError::Device(_) => Some("load again; if it happens again, use the CPU"),
         RunError::Gpu(failed) => Some(gpu_remedy(failed)),
         RunError::Checkpoint(failed) => checkpoint_remedy(failed),
-        RunError::TooLong { .. } | RunError::RollBack(_) => None,
+        RunError::TooLong { .. } => Some("give less sound or text at a time"),
+        RunError::RollBack(_) => None,
     }
 }
 
@@ -147,8 +157,8 @@ fn gpu_remedy(failed: &GpuError) -> &'static str {
         GpuError::NoAdapter { .. } => "switch WebGPU on, or use the CPU",
         GpuError::Refused { .. } | GpuError::SelfTest { .. } => "update the graphics driver, or use the CPU",
         GpuError::OutOfMemory { .. } => "use smaller models, or the CPU",
-        GpuError::Failed { .. } => "try again, or use the CPU if it comes back",
-        GpuError::Lost { .. } => "load again, with smaller models where memory ran out, or on the CPU",
+        GpuError::Failed { .. } => "try again; if it happens again, use the CPU",
+        GpuError::Lost { .. } => "load again; if memory ran out, use smaller models or the CPU",
     }
 }
 

@@ -23,7 +23,8 @@ pub(super) fn model_files(model: &JsValue) -> Result<ModelFiles, JsValue> {
         let bytes = get(&file, "bytes")?;
         if bytes.is_undefined() {
             let size = get(&file, "size")?.as_f64().ok_or_else(|| wrong("a file has neither bytes nor size"))?;
-            let read = get(&file, "read")?.dyn_into().map_err(|_| wrong("a file has no way to be read"))?;
+            let read =
+                get(&file, "read")?.dyn_into().map_err(|_| wrong("a file has neither bytes nor a function `read`"))?;
             // There is only one thread, so the source need not be Send. It is an Arc because all
             // sources are.
             #[allow(clippy::arc_with_non_send_sync)]

@@ -41,7 +41,7 @@ impl Sound {
     #[wasm_bindgen(getter)]
     pub fn warning(&self) -> Option<String> {
         let several = self.0.tracks() > 1;
-        let track = several.then(|| format!("sound track {} of {} was heard", self.0.track(), self.0.tracks()));
+        let track = several.then(|| format!("sound track {} of {} was used", self.0.track(), self.0.tracks()));
         let all: Vec<String> = self.0.warning().into_iter().chain(track).collect();
         Some(all.join("; ")).filter(|all| !all.is_empty())
     }

@@ -29,19 +29,19 @@ pub struct Stream {
     waiting: Cell<Millis>,
     live: bool,
     emit: Function,
-    home: Rc<RefCell<Option<ModelEngines>>>,
+    slot: Rc<RefCell<Option<ModelEngines>>>,
     /// The translator of a stream that is only transcribed.
     unused: RefCell<Option<Translation>>,
 }
 
 impl Stream {
-    /// A stream on a cascade that has started. Its engines go back to `home`, together with
+    /// A stream on a cascade that has started. Its engines go back to `slot`, together with
     /// `unused`, the translator of a stream that is only transcribed.
     pub(super) fn new(
         cascade: Running,
         live: bool,
         emit: Function,
-        home: Rc<RefCell<Option<ModelEngines>>>,
+        slot: Rc<RefCell<Option<ModelEngines>>>,
         unused: Option<Translation>,
     ) -> Stream {
         Stream {
@@ -52,7 +52,7 @@ impl Stream {
             waiting: Cell::new(Millis::ZERO),
             live,
             emit,
-            home,
+            slot,
             unused: RefCell::new(unused),
         }
     }
@@ -145,7 +145,7 @@ impl Stream {
     fn free_engines(&self, cascade: Running) {
         let mut engines = cascade.into_engines();
         engines.translator = engines.translator.or_else(|| self.unused.borrow_mut().take());
-        *self.home.borrow_mut() = Some(engines);
+        *self.slot.borrow_mut() = Some(engines);
     }
 }
 

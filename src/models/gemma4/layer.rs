@@ -11,9 +11,9 @@
 use burn::tensor::Tensor;
 
 use super::config::{Gemma4Config, Gemma4Layer, LayerType};
-use crate::nn::{KvShape, LayerCache, Linear, LoadError, Loader, RmsNorm, Rope, Tap};
+use crate::nn::{KvShape, LayerCache, Linear, LoadError, Loader, Place, RmsNorm, Tap};
 use crate::ops::{
-    attend::{Attend, Base, attend},
+    attend::{Attend, attend},
     gated::{Act, gated},
 };
 
@@ -56,14 +56,13 @@ struct Own {
     shape: KvShape,
 }
 
-/// The positions of a pass's rows: their rotation, and the cache row of the first one.
-pub(super) struct Place {
-    pub rope: Rope,
-    pub base: Base,
-}
-
 impl Layer {
-    pub async fn load(loader: &Loader<'_>, config: &Gemma4Config, prefix: &str, at: usize) -> Result<Self, LoadError> {
+    pub(super) async fn load(
+        loader: &Loader<'_>,
+        config: &Gemma4Config,
+        prefix: &str,
+        at: usize,
+    ) -> Result<Self, LoadError> {
         let Gemma4Layer { layer_type: kind, head_dim: d, intermediate_size: ffn, .. } = config.layers[at];
         let heads = config.layers[at].num_key_value_heads;
         let (h, p, eps) = (config.hidden_size, config.hidden_size_per_layer_input, config.rms_norm_eps);
@@ -109,17 +108,17 @@ impl Layer {
     }
 
     /// The shape of this layer's own keys and values; None in a shared layer.
-    pub fn owns(&self) -> Option<KvShape> {
+    pub(super) fn owns(&self) -> Option<KvShape> {
         self.own.as_ref().map(|own| own.shape)
     }
 
     /// The scale and the window of this layer's attention.
-    pub fn attention(&self) -> Attend {
+    pub(super) fn attention(&self) -> Attend {
         Attend { scale: 1.0, window: self.window }
     }
 
     /// x [T, H], ple [T, P] → [T, H]. `cache` is this layer's own, or that of its owner.
-    pub fn forward(
+    pub(super) fn forward(
         &self,
         x: Tensor<2>,
         ple: Tensor<2>,

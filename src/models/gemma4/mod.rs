@@ -12,21 +12,25 @@
 //! | `prompt` | the translation prompt |
 //! | `layer` | one layer |
 
-pub mod config;
+pub(crate) mod config;
 mod layer;
 mod names;
-pub mod prompt;
+pub(crate) mod prompt;
+
+use std::sync::Arc;
 
 use burn::tensor::{Int, Tensor};
 
-use super::TextModel;
+use super::family::{Loading, Sizes, TextFamily};
+use super::prompt::{Task, TranslationPrompt};
+use super::{DRAFTED, TextModel};
 use crate::nn::{
-    ArmError, Cache, Capture, Embedding, Head, Linear, LoadError, Loader, MARGIN, PIECE, Replay, RmsNorm, Rope,
-    RunError, SourceSpan, Tap, greedy, join,
+    ArmError, Cache, Capture, Embedding, Head, Linear, LoadError, Loader, MARGIN, Place, Replay, RmsNorm, Rope,
+    RunError, SourceSpan, Tap, greedy, in_pieces,
 };
-use crate::ops::attend::Base;
+use crate::weights::{CheckpointError, Files, Tokenizer};
 use config::{Gemma4Config, LayerType};
-use layer::{Layer, Place};
+use layer::Layer;
 use names::GemmaNames;
 
 #[derive(Debug)]
@@ -95,7 +99,7 @@ impl Gemma4 {
             owner.reserve(len)?;
         }
         let mut places = self.places(cache, from, len);
-        tap.stand(from, len);
+        tap.begin_rows(from, len);
         for (at, layer) in self.layers.iter().enumerate() {
             if layer.owns().is_none() && x.dims()[0] > wanted {
                 // No later layer writes keys, so only the rows that are returned have to go on.
@@ -105,7 +109,7 @@ impl Gemma4 {
                 x = x.narrow(0, len - wanted, wanted);
                 ple = ple.narrow(0, len - wanted, wanted);
                 places = self.places(cache, from + len - wanted, wanted);
-                tap.stand(from + len - wanted, wanted);
+                tap.begin_rows(from + len - wanted, wanted);
             }
             let place = &places[usize::from(layer.kind == LayerType::Full)];
             let input = ple.clone().narrow(1, at, 1).squeeze_dim(1);
@@ -125,8 +129,7 @@ impl Gemma4 {
             let owners = self.layers.iter().filter(|layer| layer.owns().is_some());
             let row =
                 owners.zip(&cache.owners).find(|(layer, _)| layer.kind == kind).map_or(0, |(_, owner)| owner.row(from));
-            let on_device = Tensor::from_ints([row as i32], &rope.device());
-            Place { rope: rope.at(from, len), base: Base { row, on_device } }
+            Place::new(rope, row, from, len)
         };
         [place(LayerType::Sliding, &self.rope_sliding), place(LayerType::Full, &self.rope_full)]
     }
@@ -181,18 +184,9 @@ impl TextModel for Gemma4 {
         tap: &mut Tap,
     ) -> Result<Tensor<2>, RunError> {
         let len = ids.dims()[0];
-        let needed = cache.end() + len;
-        if needed > cache.capacity() {
-            return Err(RunError::TooLong { what: "this prompt with its draft", needed, capacity: cache.capacity() });
-        }
-        debug_assert!((1..=len).contains(&last), "{last} rows of {len}");
-        tap.room(cache.end()..needed, needed - last)?;
-        let mut parts = Vec::new();
-        for from in (0..len).step_by(PIECE) {
-            let piece = ids.clone().narrow(0, from, PIECE.min(len - from));
-            parts.extend(self.piece(piece, cache, needed - last, tap)?);
-        }
-        Ok(join(parts))
+        in_pieces(DRAFTED, len, cache, last, tap, |rows, cache, back, tap| {
+            self.piece(ids.clone().narrow(0, rows.start, rows.len()), cache, back, tap)
+        })
     }
 
     fn choose(&self, rows: Tensor<2>) -> Tensor<1, Int> {
@@ -200,10 +194,6 @@ impl TextModel for Gemma4 {
     }
 
     fn arm(&self, heads: &[Head], rows: usize) -> Result<Capture, ArmError> {
-        // Beyond the margin, a sliding layer's cache may have dropped keys that a row saw.
-        if !(1..=MARGIN).contains(&rows) {
-            return Err(ArmError::Rows { rows, most: MARGIN });
-        }
         let dims: Vec<usize> = self.config.layers.iter().map(|layer| layer.head_dim).collect();
         Capture::new(heads, rows, &dims, self.config.num_attention_heads, &self.rope_full.device())
     }
@@ -213,6 +203,41 @@ impl TextModel for Gemma4 {
             let layer = &self.layers[layer];
             (&cache.owners[layer.source], layer.attention())
         })
+    }
+}
+
+impl TextFamily for Gemma4Config {
+    fn family(&self) -> &'static str {
+        "Gemma-4"
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes { layers: self.num_hidden_layers, heads: self.num_attention_heads, hidden: self.hidden_size }
+    }
+
+    fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    fn max_positions(&self) -> usize {
+        self.max_position_embeddings
+    }
+
+    fn eos(&self) -> &[u32] {
+        &self.eos_token_id
+    }
+
+    fn load<'a>(&'a self, loader: &'a Loader<'a>, capacity: usize) -> Loading<'a> {
+        Box::pin(async move { Ok(Arc::new(Gemma4::load(loader, self, capacity).await?) as Arc<dyn TextModel>) })
+    }
+
+    fn prompt(
+        &self,
+        files: &Files,
+        tokenizer: Arc<Tokenizer>,
+        task: &Task<'_>,
+    ) -> Result<Box<dyn TranslationPrompt>, CheckpointError> {
+        Ok(Box::new(prompt::open(files, tokenizer, task)?))
     }
 }
 

@@ -16,7 +16,7 @@ pub(super) struct GemmaNames {
 
 impl GemmaNames {
     /// Detects the export from the tensor names. Errors: the names match no known export.
-    pub fn detect(weights: &Weights) -> Result<GemmaNames, CheckpointError> {
+    pub(super) fn detect(weights: &Weights) -> Result<GemmaNames, CheckpointError> {
         let skip = &[
             "model.audio_tower.",
             "model.vision_tower.",
@@ -35,7 +35,7 @@ impl GemmaNames {
 
     /// Marks the keys and values of shared layers as used. Full-precision releases contain them,
     /// but nothing reads them.
-    pub fn ignore_shared_kv(&self, config: &Gemma4Config, weights: &Weights) {
+    pub(super) fn ignore_shared_kv(&self, config: &Gemma4Config, weights: &Weights) {
         for layer in config.first_kv_shared_layer()..config.num_hidden_layers {
             for part in ["k_proj", "v_proj", "k_norm"] {
                 weights.ignore(&format!("{}.layers.{layer}.self_attn.{part}.weight", self.text_model));

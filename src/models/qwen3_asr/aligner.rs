@@ -10,13 +10,13 @@ use super::{
     audio_stream::AudioStream,
     audio_tower::AudioTower,
     config::Qwen3AlignerConfig,
-    decoder::Decoder,
     ids_on, load_parts,
     names::QwenNames,
     prompt::{AudioPrompt, aligner_prompt},
     timestamps, words,
 };
 use crate::gpu::Compute;
+use crate::models::qwen3::Qwen3;
 use crate::nn::{Loader, RunError, Tap, Target, greedy, join, read_ids};
 use crate::weights::{CheckpointError, Files, Tokenizer, Weights};
 
@@ -31,7 +31,7 @@ pub struct AlignedWord {
 #[derive(Debug)]
 pub struct ForcedAligner {
     pub audio_tower: AudioTower,
-    decoder: Decoder,
+    decoder: Qwen3,
     tokenizer: Tokenizer,
     /// Milliseconds per class.
     segment_ms: u64,
@@ -104,8 +104,9 @@ impl ForcedAligner {
     }
 
     fn forward(&self, x: Tensor<2>) -> Result<Tensor<2>, RunError> {
-        let mut cache = self.decoder.cache(x.dims()[0]);
-        self.decoder.forward(x, &mut cache, &mut Tap::off())
+        let rows = x.dims()[0];
+        let mut cache = self.decoder.cache_of(rows);
+        self.decoder.rows(x, &mut cache, rows, &mut Tap::off())
     }
 
     /// The class at every timestamp: start and end of each word in turn.

@@ -21,7 +21,7 @@ use crate::ops::{
 };
 
 /// Mel frames per chunk. The formula for the row count holds for this size only.
-pub const CHUNK: usize = 100;
+pub(crate) const CHUNK: usize = 100;
 const ROWS_A_CHUNK: usize = 13;
 /// Chunks that are convolved at once. This bounds the memory for a long clip.
 const BATCH: usize = 8;

@@ -7,16 +7,15 @@
 
 use serde_json::Value;
 
+use crate::models::qwen3::config::{Qwen3TextConfig, decoder};
 use crate::weights::Files;
 use crate::weights::error::{CheckpointError, FETCH_AGAIN, WRONG_MODEL};
-use crate::weights::section::{
-    MAX_FFN, MAX_FILE, MAX_HEAD_DIM, MAX_HEADS, MAX_LAYERS, MAX_VOCAB, MAX_WIDTH, Section, eos,
-};
+use crate::weights::section::{MAX_FFN, MAX_FILE, MAX_HEADS, MAX_LAYERS, MAX_WIDTH, Section, eos};
 
 const PREPROCESSOR_FILE: &str = "preprocessor_config.json";
 
 /// The configuration of either model.
-pub(crate) enum Qwen3Config {
+pub(crate) enum AsrOrAligner {
     Asr(Qwen3AsrConfig),
     Aligner(Qwen3AlignerConfig),
 }
@@ -63,23 +62,6 @@ pub struct AudioConfig {
     pub n_window_infer: usize,
 }
 
-/// A Qwen3 decoder.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Qwen3TextConfig {
-    pub vocab_size: usize,
-    pub hidden_size: usize,
-    pub intermediate_size: usize,
-    pub num_hidden_layers: usize,
-    pub num_attention_heads: usize,
-    pub num_key_value_heads: usize,
-    pub head_dim: usize,
-    pub max_position_embeddings: usize,
-    pub rms_norm_eps: f64,
-    pub rope_theta: f64,
-    /// The head shares the embedding's weights; a stored `lm_head` is then a copy of them.
-    pub tie_word_embeddings: bool,
-}
-
 /// Checks `preprocessor_config.json`. The program computes the features in one way only; a release
 /// that needs another must not load.
 fn check_preprocessor(files: &Files) -> Result<(), CheckpointError> {
@@ -99,7 +81,7 @@ fn check_preprocessor(files: &Files) -> Result<(), CheckpointError> {
 
 /// Reads both layouts of Qwen3-ASR and its aligner: nested in `thinker_config` (original) or flat
 /// (transformers' own). `preprocessor_config.json` is checked where it exists.
-pub(crate) fn read(files: &Files, root: &Section, generation: &Section) -> Result<Qwen3Config, CheckpointError> {
+pub(crate) fn read(files: &Files, root: &Section, generation: &Section) -> Result<AsrOrAligner, CheckpointError> {
     check_preprocessor(files)?;
     let thinker = root.maybe_section("thinker_config")?;
     let core = thinker.as_ref().unwrap_or(root);
@@ -108,7 +90,7 @@ pub(crate) fn read(files: &Files, root: &Section, generation: &Section) -> Resul
     let tied = [&text, core, root]
         .iter()
         .find_map(|section| section.get("tie_word_embeddings").map(|_| section.flag("tie_word_embeddings", true)));
-    let text_config = qwen3_text(&text, tied.unwrap_or(Ok(thinker.is_none()))?)?;
+    let text_config = decoder(&text, tied.unwrap_or(Ok(thinker.is_none()))?, &["default", "mrope"])?;
     if audio_config.output_dim != text_config.hidden_size {
         let what = format!("{} is not text_config.hidden_size {}", audio_config.output_dim, text_config.hidden_size);
         return Err(core.wrong("audio_config.output_dim", what, FETCH_AGAIN));
@@ -130,7 +112,7 @@ pub(crate) fn read(files: &Files, root: &Section, generation: &Section) -> Resul
         if !(2..=MAX_WIDTH).contains(&classify_num) {
             return Err(core.wrong("id2label", format_args!("{classify_num} classes"), FETCH_AGAIN));
         }
-        return Ok(Qwen3Config::Aligner(Qwen3AlignerConfig {
+        return Ok(AsrOrAligner::Aligner(Qwen3AlignerConfig {
             audio_config,
             text_config,
             audio_token_id,
@@ -145,7 +127,7 @@ pub(crate) fn read(files: &Files, root: &Section, generation: &Section) -> Resul
     if thinker.as_ref().and_then(|t| t.get("model_type")).and_then(Value::as_str) == Some("qwen3_forced_aligner") {
         return Err(core.wrong("classify_num", "is missing from an aligner", FETCH_AGAIN));
     }
-    Ok(Qwen3Config::Asr(Qwen3AsrConfig {
+    Ok(AsrOrAligner::Asr(Qwen3AsrConfig {
         audio_config,
         text_config,
         audio_token_id,
@@ -186,43 +168,6 @@ fn audio(section: &Section) -> Result<AudioConfig, CheckpointError> {
         output_dim: section.count("output_dim", 1..=MAX_WIDTH)?,
         n_window: 50,
         n_window_infer,
-    })
-}
-
-fn qwen3_text(section: &Section, tie_word_embeddings: bool) -> Result<Qwen3TextConfig, CheckpointError> {
-    section.one_of("hidden_act", "silu", &["silu"])?;
-    section.refuse_flag("attention_bias")?;
-    section.refuse_flag("use_sliding_window")?;
-    for field in ["num_experts", "num_local_experts"] {
-        section.refuse_moe(field)?;
-    }
-    let mut rope_theta = section.get("rope_theta").map(|_| section.number("rope_theta", 1.0..=1e12)).transpose()?;
-    // `rope_scaling` carries mrope's sections. They have no effect for audio and text, where
-    // mrope's three rows of positions are equal.
-    for name in ["rope_scaling", "rope_parameters"] {
-        let Some(rope) = section.maybe_section(name)? else { continue };
-        rope.one_of("rope_type", "default", &["default", "mrope"])?;
-        rope.one_of("type", "default", &["default", "mrope"])?;
-        if rope_theta.is_none() && rope.get("rope_theta").is_some() {
-            rope_theta = Some(rope.number("rope_theta", 1.0..=1e12)?);
-        }
-    }
-    let Some(rope_theta) = rope_theta else { return Err(section.wrong("rope_theta", "is missing", FETCH_AGAIN)) };
-    let num_attention_heads = section.count("num_attention_heads", 1..=MAX_HEADS)?;
-    let num_key_value_heads = section.count("num_key_value_heads", 1..=MAX_HEADS)?;
-    section.groups("num_key_value_heads", num_attention_heads, num_key_value_heads)?;
-    Ok(Qwen3TextConfig {
-        vocab_size: section.count("vocab_size", 2..=MAX_VOCAB)?,
-        hidden_size: section.count("hidden_size", 1..=MAX_WIDTH)?,
-        intermediate_size: section.count("intermediate_size", 1..=MAX_FFN)?,
-        num_hidden_layers: section.count("num_hidden_layers", 1..=MAX_LAYERS)?,
-        num_attention_heads,
-        num_key_value_heads,
-        head_dim: section.even("head_dim", 2..=MAX_HEAD_DIM)?,
-        max_position_embeddings: section.count_or("max_position_embeddings", 65_536, 1..=1 << 30)?,
-        rms_norm_eps: section.number_or("rms_norm_eps", 1e-6, 1e-12..=1e-1)?,
-        rope_theta,
-        tie_word_embeddings,
     })
 }
 

@@ -1,5 +1,5 @@
 //! Qwen3-ASR and Qwen3-ForcedAligner: an audio tower whose rows become part of a Qwen3 decoder's
-//! prompt.
+//! prompt. The decoder is [`Qwen3`].
 //!
 //! | file | what it is |
 //! |---|---|
@@ -7,32 +7,31 @@
 //! | `prompt` | the fixed prompts of both models |
 //! | `audio_tower` | mel → rows |
 //! | `audio_stream` | rows of a growing sound |
-//! | `decoder` | rows and ids → logits, with its cache |
 //! | `recognizer` | sound → text, for a clip or a growing tail |
 //! | `aligner` | sound and text → word times |
 //! | `output` | how the recogniser's raw text is read |
 //! | `words`, `timestamps` | the aligner's words, and the repair of its times |
 
-pub mod aligner;
-pub mod audio_stream;
-pub mod audio_tower;
-pub mod config;
-pub mod decoder;
+pub(crate) mod aligner;
+pub(crate) mod audio_stream;
+pub(crate) mod audio_tower;
+pub(crate) mod config;
 mod names;
-pub mod output;
-pub mod prompt;
-pub mod recognizer;
+pub(crate) mod output;
+pub(crate) mod prompt;
+pub(crate) mod recognizer;
 pub mod timestamps;
 pub mod words;
 
 use burn::tensor::{Device, Int, Tensor};
 
+use super::qwen3::config::Qwen3TextConfig;
+use super::qwen3::{Part, Qwen3};
 use crate::gpu::Compute;
 use crate::nn::{Loader, Target};
 use crate::weights::{CheckpointError, Files, Tokenizer, Weights};
 use audio_tower::AudioTower;
-use config::{AudioConfig, Qwen3AsrConfig, Qwen3TextConfig};
-use decoder::Decoder;
+use config::{AudioConfig, Qwen3AsrConfig};
 use names::QwenNames;
 
 /// The most positions of a sequence: enough for three minutes of sound with its text.
@@ -43,7 +42,7 @@ const CAPACITY: usize = 6144;
 #[derive(Debug)]
 pub struct Qwen3Asr {
     pub audio_tower: AudioTower,
-    pub decoder: Decoder,
+    pub decoder: Qwen3,
     pub tokenizer: Tokenizer,
     eos: Vec<u32>,
     compute: Compute,
@@ -81,11 +80,12 @@ async fn load_parts(
     audio: &AudioConfig,
     text: &Qwen3TextConfig,
     classes: usize,
-) -> Result<(AudioTower, Decoder), CheckpointError> {
+) -> Result<(AudioTower, Qwen3), CheckpointError> {
     let tower = AudioTower::load(loader, audio, names.audio_tower, [names.proj1, names.proj2]).await?;
     let capacity = CAPACITY.min(text.max_position_embeddings);
-    let decoder =
-        Decoder::load(loader, text, names.text_model, names.head.map(|head| (head, classes)), capacity).await?;
+    let head = names.head.map(|head| (head, classes));
+    let part = Part { model: names.text_model, head, capacity, sequence: "this sound with its text" };
+    let decoder = Qwen3::load_part(loader, text, part).await?;
     loader.weights.refuse_unused(names.skip)?;
     Ok((tower, decoder))
 }

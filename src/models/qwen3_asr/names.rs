@@ -27,12 +27,12 @@ pub(super) struct QwenNames {
 
 impl QwenNames {
     /// The recogniser's names. Errors: as for [`QwenNames::detect`].
-    pub fn of_recognizer(config: &Qwen3AsrConfig, weights: &Weights) -> Result<QwenNames, CheckpointError> {
+    pub(super) fn of_recognizer(config: &Qwen3AsrConfig, weights: &Weights) -> Result<QwenNames, CheckpointError> {
         QwenNames::detect(config.text_config.tie_word_embeddings, "lm_head.weight", weights)
     }
 
     /// The aligner's names. Errors: as for [`QwenNames::detect`].
-    pub fn of_aligner(weights: &Weights) -> Result<QwenNames, CheckpointError> {
+    pub(super) fn of_aligner(weights: &Weights) -> Result<QwenNames, CheckpointError> {
         QwenNames::detect(false, "score.weight", weights)
     }
 

@@ -31,7 +31,7 @@ const LANGUAGES: &str = "Chinese English Cantonese Arabic German French Spanish 
 
 /// What was recognised.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Parsed {
+pub(crate) struct Parsed {
     /// The English name of the language, as forced or as the model names it. Empty if the model
     /// names none or reports no speech.
     pub language: String,
@@ -41,7 +41,7 @@ pub struct Parsed {
 
 /// Reads the model's raw text. `forced` is the language that the prompt forced, if any. In that
 /// case all of the text is transcript.
-pub fn parse(raw: &str, forced: Option<&str>) -> Parsed {
+pub(crate) fn parse(raw: &str, forced: Option<&str>) -> Parsed {
     let raw = strip(raw);
     if raw.is_empty() {
         return Parsed::default();
@@ -62,7 +62,7 @@ pub fn parse(raw: &str, forced: Option<&str>) -> Parsed {
 /// A header before a tag is removed, wherever the model put it. After a header that says `None`
 /// there is no speech up to the next tag. Other control strings are removed. Where the model says
 /// nothing but `None`, nothing is left.
-pub fn transcript(raw: &str, forced: Option<&str>) -> Parsed {
+pub(crate) fn transcript(raw: &str, forced: Option<&str>) -> Parsed {
     let text = spoken(&fix_repetitions(strip(raw)));
     if text.is_empty() {
         return Parsed::default();
@@ -205,7 +205,7 @@ fn is_line_end(c: char) -> bool {
 /// Removes the loops that a model can fall into. A character that is repeated more than 20 times is
 /// kept once; then a pattern of up to 20 characters that is repeated at least 20 times is kept
 /// once.
-pub fn fix_repetitions(text: &str) -> String {
+pub(crate) fn fix_repetitions(text: &str) -> String {
     let chars = collapse_characters(text);
     let mut out = String::with_capacity(text.len());
     let mut at = 0;

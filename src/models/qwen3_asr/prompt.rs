@@ -23,7 +23,7 @@ pub struct AudioPrompt {
 /// without a forced language it starts with the model's own `language English<asr_text>`.
 ///
 /// Errors: the tokenizer lacks a control token.
-pub fn asr_prompt(
+pub(crate) fn asr_prompt(
     tokenizer: &Tokenizer,
     context: &str,
     audio_len: usize,
@@ -60,7 +60,11 @@ pub fn asr_prompt(
 
 /// Qwen3-ForcedAligner's prompt: the audio, then each word followed by two `<timestamp>`. Words
 /// must not contain spaces.
-pub fn aligner_prompt(tokenizer: &Tokenizer, audio_len: usize, words: &[&str]) -> Result<AudioPrompt, CheckpointError> {
+pub(crate) fn aligner_prompt(
+    tokenizer: &Tokenizer,
+    audio_len: usize,
+    words: &[&str],
+) -> Result<AudioPrompt, CheckpointError> {
     let mut ids = Vec::new();
     let audio = push_audio(tokenizer, &mut ids, audio_len)?;
     let timestamp = tokenizer.require("<timestamp>")?;

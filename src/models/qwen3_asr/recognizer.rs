@@ -58,7 +58,7 @@ impl Recognizer {
     pub fn new(model: Arc<Qwen3Asr>, context: &str, language: Option<&str>) -> Result<Self, RunError> {
         let prompt = asr_prompt(&model.tokenizer, context, 0, language, "")?;
         Ok(Self {
-            cache: model.decoder.cache(POSITIONS),
+            cache: model.decoder.cache_of(POSITIONS),
             model,
             before: prompt.ids[..prompt.audio.start].to_vec(),
             after: prompt.ids[prompt.audio.end..].to_vec(),
@@ -161,9 +161,7 @@ impl Recognizer {
     /// Feeds `x [T, H]` → the ids chosen after its last `rows` rows, [rows].
     fn feed(&mut self, x: Tensor<2>, rows: usize) -> Result<Tensor<1, Int>, RunError> {
         let decoder = &self.model.decoder;
-        let hidden = decoder.forward(x, &mut self.cache, &mut Tap::off())?;
-        let fed = hidden.dims()[0];
-        Ok(greedy(decoder.logits(hidden.narrow(0, fed - rows, rows))))
+        Ok(greedy(decoder.logits(decoder.rows(x, &mut self.cache, rows, &mut Tap::off())?)))
     }
 
     /// Queues what follows `chosen [1]` → `len` ids from one readback.

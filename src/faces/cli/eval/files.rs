@@ -21,7 +21,7 @@ const REFERENCES: &str = "references.txt";
 const REPORT: &str = "report.json";
 
 /// The files that are written into a point's folder, besides the events.
-pub const WRITTEN: [&str; 4] = [HYPOTHESIS, SEGMENTS, REFERENCES, REPORT];
+pub(super) const FILE_NAMES: [&str; 4] = [HYPOTHESIS, SEGMENTS, REFERENCES, REPORT];
 
 /// A line of a log as SimulEval writes it.
 #[derive(Serialize)]
@@ -37,7 +37,7 @@ struct Hypothesis<'a> {
 }
 
 /// Writes the three files for OmniSTEval into `folder`.
-pub fn write_judged(folder: &Path, talks: &[(Talk, Played)], language: Language) -> Result<(), CliError> {
+pub(super) fn write_omnisteval(folder: &Path, talks: &[(Talk, Played)], language: Language) -> Result<(), CliError> {
     let seam = unit_seam(language);
     let (mut hypotheses, mut segments, mut references) = (String::new(), String::new(), String::new());
     for (index, (talk, played)) in talks.iter().enumerate() {
@@ -67,17 +67,17 @@ pub fn write_judged(folder: &Path, talks: &[(Talk, Played)], language: Language)
     write(&folder.join(REFERENCES), &references)
 }
 
-pub fn write_report(folder: &Path, report: &Report) -> Result<(), CliError> {
+pub(super) fn write_report(folder: &Path, report: &Report) -> Result<(), CliError> {
     let text = serde_json::to_string_pretty(report).map_err(CliError::of)?;
     write(&folder.join(REPORT), &(text + "\n"))
 }
 
-pub fn make_folder(folder: &Path) -> Result<(), CliError> {
+pub(super) fn make_folder(folder: &Path) -> Result<(), CliError> {
     fs::create_dir_all(folder).map_err(|e| failed(folder, e))
 }
 
 /// A write to `path` failed.
-pub fn failed(path: &Path, error: std::io::Error) -> CliError {
+pub(super) fn failed(path: &Path, error: std::io::Error) -> CliError {
     let message = format!("cannot write to {}: {error}; check the space left, or give another --out", path.display());
     CliError::Failed(message.into())
 }

@@ -24,7 +24,7 @@ use crate::text::{Language, Millis};
 
 /// A talk and its references in one language.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Talk {
+pub(super) struct Talk {
     /// File name of the sound. No two talks of a manifest have the same name without its extension.
     pub file: String,
     /// The file name without its extension.
@@ -38,7 +38,7 @@ pub struct Talk {
 
 /// A sentence of the reference.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Segment {
+pub(super) struct Segment {
     pub start: Millis,
     /// `None` means the end of the sound.
     pub end: Option<Millis>,
@@ -64,7 +64,7 @@ struct Sentence {
 }
 
 /// Reads the first `limit` talks of the manifest at `path`, with their references in `language`.
-pub fn read(path: &Path, language: Language, limit: Option<usize>) -> Result<Vec<Talk>, CliError> {
+pub(super) fn read(path: &Path, language: Language, limit: Option<usize>) -> Result<Vec<Talk>, CliError> {
     let shown = path.display();
     let mut lines = TextLines::open(path, LINE_BYTES).map_err(CliError::of)?;
     let folder = path.parent().unwrap_or(Path::new(""));
@@ -80,14 +80,14 @@ pub fn read(path: &Path, language: Language, limit: Option<usize>) -> Result<Vec
         let place = format!("{shown}:{number}");
         let talk = talk(line, &place, folder, language)
             .and_then(|talk| match talks.iter().any(|other| other.name == talk.name) {
-                true => Err(format!("another sound is called {} too: give it another name", talk.name)),
+                true => Err(format!("another sound is called {}, too; give it another name", talk.name)),
                 false => Ok(talk),
             })
             .map_err(|what| CliError::Failed(format!("{place}: {what}").into()))?;
         talks.push(talk);
     }
     match talks.is_empty() {
-        true => Err(CliError::Failed(format!("{shown} has no talk in it: one JSON object a line is needed").into())),
+        true => Err(CliError::Failed(format!("{shown} contains no talk; each line must be a JSON object").into())),
         false => Ok(talks),
     }
 }
@@ -96,7 +96,7 @@ fn talk(line: &str, place: &str, folder: &Path, language: Language) -> Result<Ta
     let line: Line = serde_json::from_str(line).map_err(|e| e.to_string())?;
     let part = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
     let (Some(file), Some(name)) = (part(line.sound.file_name()), part(line.sound.file_stem())) else {
-        return Err(format!("`sound` is no file's name: {}", line.sound.display()));
+        return Err(format!("`sound` is not a file name: {}", line.sound.display()));
     };
     let segments = match line.sentences.is_empty() {
         true => vec![Segment { start: Millis::ZERO, end: None, units: reference(&line.texts, language)? }],
@@ -113,7 +113,7 @@ fn sentences(sentences: &[Sentence], language: Language) -> Result<Vec<Segment>,
             return Err(numbered("it ends before it starts".to_owned()));
         }
         if segments.last().is_some_and(|before| before.start > sentence.start_ms) {
-            return Err(numbered("it starts before the one before it".to_owned()));
+            return Err(numbered("it starts earlier than the sentence before it".to_owned()));
         }
         let units = reference(&sentence.texts, language).map_err(numbered)?;
         segments.push(Segment { start: sentence.start_ms, end: Some(sentence.end_ms), units });
@@ -126,7 +126,7 @@ fn reference(texts: &BTreeMap<String, Value>, language: Language) -> Result<Vec<
     let text = texts.get(code).and_then(Value::as_str);
     let units = text.map(|text| written_units(text, language)).unwrap_or_default();
     match units.is_empty() {
-        true => Err(format!("no reference `{code}`, which --to {code} needs")),
+        true => Err(format!("there is no reference `{code}`, which --to {code} needs")),
         false => Ok(units),
     }
 }
@@ -137,7 +137,7 @@ const ROUNDED: Millis = Millis(100);
 impl Talk {
     /// The talk with its segments cut to the `length` of its sound, and notes on what was cut. A
     /// segment that starts after the end of the sound is an error.
-    pub fn within(&self, length: Millis) -> Result<(Talk, Vec<String>), CliError> {
+    pub(super) fn within(&self, length: Millis) -> Result<(Talk, Vec<String>), CliError> {
         let (mut talk, mut cut) = (self.clone(), Vec::new());
         for (at, segment) in talk.segments.iter_mut().enumerate() {
             let sentence = at + 1;
@@ -160,7 +160,7 @@ impl Talk {
     }
 
     /// Hash of the sound file; `None` where the file is missing.
-    pub fn sound_sha256(&self) -> Result<Option<String>, CliError> {
+    pub(super) fn sound_sha256(&self) -> Result<Option<String>, CliError> {
         if !self.sound.is_file() {
             return Ok(None);
         }
@@ -171,12 +171,12 @@ impl Talk {
     }
 
     /// Checks that the sound can be read, before any model loads.
-    pub fn check(&self) -> Result<(), CliError> {
+    pub(super) fn check(&self) -> Result<(), CliError> {
         AudioFile::open(&self.sound).map(drop).map_err(|error| self.failed(&CliError::of(error)))
     }
 
     /// `error` with the manifest line that it is about.
-    pub fn failed(&self, error: &CliError) -> CliError {
+    pub(super) fn failed(&self, error: &CliError) -> CliError {
         CliError::Failed(format!("{}: {}", self.place, one_line(error)).into())
     }
 }
@@ -185,7 +185,7 @@ impl Talk {
 mod tests {
     use super::*;
 
-    fn told(lines: &str) -> Result<Vec<Talk>, String> {
+    fn read_lines(lines: &str) -> Result<Vec<Talk>, String> {
         let folder = tempfile::tempdir().map_err(|e| e.to_string())?;
         let path = folder.path().join("m.jsonl");
         std::fs::write(&path, lines).map_err(|e| e.to_string())?;
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn sentences_or_one_text() {
-        let talks = told(concat!(
+        let talks = read_lines(concat!(
             r#"{"sound":"a/x.flac","source":"Hi.","sentences":[{"start_ms":1,"end_ms":5,"en":"Hi.","de":"Hallo du."}]}"#,
             "\n\n",
             r#"{"sound":"y.wav","de":"Alles."}"#,
@@ -212,7 +212,7 @@ mod tests {
     #[test]
     fn a_byte_order_mark_is_left_out() {
         let talks =
-            told("\u{feff}{\"sound\":\"a.wav\",\"de\":\"Ja.\"}\n\u{feff}{\"sound\":\"b.wav\",\"de\":\"Ja.\"}\n");
+            read_lines("\u{feff}{\"sound\":\"a.wav\",\"de\":\"Ja.\"}\n\u{feff}{\"sound\":\"b.wav\",\"de\":\"Ja.\"}\n");
         assert_eq!(talks.map(|talks| talks.len()), Ok(2));
     }
 
@@ -222,7 +222,7 @@ mod tests {
             r#"{"sound":"x.flac","sentences":[{"start_ms":1,"end_ms":900,"de":"Ja."},"#,
             r#"{"start_ms":950,"end_ms":18446744073709551615,"de":"Nein."}]}"#
         );
-        let talks = told(line).unwrap_or_default();
+        let talks = read_lines(line).unwrap_or_default();
         let within = |length: u64| talks[0].within(Millis(length)).map_err(|error| one_line(&error));
         let ends = |talk: &Talk| talk.segments.iter().map(|segment| segment.end).collect::<Vec<_>>();
         let (cut, notes) = within(1000).unwrap_or_else(|error| panic!("{error}"));
@@ -233,10 +233,10 @@ mod tests {
         let error = within(950).err().unwrap_or_default();
         assert!(error.ends_with("m.jsonl:1: sentence 2 starts at 950 ms, but the sound ends at 950 ms"), "{error}");
 
-        let rounded = told(r#"{"sound":"x.flac","sentences":[{"start_ms":1,"end_ms":1100,"de":"Ja."}]}"#);
+        let rounded = read_lines(r#"{"sound":"x.flac","sentences":[{"start_ms":1,"end_ms":1100,"de":"Ja."}]}"#);
         let rounded = rounded.unwrap_or_default()[0].within(Millis(1000));
         assert!(rounded.is_ok_and(|(talk, notes)| ends(&talk) == [Some(Millis(1000))] && notes.is_empty()));
-        let whole = told(r#"{"sound":"x.flac","de":"Ja."}"#).unwrap_or_default();
+        let whole = read_lines(r#"{"sound":"x.flac","de":"Ja."}"#).unwrap_or_default();
         assert!(whole[0].within(Millis(10)).is_ok_and(|(talk, notes)| ends(&talk) == [None] && notes.is_empty()));
     }
 
@@ -248,14 +248,14 @@ mod tests {
             (r#"{"de":"Ja."}"#, "sound"),
             (r#"{"sound":"b.wav"}"#, "`de`"),
             (r#"{"sound":"b.wav","de":" "}"#, "`de`"),
-            (r#"{"sound":"/","de":"Ja."}"#, "no file's name"),
-            (good, "called a too"),
+            (r#"{"sound":"/","de":"Ja."}"#, "not a file name"),
+            (good, "called a, too"),
             (r#"{"sound":"b.wav","sentences":[{"start_ms":5,"end_ms":5,"de":"Ja."}]}"#, "sentence 1: it ends"),
-            (r#"{"sound":"b.wav","sentences":[{"start_ms":5,"end_ms":9}]}"#, "sentence 1: no reference"),
+            (r#"{"sound":"b.wav","sentences":[{"start_ms":5,"end_ms":9}]}"#, "sentence 1: there is no reference"),
         ] {
-            let error = told(&format!("{good}\n{line}")).err().unwrap_or_default();
+            let error = read_lines(&format!("{good}\n{line}")).err().unwrap_or_default();
             assert!(error.contains("m.jsonl:2: ") && error.contains(part), "{error}");
         }
-        assert!(told("\n").is_err_and(|error| error.contains("no talk")));
+        assert!(read_lines("\n").is_err_and(|error| error.contains("contains no talk")));
     }
 }

@@ -19,7 +19,7 @@ mod files;
 mod manifest;
 mod pairs;
 mod played;
-pub mod quality;
+pub(super) mod quality;
 mod report;
 mod score;
 
@@ -29,13 +29,13 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::args::{EvalArgs, Format, target_language};
-use super::engines::{self, Loaded, Translation, Wanted};
+use super::engines::{self, LoadRequest, Loaded, TranslationRequest};
 use super::error::CliError;
-use super::faces::Faces;
 use super::inputs::Inputs;
 use super::interrupt;
-use super::progress::{Counting, Loading};
-use super::session::{self, Opening};
+use super::outputs::Outputs;
+use super::progress::{ItemBar, LoadingBar};
+use super::session::{self, FirstEvents};
 use super::sound::Origin;
 use crate::cascade::event::Start;
 use crate::cascade::{Align, Engines, Recognize, Settings, Translate};
@@ -57,7 +57,7 @@ struct Point {
     folder: PathBuf,
 }
 
-pub async fn eval(args: EvalArgs) -> Result<(), CliError> {
+pub(super) async fn eval(args: EvalArgs) -> Result<(), CliError> {
     match (&args.score.score, &args.manifest) {
         (Some(log), _) => score::score(log, &args),
         (None, Some(manifest)) => play_manifest(&args, manifest).await,
@@ -69,27 +69,32 @@ async fn play_manifest(args: &EvalArgs, manifest: &Path) -> Result<(), CliError>
     target_language(args.to.code()).map_err(|what| CliError::Usage(format!("--to {}: {what}", args.to)))?;
     let talks = manifest::read(manifest, args.to, args.limit)?;
     let points = points(args);
-    let wanted = Wanted {
+    let request = LoadRequest {
         asr: args.speech.asr.as_deref(),
         aligner: args.speech.aligner.as_deref(),
-        mt: Some(Translation { to: args.to, text: &args.text, heads_len: heads_len(&args.policies) }),
+        mt: Some(TranslationRequest { to: args.to, text: &args.text, heads_len: heads_len(&args.policies) }),
         from: args.from,
         device: &args.speech.device,
     };
-    protect_inputs(manifest, &points, &talks, &wanted)?;
-    play_missing(&points, &talks, &wanted).await?;
-    tell(&points, &talks)
+    protect_inputs(manifest, &points, &talks, &request)?;
+    play_missing(&points, &talks, &request).await?;
+    write_reports(&points, &talks)
 }
 
 /// Fails if a point's files would overwrite a file that is read.
-fn protect_inputs(manifest: &Path, points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> Result<(), CliError> {
+fn protect_inputs(
+    manifest: &Path,
+    points: &[Point],
+    talks: &[Talk],
+    request: &LoadRequest<'_>,
+) -> Result<(), CliError> {
     let mut inputs = Inputs::default();
     inputs.add(manifest, "MANIFEST");
     talks.iter().for_each(|talk| inputs.add(&talk.sound, &talk.place));
-    wanted.add_files(&mut inputs);
+    request.add_files(&mut inputs);
     for point in points {
         let of_talk = |talk: &Talk| [point.events(talk), partial(&point.events(talk))];
-        let written = files::WRITTEN.iter().map(|name| point.folder.join(name));
+        let written = files::FILE_NAMES.iter().map(|name| point.folder.join(name));
         written.chain(talks.iter().flat_map(of_talk)).try_for_each(|path| inputs.protect(&path, "--out"))?;
     }
     Ok(())
@@ -122,15 +127,15 @@ fn named(policy: PolicyKind, chunk: u64) -> String {
 }
 
 /// Plays every talk at every point that has no events of it. Models load only if a talk is missing.
-async fn play_missing(points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> Result<(), CliError> {
-    let (names, given) = engines::known(wanted)?;
+async fn play_missing(points: &[Point], talks: &[Talk], request: &LoadRequest<'_>) -> Result<(), CliError> {
+    let (names, hashes) = engines::names_and_hashes(request)?;
     let sounds = talks.iter().map(Talk::sound_sha256).collect::<Result<Vec<_>, _>>()?;
     let mut missing: Vec<(&Point, &Talk, &Option<String>)> = Vec::new();
     for point in points {
         for (talk, sound) in talks.iter().zip(&sounds) {
-            let asked = Start { file_sha256: sound.clone(), ..given.start(&point.settings, &names) };
+            let requested = Start { file_sha256: sound.clone(), ..hashes.start(&point.settings, &names) };
             let played = Played::read(&point.events(talk))?;
-            if !played.is_some_and(|played| same(&played.start, &asked)) {
+            if !played.is_some_and(|played| is_same_run(&played.start, &requested)) {
                 talk.check()?;
                 missing.push((point, talk, sound));
             }
@@ -143,37 +148,37 @@ async fn play_missing(points: &[Point], talks: &[Talk], wanted: &Wanted<'_>) -> 
         files::make_folder(&point.folder.join("events"))?;
     }
     let mut loaded = {
-        let mut loading = Loading::new();
-        engines::load(wanted, &mut |what, done, total| loading.report(what, done, total)).await?
+        let mut bar = LoadingBar::new();
+        engines::load(request, &mut |what, done, total| bar.report(what, done, total)).await?
     };
-    interrupt::streaming(true);
-    let mut counting = Counting::new(missing.len() as u64);
+    interrupt::set_streaming(true);
+    let mut bar = ItemBar::new(missing.len() as u64);
     let mut outcome = Ok(());
     for (point, talk, sound) in missing {
-        counting.report(&format!("{} at {}: {}", point.settings.policy, point.settings.chunk, talk.name));
+        bar.report(&format!("{} at {}: {}", point.settings.policy, point.settings.chunk, talk.name));
         outcome = play(&mut loaded, point, talk, sound).await;
         if outcome.is_err() {
             break;
         }
-        counting.done();
+        bar.done();
     }
-    interrupt::streaming(false);
+    interrupt::set_streaming(false);
     outcome
 }
 
 /// Whether a talk was played as requested: with the same sound, the same model names and the same
 /// settings. The device and the version may differ, and so may values that are not known here,
 /// because the sound is missing or the model has not been fetched.
-fn same(played: &Start, asked: &Start) -> bool {
+fn is_same_run(played: &Start, requested: &Start) -> bool {
     let settings = |start: &Start| Start {
         version: String::new(),
         device: String::new(),
         file: None,
-        heads_sha256: start.heads_sha256.clone().filter(|_| asked.heads_sha256.is_some()),
-        file_sha256: start.file_sha256.clone().filter(|_| asked.file_sha256.is_some()),
+        heads_sha256: start.heads_sha256.clone().filter(|_| requested.heads_sha256.is_some()),
+        file_sha256: start.file_sha256.clone().filter(|_| requested.file_sha256.is_some()),
         ..start.clone()
     };
-    settings(played) == settings(asked)
+    settings(played) == settings(requested)
 }
 
 /// The path of the events until the run is complete.
@@ -183,7 +188,7 @@ fn partial(events: &Path) -> PathBuf {
 
 /// Plays one talk as fast as it computes. Its events get their final name when they are complete.
 async fn play(
-    Loaded { engines, names, given }: &mut Loaded,
+    Loaded { engines, names, hashes }: &mut Loaded,
     point: &Point,
     talk: &Talk,
     sound_sha256: &Option<String>,
@@ -193,19 +198,19 @@ async fn play(
     let start = Start {
         file: Some(talk.file.clone()),
         file_sha256: sound_sha256.clone(),
-        ..given.start(&point.settings, names)
+        ..hashes.start(&point.settings, names)
     };
     let outcome = play_to(&partial, engines.lent(), start, point, talk).await;
     let renamed = match &outcome {
         Ok(()) => fs::rename(&partial, &path),
         Err(_) => fs::remove_file(&partial).or(Ok(())),
     };
-    let kept = match outcome {
+    let outcome = match outcome {
         Err(CliError::Interrupted) => Err(CliError::Interrupted),
         Err(error) => Err(talk.failed(&error)),
         Ok(()) => renamed.map_err(|e| files::failed(&path, e)),
     };
-    kept?;
+    outcome?;
     // Checks that the manifest fits the sound before the next talk is played.
     let played = Played::read(&path)?;
     played.map_or(Ok(()), |played| talk.within(played.length).map(drop))
@@ -221,21 +226,21 @@ async fn play_to<R: Recognize, A: Align, T: Translate>(
     let sound = Origin::open(&talk.sound, false, None).map_err(CliError::of)?.start(false);
     let file = File::create(path).map_err(|e| files::failed(path, e))?;
     let out = Box::new(BufWriter::new(file));
-    let mut faces = Faces::quiet(out, path.display().to_string(), Format::Jsonl, Side::Target);
-    let opening = Opening { start, note: None };
-    let outcome = session::play(engines, point.settings, opening, sound, &mut faces).await;
-    outcome.and(faces.finish())
+    let mut outputs = Outputs::quiet(out, path.display().to_string(), Format::Jsonl, Side::Target);
+    let first = FirstEvents { start, notes: Vec::new() };
+    let outcome = session::play(engines, point.settings, first, sound, &mut outputs).await;
+    outcome.and(outputs.finish())
 }
 
 /// Writes each point's files and prints its row of the table.
-fn tell(points: &[Point], talks: &[Talk]) -> Result<(), CliError> {
+fn write_reports(points: &[Point], talks: &[Talk]) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
-    let mut told = |line: &str| writeln!(out, "{line}").map_err(CliError::print);
-    told(HEAD)?;
+    let mut print = |line: &str| writeln!(out, "{line}").map_err(CliError::print_failed);
+    print(HEAD)?;
     let mut notes = BTreeSet::new();
     for point in points {
         let report = point.report(talks, &mut notes)?;
-        told(&report.row())?;
+        print(&report.row())?;
     }
     notes.iter().for_each(|note| tracing::warn!("{note}"));
     Ok(())
@@ -254,7 +259,7 @@ impl Point {
         for talk in talks {
             let path = self.events(talk);
             let Some(of_talk) = Played::read(&path)? else {
-                return Err(CliError::Failed(format!("{} has gone", path.display()).into()));
+                return Err(CliError::Failed(format!("{} no longer exists", path.display()).into()));
             };
             let (talk, cut) = talk.within(of_talk.length)?;
             notes.extend(cut);
@@ -269,11 +274,11 @@ impl Point {
         if report.version != VERSION {
             let (events, by) = (self.folder.join("events"), &report.version);
             notes.insert(format!(
-                "{}: played by version {by}, and this is {VERSION}: delete them to have the talks played again",
+                "{} comes from version {by}, and this is {VERSION}; delete it to have the talks played again",
                 events.display()
             ));
         }
-        files::write_judged(&self.folder, &played, language)?;
+        files::write_omnisteval(&self.folder, &played, language)?;
         files::write_report(&self.folder, &report)?;
         Ok(report)
     }

@@ -2,13 +2,13 @@
 
 use super::manifest::Talk;
 use super::played::Played;
-use crate::measure::lag::{Shown, mean};
+use crate::measure::lag::{ShownSegment, mean};
 use crate::measure::resegment::{Tokens, TooLong, resegment};
 use crate::text::Millis;
 use crate::text::units::unit_seam;
 
 /// The translation of a recording and its reference.
-pub struct Recording<'a> {
+pub(super) struct Recording<'a> {
     pub units: &'a [String],
     /// When each unit was shown, in milliseconds since the recording began: the sound heard by
     /// then, and the same with computing time.
@@ -19,7 +19,7 @@ pub struct Recording<'a> {
 
 /// A segment of the reference; the times are in milliseconds.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Spoken {
+pub(super) struct Spoken {
     pub text: String,
     pub offset: f64,
     pub length: f64,
@@ -27,7 +27,7 @@ pub struct Spoken {
 
 /// A reference segment and the part of the translation that belongs to it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Pair {
+pub(super) struct Pair {
     pub prediction: String,
     pub reference: String,
     /// LongYAAL, the same with computing time, LAAL, and the same with computing time, in
@@ -37,14 +37,14 @@ pub struct Pair {
 
 impl Recording<'_> {
     /// A pair for each segment.
-    pub fn pairs(&self, tokens: Tokens) -> Result<Vec<Pair>, TooLong> {
+    pub(super) fn pairs(&self, tokens: Tokens) -> Result<Vec<Pair>, TooLong> {
         let references: Vec<Vec<String>> = self.segments.iter().map(|segment| units(&segment.text, tokens)).collect();
-        let homes = resegment(self.units, &references, tokens)?;
+        let assigned = resegment(self.units, &references, tokens)?;
         let end = self.segments.iter().map(|segment| segment.offset + segment.length).fold(0.0, f64::max);
         let mut owned = vec![Vec::new(); self.segments.len()];
-        for (unit, home) in homes.into_iter().enumerate() {
-            if let Some(home) = home {
-                owned[home].push(unit);
+        for (unit, segment) in assigned.into_iter().enumerate() {
+            if let Some(segment) = segment {
+                owned[segment].push(unit);
             }
         }
         Ok(self.segments.iter().zip(&owned).map(|(segment, own)| self.pair(segment, own, end, tokens)).collect())
@@ -57,7 +57,7 @@ impl Recording<'_> {
             let since_offset = |&at: &usize| times.and_then(|times| times.get(at)).map(|time| time - segment.offset);
             let delays: Vec<f64> = own.iter().filter_map(since_offset).collect();
             let recording_end = recording_end - segment.offset;
-            let shown = Shown { delays: &delays, length: segment.length, recording_end, reference_len };
+            let shown = ShownSegment { delays: &delays, length: segment.length, recording_end, reference_len };
             [shown.long_yaal(), shown.laal()]
         };
         let ([yaal, laal], [yaal_ca, laal_ca]) = (lags(self.delays), lags(self.elapsed));
@@ -68,12 +68,12 @@ impl Recording<'_> {
 }
 
 /// The mean of the lag `which` over the pairs that have it.
-pub fn mean_lag(pairs: &[Pair], which: usize) -> Option<f64> {
+pub(super) fn mean_lag(pairs: &[Pair], which: usize) -> Option<f64> {
     mean(pairs.iter().filter_map(|pair| pair.lags[which]))
 }
 
 /// A blank as Python has it, in which OmniSTEval is written.
-pub fn is_blank(c: char) -> bool {
+pub(super) fn is_blank(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
@@ -86,13 +86,13 @@ fn units(text: &str, tokens: Tokens) -> Vec<String> {
     }
 }
 
-pub fn words(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(is_blank).filter(|word| !word.is_empty())
 }
 
 /// The length of a reference as latency counts it. Words are counted by the spaces between them, so
 /// an empty text is one word long, as in SimulEval and OmniSTEval.
-pub fn reference_len(text: &str, tokens: Tokens) -> usize {
+pub(super) fn reference_len(text: &str, tokens: Tokens) -> usize {
     match tokens {
         Tokens::Characters => text.trim_matches(is_blank).chars().count(),
         Tokens::Words | Tokens::Moses(_) => text.split(' ').count(),
@@ -100,15 +100,15 @@ pub fn reference_len(text: &str, tokens: Tokens) -> usize {
 }
 
 /// Splits the translation of each talk at the segments of its reference.
-pub fn pairs(talks: &[(Talk, Played)], tokens: Tokens) -> Result<Vec<Pair>, TooLong> {
+pub(super) fn pairs(talks: &[(Talk, Played)], tokens: Tokens) -> Result<Vec<Pair>, TooLong> {
     let mut pairs = Vec::new();
     for (talk, played) in talks {
-        pairs.extend(parted(talk, played, tokens)?);
+        pairs.extend(split_talk(talk, played, tokens)?);
     }
     Ok(pairs)
 }
 
-fn parted(talk: &Talk, played: &Played, tokens: Tokens) -> Result<Vec<Pair>, TooLong> {
+fn split_talk(talk: &Talk, played: &Played, tokens: Tokens) -> Result<Vec<Pair>, TooLong> {
     let seam = played.start.target_language.map_or(" ", unit_seam);
     let milliseconds = |times: &[Millis]| times.iter().map(|time| time.0 as f64).collect::<Vec<_>>();
     let spoken = |segment: &super::manifest::Segment| Spoken {

@@ -14,7 +14,7 @@ use crate::text::{Language, Millis};
 
 /// The data of a talk that a report needs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Played {
+pub(super) struct Played {
     pub start: Start,
     pub end: End,
     /// Length of the sound heard.
@@ -31,22 +31,22 @@ pub struct Played {
 
 /// The events of a talk are not those of one whole run.
 #[derive(Debug, thiserror::Error)]
-pub enum PlayedError {
+pub(super) enum PlayedError {
     #[error(transparent)]
     Text(#[from] TextError),
-    #[error("line {0} is no event: {1}")]
-    NoEvent(usize, serde_json::Error),
+    #[error("line {0} is not an event: {1}")]
+    NotAnEvent(usize, serde_json::Error),
     #[error(transparent)]
     Broken(#[from] crate::cascade::rules::BrokenRule),
-    #[error("the run was broken off")]
+    #[error("the run was interrupted")]
     Interrupted,
-    #[error("nothing was translated in it")]
+    #[error("nothing was translated in the run")]
     NoTarget,
 }
 
 impl Played {
     /// Reads the events in the file at `path`; `None` where there is no file.
-    pub fn read(path: &Path) -> Result<Option<Played>, CliError> {
+    pub(super) fn read(path: &Path) -> Result<Option<Played>, CliError> {
         let played = match TextLines::open(path, LINE_BYTES) {
             Err(TextError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
             lines => lines.map_err(PlayedError::from).and_then(events).and_then(|events| Played::of(&events)),
@@ -56,7 +56,7 @@ impl Played {
 
     /// Extracts the shown units from `events`, which must be those of one whole run and obey its
     /// rules.
-    pub fn of(events: &[Event]) -> Result<Played, PlayedError> {
+    pub(super) fn of(events: &[Event]) -> Result<Played, PlayedError> {
         Rules::check(events)?;
         let (Some(Event { kind: EventKind::Start(start), .. }), Some(last)) = (events.first(), events.last()) else {
             return Err(PlayedError::Interrupted);
@@ -97,7 +97,7 @@ impl Played {
     }
 
     /// Computing time over the whole sound, in seconds.
-    pub fn computing_seconds(&self) -> f64 {
+    pub(super) fn computing_seconds(&self) -> f64 {
         self.end.rtf * self.length.seconds()
     }
 }
@@ -106,7 +106,7 @@ fn events<R: io::BufRead>(mut lines: TextLines<R>) -> Result<Vec<Event>, PlayedE
     let mut events = Vec::new();
     for number in 1.. {
         let Some(line) = lines.next_line()? else { break };
-        events.push(serde_json::from_slice(line).map_err(|error| PlayedError::NoEvent(number, error))?);
+        events.push(serde_json::from_slice(line).map_err(|error| PlayedError::NotAnEvent(number, error))?);
     }
     Ok(events)
 }
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_whole_run() {
+    fn an_incomplete_run_is_an_error() {
         assert!(matches!(Played::of(&run("de", true)), Err(PlayedError::Interrupted)));
         let events = run("de", false);
         assert!(matches!(Played::of(&events[..4]), Err(PlayedError::Broken(_))));

@@ -14,7 +14,7 @@ use crate::text::Language;
 /// The content of `report.json`. Lags are means over the reference's segments, in milliseconds;
 /// `null` where there is nothing to count.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Report {
+pub(super) struct Report {
     pub policy: String,
     pub chunk_ms: u64,
     pub source_language: Language,
@@ -51,7 +51,7 @@ pub struct Report {
 
 impl Report {
     /// The report for `talks`, whose parts are `pairs`. `None` without any talk.
-    pub fn of(talks: &[(Talk, Played)], pairs: &[Pair], quality: Option<Quality>) -> Option<Report> {
+    pub(super) fn of(talks: &[(Talk, Played)], pairs: &[Pair], quality: Option<Quality>) -> Option<Report> {
         let start = &talks.first()?.1.start;
         let sum = |value: fn(&Played) -> f64| talks.iter().map(|(_, played)| value(played)).sum::<f64>();
         let sound_seconds = sum(|played| played.length.seconds());
@@ -87,7 +87,7 @@ impl Report {
     }
 
     /// The row of the table below [`HEAD`].
-    pub fn row(&self) -> String {
+    pub(super) fn row(&self) -> String {
         let number = |value: Option<f64>, digits: usize| value.map_or("-".to_owned(), |v| format!("{v:.digits$}"));
         let (bleu, chrf) = (self.quality.as_ref().map(|q| q.bleu), self.quality.as_ref().map(|q| q.chrf));
         format!(
@@ -114,7 +114,7 @@ fn distinct(talks: &[(Talk, Played)], value: fn(&Start) -> &str) -> String {
 
 /// The head of the table. Lags are in milliseconds; `CA` includes computing time; `drafted` is
 /// tokens per shown unit.
-pub const HEAD: &str =
+pub(super) const HEAD: &str =
     "policy                    chunk   BLEU   chrF  LongYAAL        CA    LAAL      CA    RTF  drafted";
 
 fn rounded(value: f64) -> f64 {

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::text::Millis;
 
 /// A time or duration as people read it, with the given number of decimals: `7.65 s`, `12:07.65`.
-pub struct Seconds(pub Millis, pub usize);
+pub(super) struct Seconds(pub Millis, pub usize);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,12 +21,12 @@ impl fmt::Display for Seconds {
 }
 
 /// A difference of times, in seconds.
-pub fn signed_seconds(ms: f64) -> String {
+pub(super) fn signed_seconds(ms: f64) -> String {
     format!("{:.2} s", ms / 1000.0).replace('-', "−")
 }
 
 /// A number with its digits in groups of three.
-pub fn thousands(number: u64) -> String {
+pub(super) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (at, digit) in digits.chars().enumerate() {

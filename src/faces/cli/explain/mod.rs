@@ -28,12 +28,12 @@ use run::Run;
 
 /// The events cannot be explained.
 #[derive(Debug, thiserror::Error)]
-pub enum ExplainError {
+pub(super) enum ExplainError {
     #[error(transparent)]
     Text(#[from] TextError),
-    #[error("{file} is empty: give the events of a run, as `--format jsonl` writes them")]
+    #[error("{file} contains no events; give the output of `translate --format jsonl`")]
     Empty { file: String },
-    #[error("{file}, line {line}: not an event")]
+    #[error("{file}, line {line} is not an event")]
     NotAnEvent {
         file: String,
         line: usize,
@@ -47,7 +47,7 @@ pub enum ExplainError {
 /// Reads `file` (`-` is standard input) and writes its page to `output`. Without `output` the page
 /// goes beside the file, as `.html`, or to standard output for standard input. Returns the path of
 /// the page if it is a file.
-pub fn explain(file: &Path, output: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
+pub(super) fn explain(file: &Path, output: Option<&Path>) -> Result<Option<PathBuf>, CliError> {
     let target = match output {
         Some(path) if path == Path::new("-") => None,
         Some(path) => Some(path.to_owned()),
@@ -69,10 +69,10 @@ pub fn explain(file: &Path, output: Option<&Path>) -> Result<Option<PathBuf>, Cl
     };
     let page = page.map_err(CliError::of)?;
     match &target {
-        Some(path) => std::fs::write(path, page).map_err(|e| CliError::write(&path.display().to_string(), e))?,
+        Some(path) => std::fs::write(path, page).map_err(|e| CliError::write_failed(&path.display().to_string(), e))?,
         None => {
             let mut out = io::stdout().lock();
-            out.write_all(page.as_bytes()).and_then(|()| out.flush()).map_err(CliError::print)?;
+            out.write_all(page.as_bytes()).and_then(|()| out.flush()).map_err(CliError::print_failed)?;
         }
     }
     Ok(target)
@@ -136,10 +136,10 @@ mod tests {
         while let Some(at) = rest.find('<') {
             rest = &rest[at + 1..];
             let end = rest.find('>').unwrap_or_else(|| panic!("a tag without end: {}", &rest[..rest.len().min(60)]));
-            let (tag, behind) = (&rest[..end], &rest[end + 1..]);
+            let (tag, after) = (&rest[..end], &rest[end + 1..]);
             let name: String =
                 tag.trim_start_matches('/').chars().take_while(|c| !c.is_whitespace() && *c != '/').collect();
-            rest = behind;
+            rest = after;
             if tag.starts_with('/') {
                 assert_eq!(open.pop().as_deref(), Some(name.as_str()));
             } else if !tag.ends_with('/') && !VOID.contains(&name.as_str()) {
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_stands_once_with_its_time_and_its_past() {
+    fn every_word_is_there_once_with_its_time_and_its_history() {
         let page = page(&a_run());
         let expected = serde_json::json!([{
             "s": [["I", 250], ["bought", 550], ["it.", 850]],
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn chinese_goes_by_the_character() {
+    fn chinese_is_shown_by_character() {
         let mut shown = Committed::default();
         let events = jsonl(vec![
             (0, start(Some(Language::CHINESE))),
@@ -325,7 +325,7 @@ mod tests {
         assert_eq!(page_without.matches("<g class=\"t").count(), 3);
         let heard = jsonl(vec![(0, start(None)), (900, source(&["Hi."], true)), (900, end(true))]);
         let page = page(&heard);
-        assert!(page.contains("Nothing was translated") && page.contains("broken off"));
+        assert!(page.contains("Nothing was translated") && page.contains("was interrupted"));
         assert_eq!((page.matches("<g class=\"s\"").count(), data(&page).len()), (1, 0));
     }
 
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_order_mark_is_no_event() {
+    fn a_byte_order_mark_is_skipped() {
         page(&format!("\u{feff}{}", a_run()));
         page(&a_run().replace('\n', "\r\n"));
     }
@@ -359,12 +359,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_run_is_refused_by_line() {
-        assert!(refusal("\n \n").contains("run.jsonl is empty"));
-        assert!(refusal("{\"audio_ms\":").contains("run.jsonl, line 1: not an event: EOF"));
+    fn a_file_that_is_not_a_run_is_refused_with_its_line() {
+        assert!(refusal("\n \n").contains("run.jsonl contains no events"));
+        assert!(refusal("{\"audio_ms\":").contains("run.jsonl, line 1 is not an event: EOF"));
         let bad = a_run().replacen("{\"audio_ms\":1700", "{\"audio\":1700", 1);
         assert!(
-            refusal(&bad).contains("run.jsonl, line 5: not an event: missing field `audio_ms`"),
+            refusal(&bad).contains("run.jsonl, line 5 is not an event: missing field `audio_ms`"),
             "{}",
             refusal(&bad)
         );

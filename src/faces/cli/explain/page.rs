@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::markup::escaped;
 use super::figures::{Seconds, signed_seconds, thousands};
-use super::run::{Listened, Run, Segment, Stop, Unit};
+use super::run::{HeldPeriod, Run, Segment, Stop, Unit, UnitAttention};
 use super::timeline;
 use crate::text::units::join_words;
 use crate::text::{Language, Millis};
@@ -26,7 +26,7 @@ struct Card<'a> {
 }
 
 /// The page for all runs of the file `name`.
-pub fn page(name: &str, runs: &[Run]) -> String {
+pub(super) fn page(name: &str, runs: &[Run]) -> String {
     let mut body = String::new();
     for (at, run) in runs.iter().enumerate() {
         run_html(&mut body, run, at, runs.len(), name);
@@ -102,7 +102,7 @@ fn notes(run: &Run) -> Vec<String> {
     match &run.end {
         None => notes.push("The file ends before the run does: the last segment may be incomplete.".to_owned()),
         Some(end) if end.interrupted => {
-            notes.push("The run was broken off: the last segment may be incomplete.".to_owned());
+            notes.push("The run was interrupted: the last segment may be incomplete.".to_owned());
         }
         Some(_) => {}
     }
@@ -111,7 +111,7 @@ fn notes(run: &Run) -> Vec<String> {
         (policy, true, false) => {
             let policy = policy.as_ref().map_or(String::new(), |policy| format!(" (policy {policy})"));
             notes.push(format!(
-                "No attention was captured in this run{policy}: target words stand where they were shown, and nothing tells what they rest on."
+                "No attention was captured in this run{policy}: target words are below the moment when they were shown, and it is not known what they rest on."
             ));
         }
         _ => {}
@@ -122,7 +122,7 @@ fn notes(run: &Run) -> Vec<String> {
 /// Sound heard from the end of the word that a unit rests on to the moment when the unit was shown,
 /// in ms. It is negative where the unit was shown before that word ended.
 fn lag(unit: &Unit, segment: &Segment) -> Option<f64> {
-    let word = segment.words.get(unit.listened.as_ref()?.word?)?;
+    let word = segment.words.get(unit.attention.as_ref()?.word?)?;
     Some(unit.at.0 as f64 - word.end_ms.0 as f64)
 }
 
@@ -165,7 +165,7 @@ fn totals(run: &Run, cards: &[Card<'_>]) -> String {
     let mut waits: Vec<f64> = cards
         .iter()
         .flat_map(|card| &card.units)
-        .filter_map(|unit| Some((unit.at - unit.past.first()?.from).0 as f64))
+        .filter_map(|unit| Some((unit.at - unit.held.first()?.from).0 as f64))
         .collect();
     if let Some(wait) = quantile(&mut waits, 0.5) {
         let share = 100.0 * waits.len() as f64 / units.max(1) as f64;
@@ -246,7 +246,7 @@ fn legend(run: &Run) -> String {
     let mut items = vec!["<li><i class=\"key bar\"></i>source word, where it was said</li>"];
     items.push("<li><i class=\"key shown\"></i>target word, below the moment it was shown</li>");
     if run.is_captured() {
-        items.push("<li><i class=\"key held\"></i>word at which a draft was held (+ words behind it)</li>");
+        items.push("<li><i class=\"key held\"></i>word at which a draft was held (+ words after it)</li>");
         items.push("<li><i class=\"key line\"></i>the source word it rests on</li>");
     }
     let mut out = format!("<ul class=\"legend\">{}</ul>\n", items.concat());
@@ -259,7 +259,7 @@ fn legend(run: &Run) -> String {
              <div><dt>no-row</dt><dd>no attention was captured for it</dd></div>\
              <div><dt>not-finite</dt><dd>its attention is not a number</dd></div></dl>\
              <p><b>heard</b>, <b>unheard</b>, <b>prompt</b> and <b>draft</b> are the shares of its attention on source words that count as heard, on the others, on the rest of the prompt, and on the draft itself.</p></details>\n\
-             <p class=\"hint script\">Point at a word, tap it, or reach it with Tab and the arrow keys to see where it listened.</p>\n",
+             <p class=\"hint script\">Point at a word, tap it, or reach it with Tab and the arrow keys to see what it attended to.</p>\n",
         );
     }
     out
@@ -284,7 +284,7 @@ fn card_html(out: &mut String, run: &Run, card: &Card<'_>, at: usize) {
     out.push_str("<div class=\"scroll\">\n");
     out.push_str(&timeline::svg(segment, units, stops, &format!("Segment {number} over time")));
     out.push_str("</div>\n");
-    if !stops.is_empty() || units.iter().any(|unit| unit.listened.is_some()) {
+    if !stops.is_empty() || units.iter().any(|unit| unit.attention.is_some()) {
         out.push_str("<details class=\"matrix script\"><summary>Attention matrix</summary></details>\n");
     }
     if run.start.target_language.is_some() {
@@ -298,22 +298,23 @@ fn sentence(class: &str, language: Language, text: &str) -> String {
 }
 
 /// Data of a segment for the script: source words `[text, end]`, units `[text, at, attention,
-/// past]` and stops `[text, at, attention, why, accessible words, words behind]`. The attention is
-/// `[word, masses, on]`, in thousandths.
+/// periods held]` and stops `[text, at, attention, why, accessible words, words after it]`. The
+/// attention is `[word, masses, on]`, in thousandths.
 fn data(card: &Card<'_>) -> String {
     let words: Vec<Value> = card.segment.words.iter().map(|word| json!([word.text, word.end_ms])).collect();
     let unit = |unit: &Unit| {
-        let past: Vec<Value> = unit.past.iter().map(|past| json!([past.from, past.to, past.times, past.why])).collect();
-        json!([unit.text, unit.at, unit.listened.as_ref().map(listened), past])
+        let period = |period: &HeldPeriod| json!([period.from, period.to, period.times, period.why]);
+        let held: Vec<Value> = unit.held.iter().map(period).collect();
+        json!([unit.text, unit.at, unit.attention.as_ref().map(attention), held])
     };
     let stop = |stop: &Stop| {
         json!([
             stop.text,
             stop.at,
-            listened(&stop.listened),
+            attention(&stop.attention),
             stop.why,
             stop.heard,
-            join_words(stop.behind.iter().map(String::as_str))
+            join_words(stop.following.iter().map(String::as_str))
         ])
     };
     let (units, stops) = (card.units.iter().map(unit), card.stops.iter().map(stop));
@@ -321,8 +322,8 @@ fn data(card: &Card<'_>) -> String {
     data.to_string().replace('<', "\\u003c")
 }
 
-fn listened(listened: &Listened) -> Value {
+fn attention(attention: &UnitAttention) -> Value {
     let mille = |mass: f32| (mass * 1000.0).round() as i64;
-    let on: Vec<Value> = listened.on.iter().map(|&(word, mass)| json!([word, mille(mass)])).collect();
-    json!([listened.word, listened.mass.map(mille), on])
+    let on: Vec<Value> = attention.on.iter().map(|&(word, mass)| json!([word, mille(mass)])).collect();
+    json!([attention.word, attention.mass.map(mille), on])
 }

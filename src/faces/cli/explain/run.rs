@@ -11,7 +11,7 @@ use crate::text::{Language, Millis};
 
 /// One run, from its `start` to its `end` or to the end of an incomplete file.
 #[derive(Debug)]
-pub struct Run {
+pub(super) struct Run {
     pub start: Start,
     pub segments: Vec<Segment>,
     pub warnings: Vec<String>,
@@ -22,7 +22,7 @@ pub struct Run {
 
 /// One segment's two sides and its drafts, in the order of their events.
 #[derive(Debug, Default)]
-pub struct Segment {
+pub(super) struct Segment {
     pub words: Vec<Word>,
     source_closed: bool,
     /// The shown text.
@@ -47,17 +47,17 @@ struct Draft {
 
 /// A shown target word or, in Chinese, a shown character.
 #[derive(Debug)]
-pub struct Unit {
+pub(super) struct Unit {
     pub text: String,
     pub at: Millis,
-    pub listened: Option<Listened>,
+    pub attention: Option<UnitAttention>,
     /// The periods in which it was held, oldest first.
-    pub past: Vec<Past>,
+    pub held: Vec<HeldPeriod>,
 }
 
 /// The attention of a unit. Words are indices into [`Segment::words`].
 #[derive(Clone, Debug, Default)]
-pub struct Listened {
+pub(super) struct UnitAttention {
     /// The word that the unit rests on.
     pub word: Option<usize>,
     /// Attention on accessible source words, on inaccessible ones, on the rest of the prompt, and
@@ -68,7 +68,7 @@ pub struct Listened {
 
 /// A period in which a word was held for one reason, in one draft or in several consecutive ones.
 #[derive(Debug)]
-pub struct Past {
+pub(super) struct HeldPeriod {
     pub from: Millis,
     pub to: Millis,
     pub times: usize,
@@ -77,30 +77,30 @@ pub struct Past {
 
 /// The word at which a draft was stopped.
 #[derive(Debug)]
-pub struct Stop {
+pub(super) struct Stop {
     pub at: Millis,
     pub text: String,
     pub why: String,
-    pub listened: Listened,
+    pub attention: UnitAttention,
     /// Number of source words that were accessible.
     pub heard: usize,
     /// The units that follow it in the draft.
-    pub behind: Vec<String>,
+    pub following: Vec<String>,
 }
 
 impl Run {
-    pub fn new(start: Start) -> Run {
+    pub(super) fn new(start: Start) -> Run {
         Run { start, segments: Vec::new(), warnings: Vec::new(), heard: Millis::ZERO, end: None }
     }
 
     /// Takes the next event, which must follow the rules.
-    pub fn take(&mut self, event: Event) {
+    pub(super) fn take(&mut self, event: Event) {
         self.heard = event.audio_ms;
         match event.kind {
             EventKind::Start(_) | EventKind::Progress(_) => {}
-            EventKind::Source(source) => self.segment(source.segment).hear(source),
-            EventKind::Listen(listen) => self.segment(listen.segment).listen(event.audio_ms, listen),
-            EventKind::Target(target) => self.segment(target.segment).show(event.audio_ms, &target),
+            EventKind::Source(source) => self.segment(source.segment).set_source(source),
+            EventKind::Listen(listen) => self.segment(listen.segment).add_draft(event.audio_ms, listen),
+            EventKind::Target(target) => self.segment(target.segment).add_shown(event.audio_ms, &target),
             EventKind::Warning(warning) if self.warnings.contains(&warning.message) => {}
             EventKind::Warning(warning) => self.warnings.push(warning.message),
             EventKind::End(end) => self.end = Some(end),
@@ -108,7 +108,7 @@ impl Run {
     }
 
     /// Whether attention was captured for any draft.
-    pub fn is_captured(&self) -> bool {
+    pub(super) fn is_captured(&self) -> bool {
         self.segments.iter().any(|segment| !segment.drafts.is_empty())
     }
 
@@ -123,16 +123,16 @@ impl Run {
 }
 
 impl Segment {
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.words.is_empty() && self.text.is_empty() && self.drafts.is_empty()
     }
 
-    fn hear(&mut self, source: Source) {
+    fn set_source(&mut self, source: Source) {
         self.words = source.committed;
         self.source_closed = source.closed;
     }
 
-    fn show(&mut self, at: Millis, target: &Target) {
+    fn add_shown(&mut self, at: Millis, target: &Target) {
         if !target.delta.is_empty() {
             target.committed.as_str().clone_into(&mut self.text);
             self.grown.push((at, self.text.len()));
@@ -141,7 +141,7 @@ impl Segment {
 
     /// A draft continues the shown text. A draft that is judged again keeps its position. The later
     /// of two final drafts follows the earlier one.
-    fn listen(&mut self, at: Millis, listen: Listen) {
+    fn add_draft(&mut self, at: Millis, listen: Listen) {
         let before = self.grown.len();
         let base = match self.drafts.last() {
             Some(last) if !listen.drafted => last.base,
@@ -152,7 +152,7 @@ impl Segment {
     }
 
     /// All units of the text, each once.
-    pub fn units(&self, language: Language) -> Vec<Unit> {
+    pub(super) fn units(&self, language: Language) -> Vec<Unit> {
         let places = units_of(&self.text, language);
         let mut units: Vec<Unit> = places.iter().map(|place| self.unit(place)).collect();
         for draft in &self.drafts {
@@ -166,13 +166,13 @@ impl Segment {
         let step = self.grown.partition_point(|&(_, len)| len < letters.end);
         let at = self.grown.get(step).map_or(Millis::ZERO, |grown| grown.0);
         let drafts = self.drafts.iter().rev().skip_while(|draft| draft.before > step);
-        let listened =
+        let attention =
             drafts.map(|draft| (draft, draft.tokens_in(&letters, &self.text))).find(|found| !found.1.is_empty());
         Unit {
             text: self.text[place.clone()].to_owned(),
             at,
-            listened: listened.map(|(draft, tokens)| self.listened(draft, &tokens)),
-            past: Vec::new(),
+            attention: attention.map(|(draft, tokens)| self.attention_of(draft, &tokens)),
+            held: Vec::new(),
         }
     }
 
@@ -191,15 +191,15 @@ impl Segment {
             if draft.at >= unit.at {
                 continue;
             }
-            match unit.past.last_mut() {
+            match unit.held.last_mut() {
                 Some(last) if last.why == why => (last.to, last.times) = (draft.at, last.times + 1),
-                _ => unit.past.push(Past { from: draft.at, to: draft.at, times: 1, why: why.to_owned() }),
+                _ => unit.held.push(HeldPeriod { from: draft.at, to: draft.at, times: 1, why: why.to_owned() }),
             }
         }
     }
 
     /// Where each draft was stopped. Of the drafts of one moment only the last counts.
-    pub fn stops(&self, language: Language) -> Vec<Stop> {
+    pub(super) fn stops(&self, language: Language) -> Vec<Stop> {
         let mut stops: Vec<Stop> = Vec::new();
         for draft in &self.drafts {
             if stops.last().is_some_and(|last| last.at == draft.at) {
@@ -221,16 +221,16 @@ impl Segment {
             at: draft.at,
             text: candidate[places[first].clone()].to_owned(),
             why: held(&places[first])?.to_owned(),
-            listened: self.listened(draft, &tokens),
+            attention: self.attention_of(draft, &tokens),
             heard: draft.listen.heard.min(self.words.len()),
-            behind: places[first + 1..].iter().map(|place| candidate[place.clone()].to_owned()).collect(),
+            following: places[first + 1..].iter().map(|place| candidate[place.clone()].to_owned()).collect(),
         })
     }
 
     /// The mean attention of a unit's tokens. Among the words that its tokens rest on, the unit
     /// rests on the one with the most attention.
-    fn listened(&self, draft: &Draft, tokens: &[&Token]) -> Listened {
-        let mut mean = Listened::default();
+    fn attention_of(&self, draft: &Draft, tokens: &[&Token]) -> UnitAttention {
+        let mut mean = UnitAttention::default();
         let share = 1.0 / tokens.len().max(1) as f32;
         let mut on = vec![0.0; self.words.len()];
         for token in tokens {

@@ -49,7 +49,7 @@ struct Placed {
 }
 
 /// The picture of a segment; empty where nothing was heard or shown.
-pub fn svg(segment: &Segment, units: &[Unit], stops: &[Stop], name: &str) -> String {
+pub(super) fn svg(segment: &Segment, units: &[Unit], stops: &[Stop], name: &str) -> String {
     let columns = columns(units, stops);
     let moments = columns.keys().copied();
     let Some(first) = segment.words.iter().map(|word| word.start_ms).chain(moments).min() else {
@@ -125,7 +125,7 @@ pub fn svg(segment: &Segment, units: &[Unit], stops: &[Stop], name: &str) -> Str
 
 fn why(stop: &Stop) -> String {
     let reason = clipped(&stop.why, 20);
-    if stop.behind.is_empty() { reason } else { format!("{reason} +{}", stop.behind.len()) }
+    if stop.following.is_empty() { reason } else { format!("{reason} +{}", stop.following.len()) }
 }
 
 /// The first characters of a text that is too long to draw.
@@ -283,8 +283,8 @@ fn links(
 ) -> String {
     let mut lines = [String::new(), String::new()];
     for (key, place) in placed {
-        let listened = if key.stop { Some(&stops[key.at].listened) } else { units[key.at].listened.as_ref() };
-        let Some(word) = listened.and_then(|l| segment.words.get(l.word?)) else { continue };
+        let attention = if key.stop { Some(&stops[key.at].attention) } else { units[key.at].attention.as_ref() };
+        let Some(word) = attention.and_then(|l| segment.words.get(l.word?)) else { continue };
         let start = (x(word.start_ms) + x(word.end_ms)) / 2.0;
         lines[usize::from(key.stop)].push_str(&link(start, from, place));
     }

@@ -26,7 +26,7 @@ use super::super::error::CliError;
 use super::super::text_file;
 use super::pairs::{Pair, Recording, Spoken, is_blank, mean_lag, reference_len, words};
 use super::quality::{self, Tokenizer};
-use crate::measure::lag::Shown;
+use crate::measure::lag::ShownSegment;
 use crate::measure::latency::computation_aware;
 use crate::measure::resegment::Tokens;
 use crate::text::Language;
@@ -51,7 +51,7 @@ pub(crate) fn score(path: &Path, args: &EvalArgs) -> Result<(), CliError> {
     let lines = report(path, args.to, &args.score, &mut notes)?;
     let mut out = io::stdout().lock();
     for line in lines {
-        writeln!(out, "{line}").map_err(CliError::print)?;
+        writeln!(out, "{line}").map_err(CliError::print_failed)?;
     }
     notes.iter().for_each(|note| tracing::warn!("{note}"));
     Ok(())
@@ -61,16 +61,16 @@ pub(crate) fn score(path: &Path, args: &EvalArgs) -> Result<(), CliError> {
 fn report(
     path: &Path,
     language: Language,
-    asked: &ScoreArgs,
+    options: &ScoreArgs,
     notes: &mut BTreeSet<String>,
 ) -> Result<Vec<String>, CliError> {
-    let tokens = tokens(language, asked.whole_words)?;
+    let tokens = tokens(language, options.whole_words)?;
     let entries = log::read(path)?;
-    let (pairs, form) = match &asked.segments {
-        Some(segments) => (of_recordings(&entries, segments, asked, tokens)?, Form::Long),
-        None => of_segments(&entries, asked, tokens, notes)?,
+    let (pairs, form) = match &options.segments {
+        Some(segments) => (of_recordings(&entries, segments, options, tokens)?, Form::Long),
+        None => of_segments(&entries, options, tokens, notes)?,
     };
-    let tokenizer = asked.bleu_tokenizer.unwrap_or_else(|| Tokenizer::of(language));
+    let tokenizer = options.bleu_tokenizer.unwrap_or_else(|| Tokenizer::of(language));
     Ok(figures(&pairs, form, tokenizer, notes))
 }
 
@@ -82,9 +82,14 @@ fn tokens(language: Language, whole_words: bool) -> Result<Tokens, CliError> {
 }
 
 /// The pairs of a log of recordings.
-fn of_recordings(entries: &[Entry], segments: &Path, asked: &ScoreArgs, tokens: Tokens) -> Result<Vec<Pair>, CliError> {
+fn of_recordings(
+    entries: &[Entry],
+    segments: &Path,
+    options: &ScoreArgs,
+    tokens: Tokens,
+) -> Result<Vec<Pair>, CliError> {
     let failed = |message: String| CliError::Failed(message.into());
-    let Some(references) = &asked.references else {
+    let Some(references) = &options.references else {
         return Err(CliError::Usage("--segments needs --references, a line for each segment".to_owned()));
     };
     let place = format!("{} and {}", references.display(), segments.display());
@@ -114,7 +119,7 @@ fn of_recordings(entries: &[Entry], segments: &Path, asked: &ScoreArgs, tokens: 
         let Some(entry) = entry_of.get(name.as_str()) else {
             return Err(failed(format!("{place}: the log has no translation of {name}")));
         };
-        let of_one = of_recording(entry, &spoken, asked.raw_elapsed, tokens);
+        let of_one = of_recording(entry, &spoken, options.raw_elapsed, tokens);
         pairs.extend(of_one.map_err(|what| failed(format!("{}: {what}", entry.place)))?);
     }
     same_fields(entries, |entry| entry.delays.is_some(), "`delays`").map_err(failed)?;
@@ -206,12 +211,12 @@ fn same_fields(entries: &[Entry], has: fn(&Entry) -> bool, name: &str) -> Result
 /// The pairs of a log of segments. `notes` collects what the reader should know.
 fn of_segments(
     entries: &[Entry],
-    asked: &ScoreArgs,
+    options: &ScoreArgs,
     tokens: Tokens,
     notes: &mut BTreeSet<String>,
 ) -> Result<(Vec<Pair>, Form), CliError> {
     let failed = |message: String| CliError::Failed(message.into());
-    let references = match &asked.references {
+    let references = match &options.references {
         Some(path) => {
             let references = read_references(path)?;
             if references.len() != entries.len() {
@@ -244,7 +249,7 @@ fn of_segment(entry: &Entry, reference: String, form: Form, tokens: Tokens) -> P
     };
     let lags = |times: &Option<Vec<f64>>| {
         let delays = times.as_deref().unwrap_or_default();
-        let shown = Shown { delays, length, recording_end, reference_len };
+        let shown = ShownSegment { delays, length, recording_end, reference_len };
         [shown.long_yaal(), shown.laal()]
     };
     let ([yaal, laal], [yaal_ca, laal_ca]) = (lags(&entry.delays), lags(&entry.elapsed));

@@ -9,7 +9,7 @@ use super::args::Format;
 use super::error::CliError;
 use super::inputs::Inputs;
 use super::live::LiveView;
-use super::progress::{Hearing, hold_log, release_log};
+use super::progress::{SoundBar, hold_log, release_log};
 use super::{terminal, trace};
 use crate::cascade::{Event, EventKind};
 use crate::faces::subtitles::{Kind, Side, Subtitles};
@@ -19,22 +19,23 @@ use crate::text::units::join_words;
 /// A file for results. It is checked to be writable before models load. It is created or emptied
 /// only when there is something to write.
 #[derive(Debug)]
-pub struct Output {
+pub(super) struct OutputFile {
     path: PathBuf,
     /// A pipe or a device. It is opened only once, because its reader would take a second opening
     /// for another writer.
     open: Option<File>,
 }
 
-impl Output {
+impl OutputFile {
     /// Checks that `path` can be written and is not one of `inputs`.
-    pub fn new(path: &Path, inputs: &Inputs) -> Result<Output, CliError> {
+    pub(super) fn new(path: &Path, inputs: &Inputs) -> Result<OutputFile, CliError> {
         inputs.protect(path, "--output")?;
-        let open = Output::try_writing(path).map_err(|e| CliError::write(&path.display().to_string(), e))?;
-        Ok(Output { path: path.to_owned(), open })
+        let open =
+            OutputFile::check_writable(path).map_err(|e| CliError::write_failed(&path.display().to_string(), e))?;
+        Ok(OutputFile { path: path.to_owned(), open })
     }
 
-    fn try_writing(path: &Path) -> io::Result<Option<File>> {
+    fn check_writable(path: &Path) -> io::Result<Option<File>> {
         match OpenOptions::new().write(true).open(path) {
             Ok(file) => Ok((!file.metadata()?.is_file()).then_some(file)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -51,22 +52,22 @@ impl Output {
     }
 
     /// Creates or empties the file.
-    pub fn begin(self) -> Result<File, CliError> {
+    pub(super) fn create(self) -> Result<File, CliError> {
         match self.open {
             Some(open) => Ok(open),
-            None => File::create(&self.path).map_err(|e| CliError::write(&self.path.display().to_string(), e)),
+            None => File::create(&self.path).map_err(|e| CliError::write_failed(&self.path.display().to_string(), e)),
         }
     }
 
     /// Writes `text` as the whole content.
-    pub fn write(self, text: &str) -> Result<(), CliError> {
-        let place = self.path.display().to_string();
-        self.begin()?.write_all(text.as_bytes()).map_err(|e| CliError::write(&place, e))
+    pub(super) fn write(self, text: &str) -> Result<(), CliError> {
+        let path = self.path.display().to_string();
+        self.create()?.write_all(text.as_bytes()).map_err(|e| CliError::write_failed(&path, e))
     }
 }
 
 /// One format of the results.
-trait Face {
+trait ResultWriter {
     fn show(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()>;
     /// Called after the last event of the last stream.
     fn finish(&mut self, _: &mut dyn Write) -> io::Result<()> {
@@ -74,125 +75,125 @@ trait Face {
     }
 }
 
-/// All outputs of a run. The first failed write is kept until [`Faces::check`].
-pub struct Faces {
+/// All outputs of a run. The first failed write is kept until [`Outputs::check`].
+pub(super) struct Outputs {
     out: Box<dyn Write>,
     /// The file that `out` writes to; `None` means standard output.
-    place: Option<String>,
-    face: Option<Box<dyn Face>>,
+    path: Option<String>,
+    writer: Option<Box<dyn ResultWriter>>,
     live: Option<LiveView>,
-    hearing: Hearing,
+    progress_bar: SoundBar,
     trace: bool,
     failed: Option<CliError>,
 }
 
-impl Faces {
+impl Outputs {
     /// Opens the outputs of a run that writes `format` to `output` or standard output. The live
     /// view takes the terminal where text would go to it, or where nothing else does. With `trace`,
     /// the attention of each token goes to standard error, and there is no live view.
-    pub fn open(
+    pub(super) fn open(
         format: Format,
-        output: Option<Output>,
+        output: Option<OutputFile>,
         side: Side,
         length: Option<Millis>,
         trace: bool,
-    ) -> Result<Faces, CliError> {
+    ) -> Result<Outputs, CliError> {
         let at_terminal = io::stdout().is_terminal();
         let to_file = output.is_some();
-        let place = output.as_ref().map(|output| output.path.display().to_string());
+        let path = output.as_ref().map(|output| output.path.display().to_string());
         let out: Box<dyn Write> = match output {
-            Some(output) => Box::new(BufWriter::new(output.begin()?)),
+            Some(output) => Box::new(BufWriter::new(output.create()?)),
             None => Box::new(io::stdout()),
         };
-        let watched = at_terminal && !trace && !terminal::is_dumb() && (to_file || format == Format::Text);
+        let has_live_view = at_terminal && !trace && !terminal::is_dumb() && (to_file || format == Format::Text);
         // With the live view on standard output, text is not written before the view has left the
         // terminal.
-        let face = (!watched || to_file).then(|| face_for(format, side));
+        let writer = (!has_live_view || to_file).then(|| writer_for(format, side));
         // A bar would break up the lines that go to the same terminal.
-        let hearing = Hearing::new(length, !at_terminal);
-        let mut faces = Faces { out, place, face, live: None, hearing, trace, failed: None };
-        if watched {
+        let progress_bar = SoundBar::new(length, !at_terminal);
+        let mut outputs = Outputs { out, path, writer, live: None, progress_bar, trace, failed: None };
+        if has_live_view {
             hold_log();
             match LiveView::open(side) {
-                Ok(live) => faces.live = Some(live),
-                Err(error) => faces.lose_live(error),
+                Ok(live) => outputs.live = Some(live),
+                Err(error) => outputs.end_live_view(error),
             }
         }
-        faces.check().map(|()| faces)
+        outputs.check().map(|()| outputs)
     }
 
     /// Outputs that write to `out` and nothing to the terminal.
-    pub fn quiet(out: Box<dyn Write>, place: String, format: Format, side: Side) -> Faces {
-        let hearing = Hearing::new(None, false);
-        let face = Some(face_for(format, side));
-        Faces { out, place: Some(place), face, live: None, hearing, trace: false, failed: None }
+    pub(super) fn quiet(out: Box<dyn Write>, path: String, format: Format, side: Side) -> Outputs {
+        let progress_bar = SoundBar::new(None, false);
+        let writer = Some(writer_for(format, side));
+        Outputs { out, path: Some(path), writer, live: None, progress_bar, trace: false, failed: None }
     }
 
-    pub fn show(&mut self, event: &Event) {
+    pub(super) fn show(&mut self, event: &Event) {
         if self.failed.is_some() {
             return;
         }
-        if let Some(face) = &mut self.face {
-            let written = face.show(event, &mut self.out).and_then(|()| self.out.flush());
-            self.failed = written.err().map(|e| self.unwritten(e));
+        if let Some(writer) = &mut self.writer {
+            let written = writer.show(event, &mut self.out).and_then(|()| self.out.flush());
+            self.failed = written.err().map(|e| self.write_error(e));
         }
         if let Some(Err(error)) = self.live.as_mut().map(|live| live.show(event)) {
-            self.lose_live(error);
+            self.end_live_view(error);
         }
         match &event.kind {
-            EventKind::Progress(progress) => self.hearing.report(event.audio_ms, progress.rtf),
+            EventKind::Progress(progress) => self.progress_bar.report(event.audio_ms, progress.rtf),
             EventKind::Warning(warning) => tracing::warn!("{}", warning.message),
-            EventKind::Listen(listen) if self.trace => self.hearing.lines(&trace::lines(event.audio_ms, listen)),
+            EventKind::Listen(listen) if self.trace => self.progress_bar.lines(&trace::lines(event.audio_ms, listen)),
             _ => {}
         }
     }
 
     /// Draws the live view again, because the size of the terminal may have changed.
-    pub fn tick(&mut self) {
+    pub(super) fn tick(&mut self) {
         if let Some(Err(error)) = self.live.as_ref().map(LiveView::draw) {
-            self.lose_live(error);
+            self.end_live_view(error);
         }
     }
 
     /// Ends the live view after a failed draw, because its terminal is gone. A file is still
     /// written.
-    fn lose_live(&mut self, error: io::Error) {
+    fn end_live_view(&mut self, error: io::Error) {
         self.live = None;
-        if self.face.is_some() {
+        if self.writer.is_some() {
             release_log();
             tracing::warn!("the live view has ended: {error}");
         } else {
-            self.failed.get_or_insert(CliError::print(error));
+            self.failed.get_or_insert(CliError::print_failed(error));
         }
     }
 
-    fn unwritten(&self, error: io::Error) -> CliError {
-        match &self.place {
-            Some(place) => CliError::write(place, error),
-            None => CliError::print(error),
+    fn write_error(&self, error: io::Error) -> CliError {
+        match &self.path {
+            Some(path) => CliError::write_failed(path, error),
+            None => CliError::print_failed(error),
         }
     }
 
     /// Returns the first failure, if there was one.
-    pub fn check(&mut self) -> Result<(), CliError> {
+    pub(super) fn check(&mut self) -> Result<(), CliError> {
         self.failed.take().map_or(Ok(()), Err)
     }
 
     /// Completes the files, restores the terminal, and prints what the live view showed.
-    pub fn finish(mut self) -> Result<(), CliError> {
+    pub(super) fn finish(mut self) -> Result<(), CliError> {
         self.check()?;
-        if let Some(face) = &mut self.face {
-            let written = face.finish(&mut self.out).and_then(|()| self.out.flush());
-            written.map_err(|e| self.unwritten(e))?;
+        if let Some(writer) = &mut self.writer {
+            let written = writer.finish(&mut self.out).and_then(|()| self.out.flush());
+            written.map_err(|e| self.write_error(e))?;
         }
         if let Some(Err(error)) = self.live.take().map(LiveView::close) {
-            self.lose_live(error);
+            self.end_live_view(error);
         }
         self.check()
     }
 }
 
-fn face_for(format: Format, side: Side) -> Box<dyn Face> {
+fn writer_for(format: Format, side: Side) -> Box<dyn ResultWriter> {
     match format {
         Format::Text => Box::new(Lines { side }),
         Format::Jsonl => Box::new(JsonLines),
@@ -206,7 +207,7 @@ struct Lines {
     side: Side,
 }
 
-impl Face for Lines {
+impl ResultWriter for Lines {
     fn show(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         match (&event.kind, self.side) {
             (EventKind::Source(source), Side::Source) if source.closed && !source.committed.is_empty() => {
@@ -223,7 +224,7 @@ impl Face for Lines {
 /// Every event, one JSON object a line.
 struct JsonLines;
 
-impl Face for JsonLines {
+impl ResultWriter for JsonLines {
     fn show(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         serde_json::to_writer(&mut *out, event).map_err(io::Error::from)?;
         out.write_all(b"\n")
@@ -232,7 +233,7 @@ impl Face for JsonLines {
 
 struct Cues(Subtitles);
 
-impl Face for Cues {
+impl ResultWriter for Cues {
     fn show(&mut self, event: &Event, out: &mut dyn Write) -> io::Result<()> {
         self.0.event(event);
         out.write_all(self.0.take_text().as_bytes())

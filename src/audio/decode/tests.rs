@@ -1,0 +1,219 @@
+//! Files of every kind, whole and damaged, and the sound that is decoded from them.
+
+use std::io::Cursor;
+
+use super::*;
+use crate::audio::testing::{fixture, read_wav};
+
+/// Files that decode, and the tolerance of their length in seconds.
+const GOOD: [(&str, f64); 19] = [
+    ("ref_16k.wav", 0.0),
+    ("stereo_22k.flac", 0.0),
+    ("mono_44k.mp3", 0.06),
+    ("stereo_44k.ogg", 0.01),
+    ("aac_48k.m4a", 0.08),
+    ("aac_44k.mp4", 0.08),
+    ("aac_16k.aac", 0.2),
+    ("aac_51.m4a", 0.08),
+    ("aac_51_side.m4a", 0.08),
+    ("aac_51.aac", 0.2),
+    ("alac_32k.m4a", 0.0),
+    ("video.mp4", 0.15),
+    ("wav_extensible.wav", 0.0),
+    ("wav_s16le.wav", 0.0),
+    ("wav_u8.wav", 0.0),
+    ("wav_s24le.wav", 0.0),
+    ("wav_f64le.wav", 0.0),
+    ("wav_mulaw.wav", 0.0),
+    ("wav_alaw.wav", 0.0),
+];
+
+fn bytes_of(name: &str) -> Vec<u8> {
+    std::fs::read(fixture(&format!("audio/{name}"))).unwrap()
+}
+
+/// Decodes a whole file: its samples and its warning.
+fn decode(bytes: Vec<u8>, name: &str) -> Result<(Vec<f32>, Option<String>), AudioError> {
+    let mut file = AudioFile::from_source(Box::new(Cursor::new(bytes)), name.to_owned())?;
+    let mut all = Vec::new();
+    while let Some(block) = file.next_block()? {
+        assert!(block.iter().all(|x| x.is_finite()));
+        all.extend(block);
+    }
+    Ok((all, file.warning()))
+}
+
+/// The largest normalised correlation over lags of 0..=1200 samples, and its lag.
+fn likeness(got: &[f32], want: &[f32]) -> (f64, usize) {
+    (0..=1_200.min(got.len().saturating_sub(1)))
+        .map(|lag| {
+            let (mut ab, mut aa, mut bb) = (0.0, 1e-9_f64, 1e-9_f64);
+            for (&a, &b) in got[lag..].iter().zip(want) {
+                let (a, b) = (f64::from(a), f64::from(b));
+                (ab, aa, bb) = (ab + a * b, aa + a * a, bb + b * b);
+            }
+            (ab / (aa * bb).sqrt(), lag)
+        })
+        .fold((-1.0, 0), |best, x| if x.0 > best.0 { x } else { best })
+}
+
+#[test]
+fn every_format_has_the_same_sound() {
+    let want = read_wav(&fixture("audio/ref_16k.wav"));
+    for (name, slack) in GOOD {
+        let seconds = match name {
+            "wav_extensible.wav" => 0.1,
+            n if n.starts_with("wav_") => 0.2,
+            _ => 0.3,
+        };
+        let duration = AudioFile::open(fixture(&format!("audio/{name}"))).unwrap().duration();
+        let (got, warning) = decode(bytes_of(name), name).unwrap();
+        let (same, lag) = likeness(&got, &want);
+        println!(
+            "{name}: {} samples, declared {duration:.3?} s, likeness {same:.4} at lag {lag}, warning {warning:?}",
+            got.len()
+        );
+        assert_eq!(warning, None, "{name}");
+        let length = got.len() as f64 / 16_000.0;
+        assert!((length - seconds).abs() <= slack + 1e-3, "{name}: {length} s");
+        let declared = duration.unwrap_or(length);
+        assert!((declared - length).abs() <= slack + 1e-3, "{name}: {declared} s declared, {length} s read");
+        assert!(same > 0.97, "{name}: {same}");
+        let late = if name.contains("aac") || name.contains("video") { 1_100 } else { 1 };
+        assert!(lag <= late, "{name}: {lag} samples late");
+    }
+}
+
+#[test]
+fn what_cannot_be_decoded_is_named() {
+    for (name, says) in [
+        ("opus.ogg", "Opus"),
+        ("opus.mp4", "Opus"),
+        ("opus.webm", "Matroska or WebM"),
+        ("wav_ima.wav", "WAV coding 0x0011 with 4 bits"),
+    ] {
+        let error = AudioFile::open(fixture(&format!("audio/{name}"))).err().unwrap().to_string();
+        println!("{error}");
+        assert!(error.contains(name) && error.contains(says), "{error}");
+    }
+    let message = |bytes: &[u8], name: &str| decode(bytes.to_vec(), name).unwrap_err().to_string();
+    let text = message("Grüße aus Köln, this is no sound.\n".as_bytes(), "notes.wav");
+    assert!(text.contains("notes.wav: this looks like text") && text.contains("FLAC"), "{text}");
+    assert!(message(&[], "empty.mp3").contains("no bytes"));
+    assert!(message(&[0; 3_000], "zeros.m4a").contains("this is not sound in a known format"));
+    let mut silent = bytes_of("ref_16k.wav");
+    silent.truncate(44);
+    silent[4..8].copy_from_slice(&36u32.to_le_bytes());
+    silent[40..44].copy_from_slice(&0u32.to_le_bytes());
+    assert!(message(&silent, "silent.wav").contains("a header and no samples"));
+    let missing = AudioFile::open("no/such/talk.wav").err().unwrap().to_string();
+    assert!(missing.contains("no/such/talk.wav: cannot be opened"), "{missing}");
+    let folder = AudioFile::open(env!("CARGO_MANIFEST_DIR")).err().unwrap().to_string();
+    assert!(folder.contains("directory"), "{folder}");
+    let mut cut = bytes_of("aac_44k.mp4");
+    cut.truncate(900);
+    assert!(message(&cut, "cut.mp4").contains("index is missing"));
+}
+
+#[test]
+fn files_that_are_cut_off_are_read_with_a_warning() {
+    for name in ["ref_16k.wav", "stereo_22k.flac", "mono_44k.mp3", "aac_48k.m4a", "alac_32k.m4a"] {
+        let whole = decode(bytes_of(name), name).unwrap().0;
+        let mut bytes = bytes_of(name);
+        bytes.truncate(bytes.len() * 3 / 4);
+        let (got, warning) = decode(bytes, name).unwrap();
+        println!("{name}: {} of {} samples; {warning:?}", got.len(), whole.len());
+        assert!(got.len() > whole.len() / 5 && got.len() < whole.len());
+        assert!(warning.unwrap().contains(name));
+        let same = got.iter().zip(&whole).take(got.len() / 2).all(|(a, b)| (a - b).abs() < 1e-3);
+        assert!(same, "{name}");
+    }
+    // All sound of this file is on one page. Its complete packets are decoded.
+    let mut bytes = bytes_of("stereo_44k.ogg");
+    bytes.truncate(bytes.len() * 9 / 10);
+    let (got, warning) = decode(bytes, "cut.ogg").unwrap();
+    assert!((3_000..4_800).contains(&got.len()), "{}", got.len());
+    assert!(warning.unwrap().starts_with("cut.ogg: it is cut off after 0.2"));
+}
+
+#[test]
+fn a_damaged_packet_keeps_the_clock() {
+    let name = "stereo_22k.flac";
+    let whole = decode(bytes_of(name), name).unwrap().0;
+    let mut bytes = bytes_of(name);
+    for b in &mut bytes[12_000..12_200] {
+        *b ^= 0xA5;
+    }
+    let (got, warning) = decode(bytes, name).unwrap();
+    println!("{} of {} samples; {warning:?}", got.len(), whole.len());
+    assert_eq!(got.len(), whole.len());
+}
+
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % n.max(1)
+    }
+}
+
+/// Flips, overwrites, removes, repeats or cuts off bytes.
+fn mangle(bytes: &mut Vec<u8>, dice: &mut Dice) {
+    for _ in 0..=dice.below(6) {
+        let len = bytes.len();
+        // Damage to headers has the largest effect.
+        let at = match dice.below(2) {
+            0 => dice.below(len),
+            _ => dice.below(len.min(300)),
+        };
+        match dice.below(6) {
+            0 | 1 => bytes[at] ^= 1 << dice.below(8),
+            2 => bytes[at] = [0, 255, 127, 128][dice.below(4)],
+            3 => bytes.truncate(at.max(1)),
+            4 => {
+                let end = (at + dice.below(40)).min(len);
+                let piece = bytes[at..end].to_vec();
+                bytes.splice(at..at, piece);
+            }
+            _ => {
+                let end = (at + 1 + dice.below(40)).min(len.max(2) - 1);
+                bytes.drain(at.min(end)..end);
+            }
+        }
+        if bytes.is_empty() {
+            bytes.push(0);
+        }
+    }
+}
+
+#[test]
+fn no_input_makes_it_panic_or_run_away() {
+    let rounds: usize = match std::env::var("ALIGNATT_FUZZ_ROUNDS") {
+        Ok(n) => n.parse().unwrap(),
+        Err(_) => 40,
+    };
+    let others = ["opus.ogg", "opus.mp4", "opus.webm", "wav_ima.wav", "wav_f32le.wav", "wav_s32le.wav"];
+    let (mut decoded, mut refused) = (0, 0);
+    for (seed, name) in GOOD.iter().map(|g| g.0).chain(others).enumerate() {
+        let original = bytes_of(name);
+        let mut dice = Dice(seed as u64 + 1);
+        for round in 0..rounds {
+            let mut bytes = original.clone();
+            mangle(&mut bytes, &mut dice);
+            let len = bytes.len();
+            match decode(bytes, name) {
+                Ok((got, _)) => {
+                    assert!(got.len() < 16_000 * 120, "{name} {round}: {} from {len} bytes", got.len());
+                    decoded += 1;
+                }
+                Err(e) => {
+                    assert!(e.to_string().contains(name));
+                    refused += 1;
+                }
+            }
+        }
+    }
+    println!("{decoded} decoded, {refused} refused");
+    assert!(decoded > 0 && refused > 0);
+}
