@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn spellings_of_a_word_are_told_from_other_words() {
+    fn a_respelled_word_is_no_new_word() {
         // The times would put the new word where the comment says.
         let at = |committed, hypothesis, expected| continuation_at(&w(committed), &w(hypothesis), expected);
         assert_eq!(at("our methods", "our method for", 1), 2, "not `our methods method for`");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_word_left_out_is_told_from_a_word_respelled_by_its_time() {
+    fn the_time_distinguishes_a_missing_word_from_a_respelled_one() {
         let at = |committed, hypothesis, expected| continuation_at(&w(committed), &w(hypothesis), expected);
         assert_eq!(at("a b", "a c d e", 1), 1, "`b` was left out");
         assert_eq!(at("a b", "a x c d", 2), 2, "`b` was respelled");
