@@ -11,18 +11,18 @@ use serde_json::{Map, Value, json};
 
 use super::config::{CONFIG_FILE, GENERATION_FILE};
 use super::{gemma3, gemma4, qwen3, qwen3_asr};
+use crate::weights::Files;
 use crate::weights::error::{CheckpointError, FETCH_AGAIN, WRONG_MODEL, shown};
 use crate::weights::gguf::{Gguf, Metadata, Model, Style, Vocabulary, names};
 use crate::weights::section::{MAX_HEADS, MAX_LAYERS, MAX_WIDTH};
 use crate::weights::tensors::TensorInfo;
-use crate::weights::Files;
 
 const ARCHITECTURE: &str = "general.architecture";
 /// Heads files beside a GGUF file above this size, in bytes, are refused.
 const HEADS_BYTES: usize = 1 << 20;
 
 /// What a family makes of a file.
-pub(super) struct Described {
+pub(crate) struct Described {
     /// `config.json`, without the end ids.
     pub config: Value,
     pub tensors: BTreeMap<String, TensorInfo>,
@@ -115,46 +115,46 @@ fn small_files(config: &Value, vocabulary: &Vocabulary) -> Vec<(String, Vec<u8>)
 }
 
 /// The keys of one architecture: `gemma3.block_count` and so on.
-pub(super) struct Keys<'a> {
+pub(crate) struct Keys<'a> {
     pub metadata: &'a Metadata,
     architecture: &'static str,
 }
 
 impl<'a> Keys<'a> {
-    pub(super) fn new(gguf: &'a Gguf, architecture: &'static str) -> Keys<'a> {
+    pub(crate) fn new(gguf: &'a Gguf, architecture: &'static str) -> Keys<'a> {
         Keys { metadata: &gguf.metadata, architecture }
     }
 
-    pub(super) fn key(&self, name: &str) -> String {
+    pub(crate) fn key(&self, name: &str) -> String {
         format!("{}.{name}", self.architecture)
     }
 
-    pub(super) fn count(&self, name: &str, most: usize) -> Result<u64, CheckpointError> {
+    pub(crate) fn count(&self, name: &str, most: usize) -> Result<u64, CheckpointError> {
         self.metadata.count(&self.key(name), 1..=most as u64)
     }
 
-    pub(super) fn count_or(&self, name: &str, default: u64, most: usize) -> Result<u64, CheckpointError> {
+    pub(crate) fn count_or(&self, name: &str, default: u64, most: usize) -> Result<u64, CheckpointError> {
         match self.metadata.get(&self.key(name)) {
             None => Ok(default),
             Some(_) => self.count(name, most),
         }
     }
 
-    pub(super) fn number(&self, name: &str) -> Result<Option<f64>, CheckpointError> {
+    pub(crate) fn number(&self, name: &str) -> Result<Option<f64>, CheckpointError> {
         self.metadata.number(&self.key(name))
     }
 
-    pub(super) fn need_number(&self, name: &str) -> Result<f64, CheckpointError> {
+    pub(crate) fn need_number(&self, name: &str) -> Result<f64, CheckpointError> {
         self.number(name)?.ok_or_else(|| self.metadata.missing(&self.key(name)))
     }
 
-    pub(super) fn by_layer(&self, name: &str, layers: usize) -> Result<Vec<u64>, CheckpointError> {
+    pub(crate) fn by_layer(&self, name: &str, layers: usize) -> Result<Vec<u64>, CheckpointError> {
         let key = self.key(name);
         self.metadata.by_layer(&key, layers)?.ok_or_else(|| self.metadata.missing(&key))
     }
 
     /// The number that all layers have. Errors: it differs.
-    pub(super) fn same(&self, name: &str, layers: usize) -> Result<u64, CheckpointError> {
+    pub(crate) fn same(&self, name: &str, layers: usize) -> Result<u64, CheckpointError> {
         let all = self.by_layer(name, layers)?;
         match all.iter().all(|value| *value == all[0]) {
             true => Ok(all[0]),
@@ -162,17 +162,17 @@ impl<'a> Keys<'a> {
         }
     }
 
-    pub(super) fn layers(&self) -> Result<usize, CheckpointError> {
+    pub(crate) fn layers(&self) -> Result<usize, CheckpointError> {
         Ok(self.count("block_count", MAX_LAYERS)? as usize)
     }
 
-    pub(super) fn wrong(&self, name: &str, what: impl std::fmt::Display) -> CheckpointError {
+    pub(crate) fn wrong(&self, name: &str, what: impl std::fmt::Display) -> CheckpointError {
         self.metadata.wrong(&self.key(name), what, WRONG_MODEL)
     }
 
     /// Numbers of keys and values in a head. Errors: they differ, or rotation does not turn whole
     /// heads.
-    pub(super) fn head_dim(&self, suffix: &str) -> Result<u64, CheckpointError> {
+    pub(crate) fn head_dim(&self, suffix: &str) -> Result<u64, CheckpointError> {
         let hidden = self.count("embedding_length", MAX_WIDTH)?;
         let heads = self.same("attention.head_count", self.layers()?)?;
         let name = |name: &str| format!("{name}{suffix}");
@@ -188,7 +188,7 @@ impl<'a> Keys<'a> {
     }
 
     /// The scaling of the rotation, as `rope_scaling` of a checkpoint says it.
-    pub(super) fn rope_scaling(&self) -> Result<Value, CheckpointError> {
+    pub(crate) fn rope_scaling(&self) -> Result<Value, CheckpointError> {
         let factor = match self.number("rope.scaling.factor")? {
             Some(factor) => Some(factor),
             None => self.number("rope.scale_linear")?,
@@ -207,7 +207,7 @@ impl<'a> Keys<'a> {
     }
 
     /// The fields that all decoders share. `heads` is the same in all layers.
-    pub(super) fn decoder(&self, gguf: &Gguf) -> Result<Map<String, Value>, CheckpointError> {
+    pub(crate) fn decoder(&self, gguf: &Gguf) -> Result<Map<String, Value>, CheckpointError> {
         let layers = self.layers()?;
         let mut fields = Map::new();
         let mut put = |name: &str, value: Value| drop(fields.insert(name.to_owned(), value));
@@ -233,7 +233,7 @@ impl<'a> Keys<'a> {
 }
 
 /// The rows of a table. Errors: it is missing or no table.
-pub(super) fn rows(gguf: &Gguf, name: &str) -> Result<usize, CheckpointError> {
+pub(crate) fn rows(gguf: &Gguf, name: &str) -> Result<usize, CheckpointError> {
     match gguf.tensors.get(name).map(|info| &info.shape[..]) {
         Some([rows, _]) => Ok(*rows),
         Some(shape) => {
@@ -259,7 +259,7 @@ const DECODER: [(&str, &str); 10] = [
 ];
 
 /// Renames a file's tensors to a checkpoint's.
-pub(super) struct Names<'a> {
+pub(crate) struct Names<'a> {
     /// The prefix of the decoder: `model`.
     pub prefix: &'a str,
     /// Parts of layers beside [`DECODER`].
@@ -276,7 +276,7 @@ impl Names<'_> {
     /// The tensors of `gguf` by the checkpoint's names. A tensor that is not known keeps its name,
     /// so that loading refuses it by that. Errors: fused queries, keys and values have another
     /// number of rows.
-    pub(super) fn apply(&self, gguf: &Gguf) -> Result<BTreeMap<String, TensorInfo>, CheckpointError> {
+    pub(crate) fn apply(&self, gguf: &Gguf) -> Result<BTreeMap<String, TensorInfo>, CheckpointError> {
         let mut out = BTreeMap::new();
         for (name, info) in &gguf.tensors {
             if self.skip.iter().any(|prefix| name.starts_with(prefix)) {
@@ -335,15 +335,155 @@ fn layer_part(name: &str) -> Option<(usize, &str, &str)> {
 }
 
 /// The prefixes of the parts that see and hear, where one file holds them, too.
-pub(super) const TOWERS: &[&str] = &["v.", "mm.", "a."];
+pub(crate) const TOWERS: &[&str] = &["v.", "mm.", "a."];
 
 /// Reads the vocabulary of a file.
-pub(super) fn vocabulary(gguf: &Gguf, style: Style) -> Result<Vocabulary, CheckpointError> {
+pub(crate) fn vocabulary(gguf: &Gguf, style: Style) -> Result<Vocabulary, CheckpointError> {
     Vocabulary::read(&gguf.metadata, style)
 }
 
 /// Rows of queries, keys and values of a layer whose heads have `dim` numbers.
-pub(super) fn qkv(heads: u64, kv_heads: u64, dim: u64) -> Option<[usize; 3]> {
+pub(crate) fn qkv(heads: u64, kv_heads: u64, dim: u64) -> Option<[usize; 3]> {
     let rows = |heads: u64| usize::try_from(heads.checked_mul(dim)?).ok().filter(|rows| *rows <= MAX_HEADS * MAX_WIDTH);
     Some([rows(heads)?, rows(kv_heads)?, rows(kv_heads)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::models::ModelConfig;
+    use crate::weights::testing::{fixture, fixture_files, memory, now};
+    use crate::weights::{ByteSource, Tokenizer, Weights};
+
+    fn path(name: &str) -> PathBuf {
+        fixture("gguf_conv").join(name)
+    }
+
+    fn opened(name: &str) -> Files {
+        now(present(&Files::gguf_file(path(name)).unwrap())).unwrap()
+    }
+
+    /// Every tensor has the checkpoint's name, shape and numbers, as far as f16 holds them.
+    #[test]
+    fn tensors_are_those_of_the_checkpoint() {
+        for (name, model, prefix) in [
+            ("gemma3_like-conv-f16.gguf", "gemma3_like", "model"),
+            ("gemma4_e2b_like-f16.gguf", "gemma4_e2b_like", "model.language_model"),
+            ("qwen3_like-f16.gguf", "qwen3_like", "model"),
+            ("qwen3_asr-f16.gguf", "qwen3_asr", "thinker"),
+        ] {
+            let files = opened(name);
+            let (ours, theirs) =
+                (now(Weights::open(&files)).unwrap(), now(Weights::open(&fixture_files(model))).unwrap());
+            let mut compared = 0;
+            for name in ours.names() {
+                let info = ours.info(name).unwrap();
+                let original = match name.strip_prefix("model.") {
+                    Some(rest) => format!("{prefix}.{rest}"),
+                    None => name.to_owned(),
+                };
+                let mut want = now(theirs.read_f32(&original, &info.shape)).unwrap();
+                if ours.norms_hold_one() && name.ends_with("norm.weight") {
+                    want.iter_mut().for_each(|value| *value += 1.0);
+                }
+                let got = now(ours.read_f32(name, &info.shape)).unwrap();
+                let near = |a: f32, b: f32| (a - b).abs() <= b.abs() / 2000.0 + 1e-7;
+                assert!(got.iter().zip(&want).all(|(got, want)| near(*got, *want)), "{model}: {name}");
+                compared += 1;
+            }
+            // Of the checkpoint, nothing is left but other towers.
+            let left = theirs.unused(&["model.audio_tower.", "model.vision_tower.", "model.embed_"]);
+            assert_eq!((left, compared > 50), (Vec::<&str>::new(), true), "{model}");
+        }
+    }
+
+    #[test]
+    fn a_file_stands_as_a_checkpoint() {
+        let files = opened("gemma3_like-conv-f16.gguf");
+        assert!(files.has("config.json") && !files.has("model.safetensors") && files.source("config.json").is_err());
+        assert!(files.label().ends_with("gemma3_like-conv-f16.gguf"));
+        assert_eq!(files.text("tokenizer_config.json", 99).unwrap(), r#"{"bos_token":"<bos>","eos_token":"<eos>"}"#);
+        assert!(files.text("chat_template.jinja", 1 << 20).unwrap().contains("<start_of_turn>"));
+        // What stands so already stays as it is, and so does a checkpoint.
+        assert!(now(present(&files)).unwrap().as_gguf().is_some());
+        assert!(now(present(&fixture_files("gemma3_like"))).unwrap().as_gguf().is_none());
+        // A folder of one file, with heads beside it.
+        let bytes = std::fs::read(path("gemma3_like-conv-f16.gguf")).unwrap();
+        let both: Vec<(String, Arc<dyn ByteSource>)> = vec![("x.gguf".to_owned(), Arc::new(bytes))];
+        let heads = vec![("heads.en-de.json".to_owned(), b"{}".to_vec())];
+        let files = now(present(&Files::remote("far", heads, both))).unwrap();
+        assert_eq!(files.text("heads.en-de.json", 9).unwrap(), "{}");
+        assert!(ModelConfig::open(&files).is_ok() && Tokenizer::open(&files).is_ok());
+    }
+
+    /// The message for a file in which some bytes are replaced.
+    fn refused(name: &str, changes: &[(&str, &str)]) -> String {
+        let mut bytes = std::fs::read(path(name)).unwrap();
+        for (from, to) in changes {
+            assert_eq!(from.len(), to.len());
+            let places: Vec<usize> = bytes
+                .windows(from.len())
+                .enumerate()
+                .filter(|(_, part)| *part == from.as_bytes())
+                .map(|(at, _)| at)
+                .collect();
+            assert!(!places.is_empty(), "{from}");
+            places.iter().for_each(|at| bytes[*at..at + to.len()].copy_from_slice(to.as_bytes()));
+        }
+        let tower = std::fs::read(path("mmproj-qwen3_asr-f16.gguf")).unwrap();
+        let files = memory(&[("x.gguf", &bytes), ("mmproj-x.gguf", &tower)]);
+        match now(present(&files)) {
+            Err(error) => error.to_string(),
+            Ok(files) => ModelConfig::open(&files).err().map_or("accepted".to_owned(), |error| error.to_string()),
+        }
+    }
+
+    #[test]
+    fn what_is_not_supported_is_named() {
+        let (gemma3, gemma4, qwen) = ("gemma3_like-conv-f16.gguf", "gemma4_e2b_like-f16.gguf", "qwen3_like-f16.gguf");
+        assert_eq!(refused(gemma3, &[]), "accepted");
+        assert_eq!(refused("qwen3_asr-f16.gguf", &[]), "accepted");
+        for (name, from, to, expected) in [
+            (qwen, "qwen3", "qwen9", "memory/x.gguf: general.architecture: qwen9 is not an architecture"),
+            (qwen, "qwen2", "smoll", "tokenizer.ggml.pre: smoll is not supported (only qwen2)"),
+            (qwen, "gpt2", "bert", "tokenizer.ggml.model: bert is not supported (only gpt2)"),
+            (qwen, "token_embd", "token_embx", "tensor token_embd.weight: is missing"),
+            (qwen, "qwen3.block_count", "qwen3.block_kount", "qwen3.block_count: is missing"),
+            (qwen, "ggml.merges", "ggml.murges", "tokenizer.ggml.merges: is missing"),
+            (gemma3, "<0x7F>", "<0x7Z>", "tokenizer.ggml.tokens: lack <0x7F>"),
+            (gemma3, "linear", "yarned", "rope_scaling.rope_type"),
+            (gemma4, "rope_freqs", "rope_frequ", "tensor rope_freqs.weight: is missing"),
+            (
+                gemma4,
+                "sliding_window_pattern",
+                "sliding_window_pottern",
+                "gemma4.attention.sliding_window_pattern: is missing",
+            ),
+            (gemma4, "value_length_swa", "value_length_swo", "accepted"),
+            ("qwen3_asr-f16.gguf", "<|audio_pad|>", "<|audio_pod|>", "has no token <|audio_pad|>"),
+        ] {
+            let message = refused(name, &[(from, to)]);
+            assert!(message.contains(expected), "{name}, {from}: {message}");
+        }
+    }
+
+    #[test]
+    fn which_file_is_meant() {
+        let (text, tower) = (path("qwen3_asr-f16.gguf"), path("mmproj-qwen3_asr-f16.gguf"));
+        let (text, tower) = (std::fs::read(text).unwrap(), std::fs::read(tower).unwrap());
+        let fail = |files: &[(&str, &[u8])]| now(present(&memory(files))).err().unwrap().to_string();
+        let message = fail(&[("a.gguf", &text), ("b.gguf", &text)]);
+        assert_eq!(message, "memory: holds several models: a.gguf, b.gguf; name the file of one");
+        assert!(fail(&[("a.gguf", &text)]).starts_with("mmproj-….gguf, the part that hears is missing in memory"));
+        assert!(fail(&[("a.gguf", &text), ("mmproj-b.gguf", &text)]).contains("has_audio_encoder: is not true"));
+        let alone = Files::gguf_file(path("mmproj-qwen3_asr-f16.gguf")).unwrap();
+        let message = now(present(&alone)).err().unwrap().to_string();
+        assert!(message.contains("is only the part of a model that hears or sees"), "{message}");
+        assert!(fail(&[("a.gguf", &text), ("mmproj-b.gguf", &tower[..900])]).contains("memory/mmproj-b.gguf"));
+        assert!(Files::gguf_file(fixture("gemma3_like/config.json")).is_err());
+        assert!(Files::gguf_file("/no/such/file.gguf").is_err());
+    }
 }

@@ -162,7 +162,8 @@ impl Files {
             return Err(CheckpointError::Source {
                 name: label,
                 what: "is not a GGUF file".into(),
-                remedy: "give a file whose name ends in .gguf, or a folder that contains config.json and the weights".into(),
+                remedy: "give a file whose name ends in .gguf, or a folder that contains config.json and the weights"
+                    .into(),
             });
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -125,7 +125,8 @@ fn check_layout(
         let [start, end] = entry.data_offsets;
         let shape = &entry.shape.0;
         let len = shape.iter().try_fold(1u64, |len, dim| len.checked_mul(*dim as u64));
-        let bytes = len.filter(|len| usize::try_from(*len).is_ok()).and_then(|len| Stored::Plain(entry.dtype).bytes_of(len));
+        let bytes =
+            len.filter(|len| usize::try_from(*len).is_ok()).and_then(|len| Stored::Plain(entry.dtype).bytes_of(len));
         let Some(bytes) = bytes else {
             return Err(wrong(format!("shape {shape:?} of {} is impossible", entry.dtype)));
         };
@@ -255,8 +256,8 @@ mod tests {
     use half::{bf16, f16};
     use proptest::prelude::*;
 
-    use super::super::testing::{fixture, fixture_files, memory, now, safetensors_file};
     use super::super::tensors::Weights;
+    use super::super::testing::{fixture, fixture_files, memory, now, safetensors_file};
     use super::*;
 
     fn open(header: &str, data: &[u8]) -> Result<Weights, CheckpointError> {

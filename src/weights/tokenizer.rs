@@ -2,9 +2,10 @@
 //! reference tokenizers.
 //!
 //! [`Tokenizer::open`] uses `tokenizer.json` if there is one, and otherwise builds the tokenizer
-//! from the files that `vocab_files` reads, or from the vocabulary of a GGUF file. Nothing is added to a text implicitly: no BOS, no
-//! leading space. The `tokenizers` crate does the work; only the components that these two kinds of
-//! BPE use are passed on to it. Source: docs/models.md, sections 1.2, 1.7, 2.4.
+//! from the files that `vocab_files` reads, or from the vocabulary of a GGUF file. Nothing is added
+//! to a text implicitly: no BOS, no leading space. The `tokenizers` crate does the work; only the
+//! components that these two kinds of BPE use are passed on to it. Source: docs/models.md, sections
+//! 1.2, 1.7, 2.4, 5.5.
 //!
 //! Contracts:
 //! - [`Tokenizer::encode`] turns control strings (`<|im_end|>`) in the text into their tokens.

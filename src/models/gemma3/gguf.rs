@@ -47,13 +47,8 @@ pub(crate) fn describe(gguf: &Gguf) -> Result<Described, CheckpointError> {
         "tie_word_embeddings": !gguf.tensors.contains_key("output.weight"),
     });
     config.extend(rest.as_object().cloned().unwrap_or_default());
-    let names = Names {
-        prefix: "model",
-        parts: &PARTS,
-        whole: &[],
-        skip: TOWERS,
-        qkv: &|_| qkv(heads, kv_heads, head_dim),
-    };
+    let names =
+        Names { prefix: "model", parts: &PARTS, whole: &[], skip: TOWERS, qkv: &|_| qkv(heads, kv_heads, head_dim) };
     Ok(Described {
         config: Value::Object(config),
         tensors: names.apply(gguf)?,

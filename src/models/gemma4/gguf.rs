@@ -127,8 +127,6 @@ async fn turning_part(gguf: &Gguf, head_dim: usize) -> Result<f64, CheckpointErr
     let turning = factors.iter().take_while(|factor| **factor == 1.0).count();
     match factors[turning..].iter().all(|factor| *factor == NEVER) {
         true => Ok(turning as f64 / factors.len().max(1) as f64),
-        false => {
-            Err(CheckpointError::tensor(file, ROPE_FACTORS, "holds other factors than 1 and 1e30", WRONG_MODEL))
-        }
+        false => Err(CheckpointError::tensor(file, ROPE_FACTORS, "holds other factors than 1 and 1e30", WRONG_MODEL)),
     }
 }

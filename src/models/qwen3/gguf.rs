@@ -50,8 +50,7 @@ pub(crate) fn tensors(
     head: &str,
 ) -> Result<BTreeMap<String, TensorInfo>, CheckpointError> {
     let layers = keys.layers()?;
-    let (heads, kv_heads) =
-        (keys.same("attention.head_count", layers)?, keys.same("attention.head_count_kv", layers)?);
+    let (heads, kv_heads) = (keys.same("attention.head_count", layers)?, keys.same("attention.head_count_kv", layers)?);
     let dim = keys.head_dim("")?;
     let names = Names {
         prefix,

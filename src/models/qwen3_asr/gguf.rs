@@ -125,7 +125,9 @@ fn tower_tensors(tower: &Gguf) -> Vec<(String, TensorInfo)> {
     for (name, info) in tower.tensors.iter().filter(|(name, _)| *name != "a.position_embd.weight") {
         let mut info = info.clone();
         // The biases of convolutions are stored as [C, 1, 1].
-        if let [channels, 1, 1] = info.shape[..] && name.ends_with(".bias") {
+        if let [channels, 1, 1] = info.shape[..]
+            && name.ends_with(".bias")
+        {
             info.shape = vec![channels];
         }
         out.push((renamed(name).unwrap_or_else(|| name.clone()), info));

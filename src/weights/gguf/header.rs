@@ -49,7 +49,9 @@ pub(super) async fn read(file: &Arc<str>, source: &dyn ByteSource) -> Result<Hea
     }
     match reader.u32("the version").await? {
         2 | 3 => {}
-        big if (1..=3).contains(&big.swap_bytes()) => return Err(reader.bad("is a big-endian GGUF file, which is not supported")),
+        big if (1..=3).contains(&big.swap_bytes()) => {
+            return Err(reader.bad("is a big-endian GGUF file, which is not supported"));
+        }
         version => return Err(reader.bad(format!("has GGUF's version {version}; only 2 and 3 are supported"))),
     }
     let (tensors, keys) = (reader.u64("the counts").await?, reader.u64("the counts").await?);
@@ -106,15 +108,18 @@ async fn read_tensor(
     let row = shape.first().copied().unwrap_or(1);
     shape.reverse();
     let len = shape.iter().try_fold(1u64, |len, size| len.checked_mul(*size));
-    let Some(bytes) = len.filter(|len| *len > 0 && usize::try_from(*len).is_ok()).and_then(|len| stored.bytes_of(len))
-    else {
-        return Err(wrong(format!("shape {shape:?} of {stored} is impossible")));
-    };
+    let len = len.filter(|len| *len > 0 && usize::try_from(*len).is_ok());
+    if len.is_none() {
+        return Err(wrong(format!("shape {shape:?} is impossible")));
+    }
     let values = stored.block().0 as u64;
     if !row.is_multiple_of(values) {
         return Err(wrong(format!("rows of {row} numbers are not whole blocks of {values}, as {stored} has them")));
     }
-    if !offset.is_multiple_of(alignment) || offset.checked_add(bytes).is_none() {
+    if len.and_then(|len| stored.bytes_of(len)).is_none() {
+        return Err(wrong(format!("shape {shape:?} of {stored} is impossible")));
+    }
+    if !offset.is_multiple_of(alignment) {
         return Err(wrong(format!("is at byte {offset} of the data, which is not a multiple of {alignment}")));
     }
     // Every size divides the checked product.

@@ -311,12 +311,7 @@ async fn read_type(reader: &mut Reader<'_>, what: &str) -> Result<Type, Checkpoi
     kind.ok_or_else(|| reader.bad(format!("{what} has the type {number}, which is unknown")))
 }
 
-async fn read_array(
-    reader: &mut Reader<'_>,
-    kind: Type,
-    count: u64,
-    what: &str,
-) -> Result<Value, CheckpointError> {
+async fn read_array(reader: &mut Reader<'_>, kind: Type, count: u64, what: &str) -> Result<Value, CheckpointError> {
     match kind {
         Type::Text => {
             let mut texts = Texts::default();
@@ -325,9 +320,7 @@ async fn read_array(
             }
             Ok(Value::Texts(texts))
         }
-        Type::Bool => {
-            Ok(Value::Flags(reader.take(count, what).await?.iter().map(|byte| *byte != 0).collect()))
-        }
+        Type::Bool => Ok(Value::Flags(reader.take(count, what).await?.iter().map(|byte| *byte != 0).collect())),
         Type::F32 | Type::F64 => {
             let mut numbers = Vec::new();
             for _ in 0..count {

@@ -22,7 +22,7 @@ mod reader;
 mod tests;
 mod vocabulary;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(crate) use blocks::Blocks;
@@ -42,7 +42,7 @@ pub(crate) struct Gguf {
 }
 
 /// A GGUF file in the form of a checkpoint.
-pub struct Model {
+pub(crate) struct Model {
     /// By the names of the checkpoint that the file was made from.
     pub(crate) tensors: BTreeMap<String, TensorInfo>,
     pub(crate) sources: Vec<Arc<dyn ByteSource>>,
@@ -96,17 +96,27 @@ fn check_part(metadata: &Metadata, shard: usize, count: usize) -> Result<(), Che
     Err(CheckpointError::file(&metadata.file, what, "keep all parts of a split file in one folder, under their names"))
 }
 
+/// What a file holds in blocks, which loading unpacks.
+pub(crate) struct Quantized {
+    /// The types of blocks.
+    pub kinds: BTreeSet<Blocks>,
+    /// Bytes in the file.
+    pub bytes: u64,
+    /// The numbers that they stand for.
+    pub numbers: u64,
+}
+
 impl Model {
-    /// The file's quantized types, and the numbers that they hold: what is unpacked while loading.
-    pub(crate) fn quantized(&self) -> (Vec<&'static str>, u64, u64) {
-        let (mut kinds, mut bytes, mut numbers) = (std::collections::BTreeSet::new(), 0, 0);
+    /// What of the model is quantized; `None` if nothing is.
+    pub(crate) fn quantized(&self) -> Option<Quantized> {
+        let mut all = Quantized { kinds: BTreeSet::new(), bytes: 0, numbers: 0 };
         for info in self.tensors.values() {
             if let Stored::Blocks(kind) = info.stored {
-                kinds.insert(kind);
-                bytes += info.bytes();
-                numbers += info.len() as u64;
+                all.kinds.insert(kind);
+                all.bytes += info.bytes();
+                all.numbers += info.len() as u64;
             }
         }
-        (kinds.into_iter().map(Blocks::name).collect(), bytes, numbers)
+        (!all.kinds.is_empty()).then_some(all)
     }
 }

@@ -52,9 +52,8 @@ pub(crate) fn parts(name: &str) -> Vec<String> {
 /// The models among the files of a folder: whole files, and the first parts of split ones; no
 /// towers.
 pub(crate) fn models<'n>(names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
-    let is_model = |name: &&str| {
-        is_gguf(name) && !is_tower(name) && split_name(name).is_none_or(|(_, number, _)| number == 1)
-    };
+    let is_model =
+        |name: &&str| is_gguf(name) && !is_tower(name) && split_name(name).is_none_or(|(_, number, _)| number == 1);
     let mut models: Vec<&str> = names.into_iter().filter(is_model).collect();
     models.sort_unstable();
     models
@@ -75,7 +74,8 @@ pub(crate) fn tower<'n>(model: &str, names: impl IntoIterator<Item = &'n str>) -
         let name = last(name).to_ascii_lowercase();
         let stem = name[TOWER.len()..name.len() - SUFFIX.len()].trim_matches(['-', '_', '.']).to_owned();
         let found = PRECISIONS.iter().position(|precision| stem.ends_with(precision));
-        let stem = found.map_or(&*stem, |at| stem[..stem.len() - PRECISIONS[at].len()].trim_end_matches(['-', '_', '.']));
+        let stem =
+            found.map_or(&*stem, |at| stem[..stem.len() - PRECISIONS[at].len()].trim_end_matches(['-', '_', '.']));
         // "f16" ends "bf16", which stands before it.
         model.starts_with(stem).then_some(found.unwrap_or(PRECISIONS.len()))
     };
@@ -92,7 +92,8 @@ mod tests {
         assert_eq!(parts("a.gguf"), ["a.gguf"]);
         let all = ["x/a-00001-of-00003.gguf", "x/a-00002-of-00003.gguf", "x/a-00003-of-00003.gguf"];
         assert_eq!(parts("x/a-00002-of-00003.gguf"), all);
-        for whole in ["a-0001-of-0003.gguf", "a-00004-of-00003.gguf", "a-00000-of-00003.gguf", "a-00001-of-99999.gguf"] {
+        for whole in ["a-0001-of-0003.gguf", "a-00004-of-00003.gguf", "a-00000-of-00003.gguf", "a-00001-of-99999.gguf"]
+        {
             assert_eq!(parts(whole), [whole]);
         }
         for name in ["", ".gguf", "ä", "-of-.gguf"] {
@@ -110,7 +111,13 @@ mod tests {
     #[test]
     fn the_tower_of_a_model() {
         let asr = "Qwen3-ASR-0.6B-Q8_0.gguf";
-        let names = ["mmproj-Qwen3-ASR-0.6B-f32.gguf", "mmproj-Qwen3-ASR-0.6B-bf16.gguf", "mmproj-Qwen3-ASR-0.6B-f16.gguf", "mmproj-Qwen3-ASR-1.7B-bf16.gguf", asr];
+        let names = [
+            "mmproj-Qwen3-ASR-0.6B-f32.gguf",
+            "mmproj-Qwen3-ASR-0.6B-bf16.gguf",
+            "mmproj-Qwen3-ASR-0.6B-f16.gguf",
+            "mmproj-Qwen3-ASR-1.7B-bf16.gguf",
+            asr,
+        ];
         assert_eq!(tower(asr, names), Some("mmproj-Qwen3-ASR-0.6B-bf16.gguf"));
         assert_eq!(tower(asr, ["mmproj-F16.gguf", "mmproj-F32.gguf"]), Some("mmproj-F16.gguf"));
         assert_eq!(tower(asr, ["mmproj-anything.gguf"]), Some("mmproj-anything.gguf"));

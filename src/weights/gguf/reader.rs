@@ -69,11 +69,10 @@ impl<'a> Reader<'a> {
         while self.window.len() < len {
             let at = self.begins + self.window.len() as u64;
             let piece = PIECE.min((self.size - at) as usize);
-            let bytes = self
-                .source
-                .read(at, piece)
-                .await
-                .map_err(|error| CheckpointError::io(format_args!("{} (byte {at})", self.file), error, FETCH_AGAIN))?;
+            let bytes =
+                self.source.read(at, piece).await.map_err(|error| {
+                    CheckpointError::io(format_args!("{} (byte {at})", self.file), error, FETCH_AGAIN)
+                })?;
             if bytes.len() != piece {
                 return Err(self.bad(format!("{} bytes came instead of {piece} at byte {at}", bytes.len())));
             }

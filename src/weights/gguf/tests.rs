@@ -68,7 +68,10 @@ fn every_type_of_value() {
         };
         assert_eq!(got, *want, "{key}");
     }
-    assert_eq!(gguf.metadata.whole("a.i8").unwrap_err().to_string(), "memory/a.gguf: a.i8: -100 is too small or too large");
+    assert_eq!(
+        gguf.metadata.whole("a.i8").unwrap_err().to_string(),
+        "memory/a.gguf: a.i8: -100 is too small or too large"
+    );
     assert!(gguf.metadata.text("a.u8").unwrap_err().to_string().contains("a.u8: is not a text"));
 }
 
@@ -80,8 +83,8 @@ const REASONS: [(&str, &str); 28] = [
     ("big_endian", "is a big-endian GGUF file"),
     ("cut_header", "ends in the counts"),
     ("cut_key", "ends in a key"),
-    ("many_kv", "claims 1099511627776 keys"),
-    ("many_tensors", "claims 1099511627776 tensors"),
+    ("many_kv", "claims 4611686018427387904 keys"),
+    ("many_tensors", "tensors, and"),
     ("long_string", "ends in the value of"),
     ("long_array", "is an array of"),
     ("nested_array", "is an array of arrays"),
@@ -98,7 +101,7 @@ const REASONS: [(&str, &str); 28] = [
     ("shape_overflow", "is impossible"),
     ("zero_rows", "is impossible"),
     ("beyond_end", "end beyond the file"),
-    ("offset_overflow", "a: "),
+    ("offset_overflow", "end beyond the file"),
     ("unaligned", "is not a multiple of 32"),
     ("cut_data", "end beyond the file"),
     ("overlap", "overlaps the tensor"),
@@ -181,7 +184,8 @@ fn number(value: u16) -> Vec<u8> {
 
 #[test]
 fn a_header_longer_than_a_piece() {
-    let texts: Vec<u8> = (0..300_000u64).flat_map(|at| [&8u64.to_le_bytes()[..], format!("{at:08}").as_bytes()].concat()).collect();
+    let texts: Vec<u8> =
+        (0..300_000u64).flat_map(|at| [&8u64.to_le_bytes()[..], format!("{at:08}").as_bytes()].concat()).collect();
     let array = [&8u32.to_le_bytes()[..], &300_000u64.to_le_bytes(), &texts].concat();
     let bytes = file(&[("x", 9, array)], &[("t", &[2], 0, &[0; 8])]);
     let source = Measured::new(bytes);
@@ -215,11 +219,15 @@ fn endless_headers_are_given_up() {
         let array = [&kind.to_le_bytes()[..], &count.to_le_bytes()].concat();
         file(&[("x", 9, array)], &[])[..24 + 8 + 1 + 4 + 12].to_vec()
     };
-    assert!(refused(key(8, 4 << 20)).contains("a header of more than 64 MiB") || refused(key(8, 4 << 20)).contains("tensor"));
     for (kind, count) in [(0, (4 << 20) + 1), (8, 1 << 30), (12, 1 << 36)] {
         let message = refused(key(kind, count));
         assert!(message.contains("all arrays are too long together"), "{message}");
     }
+    let names: Vec<String> = (0..17).map(|at| format!("k{at}")).collect();
+    let text = [&(4u64 << 20).to_le_bytes()[..], &vec![0; 4 << 20]].concat();
+    let keys: Vec<_> = names.iter().map(|name| (name.as_str(), 8, text.clone())).collect();
+    let message = refused(file(&keys, &[]));
+    assert!(message.contains("has a header of more than 64 MiB, in the value of k15"), "{message}");
     let mut tensors = file(&[], &[]);
     tensors[8..16].copy_from_slice(&(1u64 << 16).to_le_bytes());
     assert!(refused(tensors).contains("the name of tensor 0 is empty"));
@@ -230,7 +238,11 @@ fn endless_headers_are_given_up() {
 #[test]
 fn split_files() {
     let part = |number: u16, of: u16, name: &str, value: f32| {
-        let keys = [("split.no", 2, number_of(number)), ("split.count", 2, number_of(of)), ("split.tensors.count", 2, number_of(2))];
+        let keys = [
+            ("split.no", 2, number_of(number)),
+            ("split.count", 2, number_of(of)),
+            ("split.tensors.count", 2, number_of(2)),
+        ];
         file(&keys, &[(name, &[1], 0, &value.to_le_bytes())])
     };
     fn number_of(value: u16) -> Vec<u8> {

@@ -99,7 +99,11 @@ impl Vocabulary {
             }
             if name.is_empty() || ids.insert(name, id as u32).is_some() {
                 let name = shown(&names[id]);
-                return Err(metadata.wrong(TOKENS, format_args!("token {id} {name} is empty or twice there"), FETCH_AGAIN));
+                return Err(metadata.wrong(
+                    TOKENS,
+                    format_args!("token {id} {name} is empty or twice there"),
+                    FETCH_AGAIN,
+                ));
             }
         }
         check_alphabet(metadata, style, &ids)?;
@@ -168,7 +172,11 @@ fn check_model(metadata: &Metadata, style: Style) -> Result<&str, CheckpointErro
         return Err(unsupported(MODEL, model, known));
     }
     if model == "llama" && metadata.flag(SPACE_PREFIX)?.unwrap_or(true) {
-        return Err(metadata.wrong(SPACE_PREFIX, "only tokenizers that put no blank before a text are supported", WRONG_MODEL));
+        return Err(metadata.wrong(
+            SPACE_PREFIX,
+            "only tokenizers that put no blank before a text are supported",
+            WRONG_MODEL,
+        ));
     }
     if style == Style::Qwen {
         let pre = metadata.text(PRE)?.ok_or_else(|| metadata.missing(PRE))?;
@@ -180,11 +188,7 @@ fn check_model(metadata: &Metadata, style: Style) -> Result<&str, CheckpointErro
 }
 
 /// Checks that every byte has a token in the form that the kind of tokenizer needs.
-fn check_alphabet(
-    metadata: &Metadata,
-    style: Style,
-    ids: &BTreeMap<String, u32>,
-) -> Result<(), CheckpointError> {
+fn check_alphabet(metadata: &Metadata, style: Style, ids: &BTreeMap<String, u32>) -> Result<(), CheckpointError> {
     let missing = match style {
         Style::Gemma => (0..=255u8).map(|byte| format!("<0x{byte:02X}>")).find(|name| !ids.contains_key(name)),
         Style::Qwen => {

@@ -128,7 +128,7 @@ fn named(policy: PolicyKind, chunk: u64) -> String {
 
 /// Plays every talk at every point that has no events of it. Models load only if a talk is missing.
 async fn play_missing(points: &[Point], talks: &[Talk], request: &LoadRequest<'_>) -> Result<(), CliError> {
-    let (names, hashes) = engines::names_and_hashes(request)?;
+    let (names, hashes) = engines::names_and_hashes(request).await?;
     let sounds = talks.iter().map(Talk::sound_sha256).collect::<Result<Vec<_>, _>>()?;
     let mut missing: Vec<(&Point, &Talk, &Option<String>)> = Vec::new();
     for point in points {
