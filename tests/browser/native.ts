@@ -12,8 +12,10 @@ export const BINARY = process.env['ALIGNATT_BIN'] ?? repo(`target/debug/alignatt
  */
 export const MODELS = ['asr', 'aligner', 'mt'].flatMap((model) => [`--${model}`, repo(`models/demo/${model}`)]);
 
-export async function nativeEvents(sound: string, to: string): Promise<TranslatorEvent[]> {
-  const args = ['translate', sound, '--to', to, '--format', 'jsonl', '--device', 'cpu', ...MODELS];
+/** `mt`: the translation model's flags, if it is not the demo pack's. */
+export async function nativeEvents(sound: string, to: string, mt: string[] = MODELS.slice(4)): Promise<TranslatorEvent[]> {
+  const models = [...MODELS.slice(0, 4), ...mt];
+  const args = ['translate', sound, '--to', to, '--format', 'jsonl', '--device', 'cpu', ...models];
   const { stdout } = await promisify(execFile)(BINARY, args, { maxBuffer: 1 << 28 });
   const lines = stdout.split('\n').filter(Boolean);
   return lines.map((line) => JSON.parse(line) as TranslatorEvent);

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alignatt::internals::audio::log_mel;
+use alignatt::internals::models::ModelConfig;
 use alignatt::internals::models::drafting::{Armed, Request, Translator};
 use alignatt::internals::models::gguf::present;
 use alignatt::internals::models::qwen3_asr::{ForcedAligner, Qwen3Asr, Recognizer};
-use alignatt::internals::models::{ModelConfig, TextModel};
 use alignatt::internals::nn::{Precision, Tap, Target};
 use alignatt::internals::weights::{Tokenizer, Weights};
 use alignatt::{Compute, Files};
@@ -66,7 +66,12 @@ pub async fn check(case: &Case, compute: &Compute) {
 
 async fn check_text(case: &Case, files: &Files, config: &ModelConfig, golden: &Golden, compute: &Compute) {
     let checkpoint = Files::folder(&case.checkpoint).unwrap();
-    assert_eq!(*config, ModelConfig::open(&checkpoint).unwrap(), "{}", golden.label());
+    let mut expected = ModelConfig::open(&checkpoint).unwrap();
+    // A copy of a tied head that the file stores is used as it is.
+    if let ModelConfig::Qwen3(expected) = &mut expected {
+        expected.text.tie_word_embeddings &= !Weights::open(files).await.unwrap().contains("lm_head.weight");
+    }
+    assert_eq!(*config, expected, "{}", golden.label());
     same_tokens(files, &checkpoint, golden);
     let text = Text::open(files, config, compute, Precision::F32, 1024).await;
     let (all, prompt, greedy) = (golden.ids("all_ids"), golden.ids("input_ids"), golden.ids("greedy_ids"));
