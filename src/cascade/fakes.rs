@@ -11,9 +11,9 @@ use super::engines::{
     Align, BoxError, Draft, DraftRequest, Engines, Hypothesis, Recognize, TimedWord, Translate, Watch,
 };
 use super::event::{Event, EventKind, Start};
+use super::output::CascadeError;
 use super::rules::Rules;
 use super::settings::Settings;
-use super::output::CascadeError;
 use super::stream::{Activity, Cascade};
 use super::tail::{samples_in, time_of};
 use crate::policy::listening::Attention;

@@ -55,8 +55,8 @@ mod text_tests;
 
 pub(crate) use engines::{Align, BoxError, DraftRequest, Engines, Recognize, Translate};
 pub(crate) use event::{Event, EventKind, SegmentId, Word};
-pub use settings::{Settings, SettingsError};
 pub use output::{CascadeError, Clock, Stage};
+pub use settings::{Settings, SettingsError};
 pub use stream::{Activity, Cascade};
 pub use text_stream::{TextStream, TooManyWords};
 

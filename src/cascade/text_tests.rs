@@ -93,8 +93,7 @@ fn a_pause_closes_a_segment_whether_a_word_follows_or_not() {
     stream.push("we see", Millis(0), Millis(800)).expect("room");
     for now in [800, 1_999, 2_000] {
         let mut events = Vec::new();
-        let step = stream.step(Millis(now), &mut |event| events.push(event));
-        pollster::block_on(step).expect("a step");
+        pollster::block_on(stream.step(Millis(now), &mut |event| events.push(event))).expect("a step");
         sources.push(events.iter().any(|event| matches!(&event.kind, EventKind::Source(source) if source.closed)));
     }
     assert_eq!(sources, [false, false, true]);

@@ -103,7 +103,9 @@ mod tests {
 
     fn timed(text: &str, step: u64) -> Vec<SourceWord> {
         let texts = source_words(text).into_iter().zip(1..);
-        texts.map(|(text, at)| SourceWord { text, end: Some(Millis(at * step)), committed: false, certain: false }).collect()
+        texts
+            .map(|(text, at)| SourceWord { text, end: Some(Millis(at * step)), committed: false, certain: false })
+            .collect()
     }
 
     #[test]

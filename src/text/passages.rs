@@ -16,6 +16,7 @@
 use serde_json::{Map, Value};
 
 use super::time::Millis;
+use super::units::source_words;
 
 /// Times from here on are refused: a thousand hours.
 const TOO_LATE: f64 = 3.6e6;
@@ -47,6 +48,53 @@ pub fn spread(words: Vec<String>, start: Millis, end: Millis) -> Vec<(String, Mi
         (word, at(from), at(before))
     });
     timed.collect()
+}
+
+/// The time of a word in a text without times: 150 words a minute.
+const PER_WORD: Millis = Millis(400);
+
+/// A word with its times in the stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextWord {
+    /// The word with its punctuation.
+    pub text: String,
+    /// When it begins.
+    pub start: Millis,
+    /// When it ends.
+    pub end: Millis,
+}
+
+/// Adds the words of `passage`, with its times, or behind the words before at 150 words a minute. A
+/// pause of `pause` stands before a paragraph. Times never go back.
+pub fn append(words: &mut Vec<TextWord>, passage: &Passage, pause: Millis) {
+    let texts = source_words(&passage.text);
+    let before = words.last().map(|word| word.end);
+    let (start, end) = passage.times.unwrap_or_else(|| {
+        let gap = if passage.opens_paragraph { pause } else { Millis::ZERO };
+        let start = before.map_or(Millis::ZERO, |end| end + gap);
+        (start, start + Millis(PER_WORD.0.saturating_mul(texts.len() as u64)))
+    });
+    let start = start.max(before.unwrap_or_default());
+    let timed = spread(texts, start, end.max(start));
+    words.extend(timed.into_iter().map(|(text, start, end)| TextWord { text, start, end }));
+}
+
+/// Reads a whole text. Errors come with the number of their line, from 1.
+pub fn read(text: &str, pause: Millis) -> Result<Vec<TextWord>, (usize, PassageError)> {
+    let (mut passages, mut words) = (Passages::new(), Vec::new());
+    for (at, line) in text.lines().enumerate() {
+        for passage in passages.line(line).map_err(|error| (at + 1, error))? {
+            append(&mut words, &passage, pause);
+        }
+    }
+    passages.finish().iter().for_each(|passage| append(&mut words, passage, pause));
+    Ok(words)
+}
+
+/// The end of the chunk of length `chunk` in which `time` lies: the step that a word with this end
+/// belongs to.
+pub fn chunk_end(time: Millis, chunk: Millis) -> Millis {
+    Millis(time.0.div_ceil(chunk.0.max(1)).saturating_mul(chunk.0))
 }
 
 /// What a line is not.
@@ -332,7 +380,7 @@ mod tests {
 
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<Passage>, PassageError> {
+    fn passages(text: &str) -> Result<Vec<Passage>, PassageError> {
         let mut passages = Passages::new();
         let mut found = Vec::new();
         for line in text.lines() {
@@ -343,8 +391,8 @@ mod tests {
     }
 
     fn timed(text: &str) -> Vec<(String, Option<(u64, u64)>)> {
-        let passages = read(text).expect("a text");
-        passages.into_iter().map(|p| (p.text, p.times.map(|(start, end)| (start.0, end.0)))).collect()
+        let found = passages(text).expect("a text");
+        found.into_iter().map(|p| (p.text, p.times.map(|(start, end)| (start.0, end.0)))).collect()
     }
 
     fn says(expected: &[(&str, Option<(u64, u64)>)]) -> Vec<(String, Option<(u64, u64)>)> {
@@ -403,15 +451,32 @@ mod tests {
 
     #[test]
     fn plain_text_has_lines_and_paragraphs() {
-        let passages = read("\n\nGood morning,\neveryone.\n\n  2 \nThe cat\n").expect("a text");
-        let expected =
-            [("Good morning,", false), ("everyone.", false), ("2", true), ("The cat", false)].map(|(text, opens)| {
-                Passage { text: text.to_owned(), times: None, opens_paragraph: opens }
-            });
-        assert_eq!(passages, expected);
+        let found = passages("\n\nGood morning,\neveryone.\n\n  2 \nThe cat\n").expect("a text");
+        let expected = [("Good morning,", false), ("everyone.", false), ("2", true), ("The cat", false)]
+            .map(|(text, opens)| Passage { text: text.to_owned(), times: None, opens_paragraph: opens });
+        assert_eq!(found, expected);
         assert_eq!(timed("1984\nis a novel.\n"), says(&[("1984", None), ("is a novel.", None)]));
         assert_eq!(timed("7"), says(&[("7", None)]));
         assert_eq!(timed(""), []);
+    }
+
+    #[test]
+    fn a_text_without_times_is_said_at_a_steady_pace_and_times_never_go_back() {
+        let words = |text: &str| {
+            let words = read(text, Millis(1200)).expect("a text");
+            words.into_iter().map(|w| (w.text, w.start.0, w.end.0)).collect::<Vec<_>>()
+        };
+        let says = |words: &[(&str, u64, u64)]| {
+            words.iter().map(|(text, start, end)| ((*text).to_owned(), *start, *end)).collect::<Vec<_>>()
+        };
+        let paced = [("Good", 0, 400), ("cats", 400, 800), ("sit.", 800, 1200), ("They", 2400, 2800)];
+        assert_eq!(words("Good cats\nsit.\n\nThey\n"), says(&paced));
+        let back = "{\"text\":\"one\",\"start\":1,\"end\":2}\n{\"text\":\"two\",\"start\":0.5,\"end\":0.6}\n{\"text\":\"six\"}";
+        assert_eq!(words(back), says(&[("one", 1000, 2000), ("two", 2000, 2000), ("six", 2000, 2400)]));
+        assert_eq!(read("{\"text\":\"a\"}\n{}", Millis::ZERO), Err((2, PassageError::NoText)));
+        assert_eq!(chunk_end(Millis(1), Millis(850)), Millis(850));
+        assert_eq!(chunk_end(Millis(850), Millis(850)), Millis(850));
+        assert_eq!(chunk_end(Millis(u64::MAX), Millis(850)), Millis(u64::MAX));
     }
 
     #[test]
@@ -420,7 +485,7 @@ mod tests {
             ("{\"text\": \"a\"}\nplain", "is not a JSON object"),
             ("{\"text\": 3}", "has a `text` that is not a text"),
             ("{\"start\": 3}", "has no `text`"),
-            ("{\"text\": \"a\", \"start\": 1}", "a start without an end"),
+            ("{\"text\": \"a\", \"start\": 1}", "has a start without an end"),
             ("{\"text\": \"a\", \"start\": 2, \"end\": 1}", "ends before it starts"),
             ("{\"text\": \"a\", \"start\": -1, \"end\": 1}", "has a `start` that is not"),
             ("{\"text\": \"a\", \"start\": 0, \"end\": 1e300}", "has a `end` that is not"),
@@ -428,7 +493,7 @@ mod tests {
             ("00:01 --> later\nHi", "is not a line of times"),
             ("00:00:02,000 --> 00:00:01,000\nHi", "ends before it starts"),
         ] {
-            let error = read(text).expect_err(text).to_string();
+            let error = passages(text).expect_err(text).to_string();
             assert!(error.starts_with(what), "{text}: {error}");
         }
     }

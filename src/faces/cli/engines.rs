@@ -160,15 +160,15 @@ fn with_flag(error: BoxError, mt: Option<TranslationRequest<'_>>) -> BoxError {
 }
 
 /// The names of the models in `request` and the hashes of its inputs, before any model is fetched
-/// or loaded. The name of the device is still missing.
-pub(super) fn names_and_hashes(request: &LoadRequest<'_>) -> Result<(Names, InputHashes), BoxError> {
+/// or loaded. The name of the device is still missing. A run of a text has no models for speech.
+pub(super) fn names_and_hashes(request: &LoadRequest<'_>, is_text: bool) -> Result<(Names, InputHashes), BoxError> {
     let name = |model: Option<&OsStr>, demo: fn() -> Files| match model {
         Some(model) => model.to_string_lossy().into_owned(),
         None => demo().label().to_owned(),
     };
     let names = Names {
-        asr: Some(name(request.asr, demo::asr)),
-        aligner: Some(name(request.aligner, demo::aligner)),
+        asr: (!is_text).then(|| name(request.asr, demo::asr)),
+        aligner: (!is_text).then(|| name(request.aligner, demo::aligner)),
         mt: request.mt.map(|mt| name(mt.text.mt.as_deref(), demo::mt)),
         device: String::new(),
         notes: Vec::new(),

@@ -113,7 +113,8 @@ impl Outputs {
             Some(output) => Box::new(BufWriter::new(output.create()?)),
             None => Box::new(io::stdout()),
         };
-        let has_live_view = at_terminal && view.live && !view.trace && !terminal::is_dumb() && (to_file || format == Format::Text);
+        let has_live_view =
+            at_terminal && view.live && !view.trace && !terminal::is_dumb() && (to_file || format == Format::Text);
         // With the live view on standard output, text is not written before the view has left the
         // terminal.
         let writer = (!has_live_view || to_file).then(|| writer_for(format, side));

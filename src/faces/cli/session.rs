@@ -7,11 +7,12 @@ use super::error::CliError;
 use super::interrupt;
 use super::outputs::Outputs;
 use super::sound::{self, Next, Sound, SoundItem};
-use super::text_input::{NextPassage, TextOrigin, TextWord, TypedText};
+use super::text_input::{NextPassage, TextOrigin, TypedText};
 use crate::audio::error::AudioError;
 use crate::cascade::event::Start;
 use crate::cascade::{Align, Cascade, Engines, Event, Recognize, Settings, TextStream, Translate};
 use crate::text::Millis;
+use crate::text::passages::{TextWord, chunk_end};
 
 /// How long to wait for sound before the view is drawn again and Ctrl-C is checked.
 const TICK: Duration = Duration::from_millis(100);
@@ -149,8 +150,7 @@ async fn file_text<T: Translate>(
     let chunk = stream.settings().chunk;
     let mut words = words.iter().peekable();
     while let Some(next) = words.peek() {
-        // The end of the first chunk in which a word ends.
-        let now = Millis(next.end.0.div_ceil(chunk.0) * chunk.0);
+        let now = chunk_end(next.end, chunk);
         while began.is_some_and(|began| Millis::from(began.elapsed()) < now) && !interrupt::requested() {
             std::thread::sleep(TICK.min(Duration::from_millis(chunk.0)));
             outputs.tick();
@@ -189,7 +189,7 @@ async fn typed_text<T: Translate>(
                 stream.push(&passage.text, start, end).map_err(CliError::of)?;
             }
             NextPassage::Waiting => outputs.tick(),
-            NextPassage::Failed(error) => return Ok(Some(error)),
+            NextPassage::Failed(error) => return Ok(Some(CliError::of(error))),
             NextPassage::End => return Ok(None),
         }
         // The clock of a text that brings its times is its own.

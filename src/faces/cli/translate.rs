@@ -32,8 +32,13 @@ async fn run_text(args: &TranslateArgs, text: &Path, translation: TranslationReq
     let stream = &args.stream;
     let settings = settings(stream, Some((translation, args.policy)));
     let origin = TextOrigin::open(text, settings.pause)?;
-    let request =
-        LoadRequest { asr: None, aligner: None, mt: Some(translation), from: stream.from, device: &stream.speech.device };
+    let request = LoadRequest {
+        asr: None,
+        aligner: None,
+        mt: Some(translation),
+        from: stream.from,
+        device: &stream.speech.device,
+    };
     let mut read = Inputs::default();
     match is_stdin(text) {
         true => read.add_stdin(),
@@ -56,8 +61,7 @@ async fn run_text(args: &TranslateArgs, text: &Path, translation: TranslationReq
     interrupt::set_streaming(true);
     let start = Start { file: Some(text.display().to_string()), ..hashes.start(&settings, &names) };
     let first = FirstEvents { start, notes: names.notes };
-    let outcome =
-        session::play_text(&mut translator, settings, first, origin, stream.realtime, &mut outputs).await;
+    let outcome = session::play_text(&mut translator, settings, first, origin, stream.realtime, &mut outputs).await;
     let finished = outputs.finish();
     interrupt::set_streaming(false);
     outcome.and(finished)
