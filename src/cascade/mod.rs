@@ -21,7 +21,7 @@
 //! | `tail` | sound that waits, and sound of the open segment |
 //! | `transcript` | words of the open segment, and where a segment closes |
 //! | `captions` | drafts, the policy, what is shown |
-//! | `output` | what streams of sound and of text share: translating segments, failures, the clock |
+//! | `output` | what streams of sound and of text share: translation, failures, the clock |
 //! | `stream` | the step that ties them together |
 //! | `text_stream` | the same for a source that is text: no recogniser, no aligner |
 //! | `meter` | lag, real-time factor, tokens a second |

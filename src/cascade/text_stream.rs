@@ -51,7 +51,8 @@ pub struct TextStream<T> {
     output: Output<T>,
 }
 
-/// More words wait than a stream keeps. None of the text was taken; call [`TextStream::step`] first.
+/// More words wait than a stream keeps. None of the text was taken: call [`TextStream::step`]
+/// first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{MOST_WAITING} words wait for their translation")]
 pub struct TooManyWords;

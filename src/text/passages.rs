@@ -27,7 +27,7 @@ const FLASH: Millis = Millis(100);
 
 /// A piece of the source text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Passage {
+pub(crate) struct Passage {
     /// One word or several; never blank.
     pub text: String,
     /// When it is said, from and to; `None` where the text does not say.
@@ -37,7 +37,7 @@ pub struct Passage {
 }
 
 /// Gives each of `words` its share of the time from `start` to `end`, by its number of letters.
-pub fn spread(words: Vec<String>, start: Millis, end: Millis) -> Vec<(String, Millis, Millis)> {
+pub(crate) fn spread(words: Vec<String>, start: Millis, end: Millis) -> Vec<(String, Millis, Millis)> {
     let length = |word: &String| word.chars().count() as u64;
     let (span, letters) = ((end - start).0, words.iter().map(length).sum::<u64>().max(1));
     let at = |before: u64| start + Millis(span.saturating_mul(before) / letters);
@@ -55,7 +55,7 @@ const PER_WORD: Millis = Millis(400);
 
 /// A word with its times in the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TextWord {
+pub(crate) struct TextWord {
     /// The word with its punctuation.
     pub text: String,
     /// When it begins.
@@ -66,7 +66,7 @@ pub struct TextWord {
 
 /// Adds the words of `passage`, with its times, or behind the words before at 150 words a minute. A
 /// pause of `pause` stands before a paragraph. Times never go back.
-pub fn append(words: &mut Vec<TextWord>, passage: &Passage, pause: Millis) {
+pub(crate) fn append(words: &mut Vec<TextWord>, passage: &Passage, pause: Millis) {
     let texts = source_words(&passage.text);
     let before = words.last().map(|word| word.end);
     let (start, end) = passage.times.unwrap_or_else(|| {
@@ -80,7 +80,7 @@ pub fn append(words: &mut Vec<TextWord>, passage: &Passage, pause: Millis) {
 }
 
 /// Reads a whole text. Errors come with the number of their line, from 1.
-pub fn read(text: &str, pause: Millis) -> Result<Vec<TextWord>, (usize, PassageError)> {
+pub(crate) fn read(text: &str, pause: Millis) -> Result<Vec<TextWord>, (usize, PassageError)> {
     let (mut passages, mut words) = (Passages::new(), Vec::new());
     for (at, line) in text.lines().enumerate() {
         for passage in passages.line(line).map_err(|error| (at + 1, error))? {
@@ -93,13 +93,13 @@ pub fn read(text: &str, pause: Millis) -> Result<Vec<TextWord>, (usize, PassageE
 
 /// The end of the chunk of length `chunk` in which `time` lies: the step that a word with this end
 /// belongs to.
-pub fn chunk_end(time: Millis, chunk: Millis) -> Millis {
+pub(crate) fn chunk_end(time: Millis, chunk: Millis) -> Millis {
     Millis(time.0.div_ceil(chunk.0.max(1)).saturating_mul(chunk.0))
 }
 
 /// What a line is not.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PassageError {
+pub(crate) enum PassageError {
     /// The line is not a JSON object.
     #[error("is not a JSON object: {0}")]
     NotJson(String),
@@ -141,7 +141,7 @@ struct Cue {
 
 /// Reads a text line by line.
 #[derive(Debug, Default)]
-pub struct Passages {
+pub(crate) struct Passages {
     form: Option<Form>,
     /// A first line of digits: the number of a subtitle, or a text.
     number: Option<String>,
@@ -153,14 +153,14 @@ pub struct Passages {
 
 impl Passages {
     /// A reader of a text that begins.
-    pub fn new() -> Passages {
+    pub(crate) fn new() -> Passages {
         Passages::default()
     }
 
     /// Reads the next line, without its end. Returns the passages that it completes.
     ///
     /// Errors: the line does not fit the form of the text. The line after it can still be read.
-    pub fn line(&mut self, line: &str) -> Result<Vec<Passage>, PassageError> {
+    pub(crate) fn line(&mut self, line: &str) -> Result<Vec<Passage>, PassageError> {
         let line = line.trim_start_matches('\u{feff}');
         if self.form.is_none() && line.trim().is_empty() && self.number.is_none() {
             return Ok(Vec::new());
@@ -184,7 +184,7 @@ impl Passages {
     }
 
     /// Ends the text. Returns the passages that are still open.
-    pub fn finish(&mut self) -> Vec<Passage> {
+    pub(crate) fn finish(&mut self) -> Vec<Passage> {
         if self.form.is_none() {
             let number = self.number.take();
             return number.and_then(|text| self.plain(&text)).into_iter().collect();
@@ -236,8 +236,8 @@ impl Passages {
         (new > 0).then_some(Passage { text, times: Some(times), opens_paragraph: false })
     }
 
-    /// How many lines at the end of a cue are new. Captions that roll show the last lines of the cue
-    /// before once more, above the new ones. A cue that only repeats a line says it again.
+    /// How many lines at the end of a cue are new. Captions that roll show the last lines of the
+    /// cue before once more, above the new ones. A cue that only repeats a line says it again.
     fn new_lines(&self, lines: &[String], times: (Millis, Millis)) -> usize {
         let (last, last_end) = &self.last;
         let most = lines.len().min(last.len());

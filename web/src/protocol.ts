@@ -18,7 +18,7 @@ export type Feed = SoundFeed | TextFeed;
 export type TextFeed =
   /** A whole text. With `realtime` its words come when they would be said. */
   | { kind: 'text'; text: string; realtime: boolean }
-  /** The port answers each message with a piece of text, with `null` at the end, or with an error. */
+  /** The port answers each message with a piece of text, with `null` at the end, or an error. */
   | { kind: 'typed'; port: MessagePort };
 
 /** A source that is sound. */

@@ -5,7 +5,7 @@ import { pulled, Signal, sleep } from './feeds.js';
 import type { TextFeed } from './protocol.js';
 import { letMessagesIn, toEnd, type Run } from './stream.js';
 
-/** How often a text that is being typed is looked at while nothing comes: a pause ends a segment. */
+/** Time between two steps while nothing is typed: a pause ends a segment. */
 const TICK_MS = 100;
 
 export function runText(engines: Engines, feed: TextFeed, emit: (event: string) => void): Run {

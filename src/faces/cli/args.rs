@@ -67,8 +67,8 @@ pub(super) struct TranslateArgs {
     /// (as the published system decides), local-agreement, hold-n[:N] or offline
     #[arg(long, default_value = "alignatt", value_name = "POLICY")]
     pub policy: PolicyKind,
-    /// Translate a text instead of sound: words with times as JSON lines, subtitles (SRT, WebVTT) or
-    /// plain lines; `-` is standard input
+    /// Translate a text instead of sound: words with times as JSON lines, subtitles (SRT, WebVTT),
+    /// or plain lines; `-` is standard input
     #[arg(long = "text", value_name = "FILE", conflicts_with_all = ["files", "raw", "track", "asr", "aligner"])]
     pub text_input: Option<PathBuf>,
     /// Print what the model attends to, one line per drafted token

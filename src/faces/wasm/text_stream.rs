@@ -67,7 +67,8 @@ impl TextStream {
         Ok(())
     }
 
-    /// When the next step of the text that was read is due, in milliseconds; `undefined` at its end.
+    /// When the next step of the text that was read is due, in milliseconds; `undefined` at its
+    /// end.
     pub fn due(&self) -> Option<f64> {
         self.words.borrow().front().map(|word| chunk_end(word.end, self.chunk).0 as f64)
     }

@@ -6,9 +6,9 @@
 //! ```
 //!
 //! `sound` is relative to the manifest's folder. In place of it, `text` names a text with times, as
-//! `translate --text` reads it; a manifest has talks of one kind only. References are in the field of their language's
-//! code: one per sentence, with the sentence's times, or one for the whole sound. Other fields
-//! (`source`, `en`) are for people. Empty lines are skipped.
+//! `translate --text` reads it; a manifest has talks of one kind only. References are in the field
+//! of their language's code: one per sentence, with the sentence's times, or one for the whole
+//! sound. Other fields (`source`, `en`) are for people. Empty lines are skipped.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,8 @@ use crate::text::{Language, Millis};
 /// A talk and its references in one language.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Talk {
-    /// File name of the sound or text. No two talks of a manifest have the same name without its extension.
+    /// File name of the sound or text. No two talks of a manifest have the same name without its
+    /// extension.
     pub file: String,
     /// The file name without its extension.
     pub name: String,

@@ -162,8 +162,8 @@ async fn play_missing(
         let mut bar = LoadingBar::new();
         let mut report = |what: &str, done: u64, total: u64| bar.report(what, done, total);
         match is_text {
-            true => Player::Text(engines::load_text(request, &mut report).await?),
-            false => Player::Sound(engines::load(request, &mut report).await?),
+            true => Player::Text(Box::new(engines::load_text(request, &mut report).await?)),
+            false => Player::Sound(Box::new(engines::load(request, &mut report).await?)),
         }
     };
     interrupt::set_streaming(true);
@@ -203,15 +203,15 @@ fn partial(events: &Path) -> PathBuf {
 
 /// The models that play talks.
 enum Player {
-    Sound(Loaded),
-    Text(LoadedText),
+    Sound(Box<Loaded>),
+    Text(Box<LoadedText>),
 }
 
 /// Plays one talk as fast as it computes. Its events get their final name when they are complete.
 async fn play(player: &mut Player, point: &Point, talk: &Talk, file_sha256: &Option<String>) -> Result<(), CliError> {
     let (names, hashes) = match player {
-        Player::Sound(Loaded { names, hashes, .. }) => (&*names, &*hashes),
-        Player::Text(LoadedText { names, hashes, .. }) => (&*names, &*hashes),
+        Player::Sound(loaded) => (&loaded.names, &loaded.hashes),
+        Player::Text(loaded) => (&loaded.names, &loaded.hashes),
     };
     let path = point.events(talk);
     let partial = partial(&path);
@@ -243,13 +243,13 @@ async fn play_to(path: &Path, player: &mut Player, start: Start, point: &Point, 
     let first = FirstEvents { start, notes: Vec::new() };
     let settings = point.settings;
     let outcome = match player {
-        Player::Sound(Loaded { engines, .. }) => {
+        Player::Sound(loaded) => {
             let sound = Origin::open(&talk.path, false, None).map_err(CliError::of)?.start(false);
-            session::play(engines.lent(), settings, first, sound, &mut outputs).await
+            session::play(loaded.engines.lent(), settings, first, sound, &mut outputs).await
         }
-        Player::Text(LoadedText { translator, .. }) => {
+        Player::Text(loaded) => {
             let text = TextOrigin::open(&talk.path, settings.pause)?;
-            session::play_text(translator, settings, first, text, false, &mut outputs).await
+            session::play_text(&mut loaded.translator, settings, first, text, false, &mut outputs).await
         }
     };
     outcome.and(outputs.finish())
