@@ -9,6 +9,7 @@ mod cuts;
 mod dice;
 mod score;
 mod surroundings;
+mod text_input;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

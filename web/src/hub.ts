@@ -102,7 +102,9 @@ async function isOfCheckpoint(
   return (name) => SMALL_FILES.includes(name) || weights.includes(name) || HEADS.test(name);
 }
 
-/** Which names are parts of a GGUF file: itself, or all of a split one. Errors: some are missing. */
+/**
+ * Which names are parts of a GGUF file: itself, or all of a split one. Errors: some are missing.
+ */
 function isPartOf(repo: string, file: string, names: string[]): (name: string) => boolean {
   const [, stem, count] = /^(.*)-\d{5}-of-(\d{5})\.gguf$/.exec(file) ?? [];
   const len = Math.min(Number(count ?? 1), MAX_SHARDS);

@@ -5,7 +5,8 @@ import { AlignattError } from './errors.js';
 /**
  * One of three: `'demo'`, the small models that come with the package; a Hub id `owner/name`, or
  * `owner/name/file.gguf` for a GGUF file, each also with `@revision`; or a folder of files on a
- * server. `files` names the files of the folder if they are not the usual ones, such as a GGUF file.
+ * server. `files` names the files of the folder if they are not the usual ones, such as a GGUF
+ * file.
  */
 export type Model = 'demo' | (string & {}) | { url: string; files?: string[] };
 
