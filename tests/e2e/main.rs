@@ -7,6 +7,7 @@ mod common;
 mod cuts;
 #[path = "../common/dice.rs"]
 mod dice;
+mod gguf;
 mod score;
 mod surroundings;
 mod text_input;
