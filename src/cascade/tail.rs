@@ -9,8 +9,8 @@ use super::SAMPLE_RATE;
 use super::stream::Activity;
 use crate::text::Millis;
 
-/// Sound kept before speech, so that its onset is not clipped: the detector needs up to 300 ms to find
-/// speech in noise, and a word may begin softly.
+/// Sound kept before speech, so that its onset is not clipped: the detector needs up to 300 ms to
+/// find speech in noise, and a word may begin softly.
 const RUN_UP: Millis = Millis(500);
 
 /// Number of samples in `time`.
