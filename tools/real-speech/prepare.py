@@ -9,8 +9,8 @@ Every .flac in FOLDER and its folders goes to OUT as
 
     NAME.safetensors   its samples at 16 kHz, and their features by WhisperFeatureExtractor as
                        Qwen3-ASR uses it (128 bins, at least 0.5 s)
-    NAME.FORM.EXT      the same sound in every form that the program decodes, by FFmpeg
-                       and, for Vorbis, libsndfile
+    NAME.FORM.EXT      the same sound, louder, in every form that the program decodes, by
+                       FFmpeg and, for Vorbis, libsndfile
 """
 
 import os
@@ -32,7 +32,7 @@ FORMS = [
     ("flac", "flac", "flac", 48_000, "stereo"),
     ("oggflac", "ogg", "flac", 44_100, "mono"),
     ("mp3", "mp3", "libmp3lame", 44_100, "mono"),
-    ("aac", "aac", "aac", 44_100, "stereo"),
+    ("aac", "aac", "aac", 16_000, "stereo"),  # ADTS keeps the delay of 1024 samples: whole ones at 16 kHz
     ("aac", "m4a", "aac", 48_000, "mono"),
     ("alac", "m4a", "alac", 44_100, "mono"),
     ("mp3", "mp4", "libmp3lame", 48_000, "mono"),
@@ -71,6 +71,7 @@ for path in sorted(paths):
     features = extractor(padded, sampling_rate=16_000, padding=False, truncation=False, return_tensors="np")
     mel = features["input_features"][0].astype(np.float32)
     save_file({"samples": samples, "mel": np.ascontiguousarray(mel)}, os.path.join(out, f"{name}.safetensors"))
+    samples *= 0.5 / np.abs(samples).max()  # some clips are lost in the noise of 8 bits
     for form, end, encoder, rate, layout in FORMS:
         write(os.path.join(out, f"{name}.{form}.{end}"), encoder, rate, layout, samples)
     with soundfile.SoundFile(os.path.join(out, f"{name}.vorbis.ogg"), "w", 16_000, 1, format="OGG") as file:
