@@ -84,9 +84,11 @@ pub use cascade::engines::{
     Translate, Watch,
 };
 pub use cascade::event::{self, Event, EventKind};
-pub use cascade::{Activity, Cascade, CascadeError, Clock, SAMPLE_RATE, Settings, SettingsError, Stage};
+pub use cascade::{
+    Activity, Cascade, CascadeError, Clock, SAMPLE_RATE, Settings, SettingsError, Stage, TextStream, TooManyWords,
+};
 pub use engines::load::{
-    ContextTooLong, Direction, ModelEngines, ModelError, ModelFiles, Models, Names, Report, Role, start,
+    ContextTooLong, Direction, ModelEngines, ModelError, ModelFiles, Models, Names, Report, Role, start, translation,
 };
 pub use gpu::{AdapterReport, Api, Compute, DeviceChoice, GpuError, adapters};
 pub use policy::heads::HeadSet;

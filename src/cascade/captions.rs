@@ -451,7 +451,7 @@ mod tests {
         let (mut captions, asked) = captions(&[Some(("Ja", true))]);
         let judged = Rc::new(RefCell::new(0));
         captions.policy = Box::new(Holding(judged.clone()));
-        let words = [SourceWord { text: "Yes".to_owned(), end: Some(Millis(900)), committed: true }];
+        let words = [SourceWord { text: "Yes".to_owned(), end: Some(Millis(900)), committed: true, certain: false }];
         let mut counts = Vec::new();
         for heard in [1_000, 2_000, 4_999, 5_000, 6_000] {
             let mut wrote = Wrote::default();

@@ -96,10 +96,12 @@ pub struct Start {
     /// Absent where nothing is translated.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub target_language: Option<Language>,
-    /// Name of the recogniser for people to read.
-    pub asr: String,
-    /// Name of the aligner.
-    pub aligner: String,
+    /// Name of the recogniser for people to read; absent where the source is text.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub asr: Option<String>,
+    /// Name of the aligner; absent where the source is text.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub aligner: Option<String>,
     /// Name of the translator; absent where nothing is translated.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mt: Option<String>,
@@ -108,7 +110,7 @@ pub struct Start {
     /// The policy with its knobs; absent where nothing is translated.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub policy: Option<String>,
-    /// Sound of one step.
+    /// Sound of one step, or time between two steps of a text.
     pub chunk_ms: Millis,
     /// Number of closed segments in a prompt; absent for 0.
     #[serde(skip_serializing_if = "is_zero", default)]
@@ -119,10 +121,10 @@ pub struct Start {
     /// SHA-256 of the head set that the policy uses; absent where it uses none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub heads_sha256: Option<String>,
-    /// Name of the sound as the user gave it; absent where it has none.
+    /// Name of the sound or the text as the user gave it; absent where it has none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub file: Option<String>,
-    /// SHA-256 of the sound file, in a run of `alignatt eval`.
+    /// SHA-256 of that file, in a run of `alignatt eval`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub file_sha256: Option<String>,
 }

@@ -11,9 +11,10 @@ use super::engines::{
     Align, BoxError, Draft, DraftRequest, Engines, Hypothesis, Recognize, TimedWord, Translate, Watch,
 };
 use super::event::{Event, EventKind, Start};
+use super::output::CascadeError;
 use super::rules::Rules;
 use super::settings::Settings;
-use super::stream::{Activity, Cascade, CascadeError};
+use super::stream::{Activity, Cascade};
 use super::tail::{samples_in, time_of};
 use crate::policy::listening::Attention;
 use crate::text::units::{join_words, seam_between, source_words};
@@ -350,8 +351,8 @@ pub(crate) fn start_of(settings: &Settings) -> Start {
         version: "test".to_owned(),
         source_language: settings.source,
         target_language: settings.target,
-        asr: "fake".to_owned(),
-        aligner: "fake".to_owned(),
+        asr: Some("fake".to_owned()),
+        aligner: Some("fake".to_owned()),
         mt: None,
         device: "none".to_owned(),
         policy: None,

@@ -2,7 +2,7 @@
 
 use super::engines::Cost;
 use super::event::Progress;
-use super::stream::Stage;
+use super::output::Stage;
 use crate::text::Millis;
 
 /// Sums since the start, and the times of the current step.

@@ -21,17 +21,21 @@
 //! | `tail` | sound that waits, and sound of the open segment |
 //! | `transcript` | words of the open segment, and where a segment closes |
 //! | `captions` | drafts, the policy, what is shown |
+//! | `output` | what streams of sound and of text share: translation, failures, the clock |
 //! | `stream` | the step that ties them together |
+//! | `text_stream` | the same for a source that is text: no recogniser, no aligner |
 //! | `meter` | lag, real-time factor, tokens a second |
 
 mod captions;
 pub(crate) mod engines;
 pub mod event;
 mod meter;
+mod output;
 pub(crate) mod rules;
 pub(crate) mod settings;
 mod stream;
 mod tail;
+mod text_stream;
 mod transcript;
 
 #[cfg(test)]
@@ -46,11 +50,15 @@ mod no_word_lost;
 mod real_hypotheses;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod text_tests;
 
 pub(crate) use engines::{Align, BoxError, DraftRequest, Engines, Recognize, Translate};
 pub(crate) use event::{Event, EventKind, SegmentId, Word};
+pub use output::{CascadeError, Clock, Stage};
 pub use settings::{Settings, SettingsError};
-pub use stream::{Activity, Cascade, CascadeError, Clock, Stage};
+pub use stream::{Activity, Cascade};
+pub use text_stream::{TextStream, TooManyWords};
 
 /// Sample rate of all sound in this module, in Hz.
 pub const SAMPLE_RATE: u32 = 16_000;

@@ -1,9 +1,9 @@
 //! The stream: sound in, events out, one step at a time.
 
-use super::captions::{Captions, Wrote};
-use super::engines::{Align, BoxError, Engines, Recognize, TooLong, Translate};
-use super::event::{End, Event, EventKind, Progress, Start, Warning};
-use super::meter::Meter;
+use super::captions::Captions;
+use super::engines::{Align, Engines, Recognize, Translate};
+use super::event::{EventKind, Start};
+use super::output::{CascadeError, Clock, Emit, Output, Stage};
 use super::settings::{Settings, SettingsError};
 use super::tail::{Inbox, Tail, samples_in, time_of};
 use super::transcript::{Closing, Transcript, words_of};
@@ -11,13 +11,8 @@ use crate::text::Millis;
 use crate::text::units::join_words;
 use crate::text::word_times::{Timed, map_times};
 
-/// How many times a failing call is tried before the stream goes on without it.
-const TRIES: u32 = 3;
 /// Shorter sound than this cannot contain a word, but it may contain the end of one.
 const SHORTEST: Millis = Millis(200);
-
-/// Wall time since any fixed moment. The caller passes it in because a browser has no `std::time`.
-pub type Clock = Box<dyn Fn() -> Millis>;
 
 /// What a voice activity detector says about a stretch of sound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,44 +33,6 @@ impl Activity {
     }
 }
 
-/// One of the three models.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// The recogniser.
-    Recognize,
-    /// The aligner.
-    Align,
-    /// The translator.
-    Translate,
-}
-
-/// A model failed. Committed text stays, and the stream may go on: the next step tries the same
-/// work again. Work that fails three times, or does not fit its model, is skipped with a warning,
-/// so that it does not block the stream.
-#[derive(Debug, thiserror::Error)]
-#[error("{} failed at {:.1} s", stage.name(), at.seconds())]
-pub struct CascadeError {
-    /// The model that failed.
-    pub stage: Stage,
-    /// How far the stream had been heard.
-    pub at: Millis,
-    /// The model's own error.
-    pub source: BoxError,
-}
-
-impl Stage {
-    fn name(self) -> &'static str {
-        match self {
-            Stage::Recognize => "speech recognition",
-            Stage::Align => "word alignment",
-            Stage::Translate => "translation",
-        }
-    }
-}
-
-/// Receives the events.
-pub(super) type Emit<'a> = &'a mut dyn FnMut(Event);
-
 /// One stream, from the first sound to the last caption.
 ///
 /// ```text
@@ -88,19 +45,10 @@ pub struct Cascade<R, A, T> {
     settings: Settings,
     recognizer: R,
     aligner: A,
-    captions: Option<Captions<T>>,
     inbox: Inbox,
     tail: Tail,
     transcript: Transcript,
-    meter: Meter,
-    /// Consecutive failures of each stage.
-    failures: [u32; 3],
-    clock: Clock,
-    began: Millis,
-    last_wall: Millis,
-    words: u64,
-    segments: u32,
-    finished: bool,
+    output: Output<T>,
 }
 
 impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
@@ -120,18 +68,10 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             settings,
             recognizer,
             aligner,
-            captions,
             inbox: Inbox::default(),
             tail: Tail::default(),
             transcript: Transcript::default(),
-            meter: Meter::default(),
-            failures: [0; 3],
-            began: clock(),
-            last_wall: Millis::ZERO,
-            clock,
-            words: 0,
-            segments: 0,
-            finished: false,
+            output: Output::new(captions, clock),
         })
     }
 
@@ -142,18 +82,18 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
 
     /// Sends the first event.
     pub fn start(&mut self, start: Start, emit: Emit<'_>) {
-        self.send(EventKind::Start(start), emit);
+        self.output.send(EventKind::Start(start), emit);
     }
 
     /// Sends a warning at this point among the events.
     pub fn warn(&mut self, message: String, emit: Emit<'_>) {
-        self.send(EventKind::Warning(Warning { message }), emit);
+        self.output.warn(message, emit);
     }
 
     /// Takes in samples (16 kHz, mono, in -1..1), any number of them. `activity` is the voice
     /// detector's result for them. Nothing is computed before the next step.
     pub fn push(&mut self, samples: &[f32], activity: Activity) {
-        let arrived = self.wall();
+        let arrived = self.output.wall();
         let piece = samples_in(self.settings.chunk);
         self.inbox.push(samples, piece, activity, arrived);
     }
@@ -187,7 +127,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             let last = !self.ready();
             self.cycle(last, emit).await?;
             if last && self.inbox.waiting() == 0 {
-                self.finished = true;
+                self.output.finished = true;
                 return Ok(());
             }
         }
@@ -195,58 +135,27 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
 
     /// Returns the engines when the stream is over.
     pub fn into_engines(self) -> Engines<R, A, T> {
-        let translator = self.captions.map(Captions::into_translator);
+        let translator = self.output.captions.map(Captions::into_translator);
         Engines { recognizer: self.recognizer, aligner: self.aligner, translator }
     }
 
     /// Sends the last event. Segments that are still open (after an error, or where the stream was
     /// stopped without [`Cascade::finish`]) close with their committed text. No model is called.
     pub fn end(&mut self, emit: Emit<'_>) {
-        let open = self.transcript.abandon();
-        if let Some(closed) = &open {
-            self.send(closed.event(), emit);
-            self.segments += 1;
-            self.words += closed.words.len() as u64;
-        }
-        let left = match &mut self.captions {
-            Some(captions) => captions.abandon(open.map(|closed| closed.segment)),
-            None => Vec::new(),
-        };
-        for event in left {
-            self.send(event, emit);
-        }
-        let heard = self.tail.end_time();
-        let end = End {
-            segments: self.segments,
-            words: self.words,
-            recognized_tokens: self.meter.recognized_tokens,
-            drafted_tokens: self.meter.drafted_tokens,
-            computed_tokens: self.meter.translating.computed as u64,
-            saved_tokens: self.meter.translating.saved as u64,
-            readbacks: self.meter.translating.readbacks as u64,
-            rtf: self.meter.rtf(heard),
-            tokens_per_second: self.meter.tokens_per_second(),
-            interrupted: !self.finished,
-        };
-        self.send(EventKind::End(end), emit);
+        self.output.end(&mut self.transcript, emit);
     }
 
     async fn cycle(&mut self, last: bool, emit: Emit<'_>) -> Result<(), CascadeError> {
-        let began = self.wall();
-        self.meter.begin_step();
+        let began = self.output.wall();
+        self.output.meter.begin_step();
         let oldest = self.take_waiting();
+        self.output.heard = self.tail.end_time();
         let last = last && self.inbox.waiting() == 0;
         let outcome = self.work(last, emit).await;
-        let ended = self.wall();
-        self.meter.add_computing(ended - began);
-        if oldest.is_some() {
-            let progress = Progress {
-                lag_ms: ended - oldest.unwrap_or(began),
-                tail_ms: self.tail.length(),
-                waiting_ms: self.waiting(),
-                ..self.meter.progress(self.tail.end_time())
-            };
-            self.send(EventKind::Progress(progress), emit);
+        let computing = self.output.wall() - began;
+        self.output.meter.add_computing(computing);
+        if let Some(arrived) = oldest {
+            self.output.progress(arrived, self.tail.length(), self.waiting(), emit);
         }
         outcome
     }
@@ -286,7 +195,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         // known before it close.
         let closing = if was_heard { closing } else { Closing::All };
         self.settle(closing, emit).await?;
-        self.translate(emit).await
+        self.output.translate(&self.transcript, emit).await
     }
 
     /// Recognises the tail if it has new sound. Returns false if the recogniser keeps failing on
@@ -296,18 +205,18 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         if !self.tail.has_news() || too_short {
             return Ok(true);
         }
-        let began = self.wall();
+        let began = self.output.wall();
         let heard = match self.recognizer.transcribe(self.tail.samples(), self.settings.source).await {
             Ok(heard) => heard,
             Err(source) => {
-                let why = self.give_up(Stage::Recognize, source)?;
+                let why = self.output.give_up(Stage::Recognize, source)?;
                 let (from, to) = (self.tail.start_time().seconds(), self.tail.end_time().seconds());
                 self.warn(format!("the sound from {from:.1} to {to:.1} s is not fully transcribed: {why}"), emit);
                 return Ok(false);
             }
         };
-        self.failures[Stage::Recognize as usize] = 0;
-        self.spent(Stage::Recognize, began, heard.tokens);
+        self.output.succeeded(Stage::Recognize);
+        self.output.spent(Stage::Recognize, began, heard.tokens);
         let words = words_of(&heard.text);
         let times = if self.transcript.departs(&words) { self.align(&words, emit).await? } else { Vec::new() };
         self.tail.recognized();
@@ -315,37 +224,20 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         Ok(true)
     }
 
-    /// Counts a failure. Returns the error if the call should be tried again; otherwise returns the
-    /// reason as text.
-    fn give_up(&mut self, stage: Stage, source: BoxError) -> Result<String, CascadeError> {
-        let failures = &mut self.failures[stage as usize];
-        *failures += 1;
-        if *failures < TRIES && !source.is::<TooLong>() {
-            return Err(self.failed(stage, source));
-        }
-        *failures = 0;
-        Ok(source.to_string())
-    }
-
     /// Commits words, closes segments, cuts the tail, and sends the source events.
     async fn settle(&mut self, closing: Closing, emit: Emit<'_>) -> Result<(), CascadeError> {
-        let wants_times = self.captions.as_ref().is_some_and(Captions::wants_times);
+        let wants_times = self.output.captions.as_ref().is_some_and(Captions::wants_times);
         let times = if self.transcript.has_new(closing) || wants_times && self.transcript.word_count() > 0 {
             self.align(&self.transcript.word_list(), emit).await?
         } else {
             Vec::new()
         };
         self.transcript.set_times(&times);
-        let rests_on = self.captions.as_ref().map_or(0, Captions::rests_on);
+        let rests_on = self.output.rests_on();
         let heard = self.tail.end_time();
         let settled = self.transcript.settle(closing, &times, rests_on, heard);
         for closed in &settled.closed {
-            self.send(closed.event(), emit);
-            self.segments += 1;
-            self.words += closed.words.len() as u64;
-            if let Some(captions) = &mut self.captions {
-                captions.close(closed);
-            }
+            self.output.close(closed, emit);
         }
         match closing {
             Closing::All => {
@@ -367,7 +259,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             self.tail.expect_speech();
         }
         if let Some(event) = self.transcript.announce() {
-            self.send(event, emit);
+            self.output.send(event, emit);
         }
         Ok(())
     }
@@ -381,84 +273,25 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
     /// Absolute times for `words`, which are spoken in the tail. Where the aligner keeps failing on
     /// them, the words share the tail evenly.
     async fn align(&mut self, words: &[String], emit: Emit<'_>) -> Result<Vec<(Millis, Millis)>, CascadeError> {
-        let began = self.wall();
+        let began = self.output.wall();
         let text = join_words(words.iter().map(String::as_str));
         let aligned = match self.aligner.align(self.tail.samples(), &text, self.settings.source).await {
             Ok(aligned) => {
-                self.failures[Stage::Align as usize] = 0;
+                self.output.succeeded(Stage::Align);
                 aligned
             }
             Err(source) => {
-                let why = self.give_up(Stage::Align, source)?;
+                let why = self.output.give_up(Stage::Align, source)?;
                 let at = self.tail.start_time().seconds();
                 self.warn(format!("the times of the words from {at:.1} s on are estimated: {why}"), emit);
                 Vec::new()
             }
         };
-        self.spent(Stage::Align, began, 0);
+        self.output.spent(Stage::Align, began, 0);
         let timed: Vec<Timed<'_>> =
             aligned.iter().map(|w| Timed { text: &w.text, start: w.start_ms, end: w.end_ms }).collect();
         let start = self.tail.start_time();
         let times = map_times(words, &timed, self.tail.length());
         Ok(times.into_iter().map(|(from, to)| (start + from, start + to)).collect())
-    }
-
-    /// Writes the final translations of closed segments, then drafts for the open one.
-    async fn translate(&mut self, emit: Emit<'_>) -> Result<(), CascadeError> {
-        let heard = self.tail.end_time();
-        while let Some(captions) = &mut self.captions {
-            let began = (self.clock)() - self.began;
-            let mut wrote = Wrote::default();
-            let outcome = captions.next_final(heard, &mut wrote).await;
-            self.wrote(wrote, began, emit);
-            match outcome {
-                Ok(true) => self.failures[Stage::Translate as usize] = 0,
-                Ok(false) => break,
-                Err(source) => {
-                    let why = self.give_up(Stage::Translate, source)?;
-                    let Some((segment, closed)) = self.captions.as_mut().and_then(Captions::give_up) else { break };
-                    self.warn(format!("segment {} is not fully translated: {why}", segment.0), emit);
-                    self.send(closed, emit);
-                }
-            }
-        }
-        let Some(captions) = &mut self.captions else {
-            return Ok(());
-        };
-        let began = (self.clock)() - self.began;
-        let words = self.transcript.draft_source(captions.rests_on());
-        let mut wrote = Wrote::default();
-        let outcome = captions.partial(self.transcript.segment(), &words, heard, &mut wrote).await;
-        self.wrote(wrote, began, emit);
-        outcome.map_err(|source| self.failed(Stage::Translate, source))
-    }
-
-    fn wrote(&mut self, wrote: Wrote, began: Millis, emit: Emit<'_>) {
-        if wrote.tokens > 0 {
-            self.spent(Stage::Translate, began, wrote.tokens);
-        }
-        self.meter.translating += wrote.cost;
-        for event in wrote.events {
-            self.send(event, emit);
-        }
-    }
-
-    fn wall(&mut self) -> Millis {
-        self.last_wall = self.last_wall.max((self.clock)() - self.began);
-        self.last_wall
-    }
-
-    fn spent(&mut self, stage: Stage, began: Millis, tokens: usize) {
-        let spent = self.wall() - began;
-        self.meter.add(stage, spent, tokens);
-    }
-
-    fn failed(&self, stage: Stage, source: BoxError) -> CascadeError {
-        CascadeError { stage, at: self.tail.end_time(), source }
-    }
-
-    fn send(&mut self, kind: EventKind, emit: Emit<'_>) {
-        let wall_ms = self.wall();
-        emit(Event { audio_ms: self.tail.end_time(), wall_ms, kind });
     }
 }

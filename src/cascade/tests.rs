@@ -11,9 +11,10 @@ use super::engines::{
 };
 use super::event::{Event, EventKind, Word};
 use super::fakes::*;
+use super::output::Stage;
 use super::rules::Rules;
 use super::settings::{Settings, SettingsError};
-use super::stream::{Activity, Cascade, Stage};
+use super::stream::{Activity, Cascade};
 use crate::policy::PolicyKind;
 use crate::policy::kind::Preset;
 use crate::policy::knobs::Knobs;

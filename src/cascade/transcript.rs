@@ -69,9 +69,26 @@ pub(super) struct Transcript {
     /// End time of the last committed word, also of closed segments.
     floor: Millis,
     announced: Option<(usize, String)>,
+    /// The words are those of a text. They do not change, and each is complete.
+    certain: bool,
 }
 
 impl Transcript {
+    /// A transcript whose words come from a text, by [`Transcript::append`].
+    pub(super) fn of_text() -> Transcript {
+        Transcript { certain: true, ..Transcript::default() }
+    }
+
+    /// Adds a word of a text.
+    pub(super) fn append(&mut self, word: String) {
+        self.rest.push(word);
+    }
+
+    /// Lets the next [`Transcript::settle`] commit all words.
+    pub(super) fn agree_on_all(&mut self) {
+        self.agreed = self.rest.len();
+    }
+
     pub(super) fn segment(&self) -> SegmentId {
         self.segment
     }
@@ -250,12 +267,13 @@ impl Transcript {
     /// The source for a draft of the open segment. It ends with the first sentence end that could
     /// close the segment, so a draft never holds words of the next sentence.
     pub(super) fn draft_source(&self, rests_on: usize) -> Vec<SourceWord> {
-        let committed =
-            self.committed.iter().map(|w| SourceWord { text: w.text.clone(), end: Some(w.end_ms), committed: true });
+        let certain = self.certain;
+        let committed = self.committed.iter().map(|w| SourceWord { certain, ..source_word(w) });
         let rest = self.rest.iter().enumerate().map(|(at, text)| SourceWord {
             text: text.clone(),
             end: self.rest_ends.get(at).copied(),
             committed: false,
+            certain,
         });
         let mut words: Vec<SourceWord> = committed.chain(rest).collect();
         let from = self.committed.len().max(rests_on).max(1) - 1;
@@ -293,7 +311,7 @@ impl Transcript {
         words.truncate(self.committed.len() + self.sure);
         let segment = self.segment.next();
         let closed = ClosedSource { segment: self.segment, words };
-        *self = Transcript { segment, floor: self.floor, ..Transcript::default() };
+        *self = Transcript { segment, floor: self.floor, certain: self.certain, ..Transcript::default() };
         Some(closed)
     }
 }
@@ -366,9 +384,13 @@ impl ClosedSource {
 
     /// The words as source of a translation, all committed.
     pub(super) fn source_words(&self) -> Vec<SourceWord> {
-        let word = |w: &Word| SourceWord { text: w.text.clone(), end: Some(w.end_ms), committed: true };
-        self.words.iter().map(word).collect()
+        self.words.iter().map(source_word).collect()
     }
+}
+
+/// A committed word as a policy sees it.
+fn source_word(word: &Word) -> SourceWord {
+    SourceWord { text: word.text.clone(), end: Some(word.end_ms), committed: true, certain: false }
 }
 
 #[cfg(test)]

@@ -119,10 +119,10 @@ pub type Report<'a> = &'a mut dyn FnMut(&str, u64, u64);
 /// Names for the start event and the status line.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
-    /// Name of the recogniser.
-    pub asr: String,
-    /// Name of the aligner.
-    pub aligner: String,
+    /// Name of the recogniser; `None` where the source is text.
+    pub asr: Option<String>,
+    /// Name of the aligner; `None` where the source is text.
+    pub aligner: Option<String>,
     /// Name of the translator.
     pub mt: Option<String>,
     /// Name of the device, such as `vulkan:0 NVIDIA H100`.
@@ -139,23 +139,34 @@ const MIXED: &str = "the demo pack's models know about 600 words only: name real
 impl Names {
     /// The names of `models`, with a note where some are of the demo pack.
     pub fn of(models: &Models, device: &str) -> Names {
-        let mt = models.mt.as_ref().map(|(model, _)| model);
-        let mut demo = [Some(&models.asr), Some(&models.aligner), mt].into_iter().flatten().map(|model| model.demo);
+        let ears = [&models.asr, &models.aligner];
+        let mt = models.mt.as_ref();
+        let [asr, aligner] = ears.map(|model| Some(model.name.clone()));
+        Names { asr, aligner, ..Names::with(&ears, mt.map(|(model, direction)| (model, direction)), device) }
+    }
+
+    /// The names of a run whose source is text.
+    pub fn of_text(model: &ModelFiles, direction: &Direction, device: &str) -> Names {
+        Names::with(&[], Some((model, direction)), device)
+    }
+
+    fn with(ears: &[&ModelFiles], mt: Option<(&ModelFiles, &Direction)>, device: &str) -> Names {
+        let models = ears.iter().copied().chain(mt.map(|(model, _)| model));
+        let mut demo = models.map(|model| model.demo);
         let note = match (demo.clone().all(|demo| demo), demo.any(|demo| demo)) {
             (true, _) => Some(DEMO.to_owned()),
             (false, true) => Some(MIXED.to_owned()),
             (false, false) => None,
         };
-        let of_another = models.mt.as_ref().and_then(|(model, direction)| direction.heads_of_another(model));
+        let of_another = mt.and_then(|(model, direction)| direction.heads_of_another(model));
         let heads = of_another.map(|measured| {
             format!("the attention heads are those of {measured}, a model of the same family and sizes")
         });
         Names {
-            asr: models.asr.name.clone(),
-            aligner: models.aligner.name.clone(),
-            mt: mt.map(|model| model.name.clone()),
+            mt: mt.map(|(model, _)| model.name.clone()),
             device: device.to_owned(),
             notes: note.into_iter().chain(heads).collect(),
+            ..Names::default()
         }
     }
 }
@@ -231,6 +242,23 @@ impl Models {
     }
 }
 
+/// Loads a translator alone, for a source that is text.
+///
+/// Errors: see [`Models::load`].
+pub async fn translation(
+    model: &ModelFiles,
+    direction: &Direction,
+    compute: &Compute,
+    report: Report<'_>,
+) -> Result<Translation, BoxError> {
+    let mut translator = Plan::new(model, direction)?.load(compute, report).await?;
+    compute.wait_idle().await?;
+    if compute.is_gpu() {
+        warm_translator(&mut translator).await?;
+    }
+    Ok(translator)
+}
+
 /// Runs every model once. The first use of a GPU kernel compiles it, and without warming up the
 /// first words of a stream would wait for all kernels. Warming up does not change any result.
 async fn warm(engines: &mut ModelEngines) -> Result<(), BoxError> {
@@ -239,16 +267,21 @@ async fn warm(engines: &mut ModelEngines) -> Result<(), BoxError> {
     engines.recognizer.transcribe(&sound, language).await?;
     engines.recognizer.restart();
     engines.aligner.align(&sound, "one two", language).await?;
-    if let Some(translator) = &mut engines.translator {
-        let request = DraftRequest {
-            history: &[],
-            source: "This is read in one piece, so that the kernels for many rows are made, too.",
-            accepted: "",
-            max_new_tokens: 2,
-            source_is_final: false,
-        };
-        translator.draft(&request, &mut |_| ControlFlow::Continue(())).await?;
+    match &mut engines.translator {
+        Some(translator) => warm_translator(translator).await,
+        None => Ok(()),
     }
+}
+
+async fn warm_translator(translator: &mut Translation) -> Result<(), BoxError> {
+    let request = DraftRequest {
+        history: &[],
+        source: "This is read in one piece, so that the kernels for many rows are made, too.",
+        accepted: "",
+        max_new_tokens: 2,
+        source_is_final: false,
+    };
+    translator.draft(&request, &mut |_| ControlFlow::Continue(())).await?;
     Ok(())
 }
 

@@ -116,7 +116,7 @@ mod tests {
     use crate::policy::SourceWord;
 
     fn source(words: usize) -> Vec<SourceWord> {
-        let word = SourceWord { text: "w".to_owned(), end: None, committed: false };
+        let word = SourceWord { text: "w".to_owned(), end: None, committed: false, certain: false };
         vec![word; words]
     }
 

@@ -216,8 +216,10 @@ fn judge_source_frontier(input: &Value, params: &Value, expected: &Value) -> Jud
         return Ok(Differs); // if no word has an end, ours treats all as untimed
     }
     let cap = params["max_accessible_chars"].as_u64().map(|n| n as usize);
-    let mut words: Vec<SourceWord> =
-        source_words(&source).into_iter().map(|text| SourceWord { text, end: None, committed: false }).collect();
+    let mut words: Vec<SourceWord> = source_words(&source)
+        .into_iter()
+        .map(|text| SourceWord { text, end: None, committed: false, certain: false })
+        .collect();
     let places = word_places(&words);
     let chars = |at: usize| source[..at].chars().count();
     let mut units = Vec::new();

@@ -23,7 +23,9 @@ const TO_THE_END: Knobs = Knobs { hold_last: 0, margin: 0, ..Knobs::for_tests() 
 /// the one before it.
 fn words(text: &str, start: u64) -> Vec<SourceWord> {
     let texts = source_words(text).into_iter().zip(1..);
-    texts.map(|(text, at)| SourceWord { text, end: Some(Millis(start + at * 300)), committed: false }).collect()
+    texts
+        .map(|(text, at)| SourceWord { text, end: Some(Millis(start + at * 300)), committed: false, certain: false })
+        .collect()
 }
 
 /// The columns of `text`: one for each word, and one for each comma or full stop.

@@ -69,7 +69,8 @@ impl Frontier {
 /// How many words are accessible. Of a final source, all are. Otherwise it is the longest prefix of
 /// words that ended at least `holdback` ago and, if the policy requires it, that two hypotheses
 /// agree on; a last word that may be half heard is not part of it. If no word has a time, all words
-/// but the last count as ended. In a stall, agreed words are accessible in any case.
+/// but the last count as ended. In a stall, agreed words are accessible in any case. Words that are
+/// certain are always accessible: the holdback and the agreement protect from what was misheard.
 fn accessible_words(source: &Source<'_>, knobs: &Knobs, stalled: bool) -> usize {
     if source.is_final {
         return source.words.len();
@@ -82,7 +83,8 @@ fn accessible_words(source: &Source<'_>, knobs: &Knobs, stalled: bool) -> usize 
         None => untimed && at + 1 < source.words.len(),
     };
     let is_accessible = |(at, word): &(usize, &SourceWord)| {
-        (is_heard(*at, word) && (word.committed || !knobs.agreed_only.unwrap_or_default()))
+        word.certain
+            || (is_heard(*at, word) && (word.committed || !knobs.agreed_only.unwrap_or_default()))
             || (stalled && word.committed)
     };
     source.words.iter().enumerate().take_while(is_accessible).count()
@@ -90,7 +92,7 @@ fn accessible_words(source: &Source<'_>, knobs: &Knobs, stalled: bool) -> usize 
 
 /// Whether the last word may be only half heard. Never true of a final source or as published.
 fn last_is_half(source: &Source<'_>, knobs: &Knobs) -> bool {
-    let end = source.words.last().and_then(|word| word.end);
+    let end = source.words.last().filter(|word| !word.certain).and_then(|word| word.end);
     !source.is_final && !knobs.count_columns && end.is_some_and(|end| end + EDGE > source.heard)
 }
 
@@ -101,7 +103,9 @@ mod tests {
 
     fn timed(text: &str, step: u64) -> Vec<SourceWord> {
         let texts = source_words(text).into_iter().zip(1..);
-        texts.map(|(text, at)| SourceWord { text, end: Some(Millis(at * step)), committed: false }).collect()
+        texts
+            .map(|(text, at)| SourceWord { text, end: Some(Millis(at * step)), committed: false, certain: false })
+            .collect()
     }
 
     #[test]
@@ -143,6 +147,21 @@ mod tests {
         let source = Source { words: &words, columns: &[], heard: Millis(500), is_final: false };
         assert_eq!(Frontier::new(&source, &Knobs::for_tests(), false).words, 0);
         assert_eq!(Frontier::new(&source, &Knobs::for_tests(), true).words, 2);
+    }
+
+    /// Text is not misheard, and a written word is complete.
+    #[test]
+    fn a_certain_word_is_heard_at_once() {
+        let mut words = timed("the cat sat on", 400);
+        let knobs = Knobs { agreed_only: Some(true), ..Knobs::for_tests() };
+        let at = |words: &[SourceWord]| {
+            let source = Source { words, columns: &[0..3, 3..7, 7..11, 11..14], heard: Millis(1600), is_final: false };
+            let frontier = Frontier::new(&source, &knobs, false);
+            (frontier.words, frontier.columns, frontier.half_word)
+        };
+        assert_eq!(at(&words), (0, 0, Some(3)));
+        words.iter_mut().for_each(|word| word.certain = true);
+        assert_eq!(at(&words), (4, 4, None));
     }
 
     #[test]

@@ -69,6 +69,8 @@ pub struct SourceWord {
     pub end: Option<Millis>,
     /// Two hypotheses agreed on it.
     pub committed: bool,
+    /// It was written rather than heard: it is complete, and it will not change.
+    pub certain: bool,
 }
 
 /// A draft for a policy to judge, joined to the shown text.

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `language` | codes, English names, how a language separates its words |
+//! | `passages` | a source text line by line: JSON, subtitles, plain |
 //! | `time` | `Millis`, the one clock |
 //! | `units` | source words, target units, and where a unit ends |
 //! | `sentence` | sentence ends, with abbreviations and decimals |
@@ -15,6 +16,7 @@
 
 pub(crate) mod agreement;
 pub(crate) mod language;
+pub(crate) mod passages;
 pub(crate) mod repetition;
 pub(crate) mod seams;
 pub(crate) mod sentence;

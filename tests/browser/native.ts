@@ -1,6 +1,9 @@
 // The native program. The final text of the browser must equal its text.
 
 import { execFile } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import type { TranslatorEvent } from '../../web/src/events.js';
 import { repo } from './browser.js';
@@ -12,8 +15,23 @@ export const BINARY = process.env['ALIGNATT_BIN'] ?? repo(`target/debug/alignatt
  */
 export const MODELS = ['asr', 'aligner', 'mt'].flatMap((model) => [`--${model}`, repo(`models/demo/${model}`)]);
 
-export async function nativeEvents(sound: string, to: string): Promise<TranslatorEvent[]> {
-  const args = ['translate', sound, '--to', to, '--format', 'jsonl', '--device', 'cpu', ...MODELS];
+export function nativeEvents(sound: string, to: string): Promise<TranslatorEvent[]> {
+  return events([sound, '--to', to, ...MODELS]);
+}
+
+/** The native program's events for a text, which is written to a file among temporary files. */
+export async function nativeTextEvents(text: string, to: string): Promise<TranslatorEvent[]> {
+  const folder = mkdtempSync(join(tmpdir(), 'alignatt-text-'));
+  try {
+    writeFileSync(join(folder, 'text'), text);
+    return await events(['--text', join(folder, 'text'), '--to', to, '--mt', repo('models/demo/mt')]);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+async function events(source: string[]): Promise<TranslatorEvent[]> {
+  const args = ['translate', ...source, '--format', 'jsonl', '--device', 'cpu'];
   const { stdout } = await promisify(execFile)(BINARY, args, { maxBuffer: 1 << 28 });
   const lines = stdout.split('\n').filter(Boolean);
   return lines.map((line) => JSON.parse(line) as TranslatorEvent);

@@ -2,8 +2,9 @@
 // and how streams end.
 
 import type { Page } from '@playwright/test';
+import { readFileSync } from 'node:fs';
 import { LONG, repo } from './browser.js';
-import { nativeEvents } from './native.js';
+import { nativeEvents, nativeTextEvents } from './native.js';
 import { expect, expectInOrder, finalText, type Read, test } from './package-page.js';
 
 type Language = 'de' | 'it' | 'zh';
@@ -187,6 +188,63 @@ test('a translator on the CPU: streams one after another, and how each can end',
     const after = await home.evaluate(async () => readAll(translator.translate(await sample('talk-a.flac'))));
     expect(after).toMatchObject({ events: [], code: 'aborted', ours: true });
     expect(await home.evaluate(() => failing(translator.stats()))).toMatchObject({ code: 'aborted', ours: true });
+  });
+});
+
+test('a text instead of sound: the native text, typed text, and how it can end', async ({ home }) => {
+  const words = JSON.parse(readFileSync(repo('samples/talk-a.json'), 'utf8')).words as object[];
+  const text = words.map((word) => JSON.stringify(word)).join('\n');
+  await load(home, { to: 'de', device: 'cpu' });
+  const read: Read = await home.evaluate((text) => readAll(translator.translate({ text })), text);
+  expectInOrder(read.events);
+  expect(read.events[0]).not.toHaveProperty('asr');
+  const native = finalText(await nativeTextEvents(text, 'de'));
+  expect(finalText(read.events)).toEqual(native);
+  expect(native.target.join('')).not.toBe('');
+
+  await test.step('pieces that are typed, with a pause between them', async () => {
+    const typed: Read = await home.evaluate(() => {
+      async function* pieces() {
+        yield 'We can wait';
+        yield 'in Vienna.';
+        await new Promise((go) => setTimeout(go, 300));
+        yield 'She will support me';
+        await new Promise((go) => setTimeout(go, 1600));
+        yield 'this week';
+      }
+      return readAll(translator.translate({ text: pieces() }));
+    });
+    expectInOrder(typed.events);
+    expect(finalText(typed.events).source).toEqual(['We can wait in Vienna.', 'She will support me', 'this week']);
+    expect(finalText(typed.events).target).toHaveLength(3);
+  });
+
+  await test.step('a malformed line, no text, and no transcription of text', async () => {
+    const failed = await home.evaluate(async () => [
+      await readAll(translator.translate({ text: '{"text": "Hi"}\n{"text": 3}' })),
+      await readAll(translator.translate({ text: ' \n' })),
+      await readAll(translator.transcribe({ text: 'Hi' })),
+      await readAll(translator.translate({ text: 3 } as never)),
+    ]);
+    expect(failed.map(({ code }) => code)).toEqual(['bad-option', 'bad-option', 'bad-option', 'bad-option']);
+    expect(failed[0]!.message).toContain('line 2 of the text has a `text` that is not a text');
+  });
+
+  await test.step('stopped in the middle, then sound on the same models', async () => {
+    const stopped: Read = await home.evaluate((text) => {
+      const stop = new AbortController();
+      const events = translator.translate({ text }, { signal: stop.signal, realtime: true });
+      return readAll(events, (event) => event.type === 'target' && stop.abort());
+    }, text);
+    expect(stopped).toMatchObject({ code: 'aborted' });
+    expect(stopped.events.at(-1)).toMatchObject({ type: 'end', interrupted: true });
+    const heard: Read = await home.evaluate(async () => {
+      const stop = new AbortController();
+      const events = translator.translate(await sample('talk-a.flac'), { signal: stop.signal });
+      return readAll(events, (event) => event.type === 'target' && stop.abort());
+    });
+    expect(heard.events[0]).toHaveProperty('asr');
+    expect(heard.events.some(({ type }) => type === 'target')).toBe(true);
   });
 });
 

@@ -11,6 +11,7 @@ mod dice;
 mod noises;
 mod score;
 mod surroundings;
+mod text_input;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

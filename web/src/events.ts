@@ -20,8 +20,9 @@ export interface StartEvent extends Times {
   source_language: string;
   /** Absent where only the source is transcribed. */
   target_language?: string;
-  asr: string;
-  aligner: string;
+  /** Absent where the source is text, as is `aligner`. */
+  asr?: string;
+  aligner?: string;
   mt?: string;
   device: string;
   policy?: string;

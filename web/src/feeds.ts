@@ -2,7 +2,7 @@
 
 import { Resampler, Sound } from '../wasm/alignatt.js';
 import { fromData, type ErrorData } from './errors.js';
-import type { Feed } from './protocol.js';
+import type { SoundFeed } from './protocol.js';
 
 export interface OpenFeed {
   blocks: AsyncGenerator<Float32Array>;
@@ -21,14 +21,17 @@ export interface OpenFeed {
 const SLICE_MS = 100;
 const RATE = 16_000;
 
-export function openFeed(feed: Feed): OpenFeed {
+export function openFeed(feed: SoundFeed): OpenFeed {
   switch (feed.kind) {
     case 'file':
       return file(feed.blob, feed.name, feed.realtime);
     case 'live':
       return live(feed.port, feed.rate);
-    case 'pulled':
-      return pulled(feed.port);
+    case 'pulled': {
+      const over = new Signal();
+      const blocks = pulled(feed.port, (block) => block instanceof Float32Array, over);
+      return { blocks, live: false, warning: () => undefined, close: () => over.set() };
+    }
   }
 }
 
@@ -97,25 +100,26 @@ function live(port: MessagePort, rate: number): OpenFeed {
   return { blocks: blocks(), live: true, warning: () => undefined, close };
 }
 
-function pulled(port: MessagePort): OpenFeed {
-  const over = new Signal();
-  let take: (answer: Float32Array | null | ErrorData) => void = () => {};
+/** What the other side of `port` gives, piece by piece: each message asks for one. */
+export async function* pulled<T>(
+  port: MessagePort,
+  is: (answer: T | ErrorData) => answer is T,
+  over: Signal,
+): AsyncGenerator<T, void> {
+  let take: (answer: T | null | ErrorData) => void = () => {};
   port.onmessage = ({ data }) => take(data);
-  async function* blocks() {
-    try {
-      while (!over.isSet) {
-        const answer = new Promise<Float32Array | null | ErrorData>((resolve) => (take = resolve));
-        port.postMessage('next');
-        const block = await Promise.race([answer, over.wait()]);
-        if (!block) return;
-        if (!(block instanceof Float32Array)) throw fromData(block);
-        yield block;
-      }
-    } finally {
-      port.close();
+  try {
+    while (!over.isSet) {
+      const answer = new Promise<T | null | ErrorData>((resolve) => (take = resolve));
+      port.postMessage('next');
+      const piece = await Promise.race([answer, over.wait()]);
+      if (piece === null || piece === undefined) return;
+      if (!is(piece)) throw fromData(piece as ErrorData);
+      yield piece;
     }
+  } finally {
+    port.close();
   }
-  return { blocks: blocks(), live: false, warning: () => undefined, close: () => over.set() };
 }
 
 /** A flag that can be awaited, before or after it is set. */
@@ -137,6 +141,6 @@ export class Signal {
   }
 }
 
-function sleep(ms: number): Promise<void> {
+export function sleep(ms: number): Promise<void> {
   return new Promise((wake) => setTimeout(wake, ms));
 }

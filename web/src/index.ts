@@ -8,5 +8,5 @@ export { models, type FetchOptions, type StoredModel } from './models.js';
 export type { Model } from './place.js';
 export type { FetchProgress, Progress } from './progress.js';
 export type { DeviceInfo, DeviceReport, Stats } from './protocol.js';
-export { microphone, tab, type Source } from './sources.js';
+export { microphone, tab, type Source, type Text } from './sources.js';
 export { Translator, type LoadOptions, type StreamOptions } from './translator.js';

@@ -11,8 +11,18 @@ export type DeviceChoice = 'auto' | 'webgpu' | 'cpu';
 export type SubtitleFormat = 'srt' | 'vtt';
 export type Side = 'source' | 'target';
 
-/** Where the sound of a stream comes from. */
-export type Feed =
+/** Where the source of a stream comes from. */
+export type Feed = SoundFeed | TextFeed;
+
+/** A source that is text. */
+export type TextFeed =
+  /** A whole text. With `realtime` its words come when they would be said. */
+  | { kind: 'text'; text: string; realtime: boolean }
+  /** The port answers each message with a piece of text, with `null` at the end, or an error. */
+  | { kind: 'typed'; port: MessagePort };
+
+/** A source that is sound. */
+export type SoundFeed =
   /** A whole sound file. With `realtime` it is fed at the pace at which it would play. */
   | { kind: 'file'; blob: Blob; name: string; realtime: boolean }
   /** The port sends mono blocks at `rate` as they are captured, then `null`. */

@@ -1,12 +1,19 @@
-// Where sound comes from, on the page's side. Files are handed to the worker, microphone and tab
-// are captured, iterables are read block by block.
+// Where sound and text come from, on the page's side. Files are handed to the worker, microphone
+// and tab are captured, iterables are read piece by piece.
 
 import { AlignattError, asError, toData } from './errors.js';
 import { folder } from './peer.js';
 import type { Feed } from './protocol.js';
 
-/** A sound file, captured sound, or 16 kHz mono samples in blocks of any length. */
-export type Source = Blob | ArrayBuffer | MediaStream | AsyncIterable<Float32Array>;
+/**
+ * A sound file, captured sound, 16 kHz mono samples in blocks of any length, or text: a whole one
+ * (words with times as JSON lines, subtitles, plain lines), or pieces as they are typed.
+ */
+export type Source = Blob | ArrayBuffer | MediaStream | AsyncIterable<Float32Array> | Text;
+
+export interface Text {
+  text: string | AsyncIterable<string>;
+}
 
 export interface OpenSource {
   feed: Feed;
@@ -58,27 +65,51 @@ export async function openSource(
   if (source instanceof File) return file(source, name ?? source.name, realtime);
   if (source instanceof Blob) return file(source, name ?? 'the sound', realtime);
   if (source instanceof MediaStream) return capture(source, base);
-  if (typeof source?.[Symbol.asyncIterator] === 'function') return pulled(source);
-  throw new AlignattError('bad-option', 'sound must be a File, Blob, ArrayBuffer, MediaStream or AsyncIterable<Float32Array>');
+  if (isIterable<Float32Array>(source)) return pulled('pulled', source, samplesOf);
+  const text = (source as Partial<Text> | undefined)?.text;
+  if (typeof text === 'string') return { feed: { kind: 'text', text, realtime }, transfer: [], close: () => {} };
+  if (isIterable<string>(text)) return pulled('typed', text, textOf);
+  const sound = 'a File, Blob, ArrayBuffer, MediaStream or AsyncIterable<Float32Array>';
+  throw new AlignattError('bad-option', `a source must be ${sound}, or { text } with a string or AsyncIterable<string>`);
 }
 
 function file(blob: Blob, name: string, realtime: boolean): OpenSource {
   return { feed: { kind: 'file', blob, name, realtime }, transfer: [], close: () => {} };
 }
 
-/** Each message from the worker asks for one block, so that nothing is read before it is needed. */
-function pulled(source: AsyncIterable<Float32Array>): OpenSource {
+function isIterable<T>(source: unknown): source is AsyncIterable<T> {
+  return typeof (source as Partial<AsyncIterable<T>> | undefined)?.[Symbol.asyncIterator] === 'function';
+}
+
+function samplesOf(value: unknown): Float32Array {
+  if (value instanceof Float32Array) return value.slice();
+  throw new AlignattError('bad-option', 'blocks of sound must be Float32Array');
+}
+
+function textOf(value: unknown): string {
+  if (typeof value === 'string') return value;
+  throw new AlignattError('bad-option', 'pieces of text must be strings');
+}
+
+/**
+ * Each message from the worker asks for one piece, so that nothing is read before it is needed.
+ * `checked` returns a piece that may be sent, or throws.
+ */
+function pulled<T>(
+  kind: 'pulled' | 'typed',
+  source: AsyncIterable<T>,
+  checked: (value: unknown) => Float32Array | string,
+): OpenSource {
   const { port1: ours, port2: port } = new MessageChannel();
-  const blocks = source[Symbol.asyncIterator]();
+  const pieces = source[Symbol.asyncIterator]();
   let over = false;
   ours.onmessage = async () => {
     try {
-      const { done, value } = await blocks.next();
+      const { done, value } = await pieces.next();
       if (done) over = true;
       if (done) return ours.postMessage(null);
-      if (!(value instanceof Float32Array)) throw new AlignattError('bad-option', 'blocks of sound must be Float32Array');
-      const copy = value.slice();
-      ours.postMessage(copy, [copy.buffer]);
+      const piece = checked(value);
+      ours.postMessage(piece, typeof piece === 'string' ? [] : [piece.buffer]);
     } catch (error) {
       over = true;
       const { code, message } = toData(error);
@@ -87,9 +118,9 @@ function pulled(source: AsyncIterable<Float32Array>): OpenSource {
   };
   const close = () => {
     ours.close();
-    if (!over) void blocks.return?.()?.catch(() => {});
+    if (!over) void pieces.return?.()?.catch(() => {});
   };
-  return { feed: { kind: 'pulled', port }, transfer: [port], close };
+  return { feed: { kind, port }, transfer: [port], close };
 }
 
 async function capture(stream: MediaStream, base: string | URL | undefined): Promise<OpenSource> {

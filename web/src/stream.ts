@@ -20,9 +20,24 @@ export function run(engines: Engines, feed: OpenFeed, translate: boolean, emit: 
     stopped.set();
     feed.close();
   };
-  const runToEnd = async () => {
+  return {
+    get waitingMs() {
+      return stream.waiting_ms;
+    },
+    stop,
+    over: toEnd(stream, () => feedAndStep(stream, feed, stopped), stop),
+  };
+}
+
+/** Does the work of a stream. In every case the last event is sent and the stream is freed. */
+export async function toEnd(
+  stream: { end(): void; free(): void },
+  work: () => Promise<void>,
+  stop: () => void,
+): Promise<void> {
+  try {
     try {
-      await feedAndStep(stream, feed, stopped);
+      await work();
     } catch (error) {
       // The first error is the one that is reported.
       try {
@@ -33,14 +48,9 @@ export function run(engines: Engines, feed: OpenFeed, translate: boolean, emit: 
       stop();
     }
     stream.end();
-  };
-  return {
-    get waitingMs() {
-      return stream.waiting_ms;
-    },
-    stop,
-    over: runToEnd().finally(() => stream.free()),
-  };
+  } finally {
+    stream.free();
+  }
 }
 
 async function feedAndStep(stream: Stream, feed: OpenFeed, stopped: Signal): Promise<void> {
@@ -84,6 +94,6 @@ async function feedAndStep(stream: Stream, feed: OpenFeed, stopped: Signal): Pro
 }
 
 /** Lets messages in: on the CPU, a step does not yield to anything else. */
-function letMessagesIn(): Promise<void> {
+export function letMessagesIn(): Promise<void> {
   return new Promise((wake) => setTimeout(wake));
 }

@@ -15,6 +15,7 @@ import type { Call, DeviceChoice, DeviceInfo, FromWorker, LoadCall, Loaded } fro
 import type { Note, OpenCall, Stats, ToWorker } from './protocol.js';
 import { ModelFolder } from './store.js';
 import { run, type Run } from './stream.js';
+import { runText } from './text.js';
 
 const page = globalThis as unknown as DedicatedWorkerScope;
 
@@ -144,6 +145,15 @@ async function fromStore(name: string, file: File): Promise<ModelFile> {
 async function open({ feed, translate }: OpenCall, note: (note: Note) => void): Promise<void> {
   const { engines } = loaded();
   if (running) throw new AlignattError('busy', 'a stream is already running; end it first');
+  if (feed.kind === 'text' || feed.kind === 'typed') {
+    if (!translate) throw new AlignattError('bad-option', 'a text is not transcribed: translate it');
+    try {
+      running = runText(engines, feed, (event) => note({ event }));
+      return await running.over;
+    } finally {
+      running = undefined;
+    }
+  }
   const sound = openFeed(feed);
   try {
     running = run(engines, sound, translate, (event) => note({ event }));

@@ -25,10 +25,11 @@ import { contents, download, type Format } from './save';
 import { Follow } from './scroll';
 import { options, SETS } from './sets';
 import { LANGUAGES, load, save, type Language, type Preset } from './settings';
-import { file, live, release, sample, type Sound } from './sound';
+import { file, live, release, sample, text, type Sound } from './sound';
 import { NO_OFFSET, shifted, Transcript, type Offset } from './transcript';
 import { showTrouble } from './trouble';
 import { allowSleep, keepAwake } from './wake';
+import { Writing } from './writing';
 
 /**
  * A step takes in up to 1.5 s of sound and may take as long to compute, so a shorter delay is
@@ -68,6 +69,7 @@ const chooser = new Chooser(find<HTMLDialogElement>('models'), (models) => {
   settings.models = models;
   changed();
 });
+const writing = new Writing(find<HTMLDialogElement>('writing'), (written) => void start(() => Promise.resolve(text(written, settings.aloud))));
 
 // ---- phases
 
@@ -163,7 +165,9 @@ function warn({ kind }: Sound): void {
   const warning = find('warning');
   warning.hidden = settings.models !== 'demo' || kind === 'sample';
   warning.textContent =
-    'The demo pack understands only its own controlled English of about 600 words. It turns all other speech into these words, too. For real speech, choose real models.';
+    kind === 'text'
+      ? 'The demo pack translates only its own controlled English of about 600 words. For other text, choose real models.'
+      : 'The demo pack understands only its own controlled English of about 600 words. It turns all other speech into these words, too. For real speech, choose real models.';
 }
 
 function progress({ stage, model, done: count, total, bytesPerSecond, secondsLeft }: Progress): void {
@@ -177,7 +181,7 @@ function progress({ stage, model, done: count, total, bytesPerSecond, secondsLef
 
 function started(): void {
   enter('running');
-  find('status').textContent = LISTENING;
+  find('status').textContent = sound && 'text' in sound ? '' : LISTENING;
   tick();
 }
 
@@ -236,7 +240,7 @@ function reportDelay(): void {
 
 function done(): void {
   enter('ended');
-  find('status').textContent = listing.views.length ? '' : 'Nothing was heard.';
+  find('status').textContent = listing.views.length ? '' : sound && 'text' in sound ? 'There was nothing to translate.' : 'Nothing was heard.';
 }
 
 function fail(error: unknown): void {
@@ -250,7 +254,9 @@ function fail(error: unknown): void {
     enter('ended');
     find('status').textContent = '';
     const { title, about } = advice(trouble, message);
-    dock.ask(`${title}. ${about}`, [['Continue', resume]]);
+    // A text is translated again from its beginning, because it costs little.
+    const goOn: [string, () => void] = 'text' in sound ? ['Start again', toggle] : ['Continue', resume];
+    dock.ask(`${title}. ${about}`, [goOn]);
     return;
   }
   enter('idle');
@@ -333,6 +339,7 @@ function wire(): void {
   wireChoice('language');
   wireChoice('preset');
   find('choose').addEventListener('click', () => void chooser.open(settings.models));
+  find('write').addEventListener('click', () => writing.open());
   find('play').addEventListener('click', () => void start(sample));
   find('microphone').addEventListener('click', () => void start(() => ((sound = undefined), live('microphone'))));
   // Phones cannot share the sound of a tab.
@@ -347,7 +354,7 @@ function wire(): void {
   picker.addEventListener('change', () => {
     const [chosen] = picker.files ?? [];
     picker.value = '';
-    if (chosen) void start(() => Promise.resolve(file(chosen, settings.aloud)));
+    if (chosen) void start(() => file(chosen, settings.aloud));
   });
   find('stop').addEventListener('click', toggle);
   find('again').addEventListener('click', () => (stop(), home()));
@@ -383,7 +390,7 @@ function toggle(): void {
 }
 
 function key(event: KeyboardEvent): void {
-  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || find<HTMLDialogElement>('models').open) return;
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
   const target = event.target as HTMLElement;
   if (event.key === ' ' && !target.closest('button, select, input, summary, a, [popover]')) {
     if (!find('trouble').hidden) return;
@@ -414,7 +421,7 @@ function wireDrop(): void {
     const [dropped] = event.dataTransfer?.files ?? [];
     if (!dropped) return;
     stop();
-    void start(() => Promise.resolve(file(dropped, settings.aloud)));
+    void start(() => file(dropped, settings.aloud));
   });
 }
 

@@ -1,7 +1,7 @@
 // One translation from start to end. Loads the translator if its options have changed, else keeps
 // it. Feeds it the sound and passes every event to a watcher. Knows nothing of the page.
 
-import { Translator, type LoadOptions, type Progress, type TranslatorEvent } from 'alignatt';
+import { Translator, type LoadOptions, type Progress, type Source, type TranslatorEvent } from 'alignatt';
 import { Player } from './player';
 import { Rest } from './rest';
 import { release, type Sound } from './sound';
@@ -96,12 +96,18 @@ export class Runner {
 
   private async feed(translator: Translator, sound: Sound, fromMs: number, watcher: Watcher, signal: AbortSignal): Promise<void> {
     const aloud = 'blob' in sound && sound.aloud;
-    const source = 'stream' in sound ? sound.stream : fromMs > 0 ? new Rest(sound.blob, fromMs, aloud) : sound.blob;
+    const realtime = 'aloud' in sound && sound.aloud;
     let first = true;
-    for await (const event of translator.translate(source, { signal, realtime: aloud, name: sound.name })) {
+    for await (const event of translator.translate(source(sound, fromMs), { signal, realtime, name: sound.name })) {
       if (first && aloud && !(await this.player.play(fromMs))) watcher.playbackBlocked();
       first = false;
       watcher.event(event);
     }
   }
+}
+
+function source(sound: Sound, fromMs: number): Source {
+  if ('stream' in sound) return sound.stream;
+  if ('text' in sound) return { text: sound.text };
+  return fromMs > 0 ? new Rest(sound.blob, fromMs, sound.aloud) : sound.blob;
 }

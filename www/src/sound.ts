@@ -1,11 +1,12 @@
-// The possible sources of sound: the sample that comes with the page, a file, the microphone, a
-// tab.
+// The possible sources: the sample that comes with the page, a file, the microphone, a tab, or a
+// text.
 
 import { microphone, tab } from 'alignatt';
 
 export type Sound =
   | { kind: 'sample' | 'file'; name: string; blob: Blob; aloud: boolean }
-  | { kind: 'microphone' | 'tab'; name: string; stream: MediaStream };
+  | { kind: 'microphone' | 'tab'; name: string; stream: MediaStream }
+  | { kind: 'text'; name: string; text: string; aloud: boolean };
 
 const SAMPLE = './samples/talk-a.flac';
 
@@ -15,7 +16,14 @@ export async function sample(): Promise<Sound> {
   return { kind: 'sample', name: 'sample', blob: await answer.blob(), aloud: true };
 }
 
-export const file = (blob: File, aloud: boolean): Sound => ({ kind: 'file', name: blob.name, blob, aloud });
+/** A file of sound, or of text. */
+export async function file(blob: File, aloud: boolean): Promise<Sound> {
+  if (/\.(srt|vtt|txt|jsonl)$/i.test(blob.name)) return text(await blob.text(), aloud, blob.name);
+  return { kind: 'file', name: blob.name, blob, aloud };
+}
+
+/** With `aloud`, the words come at the pace at which they would be said. */
+export const text = (written: string, aloud: boolean, name = 'text'): Sound => ({ kind: 'text', name, text: written, aloud });
 
 export async function live(kind: 'microphone' | 'tab'): Promise<Sound> {
   return { kind, name: kind, stream: await (kind === 'microphone' ? microphone() : tab()) };

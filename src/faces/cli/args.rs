@@ -67,6 +67,10 @@ pub(super) struct TranslateArgs {
     /// (as the published system decides), local-agreement, hold-n[:N] or offline
     #[arg(long, default_value = "alignatt", value_name = "POLICY")]
     pub policy: PolicyKind,
+    /// Translate a text instead of sound: words with times as JSON lines, subtitles (SRT, WebVTT),
+    /// or plain lines; `-` is standard input
+    #[arg(long = "text", value_name = "FILE", conflicts_with_all = ["files", "raw", "track", "asr", "aligner"])]
+    pub text_input: Option<PathBuf>,
     /// Print what the model attends to, one line per drafted token
     #[arg(long)]
     pub trace: bool,
@@ -105,7 +109,7 @@ pub(super) struct TranscribeArgs {
 #[derive(Debug, Args)]
 pub(super) struct StreamArgs {
     /// Sound files, one after another; `-` is standard input (a WAV stream, or raw with --raw)
-    #[arg(required = true, value_name = "FILE")]
+    #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The language that is spoken, as an ISO 639 code
     #[arg(long, default_value = "en", value_name = "LANGUAGE")]
@@ -119,7 +123,7 @@ pub(super) struct StreamArgs {
     /// The sound track of FILE to use, counted from 1 [default: the first that is enabled]
     #[arg(long, value_name = "N")]
     pub track: Option<NonZero<u16>>,
-    /// Read the sound as slowly as it would play
+    /// Read the sound or the text as slowly as it would be said
     #[arg(long)]
     pub realtime: bool,
     /// Standard input is raw samples: 16-bit little-endian, mono, 16 kHz

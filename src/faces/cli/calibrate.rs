@@ -227,7 +227,7 @@ fn pair_maps(
     links: Vec<(usize, usize)>,
     to: Language,
 ) -> [PairMap; 2] {
-    let word = |text: &String| SourceWord { text: text.clone(), end: None, committed: true };
+    let word = |text: &String| SourceWord { text: text.clone(), end: None, committed: true, certain: false };
     let places = word_places(&words.iter().map(word).collect::<Vec<_>>());
     let has_letters = |text: Option<&str>| text.is_some_and(|text| text.chars().any(char::is_alphanumeric));
     let column_words = ids.columns.iter().map(|bytes| {

@@ -11,7 +11,7 @@ use crate::cascade::event::Start;
 use crate::cascade::{BoxError, Settings};
 use crate::engines::demo;
 use crate::engines::load::{self, ContextTooLong, Direction, ModelEngines, ModelFiles, Models, Names, Report};
-use crate::engines::on_models::Alignment;
+use crate::engines::on_models::{Alignment, Translation};
 use crate::gpu::{Compute, adapters};
 use crate::hub::cache::{CachedModel, Hub};
 use crate::hub::source::ModelSource;
@@ -47,6 +47,13 @@ pub(super) struct TranslationRequest<'a> {
 /// Models that are loaded.
 pub(super) struct Loaded {
     pub engines: ModelEngines,
+    pub names: Names,
+    pub hashes: InputHashes,
+}
+
+/// A translator that is loaded for a source that is text.
+pub(super) struct LoadedText {
+    pub translator: Translation,
     pub names: Names,
     pub hashes: InputHashes,
 }
@@ -126,26 +133,42 @@ pub(super) async fn load(request: &LoadRequest<'_>, report: Report<'_>) -> Resul
     let hashes = mt.as_ref().map(|(model, direction)| InputHashes::of(direction, Some(model))).unwrap_or_default();
     let models =
         Models { asr: resolve(request.asr, demo::asr)?, aligner: resolve(request.aligner, demo::aligner)?, mt };
-    let context = request.mt.and_then(|mt| mt.text.context.as_deref());
-    let engines = models.load(&compute, report).await.map_err(|error| match context {
+    let engines = models.load(&compute, report).await.map_err(|error| with_flag(error, request.mt))?;
+    Ok(Loaded { engines, names: Names::of(&models, &compute.name), hashes })
+}
+
+/// Loads the translator alone, for a source that is text. `request` names no other model.
+pub(super) async fn load_text(request: &LoadRequest<'_>, report: Report<'_>) -> Result<LoadedText, BoxError> {
+    let mt = request.mt.ok_or("a text is translated, so it needs a translator")?;
+    let direction = direction(request.from, mt)?;
+    let compute = open_device(request.device).await?;
+    let model = resolve(mt.text.mt.as_deref(), demo::mt)?;
+    let hashes = InputHashes::of(&direction, Some(&model));
+    let translator = load::translation(&model, &direction, &compute, report).await;
+    let translator = translator.map_err(|error| with_flag(error, request.mt))?;
+    Ok(LoadedText { translator, names: Names::of_text(&model, &direction, &compute.name), hashes })
+}
+
+/// An error of loading, with the flag that may fix it.
+fn with_flag(error: BoxError, mt: Option<TranslationRequest<'_>>) -> BoxError {
+    match mt.and_then(|mt| mt.text.context.as_deref()) {
         Some(path) if error.is::<ContextTooLong>() => {
             format!("{}: {error}; give a shorter --context", path.display()).into()
         }
         _ => error,
-    })?;
-    Ok(Loaded { engines, names: Names::of(&models, &compute.name), hashes })
+    }
 }
 
 /// The names of the models in `request` and the hashes of its inputs, before any model is fetched
-/// or loaded. The name of the device is still missing.
-pub(super) fn names_and_hashes(request: &LoadRequest<'_>) -> Result<(Names, InputHashes), BoxError> {
+/// or loaded. The name of the device is still missing. A run of a text has no models for speech.
+pub(super) fn names_and_hashes(request: &LoadRequest<'_>, is_text: bool) -> Result<(Names, InputHashes), BoxError> {
     let name = |model: Option<&OsStr>, demo: fn() -> Files| match model {
         Some(model) => model.to_string_lossy().into_owned(),
         None => demo().label().to_owned(),
     };
     let names = Names {
-        asr: name(request.asr, demo::asr),
-        aligner: name(request.aligner, demo::aligner),
+        asr: (!is_text).then(|| name(request.asr, demo::asr)),
+        aligner: (!is_text).then(|| name(request.aligner, demo::aligner)),
         mt: request.mt.map(|mt| name(mt.text.mt.as_deref(), demo::mt)),
         device: String::new(),
         notes: Vec::new(),

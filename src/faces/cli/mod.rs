@@ -10,7 +10,8 @@
 //! | `align`, `calibrate`, `devices`, `models` | the other subcommands |
 //! | `inputs`, `text_file` | files that a run reads and may not overwrite; bounded text files |
 //! | `sound` | reads a file or standard input on a thread of its own, in real time if asked |
-//! | `session` | passes sound to the cascade and events to the outputs |
+//! | `text_input` | the text of `--text`: a file, or standard input as it comes |
+//! | `session` | passes sound or text to the cascade and events to the outputs |
 //! | `outputs`, `live` | text, JSON lines, subtitles; the terminal's live view |
 //! | `trace`, `explain` | what the model attended to, as lines and as a page |
 //! | `heat_map` | the scores of all heads as a picture |
@@ -45,6 +46,7 @@ mod sha256;
 mod sound;
 mod terminal;
 mod text_file;
+mod text_input;
 mod trace;
 mod translate;
 

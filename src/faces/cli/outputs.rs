@@ -75,6 +75,15 @@ trait ResultWriter {
     }
 }
 
+/// What a run shows on the terminal.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View {
+    /// The live view may take the terminal.
+    pub live: bool,
+    /// The attention of each token goes to standard error. There is no live view then.
+    pub trace: bool,
+}
+
 /// All outputs of a run. The first failed write is kept until [`Outputs::check`].
 pub(super) struct Outputs {
     out: Box<dyn Write>,
@@ -89,14 +98,13 @@ pub(super) struct Outputs {
 
 impl Outputs {
     /// Opens the outputs of a run that writes `format` to `output` or standard output. The live
-    /// view takes the terminal where text would go to it, or where nothing else does. With `trace`,
-    /// the attention of each token goes to standard error, and there is no live view.
+    /// view takes the terminal where text would go to it, or where nothing else does.
     pub(super) fn open(
         format: Format,
         output: Option<OutputFile>,
         side: Side,
         length: Option<Millis>,
-        trace: bool,
+        view: View,
     ) -> Result<Outputs, CliError> {
         let at_terminal = io::stdout().is_terminal();
         let to_file = output.is_some();
@@ -105,13 +113,14 @@ impl Outputs {
             Some(output) => Box::new(BufWriter::new(output.create()?)),
             None => Box::new(io::stdout()),
         };
-        let has_live_view = at_terminal && !trace && !terminal::is_dumb() && (to_file || format == Format::Text);
+        let has_live_view =
+            at_terminal && view.live && !view.trace && !terminal::is_dumb() && (to_file || format == Format::Text);
         // With the live view on standard output, text is not written before the view has left the
         // terminal.
         let writer = (!has_live_view || to_file).then(|| writer_for(format, side));
         // A bar would break up the lines that go to the same terminal.
         let progress_bar = SoundBar::new(length, !at_terminal);
-        let mut outputs = Outputs { out, path, writer, live: None, progress_bar, trace, failed: None };
+        let mut outputs = Outputs { out, path, writer, live: None, progress_bar, trace: view.trace, failed: None };
         if has_live_view {
             hold_log();
             match LiveView::open(side) {

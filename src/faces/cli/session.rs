@@ -1,4 +1,5 @@
-//! Runs one stream until its end or Ctrl-C: passes sound to the cascade and events to the outputs.
+//! Runs one stream until its end or Ctrl-C: passes sound or text to the cascade and events to the
+//! outputs.
 
 use std::time::{Duration, Instant};
 
@@ -6,10 +7,12 @@ use super::error::CliError;
 use super::interrupt;
 use super::outputs::Outputs;
 use super::sound::{self, Next, Sound, SoundItem};
+use super::text_input::{NextPassage, TextOrigin, TypedText};
 use crate::audio::error::AudioError;
 use crate::cascade::event::Start;
-use crate::cascade::{Align, Cascade, Engines, Event, Recognize, Settings, Translate};
+use crate::cascade::{Align, Cascade, Engines, Event, Recognize, Settings, TextStream, Translate};
 use crate::text::Millis;
+use crate::text::passages::{TextWord, chunk_end};
 
 /// How long to wait for sound before the view is drawn again and Ctrl-C is checked.
 const TICK: Duration = Duration::from_millis(100);
@@ -100,6 +103,100 @@ async fn stream<R: Recognize, A: Align, T: Translate>(
         while !interrupt::requested() && cascade.step(&mut |event| outputs.show(&event)).await.map_err(CliError::of)? {
             outputs.check()?;
         }
+        outputs.check()?;
+    }
+}
+
+/// Plays one text from start to end. In every case the last event is `end`. With `realtime`, the
+/// words of a file come when they would have been said.
+pub(super) async fn play_text<T: Translate>(
+    translator: T,
+    settings: Settings,
+    first: FirstEvents,
+    text: TextOrigin,
+    realtime: bool,
+    outputs: &mut Outputs,
+) -> Result<(), CliError> {
+    let began = Instant::now();
+    let clock = Box::new(move || Millis::from(began.elapsed()));
+    let mut stream = TextStream::new(settings, translator, clock).map_err(CliError::of)?;
+    stream.start(first.start, &mut |event| outputs.show(&event));
+    for note in first.notes {
+        stream.warn(note, &mut |event| outputs.show(&event));
+    }
+    let mut outcome = match text {
+        TextOrigin::File(words) => file_text(&mut stream, &words, realtime.then_some(began), outputs).await,
+        TextOrigin::Stdin => typed_text(&mut stream, began, outputs).await,
+    };
+    if outcome.is_ok()
+        && let Err(error) = stream.finish(&mut |event| outputs.show(&event)).await
+    {
+        outcome = Err(CliError::of(error));
+    }
+    stream.end(&mut |event| outputs.show(&event));
+    match outcome? {
+        Some(wrong) => outputs.check().and(Err(wrong)),
+        None => outputs.check(),
+    }
+}
+
+/// Plays `words` in steps of a chunk; in real time since `began` where that is given.
+async fn file_text<T: Translate>(
+    stream: &mut TextStream<T>,
+    words: &[TextWord],
+    began: Option<Instant>,
+    outputs: &mut Outputs,
+) -> Result<Option<CliError>, CliError> {
+    let chunk = stream.settings().chunk;
+    let mut words = words.iter().peekable();
+    while let Some(next) = words.peek() {
+        let now = chunk_end(next.end, chunk);
+        while began.is_some_and(|began| Millis::from(began.elapsed()) < now) && !interrupt::requested() {
+            std::thread::sleep(TICK.min(Duration::from_millis(chunk.0)));
+            outputs.tick();
+        }
+        if interrupt::requested() {
+            return Err(CliError::Interrupted);
+        }
+        while let Some(word) = words.next_if(|word| word.end <= now) {
+            stream.push(&word.text, word.start, word.end).map_err(CliError::of)?;
+        }
+        stream.step(now, &mut |event| outputs.show(&event)).await.map_err(CliError::of)?;
+        outputs.check()?;
+    }
+    Ok(None)
+}
+
+/// Translates standard input as it comes. A passage without times is said when it arrives. Where
+/// reading fails on the way, the text before is translated, and the failure is returned.
+async fn typed_text<T: Translate>(
+    stream: &mut TextStream<T>,
+    began: Instant,
+    outputs: &mut Outputs,
+) -> Result<Option<CliError>, CliError> {
+    let typed = TypedText::start();
+    let (mut now, mut timed) = (Millis::ZERO, false);
+    loop {
+        if interrupt::requested() {
+            return Err(CliError::Interrupted);
+        }
+        match typed.next(TICK) {
+            NextPassage::Passage(passage) => {
+                timed |= passage.times.is_some();
+                let arrived = Millis::from(began.elapsed());
+                let (start, end) = passage.times.unwrap_or((arrived, arrived));
+                now = now.max(end);
+                stream.push(&passage.text, start, end).map_err(CliError::of)?;
+            }
+            NextPassage::Waiting => outputs.tick(),
+            NextPassage::Failed(error) => return Ok(Some(CliError::of(error))),
+            NextPassage::End => return Ok(None),
+        }
+        // The clock of a text that brings its times is its own.
+        if !timed {
+            now = now.max(Millis::from(began.elapsed()));
+        }
+        stream.step(now, &mut |event| outputs.show(&event)).await.map_err(CliError::of)?;
         outputs.check()?;
     }
 }

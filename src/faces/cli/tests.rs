@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser};
 use super::args::{Cli, Command, Format};
 use super::error::{CliError, one_line};
 use super::inputs::Inputs;
-use super::outputs::{OutputFile, Outputs};
+use super::outputs::{OutputFile, Outputs, View};
 use super::session::{self, FirstEvents};
 use super::sound::{self, Sound, SoundItem};
 use crate::audio::error::AudioError;
@@ -159,7 +159,9 @@ fn an_output_file_is_kept_until_there_is_something_to_write() {
     assert!(std::fs::write(&path, "former").is_ok());
     let output = OutputFile::new(&path, &Inputs::default());
     assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some("former"));
-    let outputs = output.and_then(|output| Outputs::open(Format::Srt, Some(output), Side::Target, None, false));
+    let outputs = output.and_then(|output| {
+        Outputs::open(Format::Srt, Some(output), Side::Target, None, View { live: false, trace: false })
+    });
     assert!(outputs.and_then(Outputs::finish).is_ok());
     assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), Some(""));
     let mut inputs = Inputs::default();

@@ -12,7 +12,8 @@ use super::errors::{boxed, error, refused, thrown};
 use super::files::model_files;
 use super::options::parsed;
 use super::stream::{Stream, send};
-use crate::cascade::{Cascade, Settings};
+use super::text_stream::TextStream;
+use crate::cascade::{self, Cascade, Settings};
 use crate::engines::load::{self, ModelEngines, Models, Names};
 use crate::text::Millis;
 
@@ -74,5 +75,30 @@ impl Engines {
             cascade.warn(note.clone(), &mut |event| send(&emit, &event));
         }
         Ok(Stream::new(cascade, live, emit, self.slot.clone(), unused))
+    }
+
+    /// Begins a stream whose source is text, as [`Engines::open`] does for sound. Throws
+    /// `bad-option` where no translator was loaded.
+    pub fn open_text(&self, emit: Function) -> Result<TextStream, JsValue> {
+        let settings = self.settings;
+        settings.check().map_err(refused)?;
+        if settings.target.is_none() {
+            return Err(error("bad-option", "a text is translated, and no translator was loaded"));
+        }
+        let Some(ModelEngines { recognizer, aligner, translator }) = self.slot.borrow_mut().take() else {
+            return Err(error("busy", "another stream is open on these models; end it first"));
+        };
+        let Some(translator) = translator else {
+            return Err(error("internal", "the translator is missing"));
+        };
+        let began = Instant::now();
+        let clock = Box::new(move || Millis::from(began.elapsed()));
+        let mut stream = cascade::TextStream::new(settings, translator, clock).map_err(thrown)?;
+        let names = Names { asr: None, aligner: None, ..self.names.clone() };
+        stream.start(load::start(&settings, &names), &mut |event| send(&emit, &event));
+        for note in &names.notes {
+            stream.warn(note.clone(), &mut |event| send(&emit, &event));
+        }
+        Ok(TextStream::new(stream, emit, self.slot.clone(), (recognizer, aligner)))
     }
 }

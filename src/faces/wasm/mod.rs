@@ -7,6 +7,7 @@
 //! | `options` | the options of a translation, parsed and checked |
 //! | `engines` | models on a device; opens streams |
 //! | `stream` | one stream: sound goes in, events come out |
+//! | `text_stream` | one stream whose source is text |
 //! | `sound` | decodes sound files and resamples live sound |
 //! | `files` | the files of a model, which JavaScript reads |
 //! | `errors` | errors as JavaScript sees them: codes and remedies |
@@ -22,6 +23,7 @@ mod files;
 mod options;
 mod sound;
 mod stream;
+mod text_stream;
 
 use wasm_bindgen::prelude::*;
 

@@ -5,9 +5,10 @@
 //! {"sound":"short.wav","de":"Ein Satz für alles."}
 //! ```
 //!
-//! `sound` is relative to the manifest's folder. References are in the field of their language's
-//! code: one per sentence, with the sentence's times, or one for the whole sound. Other fields
-//! (`source`, `en`) are for people. Empty lines are skipped.
+//! `sound` is relative to the manifest's folder. In place of it, `text` names a text with times, as
+//! `translate --text` reads it; a manifest has talks of one kind only. References are in the field
+//! of their language's code: one per sentence, with the sentence's times, or one for the whole
+//! sound. Other fields (`source`, `en`) are for people. Empty lines are skipped.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use serde_json::Value;
 use super::super::error::{CliError, one_line};
 use super::super::sha256;
 use super::super::text_file::{LINE_BYTES, TextLines};
+use super::super::text_input::TextOrigin;
 use crate::audio::decode::AudioFile;
 use crate::text::units::written_units;
 use crate::text::{Language, Millis};
@@ -25,11 +27,14 @@ use crate::text::{Language, Millis};
 /// A talk and its references in one language.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Talk {
-    /// File name of the sound. No two talks of a manifest have the same name without its extension.
+    /// File name of the sound or text. No two talks of a manifest have the same name without its
+    /// extension.
     pub file: String,
     /// The file name without its extension.
     pub name: String,
-    pub sound: PathBuf,
+    /// The sound, or the text where [`Talk::is_text`].
+    pub path: PathBuf,
+    pub is_text: bool,
     /// The line of the manifest, such as `manifest.jsonl:3`.
     pub place: String,
     /// In the order of the sound; at least one.
@@ -48,7 +53,8 @@ pub(super) struct Segment {
 
 #[derive(Deserialize)]
 struct Line {
-    sound: PathBuf,
+    sound: Option<PathBuf>,
+    text: Option<PathBuf>,
     #[serde(default)]
     sentences: Vec<Sentence>,
     #[serde(flatten)]
@@ -80,7 +86,11 @@ pub(super) fn read(path: &Path, language: Language, limit: Option<usize>) -> Res
         let place = format!("{shown}:{number}");
         let talk = talk(line, &place, folder, language)
             .and_then(|talk| match talks.iter().any(|other| other.name == talk.name) {
-                true => Err(format!("another sound is called {}, too; give it another name", talk.name)),
+                true => Err(format!("another file is called {}, too; give it another name", talk.name)),
+                false => Ok(talk),
+            })
+            .and_then(|talk| match talks.first().is_some_and(|first| first.is_text != talk.is_text) {
+                true => Err("some talks are sounds and some are texts; use a manifest for each".to_owned()),
                 false => Ok(talk),
             })
             .map_err(|what| CliError::Failed(format!("{place}: {what}").into()))?;
@@ -94,15 +104,20 @@ pub(super) fn read(path: &Path, language: Language, limit: Option<usize>) -> Res
 
 fn talk(line: &str, place: &str, folder: &Path, language: Language) -> Result<Talk, String> {
     let line: Line = serde_json::from_str(line).map_err(|e| e.to_string())?;
+    let (path, is_text) = match (line.sound, line.text) {
+        (Some(sound), None) => (sound, false),
+        (None, Some(text)) => (text, true),
+        _ => return Err("it needs either `sound` or `text`, the name of a file".to_owned()),
+    };
     let part = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
-    let (Some(file), Some(name)) = (part(line.sound.file_name()), part(line.sound.file_stem())) else {
-        return Err(format!("`sound` is not a file name: {}", line.sound.display()));
+    let (Some(file), Some(name)) = (part(path.file_name()), part(path.file_stem())) else {
+        return Err(format!("`{}` is not a file name", path.display()));
     };
     let segments = match line.sentences.is_empty() {
         true => vec![Segment { start: Millis::ZERO, end: None, units: reference(&line.texts, language)? }],
         false => sentences(&line.sentences, language)?,
     };
-    Ok(Talk { file, name, sound: folder.join(line.sound), place: place.to_owned(), segments })
+    Ok(Talk { file, name, path: folder.join(path), is_text, place: place.to_owned(), segments })
 }
 
 fn sentences(sentences: &[Sentence], language: Language) -> Result<Vec<Segment>, String> {
@@ -159,20 +174,24 @@ impl Talk {
         Ok((talk, cut))
     }
 
-    /// Hash of the sound file; `None` where the file is missing.
-    pub(super) fn sound_sha256(&self) -> Result<Option<String>, CliError> {
-        if !self.sound.is_file() {
+    /// Hash of the sound or text; `None` where the file is missing.
+    pub(super) fn file_sha256(&self) -> Result<Option<String>, CliError> {
+        if !self.path.is_file() {
             return Ok(None);
         }
-        sha256::of_file(&self.sound).map(Some).map_err(|error| {
-            let message = format!("cannot read {}: {error}", self.sound.display());
+        sha256::of_file(&self.path).map(Some).map_err(|error| {
+            let message = format!("cannot read {}: {error}", self.path.display());
             self.failed(&CliError::Failed(message.into()))
         })
     }
 
-    /// Checks that the sound can be read, before any model loads.
+    /// Checks that the sound or text can be read, before any model loads.
     pub(super) fn check(&self) -> Result<(), CliError> {
-        AudioFile::open(&self.sound).map(drop).map_err(|error| self.failed(&CliError::of(error)))
+        let checked = match self.is_text {
+            true => TextOrigin::open(&self.path, Millis::ZERO).map(drop),
+            false => AudioFile::open(&self.path).map(drop).map_err(CliError::of),
+        };
+        checked.map_err(|error| self.failed(&error))
     }
 
     /// `error` with the manifest line that it is about.
@@ -202,7 +221,7 @@ mod tests {
         let talks = talks.unwrap_or_default();
         assert_eq!(talks.len(), 2);
         assert_eq!((talks[0].file.as_str(), talks[0].name.as_str()), ("x.flac", "x"));
-        assert!(talks[0].sound.ends_with("a/x.flac"));
+        assert!(talks[0].path.ends_with("a/x.flac"));
         let units = vec!["Hallo".to_owned(), "du.".to_owned()];
         assert_eq!(talks[0].segments, [Segment { start: Millis(1), end: Some(Millis(5)), units }]);
         assert_eq!(talks[1].segments[0].end, None);
@@ -249,6 +268,8 @@ mod tests {
             (r#"{"sound":"b.wav"}"#, "`de`"),
             (r#"{"sound":"b.wav","de":" "}"#, "`de`"),
             (r#"{"sound":"/","de":"Ja."}"#, "not a file name"),
+            (r#"{"sound":"b.wav","text":"b.srt","de":"Ja."}"#, "either `sound` or `text`"),
+            (r#"{"text":"b.srt","de":"Ja."}"#, "some talks are sounds and some are texts"),
             (good, "called a, too"),
             (r#"{"sound":"b.wav","sentences":[{"start_ms":5,"end_ms":5,"de":"Ja."}]}"#, "sentence 1: it ends"),
             (r#"{"sound":"b.wav","sentences":[{"start_ms":5,"end_ms":9}]}"#, "sentence 1: there is no reference"),

@@ -29,7 +29,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::args::{EvalArgs, Format, target_language};
-use super::engines::{self, LoadRequest, Loaded, TranslationRequest};
+use super::engines::{self, LoadRequest, Loaded, LoadedText, TranslationRequest};
 use super::error::CliError;
 use super::inputs::Inputs;
 use super::interrupt;
@@ -37,8 +37,9 @@ use super::outputs::Outputs;
 use super::progress::{ItemBar, LoadingBar};
 use super::session::{self, FirstEvents};
 use super::sound::Origin;
+use super::text_input::TextOrigin;
+use crate::cascade::Settings;
 use crate::cascade::event::Start;
-use crate::cascade::{Align, Engines, Recognize, Settings, Translate};
 use crate::faces::subtitles::Side;
 use crate::measure::resegment::Tokens;
 use crate::policy::PolicyKind;
@@ -68,6 +69,11 @@ pub(super) async fn eval(args: EvalArgs) -> Result<(), CliError> {
 async fn play_manifest(args: &EvalArgs, manifest: &Path) -> Result<(), CliError> {
     target_language(args.to.code()).map_err(|what| CliError::Usage(format!("--to {}: {what}", args.to)))?;
     let talks = manifest::read(manifest, args.to, args.limit)?;
+    let is_text = talks.iter().any(|talk| talk.is_text);
+    if is_text && (args.speech.asr.is_some() || args.speech.aligner.is_some()) {
+        let message = "--asr and --aligner hear sound, and the talks of the manifest are texts";
+        return Err(CliError::Usage(message.to_owned()));
+    }
     let points = points(args);
     let request = LoadRequest {
         asr: args.speech.asr.as_deref(),
@@ -77,7 +83,7 @@ async fn play_manifest(args: &EvalArgs, manifest: &Path) -> Result<(), CliError>
         device: &args.speech.device,
     };
     protect_inputs(manifest, &points, &talks, &request)?;
-    play_missing(&points, &talks, &request).await?;
+    play_missing(&points, &talks, &request, is_text).await?;
     write_reports(&points, &talks)
 }
 
@@ -90,7 +96,7 @@ fn protect_inputs(
 ) -> Result<(), CliError> {
     let mut inputs = Inputs::default();
     inputs.add(manifest, "MANIFEST");
-    talks.iter().for_each(|talk| inputs.add(&talk.sound, &talk.place));
+    talks.iter().for_each(|talk| inputs.add(&talk.path, &talk.place));
     request.add_files(&mut inputs);
     for point in points {
         let of_talk = |talk: &Talk| [point.events(talk), partial(&point.events(talk))];
@@ -127,17 +133,22 @@ fn named(policy: PolicyKind, chunk: u64) -> String {
 }
 
 /// Plays every talk at every point that has no events of it. Models load only if a talk is missing.
-async fn play_missing(points: &[Point], talks: &[Talk], request: &LoadRequest<'_>) -> Result<(), CliError> {
-    let (names, hashes) = engines::names_and_hashes(request)?;
-    let sounds = talks.iter().map(Talk::sound_sha256).collect::<Result<Vec<_>, _>>()?;
+async fn play_missing(
+    points: &[Point],
+    talks: &[Talk],
+    request: &LoadRequest<'_>,
+    is_text: bool,
+) -> Result<(), CliError> {
+    let (names, hashes) = engines::names_and_hashes(request, is_text)?;
+    let files = talks.iter().map(Talk::file_sha256).collect::<Result<Vec<_>, _>>()?;
     let mut missing: Vec<(&Point, &Talk, &Option<String>)> = Vec::new();
     for point in points {
-        for (talk, sound) in talks.iter().zip(&sounds) {
-            let requested = Start { file_sha256: sound.clone(), ..hashes.start(&point.settings, &names) };
+        for (talk, file) in talks.iter().zip(&files) {
+            let requested = Start { file_sha256: file.clone(), ..hashes.start(&point.settings, &names) };
             let played = Played::read(&point.events(talk))?;
             if !played.is_some_and(|played| is_same_run(&played.start, &requested)) {
                 talk.check()?;
-                missing.push((point, talk, sound));
+                missing.push((point, talk, file));
             }
         }
     }
@@ -149,14 +160,18 @@ async fn play_missing(points: &[Point], talks: &[Talk], request: &LoadRequest<'_
     }
     let mut loaded = {
         let mut bar = LoadingBar::new();
-        engines::load(request, &mut |what, done, total| bar.report(what, done, total)).await?
+        let mut report = |what: &str, done: u64, total: u64| bar.report(what, done, total);
+        match is_text {
+            true => Player::Text(Box::new(engines::load_text(request, &mut report).await?)),
+            false => Player::Sound(Box::new(engines::load(request, &mut report).await?)),
+        }
     };
     interrupt::set_streaming(true);
     let mut bar = ItemBar::new(missing.len() as u64);
     let mut outcome = Ok(());
-    for (point, talk, sound) in missing {
+    for (point, talk, file) in missing {
         bar.report(&format!("{} at {}: {}", point.settings.policy, point.settings.chunk, talk.name));
-        outcome = play(&mut loaded, point, talk, sound).await;
+        outcome = play(&mut loaded, point, talk, file).await;
         if outcome.is_err() {
             break;
         }
@@ -186,21 +201,26 @@ fn partial(events: &Path) -> PathBuf {
     events.with_extension("part")
 }
 
+/// The models that play talks.
+enum Player {
+    Sound(Box<Loaded>),
+    Text(Box<LoadedText>),
+}
+
 /// Plays one talk as fast as it computes. Its events get their final name when they are complete.
-async fn play(
-    Loaded { engines, names, hashes }: &mut Loaded,
-    point: &Point,
-    talk: &Talk,
-    sound_sha256: &Option<String>,
-) -> Result<(), CliError> {
+async fn play(player: &mut Player, point: &Point, talk: &Talk, file_sha256: &Option<String>) -> Result<(), CliError> {
+    let (names, hashes) = match player {
+        Player::Sound(loaded) => (&loaded.names, &loaded.hashes),
+        Player::Text(loaded) => (&loaded.names, &loaded.hashes),
+    };
     let path = point.events(talk);
     let partial = partial(&path);
     let start = Start {
         file: Some(talk.file.clone()),
-        file_sha256: sound_sha256.clone(),
+        file_sha256: file_sha256.clone(),
         ..hashes.start(&point.settings, names)
     };
-    let outcome = play_to(&partial, engines.lent(), start, point, talk).await;
+    let outcome = play_to(&partial, player, start, point, talk).await;
     let renamed = match &outcome {
         Ok(()) => fs::rename(&partial, &path),
         Err(_) => fs::remove_file(&partial).or(Ok(())),
@@ -216,19 +236,22 @@ async fn play(
     played.map_or(Ok(()), |played| talk.within(played.length).map(drop))
 }
 
-async fn play_to<R: Recognize, A: Align, T: Translate>(
-    path: &Path,
-    engines: Engines<R, A, T>,
-    start: Start,
-    point: &Point,
-    talk: &Talk,
-) -> Result<(), CliError> {
-    let sound = Origin::open(&talk.sound, false, None).map_err(CliError::of)?.start(false);
+async fn play_to(path: &Path, player: &mut Player, start: Start, point: &Point, talk: &Talk) -> Result<(), CliError> {
     let file = File::create(path).map_err(|e| files::failed(path, e))?;
     let out = Box::new(BufWriter::new(file));
     let mut outputs = Outputs::quiet(out, path.display().to_string(), Format::Jsonl, Side::Target);
     let first = FirstEvents { start, notes: Vec::new() };
-    let outcome = session::play(engines, point.settings, first, sound, &mut outputs).await;
+    let settings = point.settings;
+    let outcome = match player {
+        Player::Sound(loaded) => {
+            let sound = Origin::open(&talk.path, false, None).map_err(CliError::of)?.start(false);
+            session::play(loaded.engines.lent(), settings, first, sound, &mut outputs).await
+        }
+        Player::Text(loaded) => {
+            let text = TextOrigin::open(&talk.path, settings.pause)?;
+            session::play_text(&mut loaded.translator, settings, first, text, false, &mut outputs).await
+        }
+    };
     outcome.and(outputs.finish())
 }
 

@@ -19,8 +19,9 @@ pub(super) struct Report {
     pub chunk_ms: u64,
     pub source_language: Language,
     pub target_language: Language,
-    pub asr: String,
-    pub aligner: String,
+    /// `null` where the talks are texts.
+    pub asr: Option<String>,
+    pub aligner: Option<String>,
     pub mt: Option<String>,
     /// Number of closed segments in a prompt.
     pub history: usize,

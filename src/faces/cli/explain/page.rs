@@ -86,9 +86,10 @@ fn languages(run: &Run) -> String {
 fn setup(run: &Run) -> String {
     let start = &run.start;
     let chunk = format!("{} ms", start.chunk_ms.0);
-    let mut rows = vec![("Recognizer", start.asr.as_str()), ("Aligner", start.aligner.as_str())];
+    let mut rows: Vec<(&str, &str)> = start.asr.as_deref().map(|asr| ("Recognizer", asr)).into_iter().collect();
+    rows.extend(start.aligner.as_deref().map(|aligner| ("Aligner", aligner)));
     rows.extend(start.mt.as_deref().map(|mt| ("Translator", mt)));
-    rows.extend(start.file.as_deref().map(|file| ("Sound", file)));
+    rows.extend(start.file.as_deref().map(|file| (if start.asr.is_some() { "Sound" } else { "Text" }, file)));
     rows.extend(start.policy.as_deref().map(|policy| ("Policy", policy)));
     rows.extend([("Chunk", chunk.as_str()), ("Device", start.device.as_str())]);
     let rows: Vec<String> =

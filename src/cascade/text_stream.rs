@@ -1,0 +1,197 @@
+//! The stream of a source that is text: words with times in, events out. There is no recogniser and
+//! no aligner. Everything behind the source words is the same as for sound.
+
+use std::collections::VecDeque;
+
+use super::captions::Captions;
+use super::engines::Translate;
+use super::event::{EventKind, Start};
+use super::output::{CascadeError, Clock, Emit, Output};
+use super::settings::{Settings, SettingsError};
+use super::transcript::{Closing, Transcript, words_of};
+use crate::text::Millis;
+use crate::text::passages::spread;
+
+/// A segment of this many words closes at a clause.
+const LONG: usize = 60;
+/// A segment of this many words closes in any case.
+const LONGEST: usize = 80;
+/// The most words that wait for a step. A caller that gives more has them wait in its own hands.
+const MOST_WAITING: usize = 10_000;
+
+/// A word that waits for a step.
+struct Waiting {
+    text: String,
+    start: Millis,
+    end: Millis,
+    /// Wall time of its arrival.
+    arrived: Millis,
+}
+
+/// One stream of text, from the first word to the last caption.
+///
+/// A word of a text is certain: it is committed as soon as it is there, and a translation may rest
+/// on it. Segments close at sentence ends, at pauses between the words' times, and where they are
+/// long.
+///
+/// ```text
+/// text.start(..);
+/// for each word { text.push(..)?; text.step(now, ..).await?; }
+/// text.finish(..).await?;
+/// text.end(..);
+/// ```
+pub struct TextStream<T> {
+    settings: Settings,
+    waiting: VecDeque<Waiting>,
+    transcript: Transcript,
+    /// Times of the words of the open segment.
+    times: Vec<(Millis, Millis)>,
+    /// End time of the newest word that was pushed.
+    pushed_end: Millis,
+    output: Output<T>,
+}
+
+/// More words wait than a stream keeps. None of the text was taken: call [`TextStream::step`]
+/// first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{MOST_WAITING} words wait for their translation")]
+pub struct TooManyWords;
+
+impl<T: Translate> TextStream<T> {
+    /// Creates a stream at time zero of both clocks. `settings.chunk` and
+    /// `settings.longest_segment` concern sound only.
+    ///
+    /// Errors: the settings are out of range, or name no target language.
+    pub fn new(settings: Settings, translator: T, clock: Clock) -> Result<Self, SettingsError> {
+        settings.check()?;
+        let target = settings.target.ok_or(SettingsError::NoTarget)?;
+        Ok(TextStream {
+            settings,
+            waiting: VecDeque::new(),
+            transcript: Transcript::of_text(),
+            times: Vec::new(),
+            pushed_end: Millis::ZERO,
+            output: Output::new(Some(Captions::new(translator, target, &settings)), clock),
+        })
+    }
+
+    /// The settings of the stream.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Sends the first event.
+    pub fn start(&mut self, start: Start, emit: Emit<'_>) {
+        self.output.send(EventKind::Start(start), emit);
+    }
+
+    /// Sends a warning at this point among the events.
+    pub fn warn(&mut self, message: String, emit: Emit<'_>) {
+        self.output.warn(message, emit);
+    }
+
+    /// Takes in text that is said or written from `start` to `end`, in stream time. Several words
+    /// share that time by their lengths. Times that go back are moved behind the words before.
+    /// Nothing is computed before the next step.
+    pub fn push(&mut self, text: &str, start: Millis, end: Millis) -> Result<(), TooManyWords> {
+        let words = words_of(text);
+        if self.waiting.len() + words.len() > MOST_WAITING {
+            return Err(TooManyWords);
+        }
+        let arrived = self.output.wall();
+        let start = start.max(self.pushed_end);
+        let end = end.max(start);
+        for (text, start, end) in spread(words, start, end) {
+            self.pushed_end = end;
+            self.waiting.push_back(Waiting { text, start, end, arrived });
+        }
+        Ok(())
+    }
+
+    /// Translates what has been pushed. `now` is how far the stream has come; the words' times may
+    /// be ahead of it. A pause before `now` closes the open segment.
+    ///
+    /// Errors: see [`CascadeError`]. The stream may go on with the next step.
+    pub async fn step(&mut self, now: Millis, emit: Emit<'_>) -> Result<(), CascadeError> {
+        self.cycle(now, false, emit).await
+    }
+
+    /// Ends the stream: closes the open segment and writes its final translation. Call
+    /// [`TextStream::end`] afterwards. After an error, `finish` may be called again.
+    pub async fn finish(&mut self, emit: Emit<'_>) -> Result<(), CascadeError> {
+        self.cycle(self.output.heard, true, emit).await?;
+        self.output.finished = true;
+        Ok(())
+    }
+
+    /// Sends the last event. Segments that are still open (after an error, or where the stream was
+    /// stopped without [`TextStream::finish`]) close with their shown text. No model is called.
+    pub fn end(&mut self, emit: Emit<'_>) {
+        self.output.end(&mut self.transcript, emit);
+    }
+
+    /// Returns the translator when the stream is over.
+    pub fn into_translator(self) -> Option<T> {
+        self.output.captions.map(Captions::into_translator)
+    }
+
+    async fn cycle(&mut self, now: Millis, last: bool, emit: Emit<'_>) -> Result<(), CascadeError> {
+        let began = self.output.wall();
+        self.output.meter.begin_step();
+        let arrived = self.waiting.front().map(|word| word.arrived);
+        self.take_waiting(emit);
+        self.output.heard = self.output.heard.max(now);
+        if last || self.is_pause(self.output.heard) {
+            self.settle(Closing::All, emit);
+        }
+        if let Some(event) = self.transcript.announce() {
+            self.output.send(event, emit);
+        }
+        let outcome = self.output.translate(&self.transcript, emit).await;
+        let computing = self.output.wall() - began;
+        self.output.meter.add_computing(computing);
+        if let Some(arrived) = arrived {
+            self.output.progress(arrived, Millis::ZERO, Millis::ZERO, emit);
+        }
+        outcome
+    }
+
+    /// Commits the waiting words one by one, so that a pause between two of them is noticed.
+    fn take_waiting(&mut self, emit: Emit<'_>) {
+        while let Some(word) = self.waiting.pop_front() {
+            if self.is_pause(word.start) {
+                self.settle(Closing::All, emit);
+            }
+            self.output.heard = self.output.heard.max(word.end);
+            self.transcript.append(word.text);
+            self.times.push((word.start, word.end));
+            let closing = match self.times.len() {
+                LONGEST.. => Closing::Long { give_up: Millis::ZERO },
+                LONG.. => Closing::Clauses,
+                _ => Closing::Sentences,
+            };
+            self.settle(closing, emit);
+        }
+    }
+
+    /// Whether nothing was said for the length of a pause before `time`.
+    fn is_pause(&self, time: Millis) -> bool {
+        self.times.last().is_some_and(|&(_, end)| time - end >= self.settings.pause)
+    }
+
+    /// Commits all words, and closes segments as far as `closing` allows.
+    fn settle(&mut self, closing: Closing, emit: Emit<'_>) {
+        let (rests_on, heard) = (self.output.rests_on(), self.output.heard);
+        self.transcript.agree_on_all();
+        let settled = self.transcript.settle(closing, &self.times, rests_on, heard);
+        for closed in &settled.closed {
+            self.times.drain(..closed.words.len().min(self.times.len()));
+            self.output.close(closed, emit);
+        }
+        if !settled.closed.is_empty() {
+            // The words behind the closed segments.
+            self.transcript.agree_on_all();
+            self.transcript.settle(Closing::Sentences, &self.times, 0, heard);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Tests of a stream whose source is text.
+
+use proptest::prelude::*;
+
+use super::event::{Event, EventKind};
+use super::fakes::{SharedLog, WordTranslator, closed, start_of, ticking, translator_for};
+use super::rules::Rules;
+use super::settings::Settings;
+use super::text_stream::{TextStream, TooManyWords};
+use crate::text::units::source_words;
+use crate::text::{Language, Millis};
+
+fn settings(policy: &str) -> Settings {
+    let policy = policy.parse().expect("a policy");
+    Settings::new(Language::ENGLISH, Some(Language::GERMAN)).with_policy(policy)
+}
+
+fn stream(settings: Settings, log: &SharedLog) -> TextStream<WordTranslator> {
+    let translator = translator_for(Language::GERMAN, &settings, log);
+    TextStream::new(settings, translator, ticking()).expect("settings that fit")
+}
+
+/// Plays words with times, with a step whenever `step` more words are there. Returns the events,
+/// after checking the rules.
+fn play(settings: Settings, words: &[(String, u64, u64)], step: usize) -> Vec<Event> {
+    let log = SharedLog::default();
+    let mut stream = stream(settings, &log);
+    let mut events = Vec::new();
+    let mut emit = |event: Event| events.push(event);
+    stream.start(start_of(&settings), &mut emit);
+    pollster::block_on(async {
+        for words in words.chunks(step.max(1)) {
+            for (text, start, end) in words {
+                stream.push(text, Millis(*start), Millis(*end)).expect("room");
+            }
+            let now = words.last().map_or(0, |word| word.2);
+            stream.step(Millis(now), &mut emit).await.expect("a step");
+        }
+        stream.finish(&mut emit).await.expect("an end");
+    });
+    stream.end(&mut emit);
+    Rules::check(&events).expect("the rules");
+    events
+}
+
+/// `text` said from 0, a word every 400 ms.
+fn paced(text: &str) -> Vec<(String, u64, u64)> {
+    let words = source_words(text).into_iter().zip(0..);
+    words.map(|(word, at)| (word, at * 400, at * 400 + 400)).collect()
+}
+
+fn shown(events: &[Event]) -> Vec<(u64, String)> {
+    let targets = events.iter().filter_map(|event| match &event.kind {
+        EventKind::Target(target) if !target.delta.is_empty() => Some((event.audio_ms.0, target.delta.clone())),
+        _ => None,
+    });
+    targets.collect()
+}
+
+#[test]
+fn sentences_are_segments_and_translation_begins_before_their_end() {
+    let words = paced("Dr. Smith says that the cat sat on the mat. It slept.");
+    let events = play(settings("alignatt"), &words, 2);
+    let expected = [
+        ("Dr. Smith says that the cat sat on the mat.", "DR. SMITH SAYS THAT THE CAT SAT ON THE MAT."),
+        ("It slept.", "IT SLEPT."),
+    ];
+    assert_eq!(closed(&events), expected.map(|(source, target)| (source.to_owned(), target.to_owned())));
+    let first = shown(&events).first().cloned().expect("text");
+    assert!(first.0 < 2_000, "{first:?}: five words had been said");
+}
+
+/// Text is not misheard: the words of a step can be translated in that step, without a holdback.
+#[test]
+fn the_last_word_counts_at_once() {
+    let events = play(settings("alignatt:hold-last=0"), &paced("we see the cat"), 1);
+    let shown = shown(&events);
+    assert_eq!(shown[0], (400, "WE".to_owned()));
+    assert_eq!(shown[1], (800, " SEE".to_owned()));
+}
+
+#[test]
+fn a_pause_closes_a_segment_whether_a_word_follows_or_not() {
+    let mut words = paced("we see the cat");
+    words.extend(paced("the dog").into_iter().map(|(text, start, end)| (text, start + 2_800, end + 2_800)));
+    let texts = |events: &[Event]| closed(events).into_iter().map(|(source, _)| source).collect::<Vec<_>>();
+    for step in [1, 3, 10] {
+        assert_eq!(texts(&play(settings("alignatt"), &words, step)), ["we see the cat", "the dog"], "{step}");
+    }
+    let log = SharedLog::default();
+    let mut stream = stream(settings("alignatt"), &log);
+    let mut sources = Vec::new();
+    stream.push("we see", Millis(0), Millis(800)).expect("room");
+    for now in [800, 1_999, 2_000] {
+        let mut events = Vec::new();
+        pollster::block_on(stream.step(Millis(now), &mut |event| events.push(event))).expect("a step");
+        sources.push(events.iter().any(|event| matches!(&event.kind, EventKind::Source(source) if source.closed)));
+    }
+    assert_eq!(sources, [false, false, true]);
+}
+
+#[test]
+fn a_text_without_sentence_ends_is_cut() {
+    let long: Vec<String> = (0..200).map(|at| format!("w{at}{}", if at == 65 { "," } else { "" })).collect();
+    let events = play(settings("alignatt"), &paced(&long.join(" ")), 3);
+    let lengths: Vec<usize> = closed(&events).iter().map(|(source, _)| source_words(source).len()).collect();
+    assert_eq!(lengths, [66, 80, 54]);
+}
+
+#[test]
+fn several_words_share_their_time_by_their_letters() {
+    let events = play(settings("offline"), &[("a  bcd".to_owned(), 1_000, 1_400)], 1);
+    let words = events.iter().find_map(|event| match &event.kind {
+        EventKind::Source(source) => Some(source.committed.clone()),
+        _ => None,
+    });
+    let times: Vec<_> = words.expect("words").iter().map(|word| (word.start_ms.0, word.end_ms.0)).collect();
+    assert_eq!(times, [(1_000, 1_100), (1_100, 1_400)]);
+}
+
+#[test]
+fn what_waits_is_bounded() {
+    let log = SharedLog::default();
+    let mut stream = stream(settings("alignatt"), &log);
+    let text = "word ".repeat(9_000);
+    assert_eq!(stream.push(&text, Millis(0), Millis(1)), Ok(()));
+    assert_eq!(stream.push(&text, Millis(0), Millis(1)), Err(TooManyWords));
+    assert_eq!(stream.push("word", Millis(0), Millis(1)), Ok(()));
+}
+
+#[test]
+fn a_failure_keeps_the_text() {
+    let log = SharedLog::default();
+    log.borrow_mut().fails_in = Some(0);
+    let mut stream = stream(settings("alignatt"), &log);
+    let mut events = Vec::new();
+    let mut emit = |event: Event| events.push(event);
+    stream.start(start_of(&settings("alignatt")), &mut emit);
+    stream.push("We see the cat.", Millis(0), Millis(1_600)).expect("room");
+    let error = pollster::block_on(stream.step(Millis(1_600), &mut emit)).expect_err("the device was lost");
+    assert_eq!(error.to_string(), "translation failed at 1.6 s");
+    pollster::block_on(stream.finish(&mut emit)).expect("the second try");
+    stream.end(&mut emit);
+    Rules::check(&events).expect("the rules");
+    assert_eq!(closed(&events), [("We see the cat.".to_owned(), "WE SEE THE CAT.".to_owned())]);
+}
+
+proptest! {
+    /// Any words, times, steps and policies: the rules hold, and every word is in a closed segment
+    /// once.
+    #[test]
+    fn no_word_is_lost(
+        words in prop::collection::vec(("[a-zA-Z3]{1,4}[.,?!]{0,3}", 0_u64..4_000, 0_u64..3_000), 0..120),
+        step in 1_usize..30,
+        policy in prop::sample::select(vec!["alignatt", "alignatt:high", "ref", "local-agreement", "hold-n", "offline"]),
+    ) {
+        let mut now = 0;
+        let timed = words.iter().map(|(text, gap, length)| {
+            // Times may go back.
+            let start = (now + gap).saturating_sub(1_000);
+            now = now.max(start + length);
+            (text.clone(), start, start + length)
+        });
+        let timed: Vec<(String, u64, u64)> = timed.collect();
+        let events = play(settings(policy), &timed, step);
+        let heard: Vec<String> = closed(&events).iter().flat_map(|(source, _)| source_words(source)).collect();
+        let said: Vec<String> = words.iter().flat_map(|(text, _, _)| source_words(text)).collect();
+        prop_assert_eq!(heard, said);
+    }
+}

@@ -1,0 +1,129 @@
+//! Text instead of sound: `translate --text` and texts in a manifest.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+
+use alignatt::EventKind;
+use alignatt::internals::cascade::Rules;
+
+use super::score::{errors, units};
+use super::{alignatt, events, parse, refused, run, shown, talk};
+
+/// The words of a talk as a file of JSON lines, in `folder`.
+fn words_file(folder: &Path, name: &str) -> String {
+    let talk = talk(name);
+    let lines: String = talk["words"].as_array().unwrap().iter().map(|word| format!("{word}\n")).collect();
+    let path = folder.join(format!("{name}.jsonl"));
+    std::fs::write(&path, lines).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+/// The sentences of a talk in one language.
+fn sentences(name: &str, language: &str) -> Vec<String> {
+    let talk = talk(name);
+    let sentences = talk["sentences"].as_array().unwrap();
+    sentences.iter().map(|sentence| sentence[language].as_str().unwrap().to_owned()).collect()
+}
+
+/// Words with times: the source is the text, the translation is that of the reference but for few
+/// words, and most of it is shown before its sentence has ended.
+#[test]
+fn words_with_times_are_translated_while_they_come() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = words_file(folder.path(), "talk-a");
+    for language in ["de", "zh"] {
+        let args = ["translate", "--text", &path, "--to", language, "--format", "jsonl", "--device", "cpu"];
+        let events = events(&args);
+        Rules::check(&events).unwrap();
+        let (source, target) = shown(&events);
+        assert_eq!(source.join(" "), sentences("talk-a", "en").join(" "));
+        let reference = units(&sentences("talk-a", language).join(" "), language);
+        let wrong = errors(&units(&target.join(" "), language), &reference);
+        assert!(wrong < 0.1, "{language}: {wrong}, {target:?}");
+        let (mut early, mut late) = (0, 0);
+        for event in &events {
+            let EventKind::Target(target) = &event.kind else { continue };
+            *(if target.closed { &mut late } else { &mut early }) += target.delta.len();
+        }
+        assert!(early > late, "{language}: {early} bytes in time, {late} at the ends of segments");
+        let first = serde_json::to_value(&events[0]).unwrap();
+        assert!(first.get("asr").is_none() && first["mt"].is_string(), "{first}");
+    }
+}
+
+/// The same text as subtitles, as plain lines and from standard input.
+#[test]
+fn every_form_of_a_text_gives_its_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = sentences("talk-b", "en");
+    let cues = text.iter().enumerate().map(|(at, sentence)| {
+        format!("{}\n00:00:{:02},000 --> 00:00:{:02},500\n<i>{sentence}</i>\n\n", at + 1, at * 4, at * 4 + 3)
+    });
+    let subtitles: String = cues.collect();
+    for (name, content) in [("a.srt", subtitles), ("a.txt", text.join("\n"))] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        let path = path.to_str().unwrap();
+        let events = events(&["translate", "--text", path, "--to", "it", "--format", "jsonl", "--device", "cpu"]);
+        assert_eq!(shown(&events).0.join(" "), text.join(" "), "{name}");
+    }
+    let mut child = alignatt(&["translate", "--text", "-", "--to", "it", "--format", "jsonl", "--device", "cpu"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.join("\n").as_bytes()).unwrap();
+    let typed = parse(&child.wait_with_output().unwrap().stdout);
+    Rules::check(&typed).unwrap();
+    assert_eq!(shown(&typed).0.join(" "), text.join(" "));
+}
+
+#[test]
+fn a_manifest_of_texts_is_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    let words = words_file(folder.path(), "talk-c");
+    let line = serde_json::json!({ "text": words, "sentences": talk("talk-c")["sentences"] }).to_string();
+    let manifest = folder.path().join("manifest.jsonl");
+    std::fs::write(&manifest, &line).unwrap();
+    let out = folder.path().join("out");
+    let (manifest, out) = (manifest.to_str().unwrap(), out.to_str().unwrap());
+    let of_talk = ["eval", manifest, "--out", out, "--to", "de", "--device", "cpu"];
+    let made = run(&[&of_talk[..], &["--policy", "alignatt", "--policy", "offline"]].concat());
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let lag = |policy: &str| {
+        let report = std::fs::read(Path::new(out).join("de").join(policy).join("report.json")).unwrap();
+        let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+        assert!(report["asr"].is_null(), "{report}");
+        report["long_yaal_ms"].as_f64().unwrap()
+    };
+    let (ours, offline) = (lag("alignatt-850"), lag("offline-850"));
+    assert!(ours < offline, "{ours} ms, {offline} ms");
+    refused(&run(&[&of_talk[..], &["--asr", "/no/such/model"]].concat()), 2, &["--asr"]);
+}
+
+#[test]
+fn wrong_texts_are_named_in_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let of_text = |path: &str, more: &[&str]| {
+        run(&[&["translate", "--text", path, "--to", "de", "--device", "cpu"], more].concat())
+    };
+    refused(&of_text("/no/such/text", &[]), 1, &["/no/such/text"]);
+    refused(&of_text(&put("empty.txt", " \n"), &[]), 1, &["empty.txt contains no text"]);
+    let times = put("times.srt", "1\n00:00:01,000 --> soon\nHi\n");
+    refused(&of_text(&times, &[]), 1, &["times.srt, line 2 is not a line of times"]);
+    let words = put("words.jsonl", "{\"text\":\"Hi\"}\n{\"text\":\"you\",\"start\":2,\"end\":1}\n");
+    refused(&of_text(&words, &[]), 1, &["words.jsonl, line 2 ends before it starts"]);
+    let good = put("good.txt", "Good morning.");
+    refused(&of_text(&good, &["sound.wav"]), 2, &[]);
+    refused(&of_text(&good, &["--asr", "model"]), 2, &[]);
+    refused(&of_text(&good, &["--output", &good]), 2, &["--text"]);
+    refused(&run(&["translate", "--to", "de"]), 2, &["FILE"]);
+    refused(&run(&["transcribe"]), 2, &["FILE"]);
+}
