@@ -328,13 +328,14 @@ fn voice_detector_figures() {
         }
     }
     println!("| speech | s of speech | missed, % | wrongly found, % | delay, ms: median | nine tenths | most |");
-    let conditions: [(&str, &dyn Fn(&[f32]) -> Vec<f32>); 6] = [
-        ("as it is", &|sound| sound.to_vec()),
-        ("20 dB quieter", &|sound| sound.iter().map(|sample| 0.1 * sample).collect()),
-        ("fan at 10 dB", &|sound| noisy(sound, &noise("fan", 20))),
-        ("music at 10 dB", &|sound| noisy(sound, &noise("music", 20))),
-        ("applause at 10 dB", &|sound| noisy(sound, &noise("applause", 20))),
-        ("keys at 10 dB", &|sound| noisy(sound, &noise("keys", 20))),
+    type Change = fn(&[f32]) -> Vec<f32>;
+    let conditions: [(&str, Change); 6] = [
+        ("as it is", |sound| sound.to_vec()),
+        ("20 dB quieter", |sound| sound.iter().map(|sample| 0.1 * sample).collect()),
+        ("fan at 10 dB", |sound| noisy(sound, &noise("fan", 20))),
+        ("music at 10 dB", |sound| noisy(sound, &noise("music", 20))),
+        ("applause at 10 dB", |sound| noisy(sound, &noise("applause", 20))),
+        ("keys at 10 dB", |sound| noisy(sound, &noise("keys", 20))),
     ];
     for (name, change) in conditions {
         let mut figures = Figures::default();
