@@ -23,6 +23,10 @@ pub mod models {
         pub use crate::models::drafting::{Armed, Cost, Draft, Request, Translator};
     }
 
+    pub mod gguf {
+        pub use crate::models::gguf::present;
+    }
+
     pub mod gemma3 {
         pub use crate::models::gemma3::config::{Gemma3Config, LayerType};
         pub use crate::models::gemma3::{Gemma3, frequencies};

@@ -161,7 +161,9 @@ impl<'a> Model<'a> {
         if self.words.is_empty() {
             let spelling = self.source.get(source as usize); // there is none for `NONE`
             spelling.map_or(1.0, |word| 1.0 + LIKENESS * likeness(word, &self.target[target as usize]))
-        } else { self.words.get(&(source, target)).copied().unwrap_or(0.0).max(1e-12) }
+        } else {
+            self.words.get(&(source, target)).copied().unwrap_or(0.0).max(1e-12)
+        }
     }
 
     /// `[j][i]`: the probability that source word `i` emitted target word `j` (forward-backward

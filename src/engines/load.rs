@@ -13,6 +13,7 @@ use crate::engines::on_models::{Alignment, Recognition, Translation};
 use crate::gpu::Compute;
 use crate::models::drafting::{Armed, Translator};
 use crate::models::family::{Sizes, TextFamily};
+use crate::models::gguf;
 use crate::models::prompt::{LanguageName, Task, TranslationPrompt, Turn};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
 use crate::models::{ModelConfig, TextModel};
@@ -21,7 +22,7 @@ use crate::policy::PolicyKind;
 use crate::policy::heads::{HeadSet, Rows};
 use crate::policy::shipped_heads;
 use crate::text::{Context, Language};
-use crate::weights::{Files, Tokenizer, Weights};
+use crate::weights::{CheckpointError, Files, Tokenizer, Weights};
 
 pub(crate) use crate::models::config::SUPPORTED;
 
@@ -37,7 +38,8 @@ const MT_CAPACITY: usize = 2048;
 pub struct ModelFiles {
     /// Name of the model for people to read.
     pub name: String,
-    /// Where its bytes are.
+    /// Where its bytes are. What reads a GGUF file before it is loaded wants it opened
+    /// ([`ModelFiles::opened`]).
     pub files: Files,
     /// Whether the model is part of the demo pack.
     pub demo: bool,
@@ -159,7 +161,7 @@ impl Names {
 
     fn with(ears: &[&ModelFiles], mt: Option<(&ModelFiles, &Direction)>, device: &str) -> Names {
         let models = ears.iter().copied().chain(mt.map(|(model, _)| model));
-        let mut demo = models.map(|model| model.demo);
+        let mut demo = models.clone().map(|model| model.demo);
         let note = match (demo.clone().all(|demo| demo), demo.any(|demo| demo)) {
             (true, _) => Some(DEMO.to_owned()),
             (false, true) => Some(MIXED.to_owned()),
@@ -172,10 +174,26 @@ impl Names {
         Names {
             mt: mt.map(|(model, _)| model.name.clone()),
             device: device.to_owned(),
-            notes: note.into_iter().chain(heads).collect(),
+            notes: note.into_iter().chain(heads).chain(models.filter_map(unpacked)).collect(),
             ..Names::default()
         }
     }
+}
+
+/// What it costs that a model's quantized weights are not kept as they are.
+fn unpacked(model: &ModelFiles) -> Option<String> {
+    let quantized = model.files.as_gguf()?.quantized()?;
+    let kinds: Vec<&str> = quantized.kinds.iter().map(|kind| kind.name()).collect();
+    let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
+    let (file, half, full) = (quantized.bytes, 2 * quantized.numbers, 4 * quantized.numbers);
+    Some(format!(
+        "the weights of {} in {} ({} MiB) are unpacked while loading: they take {} MiB on a GPU, {} MiB on the CPU",
+        model.name,
+        kinds.join(", "),
+        mebibytes(file),
+        mebibytes(half),
+        mebibytes(full)
+    ))
 }
 
 /// Returns the first event of a run.
@@ -227,17 +245,29 @@ impl Models {
         }
     }
 
+    /// The same models with their files as checkpoints have them, whatever they were: a GGUF file
+    /// is opened. Errors: a file is damaged, or it is not clear which is meant.
+    pub async fn opened(&self) -> Result<Models, CheckpointError> {
+        let mt = match &self.mt {
+            Some((model, direction)) => Some((model.opened().await?, direction.clone())),
+            None => None,
+        };
+        let (asr, aligner) = (self.asr.opened().await?, self.aligner.opened().await?);
+        Ok(Models { asr, aligner, mt, context: self.context.clone() })
+    }
+
     /// Loads the models on a device that has passed its self-test.
     ///
     /// An error names the model or the device. It is found before any weight is read if a model is
     /// of the wrong family, has no heads for its direction, or has no room for the context.
     pub async fn load(&self, compute: &Compute, report: Report<'_>) -> Result<ModelEngines, BoxError> {
-        let plan = |(model, direction)| Plan::new(model, direction, &self.context);
-        let plan = self.mt.as_ref().map(|(model, direction)| plan((model, direction))).transpose()?;
-        let recognizer = recognition(&self.asr, &self.context, compute, report).await?;
+        let models = self.opened().await?;
+        let plan = |(model, direction)| Plan::new(model, direction, &models.context);
+        let plan = models.mt.as_ref().map(|(model, direction)| plan((model, direction))).transpose()?;
+        let recognizer = recognition(&models.asr, &models.context, compute, report).await?;
         // A device that ran out of memory reports it late.
         compute.wait_idle().await?;
-        let aligner = alignment(&self.aligner, compute, report).await?;
+        let aligner = alignment(&models.aligner, compute, report).await?;
         let translator = match plan {
             Some(plan) => Some(plan.load(compute, report).await?),
             None => None,
@@ -261,7 +291,8 @@ pub async fn translation(
     compute: &Compute,
     report: Report<'_>,
 ) -> Result<Translation, BoxError> {
-    let mut translator = Plan::new(model, direction, context)?.load(compute, report).await?;
+    let model = model.opened().await?;
+    let mut translator = Plan::new(&model, direction, context)?.load(compute, report).await?;
     compute.wait_idle().await?;
     if compute.is_gpu() {
         warm_translator(&mut translator).await?;
@@ -455,6 +486,11 @@ impl ModelFiles {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn demo(files: Files) -> ModelFiles {
         ModelFiles { name: files.label().to_owned(), files, demo: true }
+    }
+
+    /// The same model with its files as checkpoints have them; see [`Models::opened`].
+    pub async fn opened(&self) -> Result<ModelFiles, CheckpointError> {
+        Ok(ModelFiles { files: gguf::present(&self.files).await?, ..self.clone() })
     }
 
     /// The error for a folder that holds a model of another family than the role needs.

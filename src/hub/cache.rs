@@ -5,6 +5,7 @@
 //! snapshot's files are links to blobs. A blob gets its name only when it is whole and its hash is
 //! right, so a file that exists can be trusted.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,8 @@ use std::time::Duration;
 use super::environment::{BadSetting, Certificates, Environment, Proxies};
 use super::model_files::MODEL_FILES;
 use crate::weights::error::{CheckpointError, Remedy, shown};
-use crate::weights::files::BYTE_ORDER_MARK;
+use crate::weights::files::{BYTE_ORDER_MARK, is_safe_name};
+use crate::weights::gguf::names;
 use crate::weights::safetensors::{INDEX_FILE, Index, MAX_INDEX, SINGLE_FILE};
 
 /// The revision used if the user names none.
@@ -32,6 +34,8 @@ pub struct CachedModel {
     pub revisions: Vec<String>,
     /// The size of all blobs in bytes, unfinished ones included.
     pub bytes: u64,
+    /// The GGUF files that are whole, in any revision: of a split file the first part.
+    pub gguf: Vec<String>,
 }
 
 /// The Hub and its cache on this machine.
@@ -87,10 +91,22 @@ impl Hub {
     /// The snapshot of a revision if it is in the cache and complete, otherwise `None`. Errors: the
     /// id is not valid.
     pub fn location(&self, repo: &str, revision: &str) -> Result<Option<PathBuf>, CheckpointError> {
+        Ok(self.snapshot(repo, revision)?.filter(|snapshot| is_complete(snapshot)))
+    }
+
+    /// A GGUF file of a revision if it is in the cache with all its parts, otherwise `None`.
+    /// Errors: the id is not valid.
+    pub fn gguf_location(&self, repo: &str, revision: &str, file: &str) -> Result<Option<PathBuf>, CheckpointError> {
+        let Some(snapshot) = self.snapshot(repo, revision)? else { return Ok(None) };
+        let whole = names::parts(file).iter().all(|part| is_safe_name(part) && snapshot.join(part).is_file());
+        Ok(whole.then(|| snapshot.join(file)))
+    }
+
+    /// The folder of a revision, which may lack files.
+    fn snapshot(&self, repo: &str, revision: &str) -> Result<Option<PathBuf>, CheckpointError> {
         let folder = self.folder(repo, revision)?;
         let commit = fs::read_to_string(folder.join("refs").join(revision)).unwrap_or_else(|_| revision.to_owned());
-        let snapshot = folder.join("snapshots").join(commit.trim());
-        Ok(Some(snapshot).filter(|snapshot| is_commit(commit.trim()) && is_complete(snapshot)))
+        Ok(is_commit(commit.trim()).then(|| folder.join("snapshots").join(commit.trim())))
     }
 
     /// The models in the cache, sorted by name.
@@ -106,7 +122,8 @@ impl Hub {
                     .map(|meta| meta.len())
                     .sum();
                 let revisions = self.revisions(&repo, &folder);
-                is_repo(&repo).then_some(CachedModel { repo, revisions, bytes })
+                let gguf = gguf_files(&folder.join("snapshots"));
+                is_repo(&repo).then_some(CachedModel { repo, revisions, bytes, gguf })
             })
             .collect();
         models.sort_by(|a, b| a.repo.cmp(&b.repo));
@@ -231,6 +248,19 @@ fn is_complete(snapshot: &Path) -> bool {
     has(&MODEL_FILES.config) && has_weights()
 }
 
+/// The models among the GGUF files of all snapshots, whose parts are all there.
+fn gguf_files(snapshots: &Path) -> Vec<String> {
+    let mut files = BTreeSet::new();
+    for snapshot in entries(snapshots) {
+        let mut names = Vec::new();
+        collect_refs(&snapshot, "", 0, &mut names);
+        let models = names::models(names.iter().map(String::as_str)).into_iter();
+        let whole = models.filter(|name| names::parts(name).iter().all(|part| snapshot.join(part).is_file()));
+        files.extend(whole.map(str::to_owned));
+    }
+    files.into_iter().collect()
+}
+
 /// Reads an index from the disk. The inner error says what is wrong with its text.
 pub(super) fn read_index(path: &Path) -> std::io::Result<Result<Index, String>> {
     let mut json = Vec::new();
@@ -241,8 +271,8 @@ pub(super) fn read_index(path: &Path) -> std::io::Result<Result<Index, String>> 
     Ok(Index::parse(json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&json)))
 }
 
-/// Collects the names of the references below `folder`; a name with slashes lies in folders of its
-/// own.
+/// Collects the names of the files below `folder`, such as references; a name with slashes lies in
+/// folders of its own.
 fn collect_refs(folder: &Path, before: &str, depth: usize, into: &mut Vec<String>) {
     if depth == REFS_DEPTH {
         return;

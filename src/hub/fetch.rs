@@ -65,9 +65,33 @@ impl Hub {
     /// unknown, or contains no such model; the network fails and the cache has no complete copy;
     /// the disk is full; a hash is wrong twice.
     pub fn fetch(&self, repo: &str, revision: &str, progress: &mut dyn Progress) -> Result<PathBuf, CheckpointError> {
+        self.fetch_files(repo, revision, &Wanted::Checkpoint, progress)
+    }
+
+    /// The same for one GGUF file of a revision, with all its parts, and with the part that hears
+    /// if `hears` is set and the repository has one. Returns the file's path.
+    pub fn fetch_gguf(
+        &self,
+        repo: &str,
+        revision: &str,
+        file: &str,
+        hears: bool,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, CheckpointError> {
+        Ok(self.fetch_files(repo, revision, &Wanted::Gguf { file, hears }, progress)?.join(file))
+    }
+
+    /// Fetches what is wanted of a revision, and returns its snapshot folder.
+    fn fetch_files(
+        &self,
+        repo: &str,
+        revision: &str,
+        wanted: &Wanted<'_>,
+        progress: &mut dyn Progress,
+    ) -> Result<PathBuf, CheckpointError> {
         let folder = self.folder(repo, revision)?;
         if self.offline {
-            return match self.location(repo, revision)? {
+            return match self.local(repo, revision, wanted)? {
                 Some(snapshot) => Ok(snapshot),
                 None => Err(CheckpointError::Network {
                     repo: repo.to_owned(),
@@ -84,7 +108,7 @@ impl Hub {
         let listing = match fetch.listing(revision, progress) {
             Ok(listing) => listing,
             Err(CheckpointError::Network { what, remedy, repo: name }) => {
-                return match self.location(repo, revision)? {
+                return match self.local(repo, revision, wanted)? {
                     Some(snapshot) => {
                         progress.note(&format!("{what}; the copy in the cache is used"));
                         Ok(snapshot)
@@ -95,7 +119,10 @@ impl Hub {
             Err(other) => return Err(other),
         };
         let snapshot = fetch.folder.join("snapshots").join(&listing.sha);
-        let mut files = listing.small_files()?;
+        let mut files = match wanted {
+            Wanted::Checkpoint => listing.small_files()?,
+            Wanted::Gguf { file, hears } => listing.gguf_files(file, *hears)?,
+        };
         if let Some(index) = files.iter().find(|file| file.name == INDEX_FILE) {
             // The index names the files that contain the weights.
             progress.start(index.size, fetch.on_disk(index, &snapshot));
@@ -125,6 +152,23 @@ impl Hub {
         }
         Ok(snapshot)
     }
+
+    /// The snapshot folder, if what is wanted is in it.
+    fn local(&self, repo: &str, revision: &str, wanted: &Wanted<'_>) -> Result<Option<PathBuf>, CheckpointError> {
+        match wanted {
+            Wanted::Checkpoint => self.location(repo, revision),
+            Wanted::Gguf { file, .. } => {
+                let path = self.gguf_location(repo, revision, file)?;
+                Ok(path.and_then(|path| Some(path.ancestors().nth(file.split('/').count())?.to_owned())))
+            }
+        }
+    }
+}
+
+/// What to fetch of a repository.
+enum Wanted<'a> {
+    Checkpoint,
+    Gguf { file: &'a str, hears: bool },
 }
 
 /// A fetch in progress.

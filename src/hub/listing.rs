@@ -8,6 +8,7 @@ use super::cache::{disk_error, is_commit, is_hexadecimal, read_index};
 use super::model_files::MODEL_FILES;
 use super::network::network_error;
 use crate::weights::error::{CheckpointError, WRONG_MODEL, shown};
+use crate::weights::gguf::names;
 use crate::weights::safetensors::{INDEX_FILE, SINGLE_FILE};
 
 /// The commit of a revision and its files, with their sizes and hashes.
@@ -69,7 +70,13 @@ impl<'a> Listing<'a> {
     pub(super) fn small_files(&self) -> Result<Vec<RemoteFile>, CheckpointError> {
         let weights = if self.has(SINGLE_FILE) || !self.has(INDEX_FILE) { SINGLE_FILE } else { INDEX_FILE };
         if let Some(missing) = [&*MODEL_FILES.config, weights].into_iter().find(|name| !self.has(name)) {
-            return Err(self.wrong_model(format!("has no {missing}")));
+            return Err(match self.gguf_models().first() {
+                Some(name) => self.wrong_model_but(
+                    format!("has no {missing}, but GGUF files"),
+                    format!("name one of them, such as {}/{}", self.repo, shown(name)),
+                ),
+                None => self.wrong_model(format!("has no {missing}")),
+            });
         }
         let is_needed = |name: &str| name == weights || MODEL_FILES.is_small(name);
         self.files.iter().filter(|file| is_needed(&file.rfilename)).map(|file| self.remote(file)).collect()
@@ -94,6 +101,27 @@ impl<'a> Listing<'a> {
             .collect()
     }
 
+    fn gguf_models(&self) -> Vec<&str> {
+        names::models(self.files.iter().map(|file| &*file.rfilename))
+    }
+
+    /// A GGUF file with all its parts, and with the part that hears if `hears` is set and there is
+    /// one. Errors: the repository has no such file.
+    pub(super) fn gguf_files(&self, file: &str, hears: bool) -> Result<Vec<RemoteFile>, CheckpointError> {
+        let mut wanted = names::parts(file);
+        if let Some(missing) = wanted.iter().find(|name| !self.has(name)) {
+            let what = format!("has no {}", shown(missing));
+            let known = self.gguf_models();
+            return Err(match known.is_empty() {
+                true => self.wrong_model(what),
+                false => self.wrong_model_but(what, format!("it has {}", shown(&known.join(", ")))),
+            });
+        }
+        let tower = names::tower(file, self.files.iter().map(|file| &*file.rfilename));
+        wanted.extend(tower.filter(|_| hears).map(str::to_owned));
+        self.files.iter().filter(|file| wanted.contains(&file.rfilename)).map(|file| self.remote(file)).collect()
+    }
+
     fn remote(&self, file: &Sibling) -> Result<RemoteFile, CheckpointError> {
         let size = file.lfs.as_ref().map_or(file.size, |lfs| lfs.size.or(file.size));
         let (etag, len) = match &file.lfs {
@@ -114,5 +142,9 @@ impl<'a> Listing<'a> {
 
     fn wrong_model(&self, what: String) -> CheckpointError {
         CheckpointError::NotFound { repo: self.repo.to_owned(), what, remedy: WRONG_MODEL }
+    }
+
+    fn wrong_model_but(&self, what: String, remedy: String) -> CheckpointError {
+        CheckpointError::NotFound { repo: self.repo.to_owned(), what, remedy: remedy.into() }
     }
 }

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::cache::{CachedModel, Hub, disk_error, entries};
 use super::environment::{Certificates, Environment, Proxies};
 use super::fetch::{NoProgress, Progress, hexadecimal};
+use super::source::ModelSource;
 use crate::weights::error::{CheckpointError, Remedy};
 use crate::weights::safetensors::{INDEX_FILE, SINGLE_FILE};
 
@@ -231,7 +232,10 @@ fn redirects_cuts_and_the_cache() {
     );
 
     let listed = hub.list();
-    assert_eq!(listed, [CachedModel { repo: "o/m".into(), revisions: vec!["main".into()], bytes: 300_002 }]);
+    assert_eq!(
+        listed,
+        [CachedModel { repo: "o/m".into(), revisions: vec!["main".into()], bytes: 300_002, gguf: Vec::new() }]
+    );
     assert_eq!(hub.remove("o/m").unwrap(), 300_002);
     assert!(hub.list().is_empty() && !folder.exists());
     assert_eq!(hub.remove("o/m").unwrap_err().remedy(), &Remedy::ListModels);
@@ -635,4 +639,48 @@ fn the_disk() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let error = hub(&url, &file.path().join("cache")).fetch("o/m", "main", &mut NoProgress).unwrap_err();
     assert!(matches!(error, CheckpointError::Io { .. }), "{error}");
+}
+
+/// GGUF files of a repository: one, all parts of a split one, and the part that hears.
+#[test]
+fn gguf_files_by_their_name() {
+    let file = |name: &str, len: usize| (name.to_owned(), vec![7; len]);
+    let (url, log) = repository(vec![
+        file("README.md", 3),
+        file("x-Q8_0.gguf", 40),
+        file("BF16/x-BF16-00001-of-00002.gguf", 50),
+        file("BF16/x-BF16-00002-of-00002.gguf", 60),
+        file("mmproj-x-bf16.gguf", 70),
+    ]);
+    let cache = tempfile::tempdir().unwrap();
+    let hub = hub(&url, cache.path());
+    let snapshot = cache.path().join("models--o--m/snapshots").join(COMMIT);
+    let source = |file: &str| ModelSource::parse(format!("o/m/{file}")).unwrap();
+    let resolve = |file: &str, hears: bool| source(file).resolve(&hub, hears, &mut Notes::default());
+
+    assert_eq!(source("x-Q8_0.gguf").location(&hub).unwrap(), None);
+    assert_eq!(resolve("x-Q8_0.gguf", false).unwrap(), snapshot.join("x-Q8_0.gguf"));
+    assert_eq!(entries(&snapshot).len(), 1, "nothing but what is needed");
+    let requests = log.lock().unwrap().len();
+    assert_eq!(resolve("x-Q8_0.gguf", false).unwrap(), snapshot.join("x-Q8_0.gguf"));
+    assert_eq!(log.lock().unwrap().len(), requests, "nothing is asked for what is there");
+    assert!(resolve("x-Q8_0.gguf", true).is_ok());
+    assert_eq!(fs::read(snapshot.join("mmproj-x-bf16.gguf")).unwrap(), [7; 70]);
+
+    let second = "BF16/x-BF16-00002-of-00002.gguf";
+    assert_eq!(resolve(second, true).unwrap(), snapshot.join(second));
+    assert!(snapshot.join("BF16/x-BF16-00001-of-00002.gguf").is_file());
+    let offline = Hub { offline: true, ..hub.clone() };
+    assert_eq!(offline.fetch_gguf("o/m", "main", second, true, &mut NoProgress).unwrap(), snapshot.join(second));
+    assert_eq!(hub.list()[0].gguf, ["BF16/x-BF16-00001-of-00002.gguf", "x-Q8_0.gguf"]);
+    fs::remove_file(snapshot.join("BF16/x-BF16-00001-of-00002.gguf")).unwrap();
+    assert_eq!(source(second).location(&hub).unwrap(), None);
+    assert_eq!(hub.list()[0].gguf, ["x-Q8_0.gguf"]);
+    // A checkpoint is something else.
+    assert_eq!((hub.location("o/m", "main").unwrap(), &hub.list()[0].revisions[..]), (None, &[][..]));
+
+    let message = resolve("y.gguf", false).unwrap_err().to_string();
+    assert_eq!(message, "o/m: has no y.gguf; it has BF16/x-BF16-00001-of-00002.gguf, x-Q8_0.gguf");
+    let message = hub.fetch("o/m", "main", &mut NoProgress).unwrap_err().to_string();
+    assert!(message.contains("has no config.json, but GGUF files; name one of them, such as o/m/BF16/"), "{message}");
 }

@@ -4,6 +4,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `config` | the configuration of a model folder: the one match on families |
+//! | `gguf` | GGUF files as checkpoints: the match on their architectures |
 //! | `family` | what a family of text models brings: its configuration, network and prompt |
 //! | `prompt` | the translation prompt as a conversation |
 //! | `drafting` | greedy drafts with any [`TextModel`] |
@@ -19,6 +20,7 @@ pub(crate) mod family;
 pub(crate) mod forced;
 pub(crate) mod gemma3;
 pub(crate) mod gemma4;
+pub(crate) mod gguf;
 pub(crate) mod prompt;
 pub(crate) mod qwen3;
 pub(crate) mod qwen3_asr;

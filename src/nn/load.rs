@@ -106,9 +106,10 @@ impl<'a> Loader<'a> {
         Ok(RmsNorm::new(self.tensor(&format!("{name}.weight"), [size]).await?, eps))
     }
 
-    /// A norm that multiplies by `1 + w`, where safetensors store w, as in Gemma-3.
+    /// A norm that multiplies by `1 + w`, as in Gemma-3. Safetensors store w, GGUF files 1 + w.
     pub async fn rms_norm_plus_one(&self, name: &str, size: usize, eps: f64) -> Result<RmsNorm, LoadError> {
-        Ok(RmsNorm::new(self.tensor(&format!("{name}.weight"), [size]).await? + 1.0, eps))
+        let stored = self.tensor(&format!("{name}.weight"), [size]).await?;
+        Ok(RmsNorm::new(if self.weights.norms_hold_one() { stored } else { stored + 1.0 }, eps))
     }
 
     pub async fn layer_norm(&self, name: &str, size: usize, eps: f64) -> Result<LayerNorm, LoadError> {

@@ -64,7 +64,7 @@ macro_rules! sets {
 /// A file's name and its text.
 type Set = (&'static str, &'static str);
 
-const SHIPPED: [(Model<'static>, &[Set]); 5] = [
+const SHIPPED: [(Model<'static>, &[Set]); 6] = [
     (
         Model { name: "gemma-4-e2b-it", family: "Gemma-4", layers: 35, heads: 8, hidden: 1536 },
         sets!["gemma-4-e2b-it.en-de.json", "gemma-4-e2b-it.en-it.json"],
@@ -89,6 +89,10 @@ const SHIPPED: [(Model<'static>, &[Set]); 5] = [
             "qwen3-4b-instruct-2507.en-zh.json"
         ],
     ),
+    (
+        Model { name: "gemma-3-270m", family: "Gemma-3", layers: 18, heads: 4, hidden: 640 },
+        sets!["gemma-3-270m.en-de.json"],
+    ),
 ];
 
 #[cfg(test)]
@@ -103,7 +107,7 @@ mod tests {
         for (model, sets) in SHIPPED {
             for (file, text) in sets {
                 let set = HeadSet::parse(text, file).expect("a shipped set parses");
-                assert_eq!(set.heads.len(), 16, "{file}");
+                assert!(set.heads.len() >= 8, "{file}");
                 assert!(set.heads.iter().all(|head| head.layer < model.layers && head.head < model.heads), "{file}");
                 assert!(Language::TARGETS.contains(&set.target), "{file}: nothing can ask for it");
                 assert_eq!(*file, format!("{}.{}-{}.json", model.name, set.source, set.target));

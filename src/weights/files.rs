@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::path::{Path, PathBuf};
 
 use super::error::{CheckpointError, FETCH_AGAIN, shown};
+use super::gguf;
 
 /// `Send + Sync` on native targets; no bound in the browser, whose handles belong to one thread.
 #[cfg(not(target_arch = "wasm32"))]
@@ -116,6 +117,9 @@ impl ByteSource for DiskFile {
 pub struct Files {
     label: Arc<str>,
     kind: Kind,
+    /// The GGUF file that is meant, where there may be others beside it. Then only GGUF files are
+    /// visible.
+    gguf: Option<Arc<str>>,
 }
 
 #[derive(Clone)]
@@ -127,6 +131,8 @@ enum Kind {
         embedded: BTreeMap<String, &'static [u8]>,
         ranged: BTreeMap<String, Arc<dyn ByteSource>>,
     },
+    /// A GGUF file in the form of a checkpoint: its small files, and everything else.
+    Gguf { small: BTreeMap<String, Arc<[u8]>>, model: Arc<gguf::Model> },
 }
 
 impl Files {
@@ -142,13 +148,33 @@ impl Files {
                 remedy: "give a folder that contains config.json and the weights".into(),
             });
         }
-        Ok(Files { label: label.into(), kind: Kind::Folder(path.into()) })
+        Ok(Files { label: label.into(), kind: Kind::Folder(path.into()), gguf: None })
+    }
+
+    /// A GGUF file on disk. The other parts of a split file, and the part of a model that hears,
+    /// lie in the same folder. Errors: the file does not exist, or is not called `….gguf`.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn gguf_file(path: impl Into<PathBuf>) -> Result<Files, CheckpointError> {
+        let path: PathBuf = path.into();
+        let label = path.display().to_string();
+        let name = path.file_name().and_then(|name| name.to_str()).filter(|name| gguf::names::is_gguf(name));
+        let (Some(name), true) = (name, path.is_file()) else {
+            return Err(CheckpointError::Source {
+                name: label,
+                what: "is not a GGUF file".into(),
+                remedy: "give a file whose name ends in .gguf, or a folder that contains config.json and the weights"
+                    .into(),
+            });
+        };
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        Ok(Files { label: label.into(), kind: Kind::Folder(folder.into()), gguf: Some(name.into()) })
     }
 
     /// Files that are part of the program. `label` names them in messages.
     pub fn embedded(label: &str, files: &[(&str, &'static [u8])]) -> Files {
         let embedded = files.iter().map(|(name, bytes)| ((*name).to_owned(), *bytes)).collect();
-        Files { label: label.into(), kind: Kind::Memory { small: BTreeMap::new(), embedded, ranged: BTreeMap::new() } }
+        let kind = Kind::Memory { small: BTreeMap::new(), embedded, ranged: BTreeMap::new() };
+        Files { label: label.into(), kind, gguf: None }
     }
 
     /// Small files that the caller has already fetched, and stores from which the weights are read
@@ -156,7 +182,43 @@ impl Files {
     pub fn remote(label: &str, small: Vec<(String, Vec<u8>)>, ranged: Vec<(String, Arc<dyn ByteSource>)>) -> Files {
         let small = small.into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
         let ranged = ranged.into_iter().collect();
-        Files { label: label.into(), kind: Kind::Memory { small, embedded: BTreeMap::new(), ranged } }
+        let kind = Kind::Memory { small, embedded: BTreeMap::new(), ranged };
+        Files { label: label.into(), kind, gguf: None }
+    }
+
+    /// A GGUF file in the form of a checkpoint, in place of `files` that it is among.
+    pub(crate) fn of_gguf(files: &Files, small: Vec<(String, Vec<u8>)>, model: gguf::Model) -> Files {
+        let small = small.into_iter().map(|(name, bytes)| (name, bytes.into())).collect();
+        Files { label: files.label.clone(), kind: Kind::Gguf { small, model: Arc::new(model) }, gguf: None }
+    }
+
+    /// The GGUF file in the form of a checkpoint, if these are its files.
+    pub(crate) fn as_gguf(&self) -> Option<&gguf::Model> {
+        match &self.kind {
+            Kind::Gguf { model, .. } => Some(model),
+            _ => None,
+        }
+    }
+
+    /// The GGUF file that is meant, where one was named.
+    pub(crate) fn named_gguf(&self) -> Option<&str> {
+        self.gguf.as_deref()
+    }
+
+    /// The names of all files, without those in folders below.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let all: Vec<String> = match &self.kind {
+            #[cfg(not(target_arch = "wasm32"))]
+            Kind::Folder(folder) => {
+                let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+                entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+            }
+            Kind::Memory { small, embedded, ranged } => {
+                small.keys().chain(embedded.keys()).chain(ranged.keys()).cloned().collect()
+            }
+            Kind::Gguf { small, .. } => small.keys().cloned().collect(),
+        };
+        all.into_iter().filter(|name| self.has(name)).collect()
     }
 
     /// Where the files are, for messages.
@@ -166,12 +228,15 @@ impl Files {
 
     /// The full name of one file, for messages.
     pub(crate) fn path(&self, name: &str) -> String {
+        if self.gguf.as_deref() == Some(name) {
+            return self.label.to_string();
+        }
         format!("{}/{}", self.label.trim_end_matches('/'), shown(name))
     }
 
     /// Whether a file of this name exists.
     pub fn has(&self, name: &str) -> bool {
-        if !is_safe_name(name) {
+        if !self.may_have(name) {
             return false;
         }
         match &self.kind {
@@ -180,7 +245,12 @@ impl Files {
             Kind::Memory { small, embedded, ranged } => {
                 small.contains_key(name) || embedded.contains_key(name) || ranged.contains_key(name)
             }
+            Kind::Gguf { small, .. } => small.contains_key(name),
         }
+    }
+
+    fn may_have(&self, name: &str) -> bool {
+        is_safe_name(name) && (self.gguf.is_none() || gguf::names::is_gguf(name))
     }
 
     /// The folder, if the files are in one.
@@ -188,7 +258,7 @@ impl Files {
     pub fn as_folder(&self) -> Option<&Path> {
         match &self.kind {
             Kind::Folder(folder) => Some(folder),
-            Kind::Memory { .. } => None,
+            Kind::Memory { .. } | Kind::Gguf { .. } => None,
         }
     }
 
@@ -212,7 +282,7 @@ impl Files {
                 FETCH_AGAIN,
             )
         };
-        if !is_safe_name(name) {
+        if !self.may_have(name) {
             return Err(self.missing(name));
         }
         match &self.kind {
@@ -231,9 +301,8 @@ impl Files {
                 file.read_now(0, file.size as usize)
                     .map_err(|error| CheckpointError::io(self.path(name), error, "check the file and the disk"))
             }
-            Kind::Memory { small, embedded, .. } => {
-                let bytes = small.get(name).map(|bytes| &bytes[..]).or_else(|| embedded.get(name).copied());
-                let bytes = bytes.ok_or_else(|| self.missing(name))?;
+            Kind::Memory { .. } | Kind::Gguf { .. } => {
+                let bytes = self.in_memory(name).ok_or_else(|| self.missing(name))?;
                 if bytes.len() > max {
                     return Err(too_long(bytes.len() as u64));
                 }
@@ -257,7 +326,7 @@ impl Files {
 
     /// Random access to one file. Errors: the file is missing or unreadable.
     pub fn source(&self, name: &str) -> Result<Arc<dyn ByteSource>, CheckpointError> {
-        if !is_safe_name(name) {
+        if !self.may_have(name) {
             return Err(self.missing(name));
         }
         match &self.kind {
@@ -278,6 +347,19 @@ impl Files {
                     Err(self.missing(name))
                 }
             }
+            Kind::Gguf { .. } => Err(self.missing(name)),
+        }
+    }
+
+    /// A small file that is in memory.
+    fn in_memory(&self, name: &str) -> Option<&[u8]> {
+        match &self.kind {
+            #[cfg(not(target_arch = "wasm32"))]
+            Kind::Folder(_) => None,
+            Kind::Memory { small, embedded, .. } => {
+                small.get(name).map(|bytes| &bytes[..]).or_else(|| embedded.get(name).copied())
+            }
+            Kind::Gguf { small, .. } => small.get(name).map(|bytes| &bytes[..]),
         }
     }
 

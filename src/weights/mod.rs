@@ -7,21 +7,27 @@
 //! | file | what it is |
 //! |---|---|
 //! | [`files`] | the files of one model: a folder, the embedded demo pack, a remote store |
-//! | [`safetensors`] | tensors of one or several safetensors files, read by byte range |
+//! | [`tensors`] | the tensors of a checkpoint, read by byte range |
+//! | [`safetensors`] | the headers of one or several safetensors files |
+//! | [`gguf`] | GGUF files: weights, often quantized, with configuration and tokenizer |
 //! | `section` | `config.json` and its companions, read value by value |
 //! | [`tokenizer`] | text to tokens and back |
+//! | `bpe` | tokenizers built from their parts |
 //! | `vocab_files` | a tokenizer from `vocab.json` and `merges.txt` |
 //! | [`markup`] | control strings in a model's output |
 //! | [`template`] | chat templates: a conversation as text and tokens |
 //!
 //! Invariant: nothing here knows a model family, or what a model computes.
 
+mod bpe;
 pub(crate) mod error;
 pub(crate) mod files;
+pub(crate) mod gguf;
 pub(crate) mod markup;
 pub(crate) mod safetensors;
 pub(crate) mod section;
 pub(crate) mod template;
+pub(crate) mod tensors;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod tokenizer;
@@ -31,6 +37,6 @@ pub use error::{CheckpointError, Remedy};
 #[cfg(any(target_arch = "wasm32", test))]
 pub(crate) use files::ByteSource;
 pub(crate) use files::Files;
-pub use safetensors::Weights;
+pub use tensors::Weights;
 pub use tokenizer::Tokenizer;
 pub(crate) use tokenizer::{Detokenizer, TokenSpan};

@@ -1,10 +1,8 @@
-//! Tensors of one or several safetensors files, read by byte range.
+//! The headers of safetensors files, and the index of several.
 //!
 //! A file is 8 bytes of header length (little-endian), a JSON header
-//! `{name: {dtype, shape, data_offsets}}`, then the data. [`Weights::open`] reads only the headers
-//! and does not trust them: every size is checked against the file before anything is allocated.
-//! Tensors are then read one at a time, or by rows, in pieces of [`PIECE`] bytes, so that the
-//! memory needed beyond the result stays small for models of any size.
+//! `{name: {dtype, shape, data_offsets}}`, then the data. Only the header is read here, and it is
+//! not trusted: every size is checked against the file before anything is allocated.
 //!
 //! The dtypes come from the `safetensors` crate. Its parser needs the whole file in memory, and if
 //! two entries have the same name it silently uses the last one, so the header is parsed here.
@@ -12,25 +10,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use half::{bf16, f16};
+use safetensors::Dtype;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-pub(crate) use safetensors::Dtype;
-
-use super::error::{CheckpointError, FETCH_AGAIN, Remedy, WRONG_MODEL, shown};
+use super::error::{CheckpointError, FETCH_AGAIN, shown};
 use super::files::{ByteSource, Files, is_safe_name};
+use super::tensors::{PIECE, Stored, TensorInfo};
 
 /// The weights, if they are in one file.
 pub(crate) const SINGLE_FILE: &str = "model.safetensors";
 /// The list of shards, if the weights are in several files.
 pub(crate) const INDEX_FILE: &str = "model.safetensors.index.json";
-
-/// The most bytes read from a source at a time.
-pub(crate) const PIECE: usize = 4 << 20;
 
 const MAX_HEADER: u64 = 100_000_000;
 /// The largest index that is read, in bytes.
@@ -39,316 +32,6 @@ const MAX_TENSORS: usize = 1 << 17;
 const MAX_SHARDS: usize = 1024;
 const MAX_RANK: usize = 8;
 const MAX_NAME: usize = 512;
-
-/// What a header says about one tensor, checked against the file.
-#[derive(Clone, Debug)]
-pub struct TensorInfo {
-    pub dtype: Dtype,
-    /// Row-major; `[]` is a single number.
-    pub shape: Vec<usize>,
-    /// Full name of the file that contains the tensor, for messages.
-    pub file: Arc<str>,
-    shard: usize,
-    /// Absolute position of the tensor's first byte in that file.
-    offset: u64,
-}
-
-impl TensorInfo {
-    /// The tensor's number of elements.
-    pub fn len(&self) -> usize {
-        self.shape.iter().product() // checked when the header was read
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The tensor's size in its file, in bytes.
-    pub fn bytes(&self) -> u64 {
-        (self.len() as u64 * self.dtype.bitsize() as u64).div_ceil(8)
-    }
-}
-
-/// The tensors of one checkpoint.
-///
-/// Every read gives the shape that the model needs and marks the tensor as used.
-/// [`Weights::refuse_unused`] then refuses a checkpoint that contains tensors that the model does
-/// not know.
-pub struct Weights {
-    label: String,
-    shards: Vec<Arc<dyn ByteSource>>,
-    tensors: BTreeMap<String, TensorInfo>,
-    used: Mutex<BTreeSet<String>>,
-}
-
-impl fmt::Debug for Weights {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Weights({}, {} tensors in {} files)", self.label, self.tensors.len(), self.shards.len())
-    }
-}
-
-impl Weights {
-    /// Reads the headers of `model.safetensors`, or of all shards that
-    /// `model.safetensors.index.json` lists.
-    ///
-    /// Errors: neither file exists; a shard is missing or truncated; a header contradicts its file;
-    /// the index and the shards disagree.
-    pub async fn open(files: &Files) -> Result<Weights, CheckpointError> {
-        if files.has(SINGLE_FILE) || !files.has(INDEX_FILE) {
-            let source = files.source(SINGLE_FILE)?;
-            return Weights::from_sources(files.label(), vec![(files.path(SINGLE_FILE), source)]).await;
-        }
-        let Index { tensors, shards } = read_index(files)?;
-        let mut sources = Vec::with_capacity(shards.len());
-        for shard in &shards {
-            sources.push((files.path(shard), files.source(shard)?));
-        }
-        let weights = Weights::from_sources(files.label(), sources).await?;
-        for (name, shard) in &tensors {
-            let place = files.path(shard);
-            match weights.tensors.get(name) {
-                Some(info) if *info.file == *place => {}
-                Some(info) => {
-                    let what = format!("the index puts it in {shard}, it lies in {}", info.file);
-                    return Err(CheckpointError::tensor(files.path(INDEX_FILE), shown(name), what, FETCH_AGAIN));
-                }
-                None => {
-                    let what = "the index puts it here, but it is not in this file";
-                    return Err(CheckpointError::tensor(place, shown(name), what, FETCH_AGAIN));
-                }
-            }
-        }
-        Ok(weights)
-    }
-
-    /// The same for sources that are already open: `(name for messages, bytes)` of each file.
-    pub async fn from_sources(
-        label: &str,
-        sources: Vec<(String, Arc<dyn ByteSource>)>,
-    ) -> Result<Weights, CheckpointError> {
-        let mut weights = Weights {
-            label: label.to_owned(),
-            shards: Vec::new(),
-            tensors: BTreeMap::new(),
-            used: Mutex::new(BTreeSet::new()),
-        };
-        for (shard, (file, source)) in sources.into_iter().enumerate() {
-            let file: Arc<str> = file.into();
-            for (name, mut info) in read_header(&file, source.as_ref()).await? {
-                info.shard = shard;
-                if let Some(other) = weights.tensors.get(&name) {
-                    let what = format!("is in {} as well", other.file);
-                    return Err(CheckpointError::tensor(file, shown(&name), what, FETCH_AGAIN));
-                }
-                weights.tensors.insert(name, info);
-            }
-            weights.shards.push(source);
-        }
-        Ok(weights)
-    }
-
-    /// Where the checkpoint is, for messages.
-    pub fn label(&self) -> &str {
-        &self.label
-    }
-
-    /// All tensor names, sorted.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
-    }
-
-    /// What the header says about a tensor; `None` if there is no such tensor. Does not mark it as
-    /// used.
-    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
-        self.tensors.get(name)
-    }
-
-    /// Whether there is a tensor of this name.
-    pub fn contains(&self, name: &str) -> bool {
-        self.tensors.contains_key(name)
-    }
-
-    /// The size of all tensors together, in bytes.
-    pub fn total_bytes(&self) -> u64 {
-        self.tensors.values().map(|info| bytes_of(info.dtype, info.len() as u64).unwrap_or(0)).sum()
-    }
-
-    /// Reads a whole tensor as f32, row-major.
-    ///
-    /// Errors: the tensor is missing; its shape is not `expect_shape`; its dtype is not F32, F16 or
-    /// BF16; a value is not finite; a read fails.
-    pub async fn read_f32(&self, name: &str, expect_shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
-        self.read(name, expect_shape, None).await
-    }
-
-    /// Reads the rows `rows` (of the first dimension) of a tensor as f32:
-    /// `rows.len() * product(expect_shape[1..])` numbers. Errors: as for [`Weights::read_f32`].
-    pub async fn read_rows_f32(
-        &self,
-        name: &str,
-        expect_shape: &[usize],
-        rows: Range<usize>,
-    ) -> Result<Vec<f32>, CheckpointError> {
-        self.read(name, expect_shape, Some(rows)).await
-    }
-
-    /// Reads rows of a tensor as f16, rounded to nearest, ties to even. Errors: as for
-    /// [`Weights::read_f32`]; a value does not fit f16 (above 65504). Such a value is refused, not
-    /// saturated: the model must read that tensor as f32.
-    pub async fn read_rows_f16(
-        &self,
-        name: &str,
-        expect_shape: &[usize],
-        rows: Range<usize>,
-    ) -> Result<Vec<f16>, CheckpointError> {
-        self.read(name, expect_shape, Some(rows)).await
-    }
-
-    /// Marks a tensor as used without reading it, because the model knows it and does not need it.
-    pub fn ignore(&self, name: &str) {
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
-    }
-
-    /// Names of tensors that were neither read nor ignored and start with none of `skip_prefixes`.
-    pub fn unused(&self, skip_prefixes: &[&str]) -> Vec<&str> {
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        self.names()
-            .filter(|name| !used.contains(*name) && !skip_prefixes.iter().any(|prefix| name.starts_with(prefix)))
-            .collect()
-    }
-
-    /// Errors: [`Weights::unused`] is not empty. Then a part of the checkpoint would silently have
-    /// no effect.
-    pub fn refuse_unused(&self, skip_prefixes: &[&str]) -> Result<(), CheckpointError> {
-        let unused = self.unused(skip_prefixes);
-        let Some(first) = unused.first() else { return Ok(()) };
-        let file = self.tensors.get(*first).map_or("", |info| &info.file);
-        let others = match unused.len() - 1 {
-            0 => String::new(),
-            n => format!(" (and {n} others, such as {})", shown(unused[unused.len() - 1])),
-        };
-        let what = format!("this model has no such tensor{others}");
-        Err(CheckpointError::tensor(file, shown(first), what, WRONG_MODEL))
-    }
-
-    /// The error for tensor names that match no layout which the model can have. `expected`: "A nor
-    /// B".
-    pub(crate) fn other_layout(&self, expected: &str) -> CheckpointError {
-        let first = self.names().next().map_or("nothing at all".to_owned(), shown);
-        CheckpointError::file(&self.label, format!("has neither {expected}, but {first}"), WRONG_MODEL)
-    }
-
-    async fn read<T: Number>(
-        &self,
-        name: &str,
-        expect_shape: &[usize],
-        rows: Option<Range<usize>>,
-    ) -> Result<Vec<T>, CheckpointError> {
-        let Some(info) = self.tensors.get(name) else {
-            let what = format!("is missing; shape {expect_shape:?} is needed");
-            return Err(CheckpointError::tensor(&self.label, name, what, WRONG_MODEL));
-        };
-        self.ignore(name);
-        let wrong = |what: String, remedy: Remedy| CheckpointError::tensor(&info.file, name, what, remedy);
-        if info.shape != expect_shape {
-            let what = format!("has shape {:?}, config.json asks for {expect_shape:?}", info.shape);
-            return Err(wrong(what, "the weights and config.json must come from the same model".into()));
-        }
-        if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            let what = format!("has dtype {}, only F32, F16 and BF16 are read", info.dtype);
-            return Err(wrong(what, "use the full-precision release of the model".into()));
-        }
-        let row_count = info.shape.first().copied().unwrap_or(1);
-        let rows = rows.unwrap_or(0..row_count);
-        if rows.start > rows.end || rows.end > row_count {
-            return Err(wrong(
-                format!("has {row_count} rows, rows {rows:?} are asked for"),
-                "this is a mistake of the caller".into(),
-            ));
-        }
-        let row_len: usize = info.shape.iter().skip(1).product();
-        let (start, len) = (rows.start * row_len, (rows.end - rows.start) * row_len);
-        let mut out: Vec<T> = Vec::new();
-        if out.try_reserve_exact(len).is_err() {
-            return Err(wrong(
-                format!("{len} numbers do not fit in memory"),
-                "close other programs, or use a smaller model".into(),
-            ));
-        }
-        let width = info.dtype.bitsize() / 8;
-        let source = &self.shards[info.shard];
-        while out.len() < len {
-            let piece = (len - out.len()).min(PIECE / width) * width;
-            let at = info.offset + ((start + out.len()) * width) as u64;
-            let bytes = source.read(at, piece).await.map_err(|error| {
-                CheckpointError::io(format_args!("{} (tensor {name}, byte {at})", info.file), error, FETCH_AGAIN)
-            })?;
-            if bytes.len() != piece {
-                return Err(wrong(format!("{} bytes came instead of {piece} at byte {at}", bytes.len()), FETCH_AGAIN));
-            }
-            let done = out.len();
-            T::append(&mut out, info.dtype, &bytes);
-            if let Some(bad) = out[done..].iter().position(|value| !value.is_finite()) {
-                let stored = widen(info.dtype, &bytes[bad * width..(bad + 1) * width]);
-                let what = format!("number {} is {stored}", start + done + bad);
-                return Err(if stored.is_finite() {
-                    wrong(format!("{what}, which does not fit f16"), Remedy::UseCpu)
-                } else {
-                    wrong(what, FETCH_AGAIN)
-                });
-            }
-        }
-        Ok(out)
-    }
-}
-
-/// A number type as which weights can be read.
-trait Number: Copy {
-    /// Appends `bytes`, which are little-endian numbers of `dtype` (F32, F16 or BF16).
-    fn append(out: &mut Vec<Self>, dtype: Dtype, bytes: &[u8]);
-    fn is_finite(self) -> bool;
-}
-
-impl Number for f32 {
-    fn append(out: &mut Vec<f32>, dtype: Dtype, bytes: &[u8]) {
-        match dtype {
-            Dtype::F32 => out.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
-            Dtype::F16 => out.extend(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32())),
-            _ => out.extend(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32())),
-        }
-    }
-
-    fn is_finite(self) -> bool {
-        f32::is_finite(self)
-    }
-}
-
-impl Number for f16 {
-    fn append(out: &mut Vec<f16>, dtype: Dtype, bytes: &[u8]) {
-        match dtype {
-            Dtype::F32 => out.extend(bytes.as_chunks().0.iter().map(|b| f16::from_f32(f32::from_le_bytes(*b)))),
-            Dtype::F16 => out.extend(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b))),
-            _ => out.extend(bytes.as_chunks().0.iter().map(|b| f16::from_f32(bf16::from_le_bytes(*b).to_f32()))),
-        }
-    }
-
-    fn is_finite(self) -> bool {
-        f16::is_finite(self)
-    }
-}
-
-/// One stored number as f32, for messages.
-fn widen(dtype: Dtype, bytes: &[u8]) -> f32 {
-    let mut one = Vec::with_capacity(1);
-    f32::append(&mut one, dtype, bytes);
-    one.first().copied().unwrap_or(f32::NAN)
-}
-
-/// The size of `len` numbers in bytes; `None` if it overflows or is not a whole number of bytes.
-fn bytes_of(dtype: Dtype, len: u64) -> Option<u64> {
-    let bits = len.checked_mul(dtype.bitsize() as u64)?;
-    bits.is_multiple_of(8).then_some(bits / 8)
-}
 
 /// The contents of an index: the shard of every tensor, and the shards in order.
 pub(crate) struct Index {
@@ -379,7 +62,7 @@ impl Index {
 }
 
 /// Reads the index of a model's files. All shards must exist.
-fn read_index(files: &Files) -> Result<Index, CheckpointError> {
+pub(super) fn read_index(files: &Files) -> Result<Index, CheckpointError> {
     let index = Index::parse(&files.bytes(INDEX_FILE, MAX_INDEX)?)
         .map_err(|what| CheckpointError::file(files.path(INDEX_FILE), what, FETCH_AGAIN))?;
     match index.shards.iter().find(|shard| !files.has(shard)) {
@@ -393,7 +76,10 @@ fn read_index(files: &Files) -> Result<Index, CheckpointError> {
 }
 
 /// Reads and checks one header. The caller fills in `shard`.
-async fn read_header(file: &Arc<str>, source: &dyn ByteSource) -> Result<Vec<(String, TensorInfo)>, CheckpointError> {
+pub(super) async fn read_header(
+    file: &Arc<str>,
+    source: &dyn ByteSource,
+) -> Result<Vec<(String, TensorInfo)>, CheckpointError> {
     let size = source.size();
     let bad = |what: String| CheckpointError::file(file, what, FETCH_AGAIN);
     let io = |error| CheckpointError::io(file, error, FETCH_AGAIN);
@@ -439,7 +125,8 @@ fn check_layout(
         let [start, end] = entry.data_offsets;
         let shape = &entry.shape.0;
         let len = shape.iter().try_fold(1u64, |len, dim| len.checked_mul(*dim as u64));
-        let bytes = len.filter(|len| usize::try_from(*len).is_ok()).and_then(|len| bytes_of(entry.dtype, len));
+        let bytes =
+            len.filter(|len| usize::try_from(*len).is_ok()).and_then(|len| Stored::Plain(entry.dtype).bytes_of(len));
         let Some(bytes) = bytes else {
             return Err(wrong(format!("shape {shape:?} of {} is impossible", entry.dtype)));
         };
@@ -475,7 +162,7 @@ fn check_layout(
         return Err(CheckpointError::file(file, format!("{} bytes follow the last tensor", data - at), FETCH_AGAIN));
     }
     let info = |entry: Entry| TensorInfo {
-        dtype: entry.dtype,
+        stored: Stored::Plain(entry.dtype),
         shape: entry.shape.0,
         file: file.clone(),
         shard: 0,
@@ -566,9 +253,12 @@ impl<'de> Deserialize<'de> for Shape {
 
 #[cfg(test)]
 mod tests {
+    use half::{bf16, f16};
+    use proptest::prelude::*;
+
+    use super::super::tensors::Weights;
     use super::super::testing::{fixture, fixture_files, memory, now, safetensors_file};
     use super::*;
-    use proptest::prelude::*;
 
     fn open(header: &str, data: &[u8]) -> Result<Weights, CheckpointError> {
         now(Weights::open(&memory(&[(SINGLE_FILE, &safetensors_file(header, data))])))

@@ -2,9 +2,10 @@
 //! reference tokenizers.
 //!
 //! [`Tokenizer::open`] uses `tokenizer.json` if there is one, and otherwise builds the tokenizer
-//! from the files that `vocab_files` reads. Nothing is added to a text implicitly: no BOS, no
-//! leading space. The `tokenizers` crate does the work; only the components that these two kinds of
-//! BPE use are passed on to it. Source: docs/models.md, sections 1.2, 1.7, 2.4.
+//! from the files that `vocab_files` reads, or from the vocabulary of a GGUF file. Nothing is added
+//! to a text implicitly: no BOS, no leading space. The `tokenizers` crate does the work; only the
+//! components that these two kinds of BPE use are passed on to it. Source: docs/models.md, sections
+//! 1.2, 1.7, 2.4, 5.5.
 //!
 //! Contracts:
 //! - [`Tokenizer::encode`] turns control strings (`<|im_end|>`) in the text into their tokens.
@@ -22,8 +23,10 @@ use tokenizers::{
     AddedToken, AddedVocabulary, Encoding, Model, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
 };
 
+use super::bpe;
 use super::error::{CheckpointError, FETCH_AGAIN, WRONG_MODEL, shown};
 use super::files::Files;
+use super::gguf::{Style, Vocabulary};
 use super::vocab_files::{self, CONFIG_FILE, MERGES_FILE, VOCAB_FILE};
 
 const JSON_FILE: &str = "tokenizer.json";
@@ -68,7 +71,14 @@ impl Tokenizer {
     /// Errors: the folder has no tokenizer files; a file is damaged; neither model family uses this
     /// kind of tokenizer.
     pub fn open(files: &Files) -> Result<Tokenizer, CheckpointError> {
-        if files.has(JSON_FILE) {
+        if let Some(model) = files.as_gguf() {
+            let Vocabulary { style, file, ids, merges, added, .. } = model.vocabulary.clone();
+            let parts = bpe::Parts { file: &file, ids, merges, added };
+            match style {
+                Style::Gemma => Tokenizer::assemble(&file, parts.byte_fallback()?, ByteEncoding::ByteFallback),
+                Style::Qwen => Tokenizer::assemble(&file, parts.byte_level()?, ByteEncoding::ByteLevel),
+            }
+        } else if files.has(JSON_FILE) {
             Tokenizer::from_json(&files.path(JSON_FILE), &files.bytes(JSON_FILE, MAX_FILE)?)
         } else if files.has(VOCAB_FILE) {
             let inner = vocab_files::read(files)?;

@@ -4,13 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
-use tokenizers::models::bpe::BPE;
-use tokenizers::normalizers::NFC;
-use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
-use tokenizers::{AddedToken, AddedVocabulary, SplitDelimiterBehavior};
+use tokenizers::AddedToken;
 
+use super::bpe;
 use super::error::{CheckpointError, FETCH_AGAIN, shown};
 use super::files::Files;
 use super::tokenizer::MAX_FILE;
@@ -21,10 +17,6 @@ pub(super) const CONFIG_FILE: &str = "tokenizer_config.json";
 
 /// Every id is smaller than this.
 const MAX_ID: u32 = 1 << 22;
-
-/// How the class `Qwen2Tokenizer` splits a text before BPE.
-const QWEN2_PATTERN: &str =
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// Builds the tokenizer of a model whose folder has no `tokenizer.json`.
 ///
@@ -104,20 +96,7 @@ pub(super) fn read(files: &Files) -> Result<tokenizers::Tokenizer, CheckpointErr
     }
 
     let merges = parse_merges(&merges_file, &files.text(MERGES_FILE, MAX_FILE)?)?;
-    let mut map = AddedVocabulary::new().get_vocab().clone(); // an empty map of the type that the builder needs
-    map.extend(vocab);
-    let build =
-        |error: tokenizers::Error| CheckpointError::tokenizer(&merges_file, shown(&error.to_string()), FETCH_AGAIN);
-    let bpe = BPE::builder().vocab_and_merges(map, merges).build().map_err(build)?;
-    let split = Split::new(SplitPattern::Regex(QWEN2_PATTERN.into()), SplitDelimiterBehavior::Isolated, false)
-        .map_err(build)?;
-    let bytes = ByteLevel::new(false, false, false);
-    let mut inner = tokenizers::Tokenizer::new(bpe);
-    inner.with_normalizer(Some(NFC)).map_err(build)?;
-    inner.with_pre_tokenizer(Some(Sequence::new(vec![split.into(), bytes.into()])));
-    inner.with_decoder(Some(bytes));
-    inner.add_tokens(added).map_err(build)?;
-    Ok(inner)
+    bpe::Parts { file: &merges_file, ids: vocab, merges, added }.byte_level()
 }
 
 /// Parses `merges.txt`: a version line, then two tokens on each line.

@@ -15,8 +15,9 @@ export const BINARY = process.env['ALIGNATT_BIN'] ?? repo(`target/debug/alignatt
  */
 export const MODELS = ['asr', 'aligner', 'mt'].flatMap((model) => [`--${model}`, repo(`models/demo/${model}`)]);
 
-export function nativeEvents(sound: string, to: string): Promise<TranslatorEvent[]> {
-  return events([sound, '--to', to, ...MODELS]);
+/** `mt`: the translation model's flags, if it is not the demo pack's. */
+export function nativeEvents(sound: string, to: string, mt: string[] = MODELS.slice(4)): Promise<TranslatorEvent[]> {
+  return events([sound, '--to', to, ...MODELS.slice(0, 4), ...mt]);
 }
 
 /** The native program's events for a text, which is written to a file among temporary files. */

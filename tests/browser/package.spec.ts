@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { LONG, repo } from './browser.js';
 import { nativeEvents, nativeTextEvents } from './native.js';
 import { expect, expectInOrder, finalText, type Read, test } from './package-page.js';
+import { Hub } from './server.js';
 
 type Language = 'de' | 'it' | 'zh';
 
@@ -333,6 +334,31 @@ test('models from the Hub give the same text as the pack that comes with the pac
   expect(read.code).toBeUndefined();
   expect(read.events[0]).toMatchObject({ asr: 'demo/asr', aligner: 'demo/aligner', mt: 'demo/mt' });
   expect(finalText(read.events)).toEqual(finalText(await nativeEvents(repo('samples/talk-a.flac'), 'de')));
+});
+
+test('a GGUF file is fetched alone, read by ranges, and gives the native text', async ({ home }) => {
+  const hub = await Hub.serve(repo('tests/fixtures'));
+  const mt = 'demo/gguf/gemma3_like-q8_0.gguf';
+  const read = await home.evaluate(
+    async ([endpoint, mt]) => {
+      const translator = await alignatt.Translator.load({ mt, to: 'de', device: 'cpu', policy: 'local-agreement', endpoint });
+      const read = await readAll(translator.translate(await sample('talk-a.flac')));
+      const [stored] = await alignatt.models.list();
+      translator.dispose();
+      return { ...read, stored };
+    },
+    [hub.url, mt] as const,
+  );
+  const fetched = new Set(hub.transfers.map(({ path }) => path));
+  await hub.close();
+  expect(read.code, read.message).toBeUndefined();
+  expect([...fetched]).toEqual(['/cdn/gguf/gemma3_like-q8_0.gguf']);
+  expect(read.stored).toMatchObject({ model: mt, done: 418112, total: 418112 });
+  expect(read.events[0]).toMatchObject({ mt });
+  expect(JSON.stringify(read.events)).toContain('in Q8_0 (1 MiB) are unpacked while loading');
+  const file = repo('tests/fixtures/gguf/gemma3_like-q8_0.gguf');
+  const native = await nativeEvents(repo('samples/talk-a.flac'), 'de', ['--mt', file, '--policy', 'local-agreement']);
+  expect(finalText(read.events)).toEqual(finalText(native));
 });
 
 test('what this browser can do is found out without fetching anything', async ({ home }) => {

@@ -136,7 +136,8 @@ export class Hub {
 
   #listing(model: string): unknown {
     const folder = join(this.#root, model);
-    const siblings = readdirSync(folder).map((rfilename) => {
+    const names = readdirSync(folder).filter((name) => statSync(join(folder, name)).isFile());
+    const siblings = names.map((rfilename) => {
       const bytes = readFileSync(join(folder, rfilename));
       const blobId = createHash('sha1').update(`blob ${bytes.length}\0`).update(bytes).digest('hex');
       const sha256 = createHash('sha256').update(bytes).digest('hex');

@@ -72,7 +72,7 @@ async fn transcribe(model: &Arc<Qwen3Asr>, case: &serde_json::Value, samples: &[
     recognizer.greedy_ids(len).await.unwrap()
 }
 
-fn options(case: &serde_json::Value) -> (&str, Option<&str>) {
+pub fn options(case: &serde_json::Value) -> (&str, Option<&str>) {
     let language = case["kwargs"]["language"].as_str().map(|language| match language {
         "de" => "German",
         "en" => "English",

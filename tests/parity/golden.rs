@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use alignatt::Files;
 use alignatt::internals::models::ModelConfig;
@@ -27,7 +28,16 @@ pub fn kind(config: &ModelConfig) -> &'static str {
 impl Golden {
     pub fn open(files: &Files, device: &str) -> Self {
         let bytes = files.bytes("golden.safetensors", 1 << 30).unwrap();
-        let tensors = SafeTensors::deserialize(&bytes).unwrap();
+        Self::parse(&bytes, format!("{} on {device}", files.label()))
+    }
+
+    /// The tensors of a file of another name.
+    pub fn read(path: &Path, label: &str) -> Self {
+        Self::parse(&std::fs::read(path).unwrap(), label.to_owned())
+    }
+
+    fn parse(bytes: &[u8], label: String) -> Self {
+        let tensors = SafeTensors::deserialize(bytes).unwrap();
         let (mut floats, mut ints) = (BTreeMap::new(), BTreeMap::new());
         for (name, view) in tensors.tensors() {
             let words = view.data().chunks_exact(4).map(|b| [b[0], b[1], b[2], b[3]]);
@@ -42,7 +52,7 @@ impl Golden {
             }
         }
         let left = floats.keys().chain(ints.keys()).cloned().collect();
-        Self { label: format!("{} on {device}", files.label()), floats, ints, left: RefCell::new(left) }
+        Self { label, floats, ints, left: RefCell::new(left) }
     }
 
     pub fn has(&self, name: &str) -> bool {

@@ -14,8 +14,11 @@ mod demo;
 #[path = "../common/dice.rs"]
 mod dice;
 mod drafting;
+mod gguf;
+mod gguf_writer;
 mod golden;
 mod mistakes;
+mod real;
 mod text;
 
 use std::path::PathBuf;
@@ -24,12 +27,16 @@ use alignatt::internals::models::ModelConfig;
 use alignatt::{Compute, Files};
 use common::devices;
 
-/// The folders that contain a model and its golden tensors.
-fn folders() -> Vec<PathBuf> {
-    let root = match std::env::var_os("ALIGNATT_FIXTURES") {
+fn root() -> PathBuf {
+    match std::env::var_os("ALIGNATT_FIXTURES") {
         Some(root) => PathBuf::from(root),
         None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"),
-    };
+    }
+}
+
+/// The folders that contain a model and its golden tensors.
+fn folders() -> Vec<PathBuf> {
+    let root = root();
     let mut folders: Vec<_> = std::fs::read_dir(&root)
         .unwrap_or_else(|error| panic!("{}: {error}", root.display()))
         .map(|entry| entry.unwrap().path())
@@ -139,6 +146,48 @@ fn a_capture_changes_no_bit() {
 #[test]
 fn drafting() {
     everywhere(TEXT, drafting::check);
+}
+
+#[test]
+fn gguf_files() {
+    pollster::block_on(async {
+        let devices = devices().await;
+        for case in gguf::cases(&root()) {
+            for compute in &devices {
+                eprintln!("{} on {}", case.file.display(), compute.name);
+                gguf::check(&case, compute).await;
+                compute.check().unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn qwen3_aligner_as_gguf() {
+    everywhere(&["qwen3_aligner"], async |files, _, compute| {
+        gguf::check_aligner(files.as_folder().unwrap(), compute).await
+    });
+}
+
+#[test]
+fn gguf_with_fused_tensors_in_two_parts() {
+    everywhere(&["qwen3"], async |files, _, compute| {
+        gguf::check_fused_and_split(files.as_folder().unwrap(), compute).await
+    });
+}
+
+/// On the CPU wherever the file has been fetched, on adapters only in the long tests.
+#[test]
+fn gemma3_270m() {
+    pollster::block_on(async {
+        let Some(files) = real::files().await else { return };
+        real::tokens(&files);
+        let devices = if common::long() { devices().await } else { vec![Compute::cpu()] };
+        for compute in devices {
+            real::check(&files, &compute).await;
+            compute.check().unwrap();
+        }
+    });
 }
 
 #[test]

@@ -61,7 +61,9 @@ interface Sibling {
   lfs?: { sha256?: string; size?: number };
 }
 
-async function hubListing(place: { repo: string; revision: string }, access: Access): Promise<Listing> {
+type HubPlace = Extract<Place, { repo: string }>;
+
+async function hubListing(place: HubPlace, access: Access): Promise<Listing> {
   const endpoint = (access.endpoint ?? ENDPOINT).replace(/\/+$/, '');
   const { repo, revision } = place;
   const site: Site = { label: repo, page: `${endpoint}/${repo}` };
@@ -69,13 +71,10 @@ async function hubListing(place: { repo: string; revision: string }, access: Acc
   const url = `${endpoint}/api/models/${repo}/revision/${encodeURIComponent(revision)}?blobs=true`;
   const { sha, siblings } = parseListing(await getText(site, url), url);
   const names = siblings.map((file) => file.rfilename);
-  for (const name of [CONFIG, names.includes(INDEX) ? INDEX : SINGLE]) {
-    if (!names.includes(name)) throw wrongModel(repo, name);
-  }
   const address = (name: string) => `${endpoint}/${repo}/resolve/${sha}/${escaped(name)}`;
-  const weights = names.includes(SINGLE) ? [SINGLE] : [INDEX, ...(await shardNames(site, address(INDEX)))];
-  for (const name of weights) if (!names.includes(name)) throw wrongModel(repo, name);
-  const isNeeded = (name: string) => SMALL_FILES.includes(name) || weights.includes(name) || HEADS.test(name);
+  const isNeeded = place.file
+    ? isPartOf(repo, place.file, names)
+    : await isOfCheckpoint(repo, names, () => shardNames(site, address(INDEX)));
   const files = siblings.filter((file) => isNeeded(file.rfilename)).map((file): RemoteFile => {
     const { rfilename: name, lfs, blobId } = file;
     const size = lfs?.size ?? file.size;
@@ -87,6 +86,32 @@ async function hubListing(place: { repo: string; revision: string }, access: Acc
     return { name, url: address(name), size, tag, ...hash, ranges: true };
   });
   return { site, files };
+}
+
+/** Which names are files of the repository's checkpoint. Errors: some are missing. */
+async function isOfCheckpoint(
+  repo: string,
+  names: string[],
+  shards: () => Promise<string[]>,
+): Promise<(name: string) => boolean> {
+  for (const name of [CONFIG, names.includes(INDEX) ? INDEX : SINGLE]) {
+    if (!names.includes(name)) throw wrongModel(repo, name);
+  }
+  const weights = names.includes(SINGLE) ? [SINGLE] : [INDEX, ...(await shards())];
+  for (const name of weights) if (!names.includes(name)) throw wrongModel(repo, name);
+  return (name) => SMALL_FILES.includes(name) || weights.includes(name) || HEADS.test(name);
+}
+
+/**
+ * Which names are parts of a GGUF file: itself, or all of a split one. Errors: some are missing.
+ */
+function isPartOf(repo: string, file: string, names: string[]): (name: string) => boolean {
+  const [, stem, count] = /^(.*)-\d{5}-of-(\d{5})\.gguf$/.exec(file) ?? [];
+  const len = Math.min(Number(count ?? 1), MAX_SHARDS);
+  const part = (at: number) => `${stem}-${String(at + 1).padStart(5, '0')}-of-${count}.gguf`;
+  const parts = stem === undefined ? [file] : Array.from({ length: len }, (_, at) => part(at));
+  for (const name of parts) if (!names.includes(name)) throw wrongModel(repo, name);
+  return (name) => parts.includes(name);
 }
 
 function parseListing(text: string, url: string): { sha: string; siblings: Sibling[] } {
@@ -183,6 +208,6 @@ function needed(label: string, name: string): (file: RemoteFile | undefined) => 
 }
 
 function wrongModel(label: string, name: string): AlignattError {
-  const remedy = 'name a Qwen3-ASR, Qwen3-ForcedAligner, Gemma-3, Gemma-4 or Qwen3 model with its weights in safetensors';
+  const remedy = 'name a Qwen3-ASR, Qwen3-ForcedAligner, Gemma-3, Gemma-4 or Qwen3 model in safetensors, or a GGUF file of one';
   return new AlignattError('bad-model', `${label} has no ${name}: ${remedy}`);
 }

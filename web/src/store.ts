@@ -31,9 +31,13 @@ const PARTIAL = 'partial.json';
 
 /** The name of a model's folder. The name of its lock contains it. */
 export function folderName(place: Place): string {
-  const name = encodeURIComponent('repo' in place ? `${place.repo}@${place.revision}` : place.url);
+  const name = encodeURIComponent('repo' in place ? repoName(place) : place.url);
   if (name.length <= 200) return name;
   throw new AlignattError('bad-option', `the address ${label(place)} is too long`);
+}
+
+function repoName({ repo, revision, file }: { repo: string; revision: string; file?: string }): string {
+  return file ? `${repo}/${file}@${revision}` : `${repo}@${revision}`;
 }
 
 /**

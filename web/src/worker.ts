@@ -138,7 +138,7 @@ async function fromStore(name: string, file: File): Promise<ModelFile> {
       throw new AlignattError('bad-model', `${name} can no longer be read from storage; was it deleted?`, { cause });
     }
   };
-  if (name.endsWith('.safetensors')) return { name, size: file.size, read };
+  if (/\.(safetensors|gguf)$/i.test(name)) return { name, size: file.size, read };
   return { name, bytes: await read(0, file.size) };
 }
 

@@ -83,8 +83,8 @@ pub(super) struct TranslateArgs {
 /// The model that translates.
 #[derive(Clone, Debug, Args)]
 pub(super) struct TextArgs {
-    /// The translation model: a folder or a Hub id such as google/gemma-4-E4B-it [default: the demo
-    /// pack]
+    /// The translation model: a folder, a GGUF file, a Hub id such as google/gemma-4-E4B-it, or the
+    /// id of a GGUF file such as owner/name/file.gguf [default: the demo pack]
     #[arg(long, value_name = "MODEL")]
     pub mt: Option<OsString>,
     /// The model's attention heads for this direction, as `alignatt calibrate` writes them
@@ -273,11 +273,12 @@ pub(super) struct ContextArgs {
 /// The models that hear.
 #[derive(Clone, Debug, Args)]
 pub(super) struct SpeechArgs {
-    /// The speech model: a folder or a Hub id such as Qwen/Qwen3-ASR-0.6B [default: the demo pack]
+    /// The speech model: a folder, a GGUF file, or a Hub id such as Qwen/Qwen3-ASR-0.6B [default:
+    /// the demo pack]
     #[arg(long, value_name = "MODEL")]
     pub asr: Option<OsString>,
-    /// The alignment model: a folder or a Hub id such as Qwen/Qwen3-ForcedAligner-0.6B [default:
-    /// the demo pack]
+    /// The alignment model: a folder, a GGUF file, or a Hub id such as
+    /// Qwen/Qwen3-ForcedAligner-0.6B [default: the demo pack]
     #[arg(long, value_name = "MODEL")]
     pub aligner: Option<OsString>,
     #[command(flatten)]
@@ -303,7 +304,7 @@ pub(super) enum ModelsAction {
     List,
     /// Fetch a model from the Hub; an interrupted fetch continues where it stopped
     Fetch {
-        /// A Hub id such as Qwen/Qwen3-ASR-0.6B, or owner/name@revision
+        /// A Hub id such as Qwen/Qwen3-ASR-0.6B, owner/name@revision, or owner/name/file.gguf
         id: String,
     },
     /// Delete a fetched model
@@ -313,7 +314,7 @@ pub(super) enum ModelsAction {
     },
     /// Print the folder of a fetched model, or of all of them
     Where {
-        /// A Hub id, or owner/name@revision
+        /// A Hub id, owner/name@revision, or owner/name/file.gguf
         id: Option<String>,
     },
 }

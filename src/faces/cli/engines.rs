@@ -10,7 +10,7 @@ use super::{sha256, text_file};
 use crate::cascade::event::Start;
 use crate::cascade::{BoxError, Settings};
 use crate::engines::demo;
-use crate::engines::load::{self, ContextTooLong, Direction, ModelEngines, ModelFiles, Models, Names, Report};
+use crate::engines::load::{self, ContextTooLong, Direction, ModelEngines, ModelFiles, Models, Names, Report, Role};
 use crate::engines::on_models::{Alignment, Translation};
 use crate::gpu::{Compute, adapters};
 use crate::hub::cache::{CachedModel, Hub};
@@ -20,12 +20,13 @@ use crate::models::prompt::TranslationPrompt;
 use crate::policy::heads::HeadSet;
 use crate::selftest::open;
 use crate::text::{Context, Language};
+use crate::weights::gguf::names::is_gguf;
 use crate::weights::{CheckpointError, Files};
 
 /// Context files and heads files above this size, in bytes, are refused.
 const MAX_FILE_BYTES: usize = 1 << 20;
 
-/// What to load. A model is a folder or a Hub id; `None` is the demo pack.
+/// What to load. A model is a folder, a GGUF file or a Hub id; `None` is the demo pack.
 #[derive(Clone, Debug)]
 pub(super) struct LoadRequest<'a> {
     pub asr: Option<&'a OsStr>,
@@ -110,18 +111,19 @@ impl LoadRequest<'_> {
     }
 }
 
-/// The files of a model, if it is on this computer.
+/// The files of a model, if it is on this computer. Of a GGUF file, all GGUF files beside it: some
+/// may be parts of it.
 pub(super) fn local_model_files(model: Option<&OsStr>) -> Vec<PathBuf> {
-    let entries = model.and_then(local_folder).and_then(|folder| folder.read_dir().ok());
-    entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect()
+    let Some(place) = model.and_then(local_place) else { return Vec::new() };
+    let folder = if place.is_dir() { Some(&*place) } else { place.parent() };
+    let entries = folder.and_then(|folder| folder.read_dir().ok()).into_iter().flatten();
+    let is_gguf = |path: &Path| path.file_name().is_some_and(|name| is_gguf(&name.to_string_lossy()));
+    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| place.is_dir() || is_gguf(path)).collect()
 }
 
-/// The folder of a model, if it is on this computer.
-fn local_folder(model: &OsStr) -> Option<PathBuf> {
-    match ModelSource::parse(model).ok()? {
-        ModelSource::Folder(folder) => Some(folder),
-        ModelSource::Hub { repo, revision } => Hub::from_env().location(&repo, &revision).ok().flatten(),
-    }
+/// The folder or the GGUF file of a model, if it is on this computer.
+fn local_place(model: &OsStr) -> Option<PathBuf> {
+    ModelSource::parse(model).ok()?.location(&Hub::from_env()).ok().flatten()
 }
 
 /// Loads the models of `request` on its device, after the device's self-test. An error names the
@@ -131,12 +133,12 @@ pub(super) async fn load(request: &LoadRequest<'_>, report: Report<'_>) -> Resul
     let direction = request.mt.map(|mt| direction(request.from, mt)).transpose()?;
     let compute = open_device(request.device).await?;
     let mt = match request.mt.zip(direction) {
-        Some((mt, direction)) => Some((resolve(mt.text.mt.as_deref(), demo::mt)?, direction)),
+        Some((mt, direction)) => Some((resolve(mt.text.mt.as_deref(), Role::Translation).await?, direction)),
         None => None,
     };
     let hashes = InputHashes::of(&context, mt.as_ref().map(|(model, direction)| (direction, Some(model))));
-    let asr = resolve(request.asr, demo::asr)?;
-    let models = Models { asr, aligner: resolve(request.aligner, demo::aligner)?, mt, context };
+    let asr = resolve(request.asr, Role::Recognition).await?;
+    let models = Models { asr, aligner: resolve(request.aligner, Role::Alignment).await?, mt, context };
     let engines = models.load(&compute, report).await.map_err(|error| with_flag(error, request.context))?;
     Ok(Loaded { engines, names: Names::of(&models, &compute.name), hashes })
 }
@@ -147,7 +149,7 @@ pub(super) async fn load_text(request: &LoadRequest<'_>, report: Report<'_>) -> 
     let context = context(request.context)?;
     let direction = direction(request.from, mt)?;
     let compute = open_device(request.device).await?;
-    let model = resolve(mt.text.mt.as_deref(), demo::mt)?;
+    let model = resolve(mt.text.mt.as_deref(), Role::Translation).await?;
     let hashes = InputHashes::of(&context, Some((&direction, Some(&model))));
     let translator = load::translation(&model, &direction, &context, &compute, report).await;
     let translator = translator.map_err(|error| with_flag(error, request.context))?;
@@ -167,22 +169,25 @@ fn with_flag(error: BoxError, context: &ContextArgs) -> BoxError {
 
 /// The names of the models in `request` and the hashes of its inputs, before any model is fetched
 /// or loaded. The name of the device is still missing. A run of a text has no models for speech.
-pub(super) fn names_and_hashes(request: &LoadRequest<'_>, is_text: bool) -> Result<(Names, InputHashes), BoxError> {
-    let name = |model: Option<&OsStr>, demo: fn() -> Files| match model {
+pub(super) async fn names_and_hashes(
+    request: &LoadRequest<'_>,
+    is_text: bool,
+) -> Result<(Names, InputHashes), BoxError> {
+    let name = |model: Option<&OsStr>, role: Role| match model {
         Some(model) => model.to_string_lossy().into_owned(),
-        None => demo().label().to_owned(),
+        None => demo(role).label().to_owned(),
     };
     let names = Names {
-        asr: (!is_text).then(|| name(request.asr, demo::asr)),
-        aligner: (!is_text).then(|| name(request.aligner, demo::aligner)),
-        mt: request.mt.map(|mt| name(mt.text.mt.as_deref(), demo::mt)),
+        asr: (!is_text).then(|| name(request.asr, Role::Recognition)),
+        aligner: (!is_text).then(|| name(request.aligner, Role::Alignment)),
+        mt: request.mt.map(|mt| name(mt.text.mt.as_deref(), Role::Translation)),
         device: String::new(),
         notes: Vec::new(),
     };
     let context = context(request.context)?;
     let hashes = match request.mt {
         Some(mt) => {
-            let local = resolve_local(mt.text.mt.as_deref(), demo::mt);
+            let local = resolve_local(mt.text.mt.as_deref(), Role::Translation).await;
             InputHashes::of(&context, Some((&direction(request.from, mt)?, local.as_ref())))
         }
         None => InputHashes::of(&context, None),
@@ -191,10 +196,19 @@ pub(super) fn names_and_hashes(request: &LoadRequest<'_>, is_text: bool) -> Resu
 }
 
 /// A model, if it is on this computer.
-fn resolve_local(model: Option<&OsStr>, demo: fn() -> Files) -> Option<ModelFiles> {
+async fn resolve_local(model: Option<&OsStr>, role: Role) -> Option<ModelFiles> {
     match model {
-        Some(model) if local_folder(model).is_none() => None,
-        model => resolve(model, demo).ok(),
+        Some(model) if local_place(model).is_none() => None,
+        model => resolve(model, role).await.ok(),
+    }
+}
+
+/// The demo pack's model for a role.
+fn demo(role: Role) -> Files {
+    match role {
+        Role::Recognition => demo::asr(),
+        Role::Alignment => demo::aligner(),
+        Role::Translation => demo::mt(),
     }
 }
 
@@ -205,7 +219,7 @@ pub(super) async fn load_aligner(
     report: Report<'_>,
 ) -> Result<Alignment, BoxError> {
     let compute = open_device(device_args).await?;
-    load::alignment(&resolve(model, demo::aligner)?, &compute, report).await
+    load::alignment(&resolve(model, Role::Alignment).await?, &compute, report).await
 }
 
 /// Loads a translation model with every head armed, for calibration. Also returns its name.
@@ -216,19 +230,22 @@ pub(super) async fn load_forced(
     report: Report<'_>,
 ) -> Result<(Forced, Box<dyn TranslationPrompt>, String), BoxError> {
     let compute = open_device(device_args).await?;
-    let files = resolve(model, demo::mt)?;
+    let files = resolve(model, Role::Translation).await?;
     let (model, prompt) = load::text_model(&files, direction, &compute, report).await?;
     Ok((Forced::new(model, compute)?, prompt, files.name))
 }
 
 /// The files of a model, which are fetched from the Hub where they are missing.
-fn resolve(model: Option<&OsStr>, demo: fn() -> Files) -> Result<ModelFiles, CheckpointError> {
+async fn resolve(model: Option<&OsStr>, role: Role) -> Result<ModelFiles, CheckpointError> {
     let Some(model) = model else {
-        return Ok(ModelFiles::demo(demo()));
+        return Ok(ModelFiles::demo(demo(role)));
     };
     let name = model.to_string_lossy().into_owned();
-    let folder = ModelSource::parse(model)?.resolve(&Hub::from_env(), &mut FetchBar::new(&name))?;
-    Ok(ModelFiles { name, files: Files::folder(folder)?, demo: false })
+    // Whatever recognises or aligns speech has a part that hears.
+    let hears = role != Role::Translation;
+    let place = ModelSource::parse(model)?.resolve(&Hub::from_env(), hears, &mut FetchBar::new(&name))?;
+    let files = if place.is_dir() { Files::folder(place)? } else { Files::gguf_file(place)? };
+    ModelFiles { name, files, demo: false }.opened().await
 }
 
 /// The direction that the user asked for. Reads the files that the flags name.
@@ -322,20 +339,15 @@ pub(super) fn models_folder() -> PathBuf {
     Hub::from_env().cache().to_owned()
 }
 
-/// The folder that a model is loaded from; `None` where it would be fetched first.
-pub(super) fn model_folder(id: &str) -> Result<Option<PathBuf>, CheckpointError> {
-    match ModelSource::parse(id)? {
-        ModelSource::Hub { repo, revision } => Hub::from_env().location(&repo, &revision),
-        ModelSource::Folder(folder) => Ok(Some(folder)),
-    }
+/// The folder or the GGUF file that a model is loaded from; `None` where it would be fetched first.
+pub(super) fn model_place(id: &str) -> Result<Option<PathBuf>, CheckpointError> {
+    ModelSource::parse(id)?.location(&Hub::from_env())
 }
 
-/// Fetches a model and continues an earlier fetch that stopped. Returns the model's folder.
+/// Fetches a model and continues an earlier fetch that stopped. Returns the model's folder, or its
+/// GGUF file.
 pub(super) fn fetch_model(id: &str) -> Result<PathBuf, CheckpointError> {
-    match ModelSource::parse(id)? {
-        ModelSource::Hub { repo, revision } => Hub::from_env().fetch(&repo, &revision, &mut FetchBar::new(id)),
-        ModelSource::Folder(folder) => Ok(folder),
-    }
+    ModelSource::parse(id)?.fetch(&Hub::from_env(), true, &mut FetchBar::new(id))
 }
 
 /// Deletes a fetched model with all its revisions. Returns the number of bytes freed.

@@ -46,6 +46,7 @@ impl Engines {
             None => None,
         };
         let models = Models { asr: model_files(&asr)?, aligner: model_files(&aligner)?, mt, context };
+        let models = models.opened().await.map_err(|error| boxed(error.into()))?;
         let mut report = |what: &str, done: u64, total: u64| {
             // An error that the listener throws does not stop the loading.
             let _ = progress.call3(&JsValue::NULL, &what.into(), &(done as f64).into(), &(total as f64).into());

@@ -9,10 +9,12 @@
 //! | file | what it is |
 //! |---|---|
 //! | `config`, `names` | what `config.json` says, and the names of the tensors |
+//! | `gguf` | the same from a GGUF file |
 //! | `prompt` | the translation prompt |
 //! | `layer` | one layer |
 
 pub(crate) mod config;
+pub(crate) mod gguf;
 mod layer;
 mod names;
 pub(crate) mod prompt;

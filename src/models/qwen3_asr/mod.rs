@@ -4,6 +4,7 @@
 //! | file | what it is |
 //! |---|---|
 //! | `config`, `names` | what `config.json` says, and the names of the tensors |
+//! | `gguf` | the same from a GGUF file |
 //! | `prompt` | the fixed prompts of both models |
 //! | `audio_tower` | mel → rows |
 //! | `audio_stream` | rows of a growing sound |
@@ -16,6 +17,7 @@ pub(crate) mod aligner;
 pub(crate) mod audio_stream;
 pub(crate) mod audio_tower;
 pub(crate) mod config;
+pub(crate) mod gguf;
 mod names;
 pub(crate) mod output;
 pub(crate) mod prompt;

@@ -140,7 +140,7 @@ async fn play_missing(
     request: &LoadRequest<'_>,
     is_text: bool,
 ) -> Result<(), CliError> {
-    let (names, hashes) = engines::names_and_hashes(request, is_text)?;
+    let (names, hashes) = engines::names_and_hashes(request, is_text).await?;
     let files = talks.iter().map(Talk::file_sha256).collect::<Result<Vec<_>, _>>()?;
     let mut missing: Vec<(&Point, &Talk, &Option<String>)> = Vec::new();
     for point in points {

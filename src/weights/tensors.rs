@@ -1,0 +1,409 @@
+//! The tensors of one checkpoint, read by byte range.
+//!
+//! The headers, of safetensors or of GGUF, have been checked against their files when this begins.
+//! Tensors are read one at a time, or by rows, in pieces of [`PIECE`] bytes, so that the memory
+//! needed beyond the result stays small for models of any size. Quantized tensors are unpacked
+//! piece by piece.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use half::{bf16, f16};
+use safetensors::Dtype;
+
+use super::error::{CheckpointError, FETCH_AGAIN, Remedy, WRONG_MODEL, shown};
+use super::files::{ByteSource, Files};
+use super::gguf::Blocks;
+use super::safetensors::{INDEX_FILE, Index, SINGLE_FILE, read_header, read_index};
+
+/// The most bytes read from a source at a time.
+pub(crate) const PIECE: usize = 4 << 20;
+
+/// What a header says about one tensor, checked against the file.
+#[derive(Clone, Debug)]
+pub struct TensorInfo {
+    pub(crate) stored: Stored,
+    /// Row-major; `[]` is a single number.
+    pub shape: Vec<usize>,
+    /// Full name of the file that contains the tensor, for messages.
+    pub file: Arc<str>,
+    pub(crate) shard: usize,
+    /// Absolute position of the tensor's first byte in that file.
+    pub(super) offset: u64,
+}
+
+impl TensorInfo {
+    /// The tensor's number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product() // checked when the header was read
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Some rows (of the first dimension) as a tensor of their own.
+    pub(crate) fn rows(&self, rows: Range<usize>) -> TensorInfo {
+        let row: usize = self.shape.iter().skip(1).product();
+        let before = self.stored.bytes_of((rows.start * row) as u64).unwrap_or(0); // rows are whole blocks
+        let shape = std::iter::once(rows.len()).chain(self.shape.iter().skip(1).copied()).collect();
+        TensorInfo { shape, offset: self.offset + before, ..self.clone() }
+    }
+
+    /// The tensor's size in its file, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.stored.bytes_of(self.len() as u64).unwrap_or(0) // checked when the header was read
+    }
+}
+
+/// The tensors of one checkpoint.
+///
+/// Every read gives the shape that the model needs and marks the tensor as used.
+/// [`Weights::refuse_unused`] then refuses a checkpoint that contains tensors that the model does
+/// not know.
+pub struct Weights {
+    label: String,
+    shards: Vec<Arc<dyn ByteSource>>,
+    tensors: BTreeMap<String, TensorInfo>,
+    used: Mutex<BTreeSet<String>>,
+    norms_hold_one: bool,
+}
+
+impl fmt::Debug for Weights {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Weights({}, {} tensors in {} files)", self.label, self.tensors.len(), self.shards.len())
+    }
+}
+
+impl Weights {
+    /// Reads the headers of `model.safetensors`, or of all shards that
+    /// `model.safetensors.index.json` lists. Of a GGUF file, the header has been read already.
+    ///
+    /// Errors: neither file exists; a shard is missing or truncated; a header contradicts its file;
+    /// the index and the shards disagree.
+    pub async fn open(files: &Files) -> Result<Weights, CheckpointError> {
+        if let Some(model) = files.as_gguf() {
+            let (tensors, sources) = (model.tensors.clone(), model.sources.clone());
+            return Ok(Weights::of_gguf(files.label(), tensors, sources, model.norms_hold_one));
+        }
+        if files.has(SINGLE_FILE) || !files.has(INDEX_FILE) {
+            let source = files.source(SINGLE_FILE)?;
+            return Weights::from_sources(files.label(), vec![(files.path(SINGLE_FILE), source)]).await;
+        }
+        let Index { tensors, shards } = read_index(files)?;
+        let mut sources = Vec::with_capacity(shards.len());
+        for shard in &shards {
+            sources.push((files.path(shard), files.source(shard)?));
+        }
+        let weights = Weights::from_sources(files.label(), sources).await?;
+        for (name, shard) in &tensors {
+            let place = files.path(shard);
+            match weights.tensors.get(name) {
+                Some(info) if *info.file == *place => {}
+                Some(info) => {
+                    let what = format!("the index puts it in {shard}, it lies in {}", info.file);
+                    return Err(CheckpointError::tensor(files.path(INDEX_FILE), shown(name), what, FETCH_AGAIN));
+                }
+                None => {
+                    let what = "the index puts it here, but it is not in this file";
+                    return Err(CheckpointError::tensor(place, shown(name), what, FETCH_AGAIN));
+                }
+            }
+        }
+        Ok(weights)
+    }
+
+    /// The same for sources that are already open: `(name for messages, bytes)` of each file.
+    pub async fn from_sources(
+        label: &str,
+        sources: Vec<(String, Arc<dyn ByteSource>)>,
+    ) -> Result<Weights, CheckpointError> {
+        let mut weights = Weights {
+            label: label.to_owned(),
+            shards: Vec::new(),
+            tensors: BTreeMap::new(),
+            used: Mutex::new(BTreeSet::new()),
+            norms_hold_one: false,
+        };
+        for (shard, (file, source)) in sources.into_iter().enumerate() {
+            let file: Arc<str> = file.into();
+            for (name, mut info) in read_header(&file, source.as_ref()).await? {
+                info.shard = shard;
+                if let Some(other) = weights.tensors.get(&name) {
+                    let what = format!("is in {} as well", other.file);
+                    return Err(CheckpointError::tensor(file, shown(&name), what, FETCH_AGAIN));
+                }
+                weights.tensors.insert(name, info);
+            }
+            weights.shards.push(source);
+        }
+        Ok(weights)
+    }
+
+    /// The tensors of a GGUF file, whose `shard` is an index into `sources`.
+    pub(crate) fn of_gguf(
+        label: &str,
+        tensors: BTreeMap<String, TensorInfo>,
+        sources: Vec<Arc<dyn ByteSource>>,
+        norms_hold_one: bool,
+    ) -> Weights {
+        let used = Mutex::new(BTreeSet::new());
+        Weights { label: label.to_owned(), shards: sources, tensors, used, norms_hold_one }
+    }
+
+    /// Where the checkpoint is, for messages.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// All tensor names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// What the header says about a tensor; `None` if there is no such tensor. Does not mark it as
+    /// used.
+    pub fn info(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.get(name)
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// The size of all tensors together, in bytes.
+    pub fn total_bytes(&self) -> u64 {
+        self.tensors.values().map(TensorInfo::bytes).sum()
+    }
+
+    /// Whether the norms that multiply by `1 + w` are stored as `1 + w`, as GGUF files have them,
+    /// and not as w.
+    pub(crate) fn norms_hold_one(&self) -> bool {
+        self.norms_hold_one
+    }
+
+    /// Reads a whole tensor as f32, row-major.
+    ///
+    /// Errors: the tensor is missing; its shape is not `expect_shape`; its dtype is not F32, F16 or
+    /// BF16; a value is not finite; a read fails.
+    pub async fn read_f32(&self, name: &str, expect_shape: &[usize]) -> Result<Vec<f32>, CheckpointError> {
+        self.read(name, expect_shape, None).await
+    }
+
+    /// Reads the rows `rows` (of the first dimension) of a tensor as f32:
+    /// `rows.len() * product(expect_shape[1..])` numbers. Errors: as for [`Weights::read_f32`].
+    pub async fn read_rows_f32(
+        &self,
+        name: &str,
+        expect_shape: &[usize],
+        rows: Range<usize>,
+    ) -> Result<Vec<f32>, CheckpointError> {
+        self.read(name, expect_shape, Some(rows)).await
+    }
+
+    /// Reads rows of a tensor as f16, rounded to nearest, ties to even. Errors: as for
+    /// [`Weights::read_f32`]; a value does not fit f16 (above 65504). Such a value is refused, not
+    /// saturated: the model must read that tensor as f32.
+    pub async fn read_rows_f16(
+        &self,
+        name: &str,
+        expect_shape: &[usize],
+        rows: Range<usize>,
+    ) -> Result<Vec<f16>, CheckpointError> {
+        self.read(name, expect_shape, Some(rows)).await
+    }
+
+    /// Marks a tensor as used without reading it, because the model knows it and does not need it.
+    pub fn ignore(&self, name: &str) {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+    }
+
+    /// Names of tensors that were neither read nor ignored and start with none of `skip_prefixes`.
+    pub fn unused(&self, skip_prefixes: &[&str]) -> Vec<&str> {
+        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        self.names()
+            .filter(|name| !used.contains(*name) && !skip_prefixes.iter().any(|prefix| name.starts_with(prefix)))
+            .collect()
+    }
+
+    /// Errors: [`Weights::unused`] is not empty. Then a part of the checkpoint would silently have
+    /// no effect.
+    pub fn refuse_unused(&self, skip_prefixes: &[&str]) -> Result<(), CheckpointError> {
+        let unused = self.unused(skip_prefixes);
+        let Some(first) = unused.first() else { return Ok(()) };
+        let file = self.tensors.get(*first).map_or("", |info| &info.file);
+        let others = match unused.len() - 1 {
+            0 => String::new(),
+            n => format!(" (and {n} others, such as {})", shown(unused[unused.len() - 1])),
+        };
+        let what = format!("this model has no such tensor{others}");
+        Err(CheckpointError::tensor(file, shown(first), what, WRONG_MODEL))
+    }
+
+    /// The error for tensor names that match no layout which the model can have. `expected`: "A nor
+    /// B".
+    pub(crate) fn other_layout(&self, expected: &str) -> CheckpointError {
+        let first = self.names().next().map_or("nothing at all".to_owned(), shown);
+        CheckpointError::file(&self.label, format!("has neither {expected}, but {first}"), WRONG_MODEL)
+    }
+
+    async fn read<T: Number>(
+        &self,
+        name: &str,
+        expect_shape: &[usize],
+        rows: Option<Range<usize>>,
+    ) -> Result<Vec<T>, CheckpointError> {
+        let Some(info) = self.tensors.get(name) else {
+            let what = format!("is missing; shape {expect_shape:?} is needed");
+            return Err(CheckpointError::tensor(&self.label, name, what, WRONG_MODEL));
+        };
+        self.ignore(name);
+        let wrong = |what: String, remedy: Remedy| CheckpointError::tensor(&info.file, name, what, remedy);
+        if info.shape != expect_shape {
+            let what = format!("has shape {:?}, config.json asks for {expect_shape:?}", info.shape);
+            return Err(wrong(what, "the weights and config.json must come from the same model".into()));
+        }
+        if let Stored::Plain(dtype) = info.stored
+            && !matches!(dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16)
+        {
+            let what = format!("has dtype {dtype}, only F32, F16 and BF16 are read");
+            return Err(wrong(what, "use the full-precision release of the model".into()));
+        }
+        let row_count = info.shape.first().copied().unwrap_or(1);
+        let rows = rows.unwrap_or(0..row_count);
+        if rows.start > rows.end || rows.end > row_count {
+            return Err(wrong(
+                format!("has {row_count} rows, rows {rows:?} are asked for"),
+                "this is a mistake of the caller".into(),
+            ));
+        }
+        let row_len: usize = info.shape.iter().skip(1).product();
+        let (start, len) = (rows.start * row_len, (rows.end - rows.start) * row_len);
+        let mut out: Vec<T> = Vec::new();
+        if out.try_reserve_exact(len).is_err() {
+            return Err(wrong(
+                format!("{len} numbers do not fit in memory"),
+                "close other programs, or use a smaller model".into(),
+            ));
+        }
+        // A row is a whole number of blocks: the header was checked for it.
+        let (values, width) = info.stored.block();
+        let most = match info.stored {
+            Stored::Plain(_) => PIECE / width,
+            // Numbers that are unpacked are kept beside the result for a moment.
+            Stored::Blocks(_) => PIECE / size_of::<f32>() / values * values,
+        };
+        let source = &self.shards[info.shard];
+        while out.len() < len {
+            let piece = (len - out.len()).min(most) / values * width;
+            let at = info.offset + ((start + out.len()) / values * width) as u64;
+            let bytes = source.read(at, piece).await.map_err(|error| {
+                CheckpointError::io(format_args!("{} (tensor {name}, byte {at})", info.file), error, FETCH_AGAIN)
+            })?;
+            if bytes.len() != piece {
+                return Err(wrong(format!("{} bytes came instead of {piece} at byte {at}", bytes.len()), FETCH_AGAIN));
+            }
+            let done = out.len();
+            T::append(&mut out, info.stored, &bytes);
+            if let Some(bad) = out[done..].iter().position(|value| !value.is_finite()) {
+                let mut block = Vec::with_capacity(values);
+                f32::append(&mut block, info.stored, &bytes[bad / values * width..][..width]);
+                let number = block[bad % values];
+                let what = format!("number {} is {number}", start + done + bad);
+                return Err(if number.is_finite() {
+                    wrong(format!("{what}, which does not fit f16"), Remedy::UseCpu)
+                } else {
+                    wrong(what, FETCH_AGAIN)
+                });
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// A number type as which weights can be read.
+trait Number: Copy {
+    /// Appends `bytes`, which are whole blocks of `stored`: little-endian numbers in F32, F16 or
+    /// BF16, or quantized ones.
+    fn append(out: &mut Vec<Self>, stored: Stored, bytes: &[u8]);
+    fn is_finite(self) -> bool;
+}
+
+impl Number for f32 {
+    fn append(out: &mut Vec<f32>, stored: Stored, bytes: &[u8]) {
+        match stored {
+            Stored::Blocks(kind) => kind.unpack(bytes, out),
+            Stored::Plain(Dtype::F32) => out.extend(bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b))),
+            Stored::Plain(Dtype::F16) => {
+                out.extend(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()))
+            }
+            Stored::Plain(_) => out.extend(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32())),
+        }
+    }
+
+    fn is_finite(self) -> bool {
+        f32::is_finite(self)
+    }
+}
+
+impl Number for f16 {
+    fn append(out: &mut Vec<f16>, stored: Stored, bytes: &[u8]) {
+        if let Stored::Plain(Dtype::F16) = stored {
+            out.extend(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b)));
+            return;
+        }
+        let mut wide = Vec::new();
+        f32::append(&mut wide, stored, bytes);
+        out.extend(wide.into_iter().map(f16::from_f32));
+    }
+
+    fn is_finite(self) -> bool {
+        f16::is_finite(self)
+    }
+}
+
+/// How the numbers of a tensor are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stored {
+    /// Number by number.
+    Plain(Dtype),
+    /// Quantized, in blocks with scales.
+    Blocks(Blocks),
+}
+
+impl Stored {
+    /// Numbers and bytes of a block; a number that is not quantized is a block of its own.
+    pub(crate) fn block(self) -> (usize, usize) {
+        match self {
+            Stored::Plain(dtype) => (1, dtype.bitsize().div_ceil(8)),
+            Stored::Blocks(kind) => (kind.values(), kind.bytes()),
+        }
+    }
+
+    /// The size of `len` numbers in bytes; `None` if it overflows or is not a whole number of
+    /// bytes or blocks.
+    pub(crate) fn bytes_of(self, len: u64) -> Option<u64> {
+        match self {
+            Stored::Plain(dtype) => {
+                let bits = len.checked_mul(dtype.bitsize() as u64)?;
+                bits.is_multiple_of(8).then_some(bits / 8)
+            }
+            Stored::Blocks(kind) => {
+                let blocks = len.is_multiple_of(kind.values() as u64).then_some(len / kind.values() as u64)?;
+                blocks.checked_mul(kind.bytes() as u64)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stored::Plain(dtype) => dtype.fmt(f),
+            Stored::Blocks(kind) => f.write_str(kind.name()),
+        }
+    }
+}
