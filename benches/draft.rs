@@ -446,7 +446,7 @@ fn play<T: Translate>(engines: Engines<Recognition, Alignment, T>, policy: Polic
     let mut vad = Vad::new();
     for piece in sound.chunks(SAMPLE_RATE as usize / 100) {
         vad.push(piece);
-        let activity = if vad.is_sound() { Activity::Speech } else { Activity::Silence };
+        let activity = if vad.is_speech() { Activity::Speech } else { Activity::Silence };
         cascade.push(piece, activity);
         while block_on(cascade.step(&mut emit)).expect("a step") {}
     }

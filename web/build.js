@@ -41,7 +41,8 @@ await build({
   logLevel: 'warning',
 });
 
-// The licence of the bundled library comes with it.
+// The licences of the bundled library and of the voice detector in the module come with them.
+cpSync(here('../models/vad/LICENSE'), here('dist/voice-detector.LICENSE'));
 cpSync(here('node_modules/hash-wasm/LICENSE'), here('dist/hash-wasm.LICENSE'));
 
 // Not through npx, which is a script that Node cannot start on Windows.

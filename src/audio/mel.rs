@@ -425,6 +425,36 @@ mod tests {
         }
     }
 
+    /// Real speech; see tools/real-speech/prepare.py.
+    #[test]
+    fn real_speech_equals_the_reference() {
+        let Some(folder) = std::env::var_os("ALIGNATT_SPEECH_FORMS") else {
+            return eprintln!("NOT RUN: ALIGNATT_SPEECH_FORMS names no folder of prepared speech");
+        };
+        let mut clips = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_none_or(|end| end != "safetensors") {
+                continue;
+            }
+            let bytes = std::fs::read(&path).unwrap();
+            let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+            let values = |name: &str| -> Vec<f32> {
+                let data = file.tensor(name).unwrap().data();
+                data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+            };
+            let want = Mel { frames: file.tensor("mel").unwrap().shape()[1], data: values("mel") };
+            let mut stream = MelStream::new();
+            values("samples").chunks(13_600).for_each(|chunk| stream.push(chunk));
+            let got = stream.features();
+            let difference = largest_difference(&got, &want);
+            println!("{}: {} frames, largest difference {difference:.1e}", path.display(), got.frames);
+            assert!(difference < 1e-4, "{}: {difference}", path.display());
+            clips += 1;
+        }
+        assert!(clips > 0, "the folder holds prepared speech");
+    }
+
     #[test]
     fn equals_the_definition_at_awkward_lengths() {
         for len in [0, 1, 159, 200, 201, 399, 7_959, 7_960, 7_961, 7_999, 8_000, 8_001, 8_039, 8_159, 8_160, 9_999] {

@@ -13,7 +13,8 @@
 //! | `downmix` | mixes channels to one, also where they cancel each other out |
 //! | `resample` | resamples any rate to 16 kHz, with the delay removed |
 //! | `mel` | computes log-mel features of a clip or of a growing stream |
-//! | `vad` | finds sound that could be speech |
+//! | `vad` | finds speech |
+//! | `speech_model` | the network of `vad` |
 //! | `pieces` | cuts a stream into pieces of 10 ms, each with the result of `vad` |
 //!
 //! All of this is plain data on the CPU: no threads, no clocks, and no files except in `decode`.
@@ -30,6 +31,7 @@ mod ogg;
 pub(crate) mod pieces;
 pub(crate) mod resample;
 mod sniff;
+mod speech_model;
 #[cfg(test)]
 pub(crate) mod testing;
 pub(crate) mod vad;

@@ -10,8 +10,8 @@ pub(crate) const PIECE: usize = SAMPLE_RATE as usize / 100;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Piece {
     pub samples: Vec<f32>,
-    /// It could be speech.
-    pub is_sound: bool,
+    /// The voice detector found speech.
+    pub is_speech: bool,
 }
 
 /// Cuts one stream.
@@ -47,7 +47,7 @@ impl Pieces {
 
     fn piece(&mut self, samples: &[f32]) -> Piece {
         self.vad.push(samples);
-        Piece { samples: samples.to_vec(), is_sound: self.vad.is_sound() }
+        Piece { samples: samples.to_vec(), is_speech: self.vad.is_speech() }
     }
 }
 

@@ -28,8 +28,8 @@ pub enum Activity {
 
 impl Activity {
     /// Converts the result of a detector.
-    pub fn of(is_sound: bool) -> Activity {
-        if is_sound { Activity::Speech } else { Activity::Silence }
+    pub fn of(is_speech: bool) -> Activity {
+        if is_speech { Activity::Speech } else { Activity::Silence }
     }
 }
 

@@ -9,8 +9,9 @@ use super::SAMPLE_RATE;
 use super::stream::Activity;
 use crate::text::Millis;
 
-/// Sound kept before speech, so that its onset is not clipped.
-const RUN_UP: Millis = Millis(300);
+/// Sound kept before speech, so that its onset is not clipped: the detector needs up to 300 ms to
+/// find speech in noise, and a word may begin softly.
+const RUN_UP: Millis = Millis(500);
 
 /// Number of samples in `time`.
 pub(super) fn samples_in(time: Millis) -> u64 {
@@ -146,5 +147,37 @@ impl Tail {
     fn keep_run_up(&mut self) {
         let keep = samples_in(RUN_UP).min(self.samples.len() as u64);
         self.cut(time_of(self.end() - keep));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::pieces::Pieces;
+    use crate::audio::testing::sample;
+
+    /// Whatever the detector needs to find speech, the tail holds it from its first sample on.
+    #[test]
+    fn the_first_word_is_whole() {
+        for talk in ["talk-a", "talk-b", "talk-c"] {
+            let json = format!("{}/samples/{talk}.json", env!("CARGO_MANIFEST_DIR"));
+            let json: serde_json::Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+            let speech = sample(&format!("{talk}.flac"));
+            for sentence in json["sentences"].as_array().unwrap() {
+                let start = samples_in(Millis(sentence["start_ms"].as_u64().unwrap())) as usize;
+                for before in [0, 1_600, 16_000, 80_000] {
+                    let sound = [&vec![0.0; before], &speech[start..start + 16_000]].concat();
+                    let mut tail = Tail::default();
+                    let mut hear = |piece: crate::audio::pieces::Piece| {
+                        let activity = Activity::of(piece.is_speech);
+                        tail.hear(&Block { samples: piece.samples, activity, arrived: Millis::ZERO });
+                        Ok::<(), ()>(())
+                    };
+                    let mut pieces = Pieces::new();
+                    pieces.push(&sound, &mut hear).unwrap();
+                    assert!(tail.has_speech() && tail.start <= before as u64, "{talk}, {before}: {}", tail.start);
+                }
+            }
+        }
     }
 }

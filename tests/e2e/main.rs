@@ -7,6 +7,8 @@ mod common;
 mod cuts;
 #[path = "../common/dice.rs"]
 mod dice;
+#[path = "../common/noises.rs"]
+mod noises;
 mod score;
 mod surroundings;
 mod text_input;
@@ -17,7 +19,7 @@ use std::process::{Command, Output, Stdio};
 
 use alignatt::internals::cascade::Rules;
 use alignatt::{Event, EventKind};
-use dice::Dice;
+use noises::{NOISES, noise};
 use score::{errors, units, words};
 
 fn sample(name: &str) -> PathBuf {
@@ -544,55 +546,111 @@ fn a_driver_that_contradicts_itself_is_refused() {
     }
 }
 
-/// Sounds without speech: whatever the demo models make of them, no markup and no loop is shown.
+/// Fans, music, applause, keys, hum and an empty room are not speech: no word comes of them. With
+/// LONG, each lasts ten minutes.
 #[test]
-fn no_markup_and_no_loop_comes_of_noise() {
+fn no_text_comes_of_noise() {
     let folder = tempfile::tempdir().unwrap();
-    let mut dice = Dice(17);
-    let mut rumble = 0.0;
-    type Sound = Box<dyn FnMut(f32) -> f32>;
-    let mut sounds: Vec<(&str, Sound)> = vec![
-        ("hum", Box::new(|t| 0.3 * (314.16 * t).sin() + 0.1 * (942.5 * t).sin())),
-        ("clicks", Box::new(|t| if t.fract() * 7.0 % 1.0 < 0.004 { 0.8 } else { 0.0 })),
-        (
-            "chords",
-            Box::new(|t| {
-                let root = [220.0, 277.2, 329.6, 246.9][t as usize % 4] * std::f32::consts::TAU;
-                let decay = (-3.0 * t.fract()).exp();
-                0.2 * decay * [1.0, 1.25, 1.5, 2.0].iter().map(|of| (root * of * t).sin()).sum::<f32>()
-            }),
-        ),
-        (
-            "rumble",
-            Box::new(move |t| {
-                rumble = 0.98 * rumble + 0.1 * dice.unit();
-                rumble * (1.0 + (t * 1.7).sin())
-            }),
-        ),
-    ];
-    for (name, sound) in &mut sounds {
+    for name in NOISES {
         let path = folder.path().join(format!("{name}.wav"));
-        let mut bytes = Vec::from(*b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x80\x3e\0\0\0\x7d\0\0\x02\0\x10\0data");
-        let samples = (0..12 * 16_000).map(|i| (sound(i as f32 / 16_000.0).clamp(-1.0, 1.0) * 32_767.0) as i16);
-        let samples: Vec<u8> = samples.flat_map(i16::to_le_bytes).collect();
-        bytes.extend((samples.len() as u32).to_le_bytes());
-        let riff = (bytes.len() - 8 + samples.len()) as u32;
-        bytes.extend(samples);
-        bytes[4..8].copy_from_slice(&riff.to_le_bytes());
-        std::fs::write(&path, bytes).unwrap();
-        let file = path.to_str().unwrap();
-        for event in events(&["translate", file, "--to", "de", "--device", "cpu", "--format", "jsonl"]) {
-            let text = match &event.kind {
-                EventKind::Source(source) => {
-                    let words = source.committed.iter().map(|word| word.text.as_str());
-                    words.chain([source.tentative.as_str()]).collect::<Vec<_>>().join(" ")
-                }
-                EventKind::Target(target) => format!("{}{}", target.committed.as_str(), target.tentative),
-                _ => continue,
-            };
-            assert!(!text.contains(['<', '>']) && !text.contains("asr_text"), "{name}: {text}");
-            let words: Vec<&str> = text.split_whitespace().collect();
-            assert!(words.windows(7).all(|seven| seven.iter().any(|word| *word != seven[0])), "{name}: {text}");
+        std::fs::write(&path, wav(&noise(name, if common::long() { 600 } else { 20 }))).unwrap();
+        let events =
+            events(&["translate", path.to_str().unwrap(), "--to", "de", "--device", "cpu", "--format", "jsonl"]);
+        Rules::check(&events).unwrap();
+        let texts: Vec<String> = events.iter().filter_map(text_of).collect();
+        assert!(texts.is_empty(), "{name}: {texts:?}");
+    }
+}
+
+/// The text that an event shows, if it is about text.
+fn text_of(event: &Event) -> Option<String> {
+    match &event.kind {
+        EventKind::Source(source) => {
+            let words = source.committed.iter().map(|word| word.text.as_str());
+            Some(words.chain([source.tentative.as_str()]).collect::<Vec<_>>().join(" "))
+        }
+        EventKind::Target(target) => Some(format!("{}{}", target.committed.as_str(), target.tentative)),
+        _ => None,
+    }
+}
+
+/// Nothing that is shown contains markup or a word seven times in a row.
+fn no_markup_and_no_loop(events: &[Event], name: &str) {
+    Rules::check(events).unwrap_or_else(|broken| panic!("{name}: {broken}"));
+    for text in events.iter().filter_map(text_of) {
+        assert!(!text.contains(['<', '>']) && !text.contains("asr_text"), "{name}: {text}");
+        let words: Vec<&str> = text.split_whitespace().collect();
+        assert!(words.windows(7).all(|seven| seven.iter().any(|word| *word != seven[0])), "{name}: {text}");
+    }
+}
+
+/// The whole sound of a file.
+fn sound_of(path: &Path) -> Vec<f32> {
+    let mut file = alignatt::AudioFile::open(path).unwrap();
+    let mut samples = Vec::new();
+    while let Some(block) = file.next_block().unwrap() {
+        samples.extend(block);
+    }
+    samples
+}
+
+/// Sounds that pass the voice detector and say nothing, or too much at once: whatever the demo
+/// models make of them, no markup and no loop is shown.
+#[test]
+fn no_markup_and_no_loop_comes_of_babble() {
+    let folder = tempfile::tempdir().unwrap();
+    let talk = sound_of(&sample("talk-a.flac"));
+    let other = sound_of(&sample("talk-b.flac"));
+    let part = &talk[16_000..13 * 16_000];
+    let mixed = |with: &[f32], gain: f32| -> Vec<f32> { part.iter().zip(with).map(|(a, b)| a + gain * b).collect() };
+    let sounds: [(&str, Vec<f32>); 5] = [
+        ("backwards", part.iter().rev().copied().collect()),
+        ("a syllable again and again", part[14_000..17_200].iter().copied().cycle().take(part.len()).collect()),
+        ("two at once", mixed(&other[16_000..], 1.0)),
+        ("in music", mixed(&noise("music", 12), 1.0)),
+        ("in applause", mixed(&noise("applause", 12), 3.0)),
+    ];
+    for (name, sound) in sounds {
+        let path = folder.path().join(format!("{name}.wav"));
+        std::fs::write(&path, wav(&sound)).unwrap();
+        let events =
+            events(&["translate", path.to_str().unwrap(), "--to", "de", "--device", "cpu", "--format", "jsonl"]);
+        assert!(events.iter().any(|event| text_of(event).is_some()), "{name} passes the voice detector");
+        no_markup_and_no_loop(&events, name);
+    }
+}
+
+/// Real speech, of which the demo models understand next to nothing: `ALIGNATT_SPEECH` names a
+/// folder of .flac files, in folders. With LONG, every language is translated into.
+#[test]
+fn no_markup_and_no_loop_comes_of_real_speech() {
+    let Some(folder) = std::env::var_os("ALIGNATT_SPEECH") else {
+        return eprintln!("NOT RUN: ALIGNATT_SPEECH names no folder of real speech");
+    };
+    let (mut folders, mut sounds) = (vec![PathBuf::from(folder)], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false if path.extension().is_some_and(|end| end == "flac") => sounds.push(path),
+                false => {}
+            }
+        }
+    }
+    assert!(!sounds.is_empty(), "the folder holds .flac files");
+    sounds.sort();
+    for (number, path) in sounds.iter().enumerate() {
+        let path = path.to_str().unwrap();
+        let said = events(&["transcribe", path, "--device", "cpu", "--format", "jsonl"]);
+        no_markup_and_no_loop(&said, path);
+        for (at, language) in ["de", "it", "zh"].into_iter().enumerate() {
+            if common::long() || number % 3 == at {
+                let events = events(&["translate", path, "--to", language, "--device", "cpu", "--format", "jsonl"]);
+                no_markup_and_no_loop(&events, path);
+                let (source, target) = shown(&events);
+                eprintln!("{path}, {language}: {} words, {} segments", source.len(), target.len());
+            }
         }
     }
 }

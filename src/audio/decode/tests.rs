@@ -84,6 +84,43 @@ fn every_format_has_the_same_sound() {
     }
 }
 
+/// Real speech in every form; see tools/real-speech/prepare.py.
+#[test]
+fn real_speech_in_every_form_has_the_same_sound() {
+    let Some(folder) = std::env::var_os("ALIGNATT_SPEECH_FORMS") else {
+        return eprintln!("NOT RUN: ALIGNATT_SPEECH_FORMS names no folder of prepared speech");
+    };
+    let mut paths: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    let mut compared = 0;
+    for path in paths {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let stem = name.split('.').next().unwrap();
+        if name.ends_with(".safetensors") {
+            continue;
+        }
+        let prepared = std::fs::read(path.with_file_name(format!("{stem}.safetensors"))).unwrap();
+        let prepared = safetensors::SafeTensors::deserialize(&prepared).unwrap();
+        let samples = prepared.tensor("samples").unwrap();
+        let want: Vec<f32> =
+            samples.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let (got, warning) = decode(std::fs::read(&path).unwrap(), name).unwrap();
+        assert_eq!(warning, None, "{name}");
+        // Coders add up to a frame at each end, and say so in most containers.
+        let late = if name.contains("aac") || name.contains("mp3") { 2_400 } else { 16 };
+        let longer = got.len() as i64 - want.len() as i64;
+        assert!((-16..=2 * late as i64).contains(&longer), "{name}: {longer} samples longer");
+        // A second from the middle is compared.
+        let middle = want.len() / 2..(want.len() / 2 + 16_000).min(want.len());
+        let end = (middle.end + 1_200).min(got.len());
+        let (same, lag) = likeness(&got[middle.start..end], &want[middle]);
+        println!("{name}: {longer} samples longer, likeness {same:.4} at lag {lag}");
+        assert!(same > 0.97 && lag <= late, "{name}: {same} at {lag}");
+        compared += 1;
+    }
+    assert!(compared > 0, "the folder holds prepared speech");
+}
+
 #[test]
 fn what_cannot_be_decoded_is_named() {
     for (name, says) in [

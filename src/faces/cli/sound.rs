@@ -231,7 +231,7 @@ impl Pace {
             let due = Duration::from_millis(self.sent * 1000 / u64::from(SAMPLE_RATE));
             thread::sleep(due.saturating_sub(began.elapsed()));
         }
-        let activity = Activity::of(piece.is_sound);
+        let activity = Activity::of(piece.is_speech);
         self.sender.send(SoundItem::Piece(piece.samples, activity)).map_err(|_| Stop::ReceiverGone)
     }
 }

@@ -127,7 +127,7 @@ impl Stream {
         while self.live || !cascade.ready() {
             let Some(piece) = self.queue.borrow_mut().pop_front() else { break };
             self.queued.set(self.queued.get() - piece.samples.len());
-            cascade.push(&piece.samples, Activity::of(piece.is_sound));
+            cascade.push(&piece.samples, Activity::of(piece.is_speech));
         }
         self.waiting.set(cascade.waiting());
     }
