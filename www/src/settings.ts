@@ -12,10 +12,12 @@ export interface Settings {
   aloud: boolean;
   /** Compute on the CPU, as the reader chose on the page of a failure. */
   cpu: boolean;
+  /** Names and terms of the talk, one a line: `term` or `term = translation`. */
+  terms: string;
 }
 
 export const LANGUAGES: { [code in Language]: string } = { de: 'German', it: 'Italian', zh: 'Chinese' };
-const DEFAULTS: Settings = { language: 'de', preset: 'low', models: 'demo', aloud: true, cpu: false };
+const DEFAULTS: Settings = { language: 'de', preset: 'low', models: 'demo', aloud: true, cpu: false, terms: '' };
 const KEY = 'alignatt';
 
 export function load(): Settings {
@@ -41,5 +43,6 @@ function valid(stored: Partial<Settings>): Partial<Settings> {
   if (stored.models === 'demo' || stored.models === 'e2b' || stored.models === 'e4b') found.models = stored.models;
   if (stored.aloud === false) found.aloud = false;
   if (stored.cpu === true) found.cpu = true;
+  if (typeof stored.terms === 'string') found.terms = stored.terms;
   return found;
 }
