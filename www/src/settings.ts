@@ -2,7 +2,8 @@
 
 export type Language = 'de' | 'it' | 'zh';
 export type Preset = 'low' | 'high';
-export type ModelSet = 'demo' | 'e2b' | 'e4b';
+export const MODEL_SETS = ['demo', 'gemma3', 'e2b', 'e4b'] as const;
+export type ModelSet = (typeof MODEL_SETS)[number];
 
 export interface Settings {
   language: Language;
@@ -40,7 +41,7 @@ function valid(stored: Partial<Settings>): Partial<Settings> {
   const found: Partial<Settings> = {};
   if (stored.language && stored.language in LANGUAGES) found.language = stored.language;
   if (stored.preset === 'low' || stored.preset === 'high') found.preset = stored.preset;
-  if (stored.models === 'demo' || stored.models === 'e2b' || stored.models === 'e4b') found.models = stored.models;
+  if (stored.models && MODEL_SETS.includes(stored.models)) found.models = stored.models;
   if (stored.aloud === false) found.aloud = false;
   if (stored.cpu === true) found.cpu = true;
   if (typeof stored.terms === 'string') found.terms = stored.terms;

@@ -115,10 +115,14 @@ impl LoadRequest<'_> {
 /// may be parts of it.
 pub(super) fn local_model_files(model: Option<&OsStr>) -> Vec<PathBuf> {
     let Some(place) = model.and_then(local_place) else { return Vec::new() };
-    let folder = if place.is_dir() { Some(&*place) } else { place.parent() };
-    let entries = folder.and_then(|folder| folder.read_dir().ok()).into_iter().flatten();
-    let is_gguf = |path: &Path| path.file_name().is_some_and(|name| is_gguf(&name.to_string_lossy()));
-    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| place.is_dir() || is_gguf(path)).collect()
+    let beside = || place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = if place.is_dir() { &*place } else { beside() };
+    let belongs = |path: &Path| {
+        let gguf = path.file_name().is_some_and(|name| is_gguf(&name.to_string_lossy()));
+        place.is_dir() || gguf || path.file_name() == place.file_name()
+    };
+    let entries = folder.read_dir().into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| belongs(path)).collect()
 }
 
 /// The folder or the GGUF file of a model, if it is on this computer.
