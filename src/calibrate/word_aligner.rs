@@ -4,11 +4,11 @@
 //! source word or by none, and the probability of a jump to another source word depends only on the
 //! length of the jump. In the first rounds all jumps are equally likely, which is IBM Model 1.
 //!
-//! So that a hundred pairs are enough, three things are known beforehand: a word tends to stand where
-//! its translation stands (as in fast_align), words that are spelled alike (names, numbers, cognates)
-//! tend to translate each other, and a word has few translations (a sparse prior). The alignment is
-//! decided by the mean of the posteriors of both directions.
-//! docs/measurements.md, "Word alignment", has the error on alignments that people made.
+//! So that a hundred pairs are enough, three things are known beforehand: a word tends to stand
+//! where its translation stands (as in fast_align), words that are spelled alike (names, numbers,
+//! cognates) tend to translate each other, and a word has few translations (a sparse prior). The
+//! alignment is decided by the mean of the posteriors of both directions. docs/measurements.md,
+//! "Word alignment", has the error on alignments that people made.
 
 use std::collections::HashMap;
 
@@ -251,7 +251,7 @@ impl<'a> Model<'a> {
     }
 }
 
-/// `[target][source]`: how likely two places belong together, with a mean of 1 for each target word.
+/// `[target][source]`: how likely two places belong together. The mean of each row is 1.
 fn near_diagonal(source_len: usize, target_len: usize) -> Vec<Vec<f64>> {
     let place = |at: usize, len: usize| (at as f64 + 0.5) / len as f64;
     let row = |j: usize| {

@@ -128,8 +128,8 @@ fn wrong_texts_are_named_in_one_line() {
     refused(&run(&["transcribe"]), 2, &["FILE"]);
 }
 
-/// Context and terms reach the prompts of both models: they change the run's hash, and what is wrong
-/// with them is said in one line.
+/// Context and terms reach the prompts of both models: they change the run's hash, and what is
+/// wrong with them is said in one line.
 #[test]
 fn names_and_terms_reach_the_models() {
     let folder = tempfile::tempdir().unwrap();

@@ -29,8 +29,8 @@ pub struct Heard {
     pub ids: Vec<u32>,
 }
 
-/// The most positions of a tail with its text, beside those of a context: about fifty seconds of sound. A cascade's tail has
-/// at most 40 s.
+/// The most positions of a tail with its text, beside those of a context: about fifty seconds of
+/// sound. A cascade's tail has at most 40 s.
 const POSITIONS: usize = 1280;
 
 /// The most tokens of a transcript: enough for the fastest speakers, and a limit for a model that
