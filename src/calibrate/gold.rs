@@ -55,7 +55,7 @@ fn sets(folder: &Path) -> std::io::Result<[Set; 3]> {
         name: "en-de, Europarl (Bicici)",
         pairs: english.lines().zip(german.lines()).map(|(en, de)| (words(en), words(de))).collect(),
         gold: read("bicici-de-en/de-en.wa")?.lines().map(|line| swapped(links(line, 0))).collect(),
-        most: 0.51,
+        most: 0.5,
     };
     let table = read("xlwa-en-it/dev.tsv")?;
     let column = |line: &str, at: usize| line.split('\t').nth(at).unwrap_or_default().to_owned();
@@ -71,7 +71,7 @@ fn sets(folder: &Path) -> std::io::Result<[Set; 3]> {
         name: "en-zh, TsinghuaAligner",
         pairs: pairs.lines().map(pair).collect(),
         gold: read("zhen-tsinghua/zhen.gold")?.lines().map(|line| swapped(links(line, 1))).collect(),
-        most: 0.54,
+        most: 0.55,
     };
     Ok([german, italian, chinese])
 }
