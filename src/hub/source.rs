@@ -2,6 +2,7 @@
 //! one.
 
 use std::ffi::OsStr;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::cache::{Hub, MAIN, entries, is_repo, is_revision};
@@ -49,9 +50,9 @@ impl ModelSource {
                 .into(),
         };
         if path.is_file() {
-            return match is_gguf(text) {
+            return match is_gguf(text) || begins_as_gguf(path) {
                 true => Ok(ModelSource::Gguf(path.to_owned())),
-                false => Err(wrong("is a file, and not a GGUF file by its name")),
+                false => Err(wrong("is a file, and not a GGUF file")),
             };
         }
         let (id, revision) = text.split_once('@').unwrap_or((text, MAIN));
@@ -114,6 +115,12 @@ impl std::fmt::Display for ModelSource {
             }
         }
     }
+}
+
+/// Whether a file is GGUF by its first bytes: some programs keep such files under other names.
+fn begins_as_gguf(path: &Path) -> bool {
+    let mut magic = [0; 4];
+    std::fs::File::open(path).and_then(|mut file| file.read_exact(&mut magic)).is_ok() && magic == *b"GGUF"
 }
 
 /// Whether the part that hears lies beside a GGUF file.
@@ -180,8 +187,10 @@ mod tests {
         let file = dir.path().join("config.json");
         std::fs::write(&file, "{}").unwrap();
         assert!(parse(file.to_str().unwrap()).unwrap_err().to_string().contains("is a file, and not"));
-        let gguf = dir.path().join("x.GGUF");
-        std::fs::write(&gguf, "").unwrap();
-        assert_eq!(parse(gguf.to_str().unwrap()).unwrap(), ModelSource::Gguf(gguf));
+        for (name, content) in [("x.GGUF", ""), ("sha256-0123", "GGUF\u{3}")] {
+            let gguf = dir.path().join(name);
+            std::fs::write(&gguf, content).unwrap();
+            assert_eq!(parse(gguf.to_str().unwrap()).unwrap(), ModelSource::Gguf(gguf));
+        }
     }
 }

@@ -151,19 +151,17 @@ impl Files {
         Ok(Files { label: label.into(), kind: Kind::Folder(path.into()), gguf: None })
     }
 
-    /// A GGUF file on disk. The other parts of a split file, and the part of a model that hears,
-    /// lie in the same folder. Errors: the file does not exist, or is not called `….gguf`.
+    /// A GGUF file on disk, whatever it is called. The other parts of a split file, and the part of
+    /// a model that hears, lie in the same folder. Errors: the file does not exist.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn gguf_file(path: impl Into<PathBuf>) -> Result<Files, CheckpointError> {
         let path: PathBuf = path.into();
         let label = path.display().to_string();
-        let name = path.file_name().and_then(|name| name.to_str()).filter(|name| gguf::names::is_gguf(name));
-        let (Some(name), true) = (name, path.is_file()) else {
+        let (Some(name), true) = (path.file_name().and_then(|name| name.to_str()), path.is_file()) else {
             return Err(CheckpointError::Source {
                 name: label,
-                what: "is not a GGUF file".into(),
-                remedy: "give a file whose name ends in .gguf, or a folder that contains config.json and the weights"
-                    .into(),
+                what: "is not a file".into(),
+                remedy: "give a GGUF file, or a folder that contains config.json and the weights".into(),
             });
         };
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -250,7 +248,8 @@ impl Files {
     }
 
     fn may_have(&self, name: &str) -> bool {
-        is_safe_name(name) && (self.gguf.is_none() || gguf::names::is_gguf(name))
+        let visible = |gguf: &str| gguf == name || gguf::names::is_gguf(name);
+        is_safe_name(name) && self.gguf.as_deref().is_none_or(visible)
     }
 
     /// The folder, if the files are in one.

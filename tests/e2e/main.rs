@@ -7,6 +7,7 @@ mod common;
 mod cuts;
 #[path = "../common/dice.rs"]
 mod dice;
+mod gguf;
 #[path = "../common/noises.rs"]
 mod noises;
 mod score;

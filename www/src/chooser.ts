@@ -4,7 +4,7 @@
 import { models, type Model } from 'alignatt';
 import { make } from './dom';
 import { bytes, left } from './format';
-import { SETS, SLOTS, SLOT_NAMES, type Bundle } from './sets';
+import { fetched, SETS, SLOTS, SLOT_NAMES, type Bundle } from './sets';
 import type { ModelSet } from './settings';
 
 interface Sizes {
@@ -66,7 +66,7 @@ export class Chooser {
     const radio = make('input', { type: 'radio', name: 'set', value: name, onchange: () => this.select(name) });
     const parts = make('ul', { class: 'parts' });
     if (name !== 'demo') {
-      for (const slot of SLOTS) parts.append(make('li', { 'data-model': set[slot] as string }, make('span', {}, SLOT_NAMES[slot]), make('code', {}, set[slot] as string), make('span', { class: 'size' })));
+      for (const slot of SLOTS.filter((slot) => set[slot] !== 'demo')) parts.append(make('li', { 'data-model': set[slot] as string }, make('span', {}, SLOT_NAMES[slot]), make('code', {}, set[slot] as string), make('span', { class: 'size' })));
     }
     const row = make('label', { class: 'set' }, radio, make('span', { class: 'name' }, make('b', {}, set.name), size), make('span', { class: 'about' }, set.about), parts);
     this.rows.set(name, row);
@@ -83,8 +83,8 @@ export class Chooser {
 
   private missing(set: Bundle): number | undefined {
     let missing = 0;
-    for (const slot of SLOTS) {
-      const size = this.sizes.get(set[slot]);
+    for (const model of fetched(set)) {
+      const size = this.sizes.get(model);
       if (!size) return undefined;
       missing += Math.max(0, size.total - size.done);
     }
@@ -100,8 +100,7 @@ export class Chooser {
   private async askSizes(): Promise<void> {
     if (!navigator.onLine) return this.say('Offline: sizes and downloads need the network. Stored models work.');
     this.state.replaceChildren();
-    const wanted = new Set(Object.values(SETS).flatMap((set) => SLOTS.map((slot) => set[slot])));
-    wanted.delete('demo');
+    const wanted = new Set(Object.values(SETS).flatMap(fetched));
     const failures: string[] = [];
     await Promise.all(
       [...wanted].map(async (model) => {
@@ -123,7 +122,7 @@ export class Chooser {
       if (size && text) text.textContent = size.done >= size.total ? `${bytes(size.total)}, stored` : size.done ? `${bytes(size.total)}, ${bytes(size.done)} stored` : bytes(size.total);
     }
     for (const [name, row] of this.rows) {
-      const sizes = SLOTS.map((slot) => this.sizes.get(SETS[name][slot]));
+      const sizes = fetched(SETS[name]).map((model) => this.sizes.get(model));
       const text = row.querySelector('.name .size');
       if (name !== 'demo' && text && sizes.every((size) => size)) text.textContent = bytes(sizes.reduce((sum, size) => sum + (size?.total ?? 0), 0));
     }
@@ -169,11 +168,11 @@ export class Chooser {
       this.use.textContent = 'Stop the download';
       this.use.scrollIntoView({ block: 'nearest' });
       try {
-        for (const slot of SLOTS) {
-          await models.fetch(set[slot], {
+        for (const model of fetched(set)) {
+          await models.fetch(model, {
             ...this.access(),
             signal: this.fetching.signal,
-            onProgress: ({ done, total, bytesPerSecond, secondsLeft }) => this.progress(nameOf(set[slot]), done, total, bytesPerSecond, secondsLeft),
+            onProgress: ({ done, total, bytesPerSecond, secondsLeft }) => this.progress(nameOf(model), done, total, bytesPerSecond, secondsLeft),
           });
         }
         this.state.replaceChildren();

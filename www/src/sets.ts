@@ -23,6 +23,15 @@ export const SETS: { [name in ModelSet]: Bundle } = {
     aligner: 'demo',
     mt: 'demo',
   },
+  gemma3: {
+    name: 'Demo speech + Gemma-3 270M',
+    about:
+      'The smallest real translation model, a base model: its German is simple and often wrong. Its attention heads were measured into German. Speech is still recognised by the demo pack, which knows about 600 words.',
+    asr: 'demo',
+    aligner: 'demo',
+    mt: 'google/gemma-3-270m',
+    unmeasured: ['it', 'zh'],
+  },
   e2b: {
     name: 'Qwen3 + Gemma-4 E2B',
     about:
@@ -48,4 +57,9 @@ export const SLOT_NAMES = { asr: 'Speech', aligner: 'Word times', mt: 'Translati
 export function options(set: Bundle, to: Language, preset: 'low' | 'high'): Pick<LoadOptions, 'asr' | 'aligner' | 'mt' | 'policy' | 'preset'> {
   const { asr, aligner, mt, unmeasured } = set;
   return { asr, aligner, mt, ...(unmeasured?.includes(to) ? { policy: 'local-agreement' } : { preset }) };
+}
+
+/** The models of a set that do not come with the page. */
+export function fetched(set: Bundle): Model[] {
+  return SLOTS.map((slot) => set[slot]).filter((model) => model !== 'demo');
 }

@@ -2,7 +2,8 @@
 
 export type Language = 'de' | 'it' | 'zh';
 export type Preset = 'low' | 'high';
-export type ModelSet = 'demo' | 'e2b' | 'e4b';
+export const MODEL_SETS = ['demo', 'gemma3', 'e2b', 'e4b'] as const;
+export type ModelSet = (typeof MODEL_SETS)[number];
 
 export interface Settings {
   language: Language;
@@ -12,10 +13,12 @@ export interface Settings {
   aloud: boolean;
   /** Compute on the CPU, as the reader chose on the page of a failure. */
   cpu: boolean;
+  /** Names and terms of the talk, one a line: `term` or `term = translation`. */
+  terms: string;
 }
 
 export const LANGUAGES: { [code in Language]: string } = { de: 'German', it: 'Italian', zh: 'Chinese' };
-const DEFAULTS: Settings = { language: 'de', preset: 'low', models: 'demo', aloud: true, cpu: false };
+const DEFAULTS: Settings = { language: 'de', preset: 'low', models: 'demo', aloud: true, cpu: false, terms: '' };
 const KEY = 'alignatt';
 
 export function load(): Settings {
@@ -38,8 +41,9 @@ function valid(stored: Partial<Settings>): Partial<Settings> {
   const found: Partial<Settings> = {};
   if (stored.language && stored.language in LANGUAGES) found.language = stored.language;
   if (stored.preset === 'low' || stored.preset === 'high') found.preset = stored.preset;
-  if (stored.models === 'demo' || stored.models === 'e2b' || stored.models === 'e4b') found.models = stored.models;
+  if (stored.models && MODEL_SETS.includes(stored.models)) found.models = stored.models;
   if (stored.aloud === false) found.aloud = false;
   if (stored.cpu === true) found.cpu = true;
+  if (typeof stored.terms === 'string') found.terms = stored.terms;
   return found;
 }

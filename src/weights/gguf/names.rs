@@ -28,7 +28,7 @@ fn last(name: &str) -> &str {
 
 /// `stem-00002-of-00005.gguf` → the stem, 2 and 5; `None` for the name of a whole file.
 fn split_name(name: &str) -> Option<(&str, usize, usize)> {
-    let stem = name.get(..name.len().checked_sub(SUFFIX.len())?)?;
+    let stem = name.strip_suffix(SUFFIX)?;
     let (rest, count) = stem.rsplit_once("-of-")?;
     let (stem, number) = rest.rsplit_once('-')?;
     let digits = |text: &str| text.len() == 5 && text.bytes().all(|byte| byte.is_ascii_digit());

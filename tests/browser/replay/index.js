@@ -135,6 +135,7 @@ const SIZES = {
   'Qwen/Qwen3-ASR-0.6B': 1.88e9,
   'Qwen/Qwen3-ForcedAligner-0.6B': 1.84e9,
   'google/gemma-4-E2B-it': 10.2e9,
+  'google/gemma-3-270m': 0.54e9,
   'google/gemma-4-E4B-it': 16e9,
 };
 const stored = new Map([['Qwen/Qwen3-ASR-0.6B', 1.88e9]]);

@@ -1,0 +1,59 @@
+//! GGUF files as the command line takes them: by path, by folder, and what is said of wrong ones.
+
+use std::path::{Path, PathBuf};
+
+use super::{parse, refused, run};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+#[test]
+fn a_file_and_the_folder_with_it_translate_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let (text, model) = (folder.path().join("text"), folder.path().join("model"));
+    std::fs::write(&text, "We know this house.\nYou may open it.\n").unwrap();
+    std::fs::create_dir(&model).unwrap();
+    let file = fixture("gguf/gemma3_like-q4_0.gguf");
+    std::fs::copy(&file, model.join("any.gguf")).unwrap();
+    let shown = |mt: &Path| {
+        let mt = mt.to_str().unwrap();
+        let text = text.to_str().unwrap();
+        let asked = ["translate", "--text", text, "--to", "de", "--mt", mt, "--policy", "local-agreement"];
+        let output = run(&[&asked[..], &["--device", "cpu", "--format", "jsonl"]].concat());
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{stderr}");
+        assert!(stderr.contains("in Q4_0, Q8_0 (1 MiB) are unpacked while loading"), "{stderr}");
+        super::shown(&parse(&output.stdout))
+    };
+    let (source, target) = shown(&file);
+    assert_eq!(source.len(), 8, "{source:?}");
+    assert!(target.iter().any(|text| !text.trim().is_empty()), "{target:?}");
+    assert_eq!(shown(&model), (source, target));
+}
+
+#[test]
+fn a_wrong_file_is_named_with_its_reason() {
+    let with = |file: &str| {
+        let mt = fixture(file);
+        let output = run(&["translate", "--text", "-", "--to", "de", "--mt", mt.to_str().unwrap(), "--device", "cpu"]);
+        (output, mt)
+    };
+    for (file, reason) in [
+        ("gguf/hostile/overlap.gguf", "overlaps the tensor"),
+        ("gguf/hostile/magic.gguf", "does not begin with GGUF"),
+        ("gguf/hostile/many_tensors.gguf", "tensors, and 72 bytes follow"),
+        ("gguf/hostile/ok.gguf", "is missing"),
+        ("gguf/blocks.gguf", "general.architecture"),
+        ("gguf_conv/qwen3_asr-f16.gguf", "is a Qwen3-ASR model"),
+        ("gguf_conv/mmproj-qwen3_asr-f16.gguf", "is only the part of a model that hears or sees"),
+        ("gguf/gemma3_like-f16.gguf", "no attention heads are known"),
+    ] {
+        let (output, mt) = with(file);
+        refused(&output, 1, &[mt.file_name().unwrap().to_str().unwrap(), reason]);
+    }
+    let (output, _) = with("gguf_conv");
+    refused(&output, 1, &["holds several models: gemma3_like-conv-f16.gguf, gemma4_e2b_like-f16.gguf"]);
+    let (output, _) = with("gemma3_like/config.json");
+    refused(&output, 1, &["is a file, and not a GGUF file"]);
+}
