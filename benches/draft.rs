@@ -411,7 +411,7 @@ fn talk(compute: &Compute) {
         let seen = Rc::new(Cell::default());
         let translator = Counting { translation: new_translation(), new_translation, keeps, seen: seen.clone() };
         let engines = Engines {
-            recognizer: Recognition::new(asr.clone()),
+            recognizer: Recognition::new(asr.clone(), String::new()),
             aligner: Alignment::new(aligner.clone()),
             translator: Some(translator),
         };

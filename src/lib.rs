@@ -98,6 +98,6 @@ pub use policy::knobs::Knobs;
 pub use policy::listening::Attention;
 pub use policy::{Committed, Hold, Token};
 pub use selftest::open as open_device;
-pub use text::{Language, Millis};
+pub use text::{Context, Language, Millis, TermsError};
 pub use weights::files::{ByteSource, Files};
 pub use weights::{CheckpointError, Remedy};

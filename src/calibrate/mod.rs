@@ -7,5 +7,7 @@
 //!
 //! Invariant: plain data in, plain data out.
 
+#[cfg(test)]
+mod gold;
 pub(crate) mod scores;
 pub(crate) mod word_aligner;

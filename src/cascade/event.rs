@@ -115,7 +115,7 @@ pub struct Start {
     /// Number of closed segments in a prompt; absent for 0.
     #[serde(skip_serializing_if = "is_zero", default)]
     pub history: usize,
-    /// SHA-256 of the translator's context; absent where there is no context.
+    /// SHA-256 of the context and terms; absent where there are none.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub context_sha256: Option<String>,
     /// SHA-256 of the head set that the policy uses; absent where it uses none.

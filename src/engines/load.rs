@@ -21,13 +21,15 @@ use crate::nn::{Head, Loader, Precision, Target};
 use crate::policy::PolicyKind;
 use crate::policy::heads::{HeadSet, Rows};
 use crate::policy::shipped_heads;
-use crate::text::Language;
+use crate::text::{Context, Language};
 use crate::weights::{CheckpointError, Files, Tokenizer, Weights};
 
 pub(crate) use crate::models::config::SUPPORTED;
 
 /// Heads files above this size, in bytes, are refused.
 const HEADS_BYTES: usize = 1 << 20;
+/// The most tokens of a context in a recogniser's prompt.
+const ASR_CONTEXT: usize = 1024;
 /// The most positions of a prompt with its draft, even where the model has room for more.
 const MT_CAPACITY: usize = 2048;
 
@@ -87,8 +89,6 @@ pub struct Direction {
     /// The heads to use; `None`: the file in the model's folder, or else the heads that come with
     /// the program.
     pub heads: Option<HeadSet>,
-    /// What the talk is about: its title, names, terms. Empty where there is no context.
-    pub context: String,
 }
 
 /// The models of a stream. Without `mt` the stream is only transcribed.
@@ -100,12 +100,19 @@ pub struct Models {
     pub aligner: ModelFiles,
     /// The translator with its direction.
     pub mt: Option<(ModelFiles, Direction)>,
+    /// What the talk is about, for the recogniser and the translator.
+    pub context: Context,
 }
 
-/// The context leaves too little room for the text to translate.
+/// The context leaves a model too little room for its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the context takes {tokens} tokens, and this model has room for {most}")]
+#[error("the context takes {tokens} tokens of the {} model, which has room for {most}", match role {
+    Role::Recognition => "speech",
+    _ => "translation",
+})]
 pub struct ContextTooLong {
+    /// The task of the model.
+    pub role: Role,
     /// Tokens of the context.
     pub tokens: usize,
     /// The most tokens that fit.
@@ -210,9 +217,9 @@ pub fn start(settings: &Settings, names: &Names) -> Start {
 }
 
 impl Direction {
-    /// A direction with the model's own heads and no context.
+    /// A direction with the model's own heads.
     pub fn new(from: Language, to: Language, policy: PolicyKind) -> Direction {
-        Direction { from, to, heads_len: policy.heads_len(), heads: None, context: String::new() }
+        Direction { from, to, heads_len: policy.heads_len(), heads: None }
     }
 
     /// The model whose heads `model` uses, where it is recognised by its sizes alone.
@@ -234,6 +241,7 @@ impl Models {
             asr: ModelFiles::demo(demo::asr()),
             aligner: ModelFiles::demo(demo::aligner()),
             mt: mt.map(|(files, direction)| (ModelFiles::demo(files), direction)),
+            context: Context::default(),
         }
     }
 
@@ -244,7 +252,8 @@ impl Models {
             Some((model, direction)) => Some((model.opened().await?, direction.clone())),
             None => None,
         };
-        Ok(Models { asr: self.asr.opened().await?, aligner: self.aligner.opened().await?, mt })
+        let (asr, aligner) = (self.asr.opened().await?, self.aligner.opened().await?);
+        Ok(Models { asr, aligner, mt, context: self.context.clone() })
     }
 
     /// Loads the models on a device that has passed its self-test.
@@ -253,8 +262,9 @@ impl Models {
     /// of the wrong family, has no heads for its direction, or has no room for the context.
     pub async fn load(&self, compute: &Compute, report: Report<'_>) -> Result<ModelEngines, BoxError> {
         let models = self.opened().await?;
-        let plan = models.mt.as_ref().map(|(model, direction)| Plan::new(model, direction)).transpose()?;
-        let recognizer = recognition(&models.asr, compute, report).await?;
+        let plan = |(model, direction)| Plan::new(model, direction, &models.context);
+        let plan = models.mt.as_ref().map(|(model, direction)| plan((model, direction))).transpose()?;
+        let recognizer = recognition(&models.asr, &models.context, compute, report).await?;
         // A device that ran out of memory reports it late.
         compute.wait_idle().await?;
         let aligner = alignment(&models.aligner, compute, report).await?;
@@ -277,11 +287,12 @@ impl Models {
 pub async fn translation(
     model: &ModelFiles,
     direction: &Direction,
+    context: &Context,
     compute: &Compute,
     report: Report<'_>,
 ) -> Result<Translation, BoxError> {
     let model = model.opened().await?;
-    let mut translator = Plan::new(&model, direction)?.load(compute, report).await?;
+    let mut translator = Plan::new(&model, direction, context)?.load(compute, report).await?;
     compute.wait_idle().await?;
     if compute.is_gpu() {
         warm_translator(&mut translator).await?;
@@ -315,14 +326,24 @@ async fn warm_translator(translator: &mut Translation) -> Result<(), BoxError> {
     Ok(())
 }
 
-async fn recognition(model: &ModelFiles, compute: &Compute, report: Report<'_>) -> Result<Recognition, BoxError> {
+async fn recognition(
+    model: &ModelFiles,
+    context: &Context,
+    compute: &Compute,
+    report: Report<'_>,
+) -> Result<Recognition, BoxError> {
     let config = match ModelConfig::open(&model.files)? {
         ModelConfig::Qwen3Asr(config) => config,
         other => return Err(model.is_not(Role::Recognition, &other)),
     };
+    let context = context.heard();
+    let tokens = Tokenizer::open(&model.files)?.encode_plain(&context)?.len();
+    if tokens > ASR_CONTEXT {
+        return Err(ContextTooLong { role: Role::Recognition, tokens, most: ASR_CONTEXT }.into());
+    }
     let progress = told(report, &model.name);
     let loaded = Qwen3Asr::load(&model.files, &config, target(compute, &progress)).await?;
-    Ok(Recognition::new(Arc::new(loaded)))
+    Ok(Recognition::new(Arc::new(loaded), context))
 }
 
 /// Loads the aligner alone.
@@ -350,7 +371,7 @@ struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    fn new(model: &'a ModelFiles, direction: &Direction) -> Result<Plan<'a>, BoxError> {
+    fn new(model: &'a ModelFiles, direction: &Direction, context: &Context) -> Result<Plan<'a>, BoxError> {
         let config = text_config(model)?;
         let set = match (direction.heads_len, &direction.heads) {
             (0, _) => None,
@@ -363,7 +384,7 @@ impl<'a> Plan<'a> {
         let tokenizer = tokenizer(model, &*config)?;
         let task = |context| task(direction.from, direction.to, context);
         let prompt = |context| prompt(model, &*config, &tokenizer, &task(context));
-        let (bare, full) = (prompt("")?, prompt(&direction.context)?);
+        let (bare, full) = (prompt("")?, prompt(&context.translated())?);
         let empty = Turn::default();
         fits(bare.ids(&empty)?.ids.len(), full.ids(&empty)?.ids.len(), capacity(&*config))?;
         Ok(Plan { model, config, heads, lead, prompt: full })
@@ -382,7 +403,7 @@ impl<'a> Plan<'a> {
 /// prompt has `full` tokens with the context and `bare` tokens without it.
 fn fits(bare: usize, full: usize, capacity: usize) -> Result<(), ContextTooLong> {
     let (tokens, most) = (full.saturating_sub(bare), (capacity / 2).saturating_sub(bare));
-    if tokens > most { Err(ContextTooLong { tokens, most }) } else { Ok(()) }
+    if tokens > most { Err(ContextTooLong { role: Role::Translation, tokens, most }) } else { Ok(()) }
 }
 
 /// Loads a text model, with its prompt for a direction without context.
@@ -509,9 +530,9 @@ mod tests {
     fn a_context_takes_half_of_the_model_at_most() {
         assert_eq!(fits(40, 40, 2048), Ok(()));
         assert_eq!(fits(40, 1024, 2048), Ok(()));
-        assert_eq!(fits(40, 1025, 2048), Err(ContextTooLong { tokens: 985, most: 984 }));
+        assert_eq!(fits(40, 1025, 2048), Err(ContextTooLong { role: Role::Translation, tokens: 985, most: 984 }));
         assert_eq!(fits(40, 40, 64), Ok(()), "no context is never too long");
-        assert_eq!(fits(40, 41, 64), Err(ContextTooLong { tokens: 1, most: 0 }));
+        assert_eq!(fits(40, 41, 64), Err(ContextTooLong { role: Role::Translation, tokens: 1, most: 0 }));
     }
 
     fn model(name: &str, config: &Value, heads: Option<&HeadSet>) -> ModelFiles {
@@ -582,7 +603,7 @@ mod tests {
             ];
             small.extend(template.map(|text| ("chat_template.jinja".to_owned(), text.as_bytes().to_vec())));
             model.files = Files::remote("gemma-3-270m", small, Vec::new());
-            Plan::new(&model, &direction).map(drop)
+            Plan::new(&model, &direction, &Context::default()).map(drop)
         };
         plan(None).expect("a base model");
         plan(Some("{{ bos_token }}{{ messages[-1].content }}")).expect("a layout of text");
@@ -602,7 +623,12 @@ mod tests {
                 let model = model(name, &config, None);
                 assert_eq!(model.heads(EN, DE).expect("heads").model, measured, "{name}");
                 let direction = Direction::new(EN, DE, PolicyKind::default());
-                let models = Models { asr: model.clone(), aligner: model.clone(), mt: Some((model, direction)) };
+                let models = Models {
+                    asr: model.clone(),
+                    aligner: model.clone(),
+                    mt: Some((model, direction)),
+                    context: Context::default(),
+                };
                 let notes = Names::of(&models, "cpu").notes;
                 assert_eq!(notes.len(), usize::from(note), "{name}: {notes:?}");
                 assert!(notes.iter().all(|note| note.contains(measured)), "{notes:?}");

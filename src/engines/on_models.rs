@@ -18,13 +18,15 @@ use crate::weights::{CheckpointError, Detokenizer};
 /// The recogniser of one stream. It keeps settled values from call to call.
 pub struct Recognition {
     model: Arc<Qwen3Asr>,
+    context: String,
     current: Option<(Language, Recognizer)>,
 }
 
 impl Recognition {
-    /// A recogniser that has heard nothing.
-    pub fn new(model: Arc<Qwen3Asr>) -> Self {
-        Self { model, current: None }
+    /// A recogniser that has heard nothing. Names and terms of `context` are recognised better; it
+    /// may be empty.
+    pub fn new(model: Arc<Qwen3Asr>, context: String) -> Self {
+        Self { model, context, current: None }
     }
 }
 
@@ -32,7 +34,7 @@ impl Recognize for Recognition {
     async fn transcribe(&mut self, tail: &[f32], language: Language) -> Result<Hypothesis, BoxError> {
         let mut recognizer = match self.current.take() {
             Some((of, recognizer)) if of == language => recognizer,
-            _ => Recognizer::new(self.model.clone(), "", Some(language.english_name()))?,
+            _ => Recognizer::new(self.model.clone(), &self.context, Some(language.english_name()))?,
         };
         if recognizer.samples_len() > tail.len() {
             recognizer.restart();

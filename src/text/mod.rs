@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `language` | codes, English names, how a language separates its words |
+//! | `context` | what a talk is about: free text, names and terms |
 //! | `passages` | a source text line by line: JSON, subtitles, plain |
 //! | `time` | `Millis`, the one clock |
 //! | `units` | source words, target units, and where a unit ends |
@@ -15,6 +16,7 @@
 //! Invariant: nothing here knows models, policies or files.
 
 pub(crate) mod agreement;
+pub(crate) mod context;
 pub(crate) mod language;
 pub(crate) mod passages;
 pub(crate) mod repetition;
@@ -24,5 +26,6 @@ pub(crate) mod time;
 pub(crate) mod units;
 pub(crate) mod word_times;
 
+pub use context::{Context, TermsError};
 pub use language::Language;
 pub use time::Millis;

@@ -16,6 +16,11 @@ const LONGEST_PATTERN: usize = 20;
 /// A pattern of characters that occurs this many times in a row is a loop. Qwen3-ASR's own guard
 /// uses the same number.
 const PATTERN_TURNS: usize = 20;
+/// The same for a pattern that is a part of a word (`Kopf-Kopf-Kopf-Kopf`): more turns than a word
+/// may have in a row in a translation.
+const PART_TURNS: usize = 4;
+/// A pattern with this many different letters or more is a part of a word, not a laugh.
+const PART_LETTERS: usize = 3;
 
 /// A block of items that occurs several times in a row.
 #[derive(Clone, Copy, Debug)]
@@ -85,10 +90,21 @@ pub(crate) fn cut_loop(text: &str, keep: usize, source_run: usize, language: Lan
     let only: Vec<char> = chars.iter().map(|(_, c)| *c).collect();
     let end_of = |count: usize| chars.get(count).map_or(text.len(), |(at, _)| *at);
     let pattern_loop = runs(&only, LONGEST_PATTERN)
-        .find(|run| run.turns >= PATTERN_TURNS.max(source_run + 1) && end_of(run.end()) > keep)
+        .find(|run| {
+            let pattern = &only[run.at..][..run.len];
+            run.turns >= pattern_turns(pattern).max(source_run + 1) && end_of(run.end()) > keep
+        })
         .map(|run| end_of(run.at + run.len));
     let cut = unit_loop.into_iter().chain(pattern_loop).min()?.max(keep);
     if cut < text.trim_end().len() { text.get(..cut) } else { None }
+}
+
+/// How many turns of a pattern within words are a loop.
+fn pattern_turns(pattern: &[char]) -> usize {
+    let mut letters: Vec<char> = pattern.iter().copied().filter(|c| c.is_alphabetic()).collect();
+    letters.sort_unstable();
+    letters.dedup();
+    if letters.len() >= PART_LETTERS { PART_TURNS } else { PATTERN_TURNS }
 }
 
 /// The largest number of times that a block of units occurs in a row; 1 for ordinary text.
@@ -166,6 +182,13 @@ mod tests {
         assert_eq!(cut_loop(&format!("so ha{}", "ha".repeat(30)), 0, 1, DE), Some("so ha"));
         assert_eq!(cut_loop(&format!("ja{} gut", "!".repeat(25)), 0, 1, DE), Some("ja!"));
         assert_eq!(cut_loop("hahahaha!!!", 0, 1, DE), None);
+        assert_eq!(
+            cut_loop("die Aufmerksamkeit-Kopf-Kopf-Kopf-Kopf-Kopf-K", 0, 1, DE),
+            Some("die Aufmerksamkeit-Kopf")
+        );
+        assert_eq!(cut_loop("Leserinnenreinenreinenreinenrein", 0, 1, DE), Some("Leserinnenrei"));
+        assert_eq!(cut_loop("Bla-Bla-Bla, nein-nein-nein", 0, 1, DE), None);
+        assert_eq!(cut_loop("nein-nein-nein-nein-nein", 0, 5, DE), None, "the source says it as often");
     }
 
     #[test]

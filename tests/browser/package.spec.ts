@@ -284,6 +284,8 @@ test('options that the module refuses cost no download', async ({ home, hub }) =
     { chunkMs: 5 },
     { chunkMs: 850.5 },
     { history: -1 },
+    { terms: ['= Kopf'] },
+    { terms: 'Kopf' },
     { device: 'abacus' },
   ]) {
     expect(await load(wrong), JSON.stringify(wrong)).toMatchObject({ code: 'bad-option', ours: true });

@@ -127,3 +127,37 @@ fn wrong_texts_are_named_in_one_line() {
     refused(&run(&["translate", "--to", "de"]), 2, &["FILE"]);
     refused(&run(&["transcribe"]), 2, &["FILE"]);
 }
+
+/// Context and terms reach the prompts of both models: they change the run's hash, and what is
+/// wrong with them is said in one line.
+#[test]
+fn names_and_terms_reach_the_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let text = put("good.txt", "We can wait in Vienna.");
+    let basic = ["translate", "--text", &text, "--to", "de", "--device", "cpu", "--format", "jsonl"];
+    let hash = |more: &[&str]| {
+        let events = events(&[&basic[..], more].concat());
+        serde_json::to_value(&events[0]).unwrap()["context_sha256"].clone()
+    };
+    let terms = put("terms", "# names\nVienna = Wien\n");
+    assert!(hash(&[]).is_null());
+    assert!(hash(&["--terms", &terms]).is_string());
+    assert_ne!(hash(&["--terms", &terms]), hash(&["--terms", &terms, "--context", &text]));
+
+    let wrong = put("wrong", "Vienna\n= Wien\n");
+    refused(&run(&[&basic[..], &["--terms", &wrong]].concat()), 1, &["wrong, line 2 has no term before `=`"]);
+    let many = put("many", &"the bus company of Vienna\n".repeat(900));
+    refused(
+        &run(&[&basic[..], &["--terms", &many]].concat()),
+        1,
+        &["many: the context takes", "translation", "--terms"],
+    );
+    let sound = super::sample("talk-a.flac");
+    let heard = run(&["transcribe", sound.to_str().unwrap(), "--device", "cpu", "--terms", &many]);
+    refused(&heard, 1, &["many: the context takes", "speech model", "--terms"]);
+}

@@ -103,7 +103,7 @@ function live(port: MessagePort, rate: number): OpenFeed {
 /** What the other side of `port` gives, piece by piece: each message asks for one. */
 export async function* pulled<T>(
   port: MessagePort,
-  is: (answer: T | ErrorData) => answer is T,
+  is: (answer: unknown) => answer is T,
   over: Signal,
 ): AsyncGenerator<T, void> {
   let take: (answer: T | null | ErrorData) => void = () => {};

@@ -19,6 +19,7 @@ export interface EngineOptions {
   to?: string;
   policy?: string;
   context?: string;
+  terms?: readonly string[];
   history?: number;
   heads?: string;
   chunk_ms?: number;

@@ -32,10 +32,13 @@ export interface LoadOptions extends Access {
   /** `auto`: a WebGPU adapter that passes a self-test, else the CPU. */
   device?: DeviceChoice;
   /**
-   * Title, names and terms, for the translation model. May take up to half of the model's context,
-   * else `bad-option`.
+   * What the talk is about, for the models of speech and translation. With the terms, it may take
+   * up to half of what the translation model can read, and 1024 tokens of the speech model; else
+   * `bad-option`.
    */
   context?: string;
+  /** Names and terms of the talk, each `term` or `term = translation`. */
+  terms?: readonly string[];
   /**
    * How many closed segments, with their translations, the prompt of the translation model
    * contains: 0 to 8.
@@ -237,7 +240,7 @@ class Events implements AsyncIterable<TranslatorEvent> {
   }
 }
 
-function engineOptions({ from, to, preset, policy, context, history, heads, chunkMs }: LoadOptions): EngineOptions {
+function engineOptions({ from, to, preset, policy, context, terms, history, heads, chunkMs }: LoadOptions): EngineOptions {
   if (preset !== undefined && policy !== undefined) {
     throw new AlignattError('bad-option', 'pass a preset or a policy, not both');
   }
@@ -248,7 +251,7 @@ function engineOptions({ from, to, preset, policy, context, history, heads, chun
   if (to !== undefined && !TARGETS.includes(to)) {
     throw new AlignattError('bad-option', `cannot translate into ${JSON.stringify(to)}: use one of ${TARGETS.join(', ')}`);
   }
-  return { from: from ?? 'en', ...defined({ to, policy: chosen, context, history, heads, chunk_ms: chunkMs }) };
+  return { from: from ?? 'en', ...defined({ to, policy: chosen, context, terms, history, heads, chunk_ms: chunkMs }) };
 }
 
 /** The properties that are defined. */

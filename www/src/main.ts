@@ -100,6 +100,7 @@ function changed(): void {
   find<HTMLSelectElement>('language').value = settings.language;
   find<HTMLSelectElement>('preset').value = settings.preset;
   find<HTMLInputElement>('aloud').checked = settings.aloud;
+  find<HTMLTextAreaElement>('terms').value = settings.terms;
   find('chosen').textContent = SETS[settings.models].name;
   find('pack').textContent =
     settings.models === 'demo'
@@ -110,8 +111,9 @@ function changed(): void {
 
 function loadOptions(): LoadOptions {
   const { language: to, preset, models, cpu } = settings;
+  const terms = settings.terms.split('\n').filter((term) => term.trim() !== '');
   const token = chooser.accessToken;
-  return { to, device: cpu ? 'cpu' : 'webgpu', ...options(SETS[models], to, preset), ...(token && models !== 'demo' ? { token } : {}) };
+  return { to, device: cpu ? 'cpu' : 'webgpu', ...(terms.length ? { terms } : {}), ...options(SETS[models], to, preset), ...(token && models !== 'demo' ? { token } : {}) };
 }
 
 // ---- runs
@@ -347,6 +349,10 @@ function wire(): void {
   find('tab').addEventListener('click', () => void start(() => ((sound = undefined), live('tab'))));
   find<HTMLInputElement>('aloud').addEventListener('change', ({ target }) => {
     settings.aloud = (target as HTMLInputElement).checked;
+    changed();
+  });
+  find<HTMLTextAreaElement>('terms').addEventListener('change', ({ target }) => {
+    settings.terms = (target as HTMLTextAreaElement).value;
     changed();
   });
   const picker = find<HTMLInputElement>('picker');

@@ -13,10 +13,12 @@ export interface Settings {
   aloud: boolean;
   /** Compute on the CPU, as the reader chose on the page of a failure. */
   cpu: boolean;
+  /** Names and terms of the talk, one a line: `term` or `term = translation`. */
+  terms: string;
 }
 
 export const LANGUAGES: { [code in Language]: string } = { de: 'German', it: 'Italian', zh: 'Chinese' };
-const DEFAULTS: Settings = { language: 'de', preset: 'low', models: 'demo', aloud: true, cpu: false };
+const DEFAULTS: Settings = { language: 'de', preset: 'low', models: 'demo', aloud: true, cpu: false, terms: '' };
 const KEY = 'alignatt';
 
 export function load(): Settings {
@@ -42,5 +44,6 @@ function valid(stored: Partial<Settings>): Partial<Settings> {
   if (stored.models && MODEL_SETS.includes(stored.models)) found.models = stored.models;
   if (stored.aloud === false) found.aloud = false;
   if (stored.cpu === true) found.cpu = true;
+  if (typeof stored.terms === 'string') found.terms = stored.terms;
   return found;
 }

@@ -91,9 +91,6 @@ pub(super) struct TextArgs {
     /// [default: those of the model's folder, or those that come with the program]
     #[arg(long, value_name = "FILE")]
     pub heads: Option<PathBuf>,
-    /// A text file that says what the talk is about: its title, names, terms
-    #[arg(long, value_name = "FILE")]
-    pub context: Option<PathBuf>,
     /// How many earlier segments the model sees with their translations, 0 to 8
     #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=8))]
     pub history: u8,
@@ -132,6 +129,8 @@ pub(super) struct StreamArgs {
     /// How much sound a step processes, in milliseconds [default: 850; 1500 for alignatt:high]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(100..=10_000))]
     pub chunk_ms: Option<u64>,
+    #[command(flatten)]
+    pub context: ContextArgs,
     #[command(flatten)]
     pub speech: SpeechArgs,
 }
@@ -224,6 +223,8 @@ pub(super) struct EvalArgs {
     #[command(flatten)]
     pub text: TextArgs,
     #[command(flatten)]
+    pub context: ContextArgs,
+    #[command(flatten)]
     pub speech: SpeechArgs,
     #[command(flatten)]
     pub score: ScoreArgs,
@@ -235,7 +236,7 @@ pub(super) struct EvalArgs {
 pub(super) struct ScoreArgs {
     /// A log of SimulEval or OmniSTEval, a JSON object a line; no talk is played
     #[arg(long, value_name = "LOG", conflicts_with_all = [
-        "manifest", "from", "policies", "chunk_ms", "out", "limit", "mt", "heads", "context", "history", "asr", "aligner",
+        "manifest", "from", "policies", "chunk_ms", "out", "limit", "mt", "heads", "context", "terms", "history", "asr", "aligner",
     ])]
     pub score: Option<PathBuf>,
     /// Where the segments lie in the log's recordings, in YAML or JSON as OmniSTEval reads them
@@ -256,6 +257,17 @@ pub(super) struct ScoreArgs {
     /// How sacrebleu splits texts for BLEU [default: its choice for the language]
     #[arg(long, value_name = "NAME", requires = "score")]
     pub bleu_tokenizer: Option<Tokenizer>,
+}
+
+/// What the talk is about, for the models of speech and translation.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct ContextArgs {
+    /// A text file that says what the talk is about: its title, names
+    #[arg(long, value_name = "FILE")]
+    pub context: Option<PathBuf>,
+    /// A list of terms, one a line: `term` or `term = translation`
+    #[arg(long, value_name = "FILE")]
+    pub terms: Option<PathBuf>,
 }
 
 /// The models that hear.

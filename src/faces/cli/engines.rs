@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::args::{DeviceArgs, TextArgs};
+use super::args::{ContextArgs, DeviceArgs, TextArgs};
 use super::inputs::Inputs;
 use super::progress::FetchBar;
 use super::{sha256, text_file};
@@ -19,7 +19,7 @@ use crate::models::forced::Forced;
 use crate::models::prompt::TranslationPrompt;
 use crate::policy::heads::HeadSet;
 use crate::selftest::open;
-use crate::text::Language;
+use crate::text::{Context, Language};
 use crate::weights::gguf::names::is_gguf;
 use crate::weights::{CheckpointError, Files};
 
@@ -33,6 +33,7 @@ pub(super) struct LoadRequest<'a> {
     pub aligner: Option<&'a OsStr>,
     /// `Some` where the stream is translated.
     pub mt: Option<TranslationRequest<'a>>,
+    pub context: &'a ContextArgs,
     pub from: Language,
     pub device: &'a DeviceArgs,
 }
@@ -59,7 +60,7 @@ pub(super) struct LoadedText {
     pub hashes: InputHashes,
 }
 
-/// Hashes of the translator's inputs other than the sound.
+/// Hashes of the inputs other than the sound.
 #[derive(Clone, Debug, Default)]
 pub(super) struct InputHashes {
     context: Option<String>,
@@ -68,22 +69,26 @@ pub(super) struct InputHashes {
 }
 
 impl InputHashes {
-    fn of(direction: &Direction, model: Option<&ModelFiles>) -> InputHashes {
+    fn of(context: &Context, mt: Option<(&Direction, Option<&ModelFiles>)>) -> InputHashes {
+        let context = Some(context.translated()).filter(|text| !text.is_empty());
+        InputHashes {
+            context: context.map(|text| sha256::of_text(&text)),
+            heads: mt.and_then(|(direction, model)| InputHashes::heads(direction, model)),
+        }
+    }
+
+    fn heads(direction: &Direction, model: Option<&ModelFiles>) -> Option<String> {
         // Missing heads become an error when the model loads.
         let own = || model.and_then(|model| model.heads(direction.from, direction.to).ok());
         let heads = direction.heads.clone().or_else(own).and_then(|set| set.to_json().ok());
-        let context = Some(&direction.context).filter(|text| !text.is_empty());
-        InputHashes {
-            context: context.map(|text| sha256::of_text(text)),
-            heads: heads.map(|text| sha256::of_text(&text)),
-        }
+        heads.map(|text| sha256::of_text(&text))
     }
 
     /// The first event of a run.
     pub(super) fn start(&self, settings: &Settings, names: &Names) -> Start {
         let translates = settings.target.is_some();
         Start {
-            context_sha256: self.context.clone().filter(|_| translates),
+            context_sha256: self.context.clone(),
             heads_sha256: self.heads.clone().filter(|_| translates && settings.policy.heads_len() > 0),
             ..load::start(settings, names)
         }
@@ -96,12 +101,10 @@ impl LoadRequest<'_> {
         let mut models = vec![(self.asr, "--asr"), (self.aligner, "--aligner")];
         if let Some(mt) = self.mt {
             models.push((mt.text.mt.as_deref(), "--mt"));
-            let files = [(&mt.text.heads, "--heads"), (&mt.text.context, "--context")];
-            files
-                .iter()
-                .filter_map(|(path, flag)| path.as_deref().zip(Some(flag)))
-                .for_each(|(p, flag)| inputs.add(p, flag));
+            mt.text.heads.iter().for_each(|path| inputs.add(path, "--heads"));
         }
+        self.context.context.iter().for_each(|path| inputs.add(path, "--context"));
+        self.context.terms.iter().for_each(|path| inputs.add(path, "--terms"));
         for (model, flag) in models {
             local_model_files(model).iter().for_each(|path| inputs.add(path, flag));
         }
@@ -130,39 +133,42 @@ fn local_place(model: &OsStr) -> Option<PathBuf> {
 /// Loads the models of `request` on its device, after the device's self-test. An error names the
 /// model or the device, and a remedy.
 pub(super) async fn load(request: &LoadRequest<'_>, report: Report<'_>) -> Result<Loaded, BoxError> {
+    let context = context(request.context)?;
     let direction = request.mt.map(|mt| direction(request.from, mt)).transpose()?;
     let compute = open_device(request.device).await?;
     let mt = match request.mt.zip(direction) {
         Some((mt, direction)) => Some((resolve(mt.text.mt.as_deref(), Role::Translation).await?, direction)),
         None => None,
     };
-    let hashes = mt.as_ref().map(|(model, direction)| InputHashes::of(direction, Some(model))).unwrap_or_default();
+    let hashes = InputHashes::of(&context, mt.as_ref().map(|(model, direction)| (direction, Some(model))));
     let asr = resolve(request.asr, Role::Recognition).await?;
-    let models = Models { asr, aligner: resolve(request.aligner, Role::Alignment).await?, mt };
-    let engines = models.load(&compute, report).await.map_err(|error| with_flag(error, request.mt))?;
+    let models = Models { asr, aligner: resolve(request.aligner, Role::Alignment).await?, mt, context };
+    let engines = models.load(&compute, report).await.map_err(|error| with_flag(error, request.context))?;
     Ok(Loaded { engines, names: Names::of(&models, &compute.name), hashes })
 }
 
 /// Loads the translator alone, for a source that is text. `request` names no other model.
 pub(super) async fn load_text(request: &LoadRequest<'_>, report: Report<'_>) -> Result<LoadedText, BoxError> {
     let mt = request.mt.ok_or("a text is translated, so it needs a translator")?;
+    let context = context(request.context)?;
     let direction = direction(request.from, mt)?;
     let compute = open_device(request.device).await?;
     let model = resolve(mt.text.mt.as_deref(), Role::Translation).await?;
-    let hashes = InputHashes::of(&direction, Some(&model));
-    let translator = load::translation(&model, &direction, &compute, report).await;
-    let translator = translator.map_err(|error| with_flag(error, request.mt))?;
+    let hashes = InputHashes::of(&context, Some((&direction, Some(&model))));
+    let translator = load::translation(&model, &direction, &context, &compute, report).await;
+    let translator = translator.map_err(|error| with_flag(error, request.context))?;
     Ok(LoadedText { translator, names: Names::of_text(&model, &direction, &compute.name), hashes })
 }
 
 /// An error of loading, with the flag that may fix it.
-fn with_flag(error: BoxError, mt: Option<TranslationRequest<'_>>) -> BoxError {
-    match mt.and_then(|mt| mt.text.context.as_deref()) {
-        Some(path) if error.is::<ContextTooLong>() => {
-            format!("{}: {error}; give a shorter --context", path.display()).into()
-        }
-        _ => error,
+fn with_flag(error: BoxError, context: &ContextArgs) -> BoxError {
+    if !error.is::<ContextTooLong>() {
+        return error;
     }
+    let files = [(&context.context, "--context"), (&context.terms, "--terms")];
+    let files = files.iter().filter_map(|(path, flag)| path.as_deref().zip(Some(*flag)));
+    let (paths, flags): (Vec<_>, Vec<_>) = files.map(|(path, flag)| (path.display().to_string(), flag)).unzip();
+    format!("{}: {error}; give shorter {}", paths.join(" and "), flags.join(" or ")).into()
 }
 
 /// The names of the models in `request` and the hashes of its inputs, before any model is fetched
@@ -182,12 +188,13 @@ pub(super) async fn names_and_hashes(
         device: String::new(),
         notes: Vec::new(),
     };
+    let context = context(request.context)?;
     let hashes = match request.mt {
         Some(mt) => {
-            let model = resolve_local(mt.text.mt.as_deref(), Role::Translation).await;
-            InputHashes::of(&direction(request.from, mt)?, model.as_ref())
+            let local = resolve_local(mt.text.mt.as_deref(), Role::Translation).await;
+            InputHashes::of(&context, Some((&direction(request.from, mt)?, local.as_ref())))
         }
-        None => InputHashes::default(),
+        None => InputHashes::of(&context, None),
     };
     Ok((names, hashes))
 }
@@ -252,8 +259,21 @@ fn direction(from: Language, request: TranslationRequest<'_>) -> Result<Directio
         Some(path) if request.heads_len > 0 => Some(HeadSet::parse(&read(path)?, &path.display().to_string())?),
         _ => None,
     };
-    let context = request.text.context.as_deref().map(read).transpose()?.unwrap_or_default();
-    Ok(Direction { from, to: request.to, heads_len: request.heads_len, heads, context })
+    Ok(Direction { from, to: request.to, heads_len: request.heads_len, heads })
+}
+
+/// What the user says about the talk. Reads the files that the flags name.
+fn context(args: &ContextArgs) -> Result<Context, BoxError> {
+    let read = |path: &Option<PathBuf>| match path {
+        Some(path) => text_file::read(path, MAX_FILE_BYTES),
+        None => Ok(String::new()),
+    };
+    let (text, terms) = (read(&args.context)?, read(&args.terms)?);
+    let named = |error| match &args.terms {
+        Some(path) => format!("{}, {error}", path.display()),
+        None => format!("{error}"),
+    };
+    Context::new(&text, &terms).map_err(|error| named(error).into())
 }
 
 async fn open_device(args: &DeviceArgs) -> Result<Compute, BoxError> {

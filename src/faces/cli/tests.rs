@@ -190,7 +190,7 @@ fn arguments() {
     for wrong in [
         "alignatt",
         "alignatt translate a.wav",
-        "alignatt translate --to de",
+        "alignatt translate --to de --text x.srt a.wav",
         "alignatt translate a.wav --to xx",
         "alignatt translate a.wav --to de --policy greedy",
         "alignatt translate a.wav --to de --chunk-ms 5",

@@ -36,6 +36,7 @@ async fn run_text(args: &TranslateArgs, text: &Path, translation: TranslationReq
         asr: None,
         aligner: None,
         mt: Some(translation),
+        context: &stream.context,
         from: stream.from,
         device: &stream.speech.device,
     };
@@ -84,6 +85,7 @@ async fn run(
         asr: args.speech.asr.as_deref(),
         aligner: args.speech.aligner.as_deref(),
         mt: translation.map(|(translation, _)| translation),
+        context: &args.context,
         from: args.from,
         device: &args.speech.device,
     };

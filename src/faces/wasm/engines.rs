@@ -10,7 +10,7 @@ use web_time::Instant;
 use super::device::Device;
 use super::errors::{boxed, error, refused, thrown};
 use super::files::model_files;
-use super::options::parsed;
+use super::options::{Parsed, parsed};
 use super::stream::{Stream, send};
 use super::text_stream::TextStream;
 use crate::cascade::{self, Cascade, Settings};
@@ -40,12 +40,12 @@ impl Engines {
         progress: Function,
     ) -> Result<Engines, JsValue> {
         let compute = device.compute.clone();
-        let (settings, direction) = parsed(&options)?;
+        let Parsed { settings, direction, context } = parsed(&options)?;
         let mt = match direction {
             Some(direction) => Some((model_files(&mt)?, direction)),
             None => None,
         };
-        let models = Models { asr: model_files(&asr)?, aligner: model_files(&aligner)?, mt };
+        let models = Models { asr: model_files(&asr)?, aligner: model_files(&aligner)?, mt, context };
         let models = models.opened().await.map_err(|error| boxed(error.into()))?;
         let mut report = |what: &str, done: u64, total: u64| {
             // An error that the listener throws does not stop the loading.

@@ -3,12 +3,12 @@
 use serde::Deserialize;
 use wasm_bindgen::prelude::*;
 
-use super::errors::refused;
+use super::errors::{error, refused};
 use crate::cascade::Settings;
 use crate::engines::load::Direction;
 use crate::policy::PolicyKind;
 use crate::policy::heads::HeadSet;
-use crate::text::{Language, Millis};
+use crate::text::{Context, Language, Millis};
 
 /// The options of `Engines::load`, as JSON.
 #[derive(Deserialize)]
@@ -20,6 +20,9 @@ struct Options {
     policy: Option<String>,
     #[serde(default)]
     context: String,
+    /// Each `term` or `term = translation`.
+    #[serde(default)]
+    terms: Vec<String>,
     #[serde(default)]
     history: usize,
     /// Heads for this direction: the text of a heads file.
@@ -28,8 +31,15 @@ struct Options {
     chunk_ms: Option<u32>,
 }
 
-/// Parses and checks options. Without a direction nothing is translated.
-pub(super) fn parsed(options: &str) -> Result<(Settings, Option<Direction>), JsValue> {
+/// Options that are valid. Without a direction nothing is translated.
+pub(super) struct Parsed {
+    pub settings: Settings,
+    pub direction: Option<Direction>,
+    pub context: Context,
+}
+
+/// Parses and checks options.
+pub(super) fn parsed(options: &str) -> Result<Parsed, JsValue> {
     let options: Options = serde_json::from_str(options).map_err(refused)?;
     let from = options.from.parse::<Language>().map_err(refused)?;
     let to = options.to.map(|code| code.parse::<Language>()).transpose().map_err(refused)?;
@@ -40,8 +50,11 @@ pub(super) fn parsed(options: &str) -> Result<(Settings, Option<Direction>), JsV
     let settings = Settings { history: options.history, ..plain };
     let settings = options.chunk_ms.map_or(settings, |ms| settings.chunked(Millis(u64::from(ms))));
     settings.check().map_err(refused)?;
-    let direction = to.map(|to| Direction { heads, context: options.context, ..Direction::new(from, to, policy) });
-    Ok((settings, direction))
+    let direction = to.map(|to| Direction { heads, ..Direction::new(from, to, policy) });
+    let terms = options.terms.iter().map(|term| term.replace(['\n', '\r'], " ")).collect::<Vec<_>>().join("\n");
+    let context = Context::new(&options.context, &terms)
+        .map_err(|wrong| error("bad-option", &format!("the list of terms is malformed: {wrong}")))?;
+    Ok(Parsed { settings, direction, context })
 }
 
 /// Throws the error that `Engines::load` would throw for these options, before any model is loaded.

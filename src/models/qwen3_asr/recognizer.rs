@@ -29,8 +29,8 @@ pub struct Heard {
     pub ids: Vec<u32>,
 }
 
-/// The most positions of a tail with its text: about fifty seconds of sound. A cascade's tail has
-/// at most 40 s.
+/// The most positions of a tail with its text, beside those of a context: about fifty seconds of
+/// sound. A cascade's tail has at most 40 s.
 const POSITIONS: usize = 1280;
 
 /// The most tokens of a transcript: enough for the fastest speakers, and a limit for a model that
@@ -57,8 +57,9 @@ impl Recognizer {
     /// the transcript; with None the model names the language.
     pub fn new(model: Arc<Qwen3Asr>, context: &str, language: Option<&str>) -> Result<Self, RunError> {
         let prompt = asr_prompt(&model.tokenizer, context, 0, language, "")?;
+        let context_len = model.tokenizer.encode_plain(context)?.len();
         Ok(Self {
-            cache: model.decoder.cache_of(POSITIONS),
+            cache: model.decoder.cache_of(POSITIONS + context_len),
             model,
             before: prompt.ids[..prompt.audio.start].to_vec(),
             after: prompt.ids[prompt.audio.end..].to_vec(),

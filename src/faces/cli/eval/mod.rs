@@ -79,6 +79,7 @@ async fn play_manifest(args: &EvalArgs, manifest: &Path) -> Result<(), CliError>
         asr: args.speech.asr.as_deref(),
         aligner: args.speech.aligner.as_deref(),
         mt: Some(TranslationRequest { to: args.to, text: &args.text, heads_len: heads_len(&args.policies) }),
+        context: &args.context,
         from: args.from,
         device: &args.speech.device,
     };
