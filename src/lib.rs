@@ -35,10 +35,11 @@
 //! # }
 //! ```
 //!
-//! Real models are folders in the format of the Hugging Face Hub: make [`ModelFiles`] of each with
-//! [`Files::folder`], or of a Hub id with [`hub`]. Without a GPU that is fast enough, or for a
-//! recogniser or translator of your own, implement [`Recognize`], [`Align`] and [`Translate`] and
-//! give them to the cascade as [`Engines`].
+//! Real models are folders in the format of the Hugging Face Hub, or GGUF files: make
+//! [`ModelFiles`] of each with [`Files::folder`] or [`Files::gguf_file`], or of a Hub id with
+//! [`hub`]. Without a GPU that is fast enough, or for a recogniser or translator of your own,
+//! implement [`Recognize`], [`Align`] and [`Translate`] and give them to the cascade as
+//! [`Engines`].
 //!
 //! `ARCHITECTURE.md` names the rooms and which may call which. The command line and the module for
 //! the browser are in this crate, too (`faces`).

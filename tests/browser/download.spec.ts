@@ -77,6 +77,26 @@ test('a model is fetched, listed, measured, used from storage, and removed', asy
   expect(await list(home)).toEqual([]);
 });
 
+test('a GGUF file is a model of its own', async ({ home }) => {
+  const hub = await Hub.serve(repo('tests/fixtures'));
+  const [model, name] = ['demo/gguf/gemma3_like-q4_0.gguf', 'gemma3_like-q4_0.gguf'];
+  expect(await fetchModel(home, hub.url, model)).toEqual({});
+  expect(new Set(hub.transfers.map(({ path }) => path))).toEqual(new Set([`/cdn/gguf/${name}`]));
+  expect(await list(home)).toEqual([{ model, done: 246080, total: 246080 }]);
+  const hash = createHash('sha256').update(readFileSync(repo(`tests/fixtures/gguf/${name}`))).digest('hex');
+  expect(await storedHash(home, `${model}@main`, name)).toBe(hash);
+  for (const [wrong, code] of [
+    ['demo/gguf/none.gguf', 'bad-model'],
+    ['demo/gguf/x-00001-of-00002.gguf', 'bad-model'],
+    ['demo/gguf', 'bad-model'],
+    ['demo/gguf/../none.gguf', 'bad-option'],
+    ['demo/gguf/none.bin', 'bad-option'],
+  ] as const) {
+    expect(await fetchModel(home, hub.url, wrong), wrong).toMatchObject({ code, ours: true });
+  }
+  await hub.close();
+});
+
 test('the size of a model that is not stored is asked for', async ({ home, hub }) => {
   const size = await home.evaluate(
     ([model, endpoint]) => alignatt.models.size(model!, { endpoint: endpoint! }),

@@ -334,6 +334,9 @@ test.describe('on recorded events', () => {
     const dialog = page.locator('#models');
     await expect(dialog.locator('.set', { hasText: 'E4B' })).toContainText('19.7 GB');
     await expect(dialog.locator('.stored li')).toHaveText(/Qwen\/Qwen3-ASR-0\.6B1\.88 GBDelete/);
+    // What the demo pack brings along is not counted.
+    await dialog.locator('input[value=gemma3]').check();
+    await expect(dialog.getByRole('button', { name: 'Download 540 MB' })).toBeVisible();
     await dialog.locator('input[value=e4b]').check();
     await expect(dialog.getByRole('button', { name: 'Download 17.8 GB' })).toBeVisible();
     await dialog.locator('summary').click();
