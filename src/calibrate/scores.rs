@@ -58,6 +58,15 @@ pub(crate) enum CalibrationError {
     NoPairs { skipped: usize },
 }
 
+/// A row that is scored.
+struct Scored {
+    row: usize,
+    /// The columns that count as a hit.
+    columns: Vec<usize>,
+    /// The unit translates no word at its own index.
+    moved: bool,
+}
+
 /// Hits of one head in one pair.
 #[derive(Clone, Copy, Default)]
 struct Hits {
@@ -65,6 +74,8 @@ struct Hits {
     row: usize,
     /// Rows whose peak within the source span is an aligned source token.
     source: usize,
+    /// The part of `source` that comes from moved units.
+    moved: usize,
     /// Rows with NaN or infinity. They count as misses.
     non_finite: usize,
 }
@@ -75,8 +86,7 @@ pub(crate) struct PairScore {
     rows: usize,
     columns: usize,
     source: Range<usize>,
-    /// The rows that are scored, each with the columns that count as a hit.
-    scored: Vec<(usize, Vec<usize>)>,
+    scored: Vec<Scored>,
     /// `[layers][heads]`; `None` for a layer that has not been added.
     layers: Vec<Option<Vec<Hits>>>,
 }
@@ -95,8 +105,11 @@ impl PairScore {
             (start..end).zip(&map.column_words).filter(|(_, w)| w.is_some_and(linked)).map(|(at, _)| at).collect()
         };
         let scored = (map.token_units.iter().enumerate())
-            .filter_map(|(row, unit)| unit.map(|unit| (row, hits_of(unit))))
-            .filter(|(_, columns)| !columns.is_empty())
+            .filter_map(|(row, unit)| {
+                let unit = (*unit)?;
+                Some(Scored { row, columns: hits_of(unit), moved: !map.links.contains(&(unit, unit)) })
+            })
+            .filter(|scored| !scored.columns.is_empty())
             .collect();
         Ok(PairScore {
             heads,
@@ -126,7 +139,7 @@ impl PairScore {
         }
         let head_hits = |head: usize| {
             let mut hits = Hits::default();
-            for (row, aligned) in &self.scored {
+            for Scored { row, columns: aligned, moved } in &self.scored {
                 let from = (head * rows + row) * columns;
                 let row = &weights[from..from + columns];
                 if row.iter().any(|w| !w.is_finite()) {
@@ -134,7 +147,9 @@ impl PairScore {
                     continue;
                 }
                 hits.row += usize::from(aligned.contains(&peak(row)));
-                hits.source += usize::from(aligned.contains(&(self.source.start + peak(&row[self.source.clone()]))));
+                let in_source = aligned.contains(&(self.source.start + peak(&row[self.source.clone()])));
+                hits.source += usize::from(in_source);
+                hits.moved += usize::from(in_source && *moved);
             }
             hits
         };
@@ -154,6 +169,8 @@ fn peak(row: &[f32]) -> usize {
 struct Sums {
     row: f64,
     source: f64,
+    /// Hits at moved units.
+    moved: usize,
     /// The part of `row` that comes from the first half of each split.
     first: [f64; SPLITS],
 }
@@ -167,6 +184,7 @@ pub(crate) struct Calibration {
     first: [usize; SPLITS],
     skipped: usize,
     aligned_tokens: usize,
+    moved_tokens: usize,
     non_finite_rows: usize,
 }
 
@@ -180,6 +198,7 @@ impl Calibration {
             first: [0; SPLITS],
             skipped: 0,
             aligned_tokens: 0,
+            moved_tokens: 0,
             non_finite_rows: 0,
         }
     }
@@ -205,6 +224,7 @@ impl Calibration {
             let share = hits.row as f64 / all;
             sums.row += share;
             sums.source += hits.source as f64 / all;
+            sums.moved += hits.moved;
             for split in (0..SPLITS).filter(|&split| in_first[split]) {
                 sums.first[split] += share;
             }
@@ -215,6 +235,7 @@ impl Calibration {
         }
         self.pairs += 1;
         self.aligned_tokens += pair.scored.len();
+        self.moved_tokens += pair.scored.iter().filter(|scored| scored.moved).count();
         Ok(())
     }
 
@@ -232,6 +253,7 @@ impl Calibration {
                 head: at % heads_per_layer,
                 ts: ts[at],
                 source_ts: mean(self.sums[at].source),
+                moved_ts: (self.moved_tokens > 0).then(|| self.sums[at].moved as f64 / self.moved_tokens as f64),
             })
             .collect();
         Ok(HeadScores {
@@ -240,6 +262,7 @@ impl Calibration {
             pairs: self.pairs,
             skipped_pairs: self.skipped,
             aligned_tokens: self.aligned_tokens,
+            moved_tokens: self.moved_tokens,
             non_finite_rows: self.non_finite_rows,
             heads,
             stability: (0..SPLITS).map(|split| self.stability(split, &ts)).collect(),
@@ -293,6 +316,9 @@ pub(crate) struct HeadScores {
     /// How many pairs had no aligned target token.
     pub skipped_pairs: usize,
     pub aligned_tokens: usize,
+    /// The aligned target tokens whose unit translates no word at its own index. A guess word by
+    /// word gets none of them right.
+    pub moved_tokens: usize,
     /// Rows with NaN or infinity, over all heads. They count as misses.
     pub non_finite_rows: usize,
     /// Heads with a TS above [`MIN_TS`], best first.
@@ -310,6 +336,9 @@ pub(crate) struct HeadScore {
     pub ts: f64,
     /// The TS with peaks taken within the source span, as the gate takes them at run time.
     pub source_ts: f64,
+    /// The share of the moved tokens at which the head peaks rightly within the source; `None` if
+    /// there are none.
+    pub moved_ts: Option<f64>,
 }
 
 /// How well two random halves of the pairs agree.
@@ -363,6 +392,22 @@ mod tests {
         assert_eq!(heads, [(0, 0, 1.0, 1.0), (0, 1, 0.5, 0.5)]);
         assert_eq!(all.sums[2].source, 0.5);
         assert!(scores.stability.iter().all(|s| s.max_delta.is_none() && !s.stable));
+    }
+
+    #[test]
+    fn words_out_of_order_are_counted_apart() {
+        let scores = |links: Vec<(usize, usize)>, peaks: [usize; 3]| {
+            let mut pair = PairScore::new(1, 1, &PairMap { links, ..map() }).unwrap();
+            pair.add_layer(0, &weights(&[peaks])).unwrap();
+            let mut all = Calibration::new(1, 1);
+            all.add(0, &pair).unwrap();
+            let scores = all.scores().unwrap();
+            (scores.moved_tokens, scores.heads[0].moved_ts)
+        };
+        assert_eq!(scores(vec![(1, 0), (0, 1)], [4, 1, 0]), (2, Some(1.0)));
+        assert_eq!(scores(vec![(1, 0), (0, 1)], [4, 4, 0]), (2, Some(0.5)));
+        assert_eq!(scores(vec![(0, 0), (1, 1)], [1, 4, 0]), (0, None), "a guess word by word is right");
+        assert_eq!(scores(vec![(0, 0), (0, 1)], [1, 1, 0]), (1, Some(1.0)));
     }
 
     #[test]

@@ -20,7 +20,8 @@ const WORD: usize = 1_000;
 /// its first part differs from the committed words least; case and punctuation are ignored. A word
 /// that is left out, put in or replaced by another counts as one. A word that is spelled
 /// differently (`method`, `methods`) counts as the share of its letters that differ, if that is
-/// less than half of them, and a word that is written as two (`data set`) counts as nothing. Of
+/// less than half of them (numbers that differ are never the same word: `121`, `122`), and a word
+/// that is written as two (`data set`) counts as nothing. Of
 /// equal splits, the one nearest to `expected` is taken: a word that was left out and a word that
 /// was replaced cost the same, and only the times of the words tell them apart.
 ///
@@ -63,8 +64,9 @@ fn replaced(one: &[char], other: &[char]) -> usize {
     if one == other {
         return 0;
     }
-    if short * 2 <= long {
-        return WORD; // at least half of the letters differ
+    let is_number = |word: &[char]| word.iter().any(|c| c.is_numeric());
+    if short * 2 <= long || is_number(one) || is_number(other) {
+        return WORD; // at least half of the letters differ, or the value does
     }
     let mut edits: Vec<usize> = (0..=other.len()).collect();
     for (i, a) in one.iter().enumerate() {
@@ -115,6 +117,8 @@ mod tests {
         assert_eq!(at("a high", "a high-quality script", 1), 1);
         assert_eq!(at("a cat", "a dog sat", 1), 1, "other words, told apart by their times");
         assert_eq!(at("a cat", "a dog sat", 2), 2);
+        // The first number was not heard again: the second one is not a spelling of it.
+        assert_eq!(at("120 121", "121 122 123", 2), 1);
     }
 
     #[test]

@@ -278,16 +278,18 @@ fn round(score: f64) -> f64 {
     (score * 1e4).round() / 1e4
 }
 
-/// Prints the chosen heads, their scores for both kinds of rows, and their scores within the source
-/// alone.
+/// Prints the chosen heads, their scores for both kinds of rows, their scores within the source
+/// alone, and those over words out of order.
 fn print(set: &HeadSet, found: [&HeadScores; 2], out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "layer  head   input  predicting  within the source")?;
+    writeln!(out, "layer  head   input  predicting  within the source  out of order")?;
     for head in set.top(USED_HEADS * 2) {
         let ts = |scores: &HeadScores| scores.ts_matrix[head.layer][head.head];
         let chosen = found[usize::from(set.rows == Rows::Predicting)];
-        let within =
-            chosen.heads.iter().find(|h| (h.layer, h.head) == (head.layer, head.head)).map_or(0.0, |h| h.source_ts);
-        writeln!(out, "{:5} {:5} {:7.4} {:11.4} {within:18.4}", head.layer, head.head, ts(found[0]), ts(found[1]))?;
+        let score = chosen.heads.iter().find(|h| (h.layer, h.head) == (head.layer, head.head));
+        let within = score.map_or(0.0, |score| score.source_ts);
+        let moved = score.and_then(|score| score.moved_ts).map_or("-".to_owned(), |ts| format!("{ts:.4}"));
+        let (input, predicting) = (ts(found[0]), ts(found[1]));
+        writeln!(out, "{:5} {:5} {input:7.4} {predicting:11.4} {within:18.4} {moved:>13}", head.layer, head.head)?;
     }
     out.flush()
 }
