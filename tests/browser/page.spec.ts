@@ -123,15 +123,15 @@ test.describe('on recorded events', () => {
     await expect(context.pages()).toHaveLength(1);
   });
 
-  test('names and terms are passed to the models, and kept for the next visit', async ({ replayed, context }) => {
+  test('names and terms are passed to the models, and kept for the next visit', async ({ replayed }) => {
     const page = await replayed();
     await page.getByText('Names and terms of the talk').click();
     await page.fill('#terms', 'Ada Lovelace\n\nhead = Kopf\n');
     await page.click('#play');
     await phase(page, 'ended');
     expect(await calls(page, 'load')).toMatchObject([{ terms: ['Ada Lovelace', 'head = Kopf'] }]);
-    const later = await context.newPage();
-    await later.goto(page.url());
+    await page.close();
+    const later = await replayed();
     await expect(later.locator('#terms')).toHaveValue('Ada Lovelace\n\nhead = Kopf\n');
   });
 
