@@ -56,7 +56,7 @@ impl Stage {
 pub(super) struct Output<T> {
     /// `None`: the stream is only transcribed.
     pub captions: Option<Captions<T>>,
-    pub meter: Meter,
+    meter: Meter,
     pub heard: Millis,
     pub finished: bool,
     /// Consecutive failures of each stage.
@@ -185,10 +185,25 @@ impl<T: Translate> Output<T> {
         }
     }
 
-    /// Sends the timing of a step that began at `began`. `arrived` is when the oldest input of the
-    /// step arrived.
-    pub(super) fn progress(&mut self, arrived: Millis, tail_ms: Millis, waiting_ms: Millis, emit: Emit<'_>) {
+    /// Begins to count the time of a step. Returns the wall time.
+    pub(super) fn begin_step(&mut self) -> Millis {
+        self.meter.begin_step();
+        self.wall()
+    }
+
+    /// Adds the computing time of a step that began at `began`, and sends its timing if it had
+    /// input. `arrived` is when the oldest input arrived.
+    pub(super) fn end_step(
+        &mut self,
+        began: Millis,
+        arrived: Option<Millis>,
+        tail_ms: Millis,
+        waiting_ms: Millis,
+        emit: Emit<'_>,
+    ) {
         let ended = self.wall();
+        self.meter.add_computing(ended - began);
+        let Some(arrived) = arrived else { return };
         let lag_ms = ended - arrived;
         let progress = Progress { lag_ms, tail_ms, waiting_ms, ..self.meter.progress(self.heard) };
         self.send(EventKind::Progress(progress), emit);

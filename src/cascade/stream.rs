@@ -146,17 +146,12 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
     }
 
     async fn cycle(&mut self, last: bool, emit: Emit<'_>) -> Result<(), CascadeError> {
-        let began = self.output.wall();
-        self.output.meter.begin_step();
+        let began = self.output.begin_step();
         let oldest = self.take_waiting();
         self.output.heard = self.tail.end_time();
         let last = last && self.inbox.waiting() == 0;
         let outcome = self.work(last, emit).await;
-        let computing = self.output.wall() - began;
-        self.output.meter.add_computing(computing);
-        if let Some(arrived) = oldest {
-            self.output.progress(arrived, self.tail.length(), self.waiting(), emit);
-        }
+        self.output.end_step(began, oldest, self.tail.length(), self.waiting(), emit);
         outcome
     }
 

@@ -136,8 +136,7 @@ impl<T: Translate> TextStream<T> {
     }
 
     async fn cycle(&mut self, now: Millis, last: bool, emit: Emit<'_>) -> Result<(), CascadeError> {
-        let began = self.output.wall();
-        self.output.meter.begin_step();
+        let began = self.output.begin_step();
         let arrived = self.waiting.front().map(|word| word.arrived);
         self.take_waiting(emit);
         self.output.heard = self.output.heard.max(now);
@@ -148,11 +147,7 @@ impl<T: Translate> TextStream<T> {
             self.output.send(event, emit);
         }
         let outcome = self.output.translate(&self.transcript, emit).await;
-        let computing = self.output.wall() - began;
-        self.output.meter.add_computing(computing);
-        if let Some(arrived) = arrived {
-            self.output.progress(arrived, Millis::ZERO, Millis::ZERO, emit);
-        }
+        self.output.end_step(began, arrived, Millis::ZERO, Millis::ZERO, emit);
         outcome
     }
 

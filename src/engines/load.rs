@@ -13,7 +13,7 @@ use crate::engines::on_models::{Alignment, Recognition, Translation};
 use crate::gpu::Compute;
 use crate::models::drafting::{Armed, Translator};
 use crate::models::family::{Sizes, TextFamily};
-use crate::models::gguf;
+use crate::models::gguf::{self, HEADS_BYTES};
 use crate::models::prompt::{LanguageName, Task, TranslationPrompt, Turn};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
 use crate::models::{ModelConfig, TextModel};
@@ -26,8 +26,6 @@ use crate::weights::{CheckpointError, Files, Tokenizer, Weights};
 
 pub(crate) use crate::models::config::SUPPORTED;
 
-/// Heads files above this size, in bytes, are refused.
-const HEADS_BYTES: usize = 1 << 20;
 /// The most tokens of a context in a recogniser's prompt.
 const ASR_CONTEXT: usize = 1024;
 /// The most positions of a prompt with its draft, even where the model has room for more.
@@ -262,8 +260,8 @@ impl Models {
     /// of the wrong family, has no heads for its direction, or has no room for the context.
     pub async fn load(&self, compute: &Compute, report: Report<'_>) -> Result<ModelEngines, BoxError> {
         let models = self.opened().await?;
-        let plan = |(model, direction)| Plan::new(model, direction, &models.context);
-        let plan = models.mt.as_ref().map(|(model, direction)| plan((model, direction))).transpose()?;
+        let mt = models.mt.as_ref();
+        let plan = mt.map(|(model, direction)| Plan::new(model, direction, &models.context)).transpose()?;
         let recognizer = recognition(&models.asr, &models.context, compute, report).await?;
         // A device that ran out of memory reports it late.
         compute.wait_idle().await?;
@@ -337,9 +335,12 @@ async fn recognition(
         other => return Err(model.is_not(Role::Recognition, &other)),
     };
     let context = context.heard();
-    let tokens = Tokenizer::open(&model.files)?.encode_plain(&context)?.len();
-    if tokens > ASR_CONTEXT {
-        return Err(ContextTooLong { role: Role::Recognition, tokens, most: ASR_CONTEXT }.into());
+    // The model opens its tokenizer itself. Only a context needs one before any weight is read.
+    if !context.is_empty() {
+        let tokens = Tokenizer::open(&model.files)?.encode_plain(&context)?.len();
+        if tokens > ASR_CONTEXT {
+            return Err(ContextTooLong { role: Role::Recognition, tokens, most: ASR_CONTEXT }.into());
+        }
     }
     let progress = told(report, &model.name);
     let loaded = Qwen3Asr::load(&model.files, &config, target(compute, &progress)).await?;

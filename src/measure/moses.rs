@@ -134,46 +134,33 @@ fn with_run_dots(text: &[char]) -> Vec<char> {
     split
 }
 
-/// Replaces pairs of neighbours from left to right; what was replaced is not looked at again.
-fn pairs(text: &[char], replaced: impl Fn(char, char) -> Option<Vec<char>>) -> Vec<char> {
+/// Replaces groups of `N` neighbours from left to right; what was replaced is not looked at again.
+fn replace_groups<const N: usize>(text: &[char], replaced: impl Fn([char; N]) -> Option<Vec<char>>) -> Vec<char> {
     let mut made = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while at < text.len() {
-        match text.get(at + 1).and_then(|&next| replaced(text[at], next)) {
+    let mut rest = text;
+    while let [first, behind @ ..] = rest {
+        match rest.first_chunk().and_then(|group| replaced(*group)) {
             Some(new) => {
                 made.extend(new);
-                at += 2;
+                rest = &rest[N..];
             }
             None => {
-                made.push(text[at]);
-                at += 1;
+                made.push(*first);
+                rest = behind;
             }
         }
     }
     made
 }
 
-/// The same for apostrophes with their two neighbours.
+/// Replaces pairs of neighbours.
+fn pairs(text: &[char], replaced: impl Fn(char, char) -> Option<Vec<char>>) -> Vec<char> {
+    replace_groups(text, |[a, b]| replaced(a, b))
+}
+
+/// Replaces apostrophes with their two neighbours.
 fn around(text: &[char], replaced: impl Fn(char, char) -> Option<Vec<char>>) -> Vec<char> {
-    let mut made = Vec::with_capacity(text.len());
-    let mut at = 0;
-    while at < text.len() {
-        let found = match text[at..] {
-            [a, '\'', b, ..] => replaced(a, b),
-            _ => None,
-        };
-        match found {
-            Some(new) => {
-                made.extend(new);
-                at += 3;
-            }
-            None => {
-                made.push(text[at]);
-                at += 1;
-            }
-        }
-    }
-    made
+    replace_groups(text, |[a, mark, b]| if mark == '\'' { replaced(a, b) } else { None })
 }
 
 /// The abbreviations of each language, by its code.

@@ -18,8 +18,8 @@ use crate::weights::section::{MAX_HEADS, MAX_LAYERS, MAX_WIDTH};
 use crate::weights::tensors::TensorInfo;
 
 const ARCHITECTURE: &str = "general.architecture";
-/// Heads files beside a GGUF file above this size, in bytes, are refused.
-const HEADS_BYTES: usize = 1 << 20;
+/// Heads files of a model above this size, in bytes, are refused.
+pub(crate) const HEADS_BYTES: usize = 1 << 20;
 
 /// What a family makes of a file.
 pub(crate) struct Described {

@@ -33,7 +33,7 @@ impl Context {
     /// A context of `text` and a list of terms: a line each, `term` or `term = translation`. Blank
     /// lines and lines that begin with `#` are skipped.
     pub fn new(text: &str, terms: &str) -> Result<Context, TermsError> {
-        let mut context = Context { text: one_paragraph(text), terms: Vec::new() };
+        let mut context = Context { text: trimmed_lines(text), terms: Vec::new() };
         for (at, line) in terms.lines().enumerate() {
             let line = line.trim_start_matches('\u{feff}').trim();
             if line.is_empty() || line.starts_with('#') {
@@ -76,7 +76,7 @@ impl Context {
 }
 
 /// The lines of a text without blanks around them and without blank lines.
-fn one_paragraph(text: &str) -> String {
+fn trimmed_lines(text: &str) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 

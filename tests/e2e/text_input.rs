@@ -14,8 +14,13 @@ use super::{alignatt, events, parse, refused, run, shown, talk};
 fn words_file(folder: &Path, name: &str) -> String {
     let talk = talk(name);
     let lines: String = talk["words"].as_array().unwrap().iter().map(|word| format!("{word}\n")).collect();
-    let path = folder.join(format!("{name}.jsonl"));
-    std::fs::write(&path, lines).unwrap();
+    put(folder, &format!("{name}.jsonl"), &lines)
+}
+
+/// Writes `text` to the file `name` in `folder`. Returns its path.
+fn put(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
     path.to_str().unwrap().to_owned()
 }
 
@@ -62,10 +67,8 @@ fn every_form_of_a_text_gives_its_words() {
     });
     let subtitles: String = cues.collect();
     for (name, content) in [("a.srt", subtitles), ("a.txt", text.join("\n"))] {
-        let path = folder.path().join(name);
-        std::fs::write(&path, content).unwrap();
-        let path = path.to_str().unwrap();
-        let events = events(&["translate", "--text", path, "--to", "it", "--format", "jsonl", "--device", "cpu"]);
+        let path = put(folder.path(), name, &content);
+        let events = events(&["translate", "--text", &path, "--to", "it", "--format", "jsonl", "--device", "cpu"]);
         assert_eq!(shown(&events).0.join(" "), text.join(" "), "{name}");
     }
     let mut child = alignatt(&["translate", "--text", "-", "--to", "it", "--format", "jsonl", "--device", "cpu"])
@@ -85,11 +88,10 @@ fn a_manifest_of_texts_is_measured() {
     let folder = tempfile::tempdir().unwrap();
     let words = words_file(folder.path(), "talk-c");
     let line = serde_json::json!({ "text": words, "sentences": talk("talk-c")["sentences"] }).to_string();
-    let manifest = folder.path().join("manifest.jsonl");
-    std::fs::write(&manifest, &line).unwrap();
+    let manifest = put(folder.path(), "manifest.jsonl", &line);
     let out = folder.path().join("out");
-    let (manifest, out) = (manifest.to_str().unwrap(), out.to_str().unwrap());
-    let of_talk = ["eval", manifest, "--out", out, "--to", "de", "--device", "cpu"];
+    let out = out.to_str().unwrap();
+    let of_talk = ["eval", &manifest, "--out", out, "--to", "de", "--device", "cpu"];
     let made = run(&[&of_talk[..], &["--policy", "alignatt", "--policy", "offline"]].concat());
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let lag = |policy: &str| {
@@ -106,11 +108,7 @@ fn a_manifest_of_texts_is_measured() {
 #[test]
 fn wrong_texts_are_named_in_one_line() {
     let folder = tempfile::tempdir().unwrap();
-    let put = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
+    let put = |name: &str, text: &str| put(folder.path(), name, text);
     let of_text = |path: &str, more: &[&str]| {
         run(&[&["translate", "--text", path, "--to", "de", "--device", "cpu"], more].concat())
     };
@@ -133,11 +131,7 @@ fn wrong_texts_are_named_in_one_line() {
 #[test]
 fn names_and_terms_reach_the_models() {
     let folder = tempfile::tempdir().unwrap();
-    let put = |name: &str, text: &str| {
-        let path = folder.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.to_str().unwrap().to_owned()
-    };
+    let put = |name: &str, text: &str| put(folder.path(), name, text);
     let text = put("good.txt", "We can wait in Vienna.");
     let basic = ["translate", "--text", &text, "--to", "de", "--device", "cpu", "--format", "jsonl"];
     let hash = |more: &[&str]| {
