@@ -29,7 +29,7 @@ use alignatt::internals::models::gemma4::{Gemma4, open_prompt};
 use alignatt::internals::models::prompt::{LanguageName, Task};
 use alignatt::internals::models::qwen3_asr::{ForcedAligner, Qwen3Asr};
 use alignatt::internals::models::{ModelConfig, TextModel};
-use alignatt::internals::nn::{Cache, Head, Loader, Precision, SourceSpan, Tap, Target};
+use alignatt::internals::nn::{Cache, Head, Loader, Precision, SourceSpan, Storage, Tap, Target};
 use alignatt::internals::ops::{FirstRow, qk_capture};
 use alignatt::internals::text::written_units;
 use alignatt::internals::weights::{ReadFuture, Tokenizer, Weights};
@@ -92,7 +92,8 @@ fn load(files: &Files, compute: &Compute) -> Gemma4 {
 
 /// Weights in the precision that the program uses: f16 on a GPU, f32 on the CPU.
 fn target(compute: &Compute) -> Target<'_> {
-    Target { precision: if compute.is_gpu() { Precision::F16 } else { Precision::F32 }, ..Target::new(compute) }
+    let precision = if compute.is_gpu() { Precision::F16 } else { Precision::F32 };
+    Target { storage: Storage::plain(precision).keeping_quants(), ..Target::new(compute) }
 }
 
 fn demo(model: &str) -> Files {

@@ -11,8 +11,7 @@
 // registers, however the arrays are indexed.
 
 @group(0) @binding(0) var<storage, read_write> x: array<{{ x_type }}>;
-@group(0) @binding(1) var<storage, read_write> w: array<{{ w_type }}>;
-@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding({{ output }}) var<storage, read_write> y: array<f32>;
 
 const STEPS: u32 = {{ steps }}u;
 const N: u32 = {{ n }}u;
@@ -21,9 +20,8 @@ const LANES: u32 = {{ lanes }}u;
 
 var<workgroup> partial: array<vec4<f32>, ROWS * LANES>;
 
-fn weight(i: u32) -> {{ x_type }} {
-    return {{ load }};
-}
+// The buffers of the weight, and `weight(i)`, which gives step i of all rows together.
+{{ weight }}
 
 fn product(a: {{ x_type }}, b: {{ x_type }}) -> f32 {
     return {{ product }};

@@ -59,7 +59,8 @@ pub mod models {
 
 pub mod nn {
     pub use crate::nn::{
-        ArmError, Cache, Capture, Head, Loader, MARGIN, PIECE, Precision, Rope, SourceSpan, Tap, Target, greedy,
+        ArmError, Cache, Capture, Head, Loader, MARGIN, PIECE, Precision, Rope, SourceSpan, Storage, Tap, Target,
+        greedy,
     };
 }
 
@@ -72,6 +73,7 @@ pub mod ops {
     pub use crate::ops::product::{
         Kernel, pack_half, product, product_half, product_half_with, product_with, unpack_half,
     };
+    pub use crate::ops::quantized::Quantized;
     pub use crate::ops::qk_capture::{FirstRow, qk_capture};
     pub use crate::ops::qk_replay::{MASSES, QkReplay, Span, qk_replay};
     pub use crate::ops::rms_norm::rms_norm;
@@ -88,5 +90,9 @@ pub mod text {
 
 pub mod weights {
     pub use crate::weights::files::ReadFuture;
+
+    pub mod quants {
+        pub use crate::weights::quants::{Bits, Form, Quants, Scales};
+    }
     pub use crate::weights::{Tokenizer, Weights};
 }

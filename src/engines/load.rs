@@ -17,7 +17,7 @@ use crate::models::gguf::{self, HEADS_BYTES};
 use crate::models::prompt::{LanguageName, Task, TranslationPrompt, Turn};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
 use crate::models::{ModelConfig, TextModel};
-use crate::nn::{Head, Loader, Precision, Target};
+use crate::nn::{Head, Loader, Precision, Storage, Target};
 use crate::policy::PolicyKind;
 use crate::policy::heads::{HeadSet, Rows};
 use crate::policy::shipped_heads;
@@ -476,10 +476,10 @@ fn told<'a>(report: Report<'a>, name: &'a str) -> impl Fn(u64, u64) + 'a {
 }
 
 /// Half precision holds published weights (bf16) exactly where they are between 8e-6 and 65504,
-/// rounds smaller ones, and needs half the memory. The CPU computes in f32 only.
+/// rounds smaller ones, and needs half the memory. The CPU computes in f32.
 fn target<'a>(compute: &'a Compute, progress: &'a dyn Fn(u64, u64)) -> Target<'a> {
     let precision = if compute.is_gpu() { Precision::F16 } else { Precision::F32 };
-    Target { compute, precision, progress }
+    Target { compute, storage: Storage::plain(precision).keeping_quants(), progress }
 }
 
 impl ModelFiles {

@@ -9,9 +9,11 @@ use std::ops::Range;
 
 use burn::tensor::{Int, Tensor, TensorData, kind::Basic, s};
 
-use super::{Embedding, LayerNorm, Linear, Precision, RmsNorm, Weight};
+use super::{Embedding, LayerNorm, Linear, Precision, RmsNorm, Storage, Weight};
 use crate::gpu::Compute;
 use crate::ops::product::pack_half;
+use crate::ops::quantized::Quantized;
+use crate::weights::quants::Form;
 use crate::weights::{CheckpointError, Weights};
 
 /// Bytes of f32 that are read, converted and uploaded at once.
@@ -22,18 +24,18 @@ pub(crate) type LoadError = CheckpointError;
 /// Receives the progress of loading: the bytes of weights read so far, and all bytes of weights.
 pub(crate) type Progress<'a> = &'a dyn Fn(u64, u64);
 
-/// Where a model's weights are loaded to, in which precision, and where progress is reported.
+/// Where a model's weights are loaded to, how they are kept there, and where progress is reported.
 #[derive(Clone, Copy)]
 pub struct Target<'a> {
     pub compute: &'a Compute,
-    pub precision: Precision,
+    pub storage: Storage,
     pub progress: Progress<'a>,
 }
 
 impl<'a> Target<'a> {
     /// Weights in f32 on the device of `compute`, without reports of progress.
     pub fn new(compute: &'a Compute) -> Self {
-        Self { compute, precision: Precision::F32, progress: &|_, _| {} }
+        Self { compute, storage: Storage::plain(Precision::F32), progress: &|_, _| {} }
     }
 }
 
@@ -41,7 +43,7 @@ impl<'a> Target<'a> {
 pub struct Loader<'a> {
     pub weights: &'a Weights,
     pub compute: &'a Compute,
-    precision: Precision,
+    storage: Storage,
     progress: Progress<'a>,
     read: Cell<u64>,
     /// Bytes read since the runtime's queue was last flushed.
@@ -50,8 +52,8 @@ pub struct Loader<'a> {
 
 impl<'a> Loader<'a> {
     pub fn new(weights: &'a Weights, target: Target<'a>) -> Self {
-        let Target { compute, precision, progress } = target;
-        Self { weights, compute, precision, progress, read: Cell::new(0), queued: Cell::new(0) }
+        let Target { compute, storage, progress } = target;
+        Self { weights, compute, storage, progress, read: Cell::new(0), queued: Cell::new(0) }
     }
 
     /// Counts the bytes that were read of `name`: `part` of `whole` equal parts. Once much has been
@@ -77,7 +79,9 @@ impl<'a> Loader<'a> {
 
     /// `{name}.weight [n, k]` and, with `bias`, `{name}.bias [n]`.
     pub async fn linear(&self, name: &str, n: usize, k: usize, bias: bool) -> Result<Linear, LoadError> {
-        let weight = self.rows(&format!("{name}.weight"), [n, k], 0..n).await?;
+        let name_of_weight = format!("{name}.weight");
+        let kind = self.kind(&name_of_weight, k, self.storage.layers);
+        let weight = self.rows(&name_of_weight, [n, k], 0..n, kind).await?;
         let bias = match bias {
             true => Some(self.tensor(&format!("{name}.bias"), [n]).await?),
             false => None,
@@ -93,11 +97,11 @@ impl<'a> Loader<'a> {
     /// The table `name [v, h]`, as in [`Loader::embedding`]. An output head may be as large as an
     /// embedding.
     pub async fn table(&self, name: &str, v: usize, h: usize) -> Result<Embedding, LoadError> {
-        let row_bytes = h as u64 * self.bytes_per_weight(h) as u64;
-        let rows = (self.compute.max_binding() / row_bytes).clamp(1, v as u64) as usize;
+        let kind = self.kind(name, h, self.storage.tables);
+        let rows = (self.compute.max_binding() / kind.row_bytes(h) as u64).clamp(1, v as u64) as usize;
         let mut pieces = Vec::new();
         for from in (0..v).step_by(rows) {
-            pieces.push(self.rows(name, [v, h], from..v.min(from + rows)).await?);
+            pieces.push(self.rows(name, [v, h], from..v.min(from + rows), kind).await?);
         }
         Ok(Embedding { pieces })
     }
@@ -118,56 +122,108 @@ impl<'a> Loader<'a> {
         Ok(LayerNorm::new(weight, bias, eps))
     }
 
-    /// Whether rows of `k` weights are kept as packed f16. Pairs can be packed only in rows of even
-    /// length.
-    fn is_packed(&self, k: usize) -> bool {
-        self.precision == Precision::F16 && k.is_multiple_of(2)
-    }
-
-    fn bytes_per_weight(&self, k: usize) -> usize {
-        if self.is_packed(k) { 2 } else { 4 }
+    /// How rows of `k` weights of the matrix `name` are kept, where `precision` is asked for.
+    fn kind(&self, name: &str, k: usize, precision: Precision) -> Kind {
+        if self.storage.keeps_quants
+            && let Some(form) = self.weights.form(name)
+        {
+            return Kind::Quantized(form);
+        }
+        match precision {
+            Precision::Q8 if k.is_multiple_of(Form::Q8.unit()) => Kind::Quantized(Form::Q8),
+            Precision::Q4 if k.is_multiple_of(Form::Q4.unit()) => Kind::Quantized(Form::Q4),
+            // Pairs can be packed only in rows of even length.
+            Precision::F16 | Precision::Q8 | Precision::Q4 if k.is_multiple_of(2) => Kind::Half,
+            _ => Kind::Dense,
+        }
     }
 
     /// The rows `range` of the matrix `name [n, k]`.
-    async fn rows(&self, name: &str, [n, k]: [usize; 2], range: Range<usize>) -> Result<Weight, LoadError> {
+    async fn rows(
+        &self,
+        name: &str,
+        [n, k]: [usize; 2],
+        range: Range<usize>,
+        kind: Kind,
+    ) -> Result<Weight, LoadError> {
         let device = &self.compute.device;
-        if self.is_packed(k) {
-            let read = async |rows: Range<usize>| -> Result<Tensor<2, Int>, LoadError> {
-                let words = pack_half(&self.weights.read_rows_f16(name, &[n, k], rows.clone()).await?);
-                self.count_read(name, rows.len(), n);
-                Ok(Tensor::from_data(TensorData::new(words, [rows.len(), k / 2]), device))
-            };
-            return Ok(Weight::Half(in_parts(range, k, read).await?));
+        match kind {
+            Kind::Dense => {
+                let read = async |rows: Range<usize>| -> Result<[Tensor<2>; 1], LoadError> {
+                    let values = self.weights.read_rows_f32(name, &[n, k], rows.clone()).await?;
+                    self.count_read(name, rows.len(), n);
+                    Ok([Tensor::from_data(TensorData::new(values, [rows.len(), k]), device)])
+                };
+                let [whole] = in_parts(range, k, read).await?;
+                Ok(Weight::Dense(whole))
+            }
+            Kind::Half => {
+                let read = async |rows: Range<usize>| -> Result<[Tensor<2, Int>; 1], LoadError> {
+                    let words = pack_half(&self.weights.read_rows_f16(name, &[n, k], rows.clone()).await?);
+                    self.count_read(name, rows.len(), n);
+                    Ok([Tensor::from_data(TensorData::new(words, [rows.len(), k / 2]), device)])
+                };
+                let [whole] = in_parts(range, k, read).await?;
+                Ok(Weight::Half(whole))
+            }
+            Kind::Quantized(form) => {
+                let read = async |rows: Range<usize>| -> Result<[Tensor<2, Int>; 2], LoadError> {
+                    let part = self.weights.read_rows_quants(name, [n, k], rows.clone(), form).await?;
+                    self.count_read(name, rows.len(), n);
+                    let Quantized { quants, scales, .. } = Quantized::new(part, device);
+                    Ok([quants, scales])
+                };
+                let [quants, scales] = in_parts(range, k, read).await?;
+                Ok(Weight::Quantized(Quantized { quants, scales, form, k }))
+            }
         }
-        let read = async |rows: Range<usize>| -> Result<Tensor<2>, LoadError> {
-            let values = self.weights.read_rows_f32(name, &[n, k], rows.clone()).await?;
-            self.count_read(name, rows.len(), n);
-            Ok(Tensor::from_data(TensorData::new(values, [rows.len(), k]), device))
-        };
-        Ok(Weight::Dense(in_parts(range, k, read).await?))
+    }
+}
+
+/// How the rows of a matrix are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kind {
+    Dense,
+    Half,
+    Quantized(Form),
+}
+
+impl Kind {
+    /// Bytes of a row of `k`.
+    fn row_bytes(self, k: usize) -> usize {
+        match self {
+            Kind::Dense => 4 * k,
+            Kind::Half => 2 * k,
+            Kind::Quantized(form) => form.row_bytes(k),
+        }
     }
 }
 
 /// Reads the rows `range` of a matrix with `k` columns in parts of at most [`UPLOAD`] bytes of f32,
-/// and assembles them on the device.
-async fn in_parts<K: Basic>(
+/// and assembles the `P` tensors that each part consists of on the device.
+async fn in_parts<K: Basic, const P: usize>(
     range: Range<usize>,
     k: usize,
-    read: impl AsyncFn(Range<usize>) -> Result<Tensor<2, K>, LoadError>,
-) -> Result<Tensor<2, K>, LoadError> {
+    read: impl AsyncFn(Range<usize>) -> Result<[Tensor<2, K>; P], LoadError>,
+) -> Result<[Tensor<2, K>; P], LoadError> {
     let step = (UPLOAD / (4 * k)).max(1);
     let first = read(range.start..range.end.min(range.start + step)).await?;
     if range.len() <= step {
         return Ok(first);
     }
-    let mut whole = Tensor::empty([range.len(), first.dims()[1]], &first.device());
-    whole.inplace(|whole| whole.slice_assign(s![0..step], first));
+    let mut wholes = first.map(|first| {
+        let mut whole = Tensor::empty([range.len(), first.dims()[1]], &first.device());
+        whole.inplace(|whole| whole.slice_assign(s![0..step], first));
+        whole
+    });
     for from in range.clone().step_by(step).skip(1) {
-        let part = read(from..range.end.min(from + step)).await?;
+        let parts = read(from..range.end.min(from + step)).await?;
         let at = from - range.start;
-        whole.inplace(|whole| whole.slice_assign(s![at..at + part.dims()[0]], part));
+        for (whole, part) in wholes.iter_mut().zip(parts) {
+            whole.inplace(|whole| whole.slice_assign(s![at..at + part.dims()[0]], part));
+        }
     }
-    Ok(whole)
+    Ok(wholes)
 }
 
 #[cfg(test)]
@@ -188,9 +244,10 @@ mod tests {
             let read = async |rows: Range<usize>| {
                 let values: Vec<f32> = rows.clone().map(|row| row as f32).collect();
                 parts.borrow_mut().push(rows);
-                Ok(Tensor::<1>::from_floats(values.as_slice(), &Device::flex()).unsqueeze_dim::<2>(1))
+                Ok([Tensor::<1>::from_floats(values.as_slice(), &Device::flex()).unsqueeze_dim::<2>(1)])
             };
-            let whole = pollster::block_on(in_parts(range.clone(), k, read)).unwrap().into_data();
+            let [whole] = pollster::block_on(in_parts(range.clone(), k, read)).unwrap();
+            let whole = whole.into_data();
             assert_eq!(parts.into_inner(), expected);
             assert_eq!(whole.iter::<f32>().collect::<Vec<_>>(), range.map(|row| row as f32).collect::<Vec<_>>());
         }

@@ -26,7 +26,7 @@ pub(crate) use norm::{LayerNorm, RmsNorm};
 pub(crate) use pass::{Place, in_pieces};
 pub use rope::Rope;
 pub use tap::Tap;
-pub use weight::Precision;
+pub use weight::{Precision, Storage};
 pub(crate) use weight::Weight;
 
 use burn::tensor::{Int, Tensor};

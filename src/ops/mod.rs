@@ -16,6 +16,8 @@ pub(crate) mod layer_norm;
 pub(crate) mod product;
 pub(crate) mod qk_capture;
 pub(crate) mod qk_replay;
+pub(crate) mod quantized;
+mod quantized_cpu;
 pub(crate) mod rms_norm;
 pub(crate) mod rope;
 

@@ -130,26 +130,24 @@ impl ProductBackend for Flex {
 
 impl ProductBackend for CubeBackend {
     fn product(x: FloatTensor<Self>, w: FloatTensor<Self>, kernel: Kernel) -> FloatTensor<Self> {
-        let k = x.meta.shape()[1];
-        let format = match k {
-            k if k % 4 == 0 => RowFormat { wide: 4, x: "vec4<f32>", w: "vec4<f32>", load: "w[i]" },
-            k if k % 2 == 0 => RowFormat { wide: 2, x: "vec2<f32>", w: "vec2<f32>", load: "w[i]" },
-            _ => RowFormat { wide: 1, x: "f32", w: "f32", load: "w[i]" },
+        let format = match x.meta.shape()[1] {
+            k if k % 4 == 0 => RowFormat::array(4, "vec4<f32>", "w[i]"),
+            k if k % 2 == 0 => RowFormat::array(2, "vec2<f32>", "w[i]"),
+            _ => RowFormat::array(1, "f32", "w[i]"),
         };
-        run(x, w, format, kernel)
+        let n = w.meta.shape()[0];
+        run(x, &[into_contiguous(w)], n, &format, kernel)
     }
 
     fn product_half(x: FloatTensor<Self>, w: IntTensor<Self>, kernel: Kernel) -> FloatTensor<Self> {
         let format = match x.meta.shape()[1] {
-            k if k % 4 == 0 => RowFormat {
-                wide: 4,
-                x: "vec4<f32>",
-                w: "vec2<u32>",
-                load: "vec4<f32>(unpack2x16float(w[i].x), unpack2x16float(w[i].y))",
-            },
-            _ => RowFormat { wide: 2, x: "vec2<f32>", w: "u32", load: "unpack2x16float(w[i])" },
+            k if k % 4 == 0 => {
+                RowFormat::array(4, "vec2<u32>", "vec4<f32>(unpack2x16float(w[i].x), unpack2x16float(w[i].y))")
+            }
+            _ => RowFormat::array(2, "u32", "unpack2x16float(w[i])"),
         };
-        run(x, w, format, kernel)
+        let n = w.meta.shape()[0];
+        run(x, &[into_contiguous(w)], n, &format, kernel)
     }
 
     fn unpack_half(w: IntTensor<Self>) -> FloatTensor<Self> {
@@ -165,27 +163,37 @@ impl ProductBackend for CubeBackend {
     }
 }
 
-/// How the kernels read a row: elements per step, WGSL types, and the expression that loads a step.
-struct RowFormat {
-    wide: usize,
-    x: &'static str,
-    w: &'static str,
-    load: &'static str,
+/// How the kernels read a weight.
+pub(super) struct RowFormat {
+    /// Elements of a step: 1, 2 or 4.
+    pub wide: usize,
+    /// WGSL: the buffers of the weight, from binding 1 on, and `fn weight(i: u32)`, which gives
+    /// step i of all rows together.
+    pub weight: String,
 }
 
 impl RowFormat {
-    /// The shader constants that both kernels need for `w [n, k]`, and `more` that only one of them
-    /// needs.
+    /// One array of `element`, of which `load` makes a step.
+    fn array(wide: usize, element: &str, load: &str) -> Self {
+        let weight = format!(
+            "@group(0) @binding(1) var<storage, read_write> w: array<{element}>;\n\
+             fn weight(i: u32) -> {} {{ return {load}; }}",
+            step_type(wide)
+        );
+        Self { wide, weight }
+    }
+
+    /// The shader constants that both kernels need for a weight `[n, k]` in `buffers` buffers, and
+    /// `more` that only one of them needs.
     fn constants<const M: usize>(
         &self,
-        k: usize,
-        n: usize,
+        [k, n, buffers]: [usize; 3],
         more: [(&'static str, String); M],
     ) -> Vec<(&'static str, String)> {
         let both = [
-            ("x_type", self.x.into()),
-            ("w_type", self.w.into()),
-            ("load", self.load.into()),
+            ("x_type", step_type(self.wide).into()),
+            ("weight", self.weight.clone()),
+            ("output", (1 + buffers).to_string()),
             ("product", if self.wide == 1 { "a * b" } else { "dot(a, b)" }.into()),
             ("steps", (k / self.wide).to_string()),
             ("n", n.to_string()),
@@ -194,44 +202,56 @@ impl RowFormat {
     }
 }
 
-fn run(x: CubeTensor, w: CubeTensor, format: RowFormat, kernel: Kernel) -> CubeTensor {
-    let (x, w) = (into_contiguous(x), into_contiguous(w));
-    match kernel {
-        Kernel::FewRows => few_rows(x, w, format),
-        Kernel::ManyRows => many_rows(x, w, format),
+/// The WGSL type of a step.
+fn step_type(wide: usize) -> &'static str {
+    match wide {
+        1 => "f32",
+        2 => "vec2<f32>",
+        _ => "vec4<f32>",
     }
 }
 
-fn few_rows(x: CubeTensor, w: CubeTensor, format: RowFormat) -> CubeTensor {
+/// `x [T, K]` and a weight of `n` rows in the contiguous buffers `w` → `[T, N]`.
+pub(super) fn run(x: CubeTensor, w: &[CubeTensor], n: usize, format: &RowFormat, kernel: Kernel) -> CubeTensor {
+    let x = into_contiguous(x);
+    let (t, k) = (x.meta.shape()[0], x.meta.shape()[1]);
+    let inputs: Vec<&CubeTensor> = std::iter::once(&x).chain(w).collect();
+    let (shader, lanes, grid) = match kernel {
+        Kernel::FewRows => few_rows([t, k, n], format, w.len()),
+        Kernel::ManyRows => many_rows([t, k, n], format, w.len()),
+    };
+    launch(shader, lanes, grid, &inputs, [t, n].into(), DType::F32)
+}
+
+/// The shader, the size of a workgroup and the grid.
+fn few_rows([t, k, n]: [usize; 3], format: &RowFormat, buffers: usize) -> (Shader, u32, [u32; 3]) {
     const COLUMNS: usize = 4; // per workgroup, as in the shader
-    let (t, k, n) = (x.meta.shape()[0], x.meta.shape()[1], w.meta.shape()[0]);
     let rows: usize = if t == 1 { 1 } else { 4 };
     // Idle lanes cost as much as the others, so a short row gets fewer. At least one lane per row
     // is needed to add up the results.
     let lanes = if k / format.wide >= 128 { 64 } else { 16 };
+    let more = [("rows", rows.to_string()), ("lanes", lanes.to_string())];
     let shader = Shader {
         name: "matvec",
         text: include_str!("../../shaders/matvec.wgsl"),
-        constants: format.constants(k, n, [("rows", rows.to_string()), ("lanes", lanes.to_string())]),
+        constants: format.constants([k, n, buffers], more),
     };
     let [gx, gy] = grid_2d(n.div_ceil(COLUMNS));
     // The grid's z is the row count, so the shader learns it without a parameter. The groups past
     // the last row return at once.
-    let grid = [gx, gy, t as u32];
-    launch(shader, lanes, grid, &[&x, &w], [t, n].into(), DType::F32)
+    (shader, lanes, [gx, gy, t as u32])
 }
 
-fn many_rows(x: CubeTensor, w: CubeTensor, format: RowFormat) -> CubeTensor {
+/// The same for many rows.
+fn many_rows([t, k, n]: [usize; 3], format: &RowFormat, buffers: usize) -> (Shader, u32, [u32; 3]) {
     const TILE: usize = 32; // columns per workgroup, as in the shader
-    let (t, k, n) = (x.meta.shape()[0], x.meta.shape()[1], w.meta.shape()[0]);
     let shader = Shader {
         name: "matmat",
         text: include_str!("../../shaders/matmat.wgsl"),
-        constants: format.constants(k, n, []),
+        constants: format.constants([k, n, buffers], []),
     };
     // The grid's y is the row count, as z is above.
-    let grid = [n.div_ceil(TILE) as u32, t as u32, 1];
-    launch(shader, 64, grid, &[&x, &w], [t, n].into(), DType::F32)
+    (shader, 64, [n.div_ceil(TILE) as u32, t as u32, 1])
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! | [`tensors`] | the tensors of a checkpoint, read by byte range |
 //! | [`safetensors`] | the headers of one or several safetensors files |
 //! | [`gguf`] | GGUF files: weights, often quantized, with configuration and tokenizer |
+//! | [`quants`] | quantized matrices: small integers and their scales |
 //! | `section` | `config.json` and its companions, read value by value |
 //! | [`tokenizer`] | text to tokens and back |
 //! | `bpe` | tokenizers built from their parts |
@@ -24,6 +25,7 @@ pub(crate) mod error;
 pub(crate) mod files;
 pub(crate) mod gguf;
 pub(crate) mod markup;
+pub(crate) mod quants;
 pub(crate) mod safetensors;
 pub(crate) mod section;
 pub(crate) mod template;

@@ -16,6 +16,7 @@ use safetensors::Dtype;
 use super::error::{CheckpointError, FETCH_AGAIN, Remedy, WRONG_MODEL, shown};
 use super::files::{ByteSource, Files};
 use super::gguf::Blocks;
+use super::quants::{Form, Quants};
 use super::safetensors::{INDEX_FILE, Index, SINGLE_FILE, read_header, read_index};
 
 /// The most bytes read from a source at a time.
@@ -250,12 +251,102 @@ impl Weights {
         CheckpointError::file(&self.label, format!("has neither {expected}, but {first}"), WRONG_MODEL)
     }
 
+    /// Reads rows of a matrix as integers with scales: those that the file has, if it is quantized
+    /// there, otherwise quantized to `form`. The matrix must have rows of whole units of the form;
+    /// see [`Weights::form`]. Errors: as for [`Weights::read_rows_f16`].
+    pub(crate) async fn read_rows_quants(
+        &self,
+        name: &str,
+        [n, k]: [usize; 2],
+        rows: Range<usize>,
+        form: Form,
+    ) -> Result<Quants, CheckpointError> {
+        let mut quants = Quants::new(form, k);
+        quants.reserve(rows.len());
+        self.pieces(name, &[n, k], Some(rows), async |info, first, bytes| {
+            let wrong = |at: usize, what: &str| {
+                let mut values = Vec::new();
+                f32::append(&mut values, info.stored, bytes);
+                let what = format!("number {} is {}{what}", first + at, values[at]);
+                CheckpointError::tensor(&info.file, name, what, FETCH_AGAIN)
+            };
+            match info.stored {
+                Stored::Blocks(kind) if kind.form() == form => {
+                    let before = quants.scales.len();
+                    kind.repack(bytes, &mut quants);
+                    if !quants.are_finite_from(before) {
+                        let mut values = Vec::new();
+                        f32::append(&mut values, info.stored, bytes);
+                        let at = values.iter().position(|value| !value.is_finite());
+                        return Err(wrong(at.unwrap_or(0), ""));
+                    }
+                }
+                stored => {
+                    let mut values = Vec::new();
+                    f32::append(&mut values, stored, bytes);
+                    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                        return Err(wrong(at, ""));
+                    }
+                    quants.quantize(&values).map_err(|at| wrong(at, ", which is too large to be quantized"))?;
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(quants)
+    }
+
+    /// The form in which a file has the rows of a matrix, if it is quantized there.
+    pub(crate) fn form(&self, name: &str) -> Option<Form> {
+        match self.tensors.get(name)?.stored {
+            Stored::Blocks(kind) => Some(kind.form()),
+            Stored::Plain(_) => None,
+        }
+    }
+
     async fn read<T: Number>(
         &self,
         name: &str,
         expect_shape: &[usize],
         rows: Option<Range<usize>>,
     ) -> Result<Vec<T>, CheckpointError> {
+        let mut out: Vec<T> = Vec::new();
+        let count = rows.as_ref().map_or(expect_shape.first().copied().unwrap_or(1), Range::len);
+        let len = expect_shape.iter().skip(1).fold(count, |len, size| len.saturating_mul(*size));
+        self.pieces(name, expect_shape, rows, async |info, first, bytes| {
+            let wrong = |what: String, remedy: Remedy| CheckpointError::tensor(&info.file, name, what, remedy);
+            let (values, width) = info.stored.block();
+            let done = out.len();
+            if done == 0 && out.try_reserve_exact(len).is_err() {
+                let what = format!("{len} numbers do not fit in memory");
+                return Err(wrong(what, "close other programs, or use a smaller model".into()));
+            }
+            T::append(&mut out, info.stored, bytes);
+            let Some(bad) = out[done..].iter().position(|value| !value.is_finite()) else { return Ok(()) };
+            let mut block = Vec::with_capacity(values);
+            f32::append(&mut block, info.stored, &bytes[bad / values * width..][..width]);
+            let number = block[bad % values];
+            let what = format!("number {} is {number}", first + bad);
+            Err(if number.is_finite() {
+                wrong(format!("{what}, which does not fit f16"), Remedy::UseCpu)
+            } else {
+                wrong(what, FETCH_AGAIN)
+            })
+        })
+        .await?;
+        Ok(out)
+    }
+
+    /// Checks the shape and the rows that are asked for, marks the tensor as used, and hands its
+    /// bytes to `each` in pieces of whole rows or blocks, with the number of the piece's first
+    /// element.
+    async fn pieces(
+        &self,
+        name: &str,
+        expect_shape: &[usize],
+        rows: Option<Range<usize>>,
+        mut each: impl AsyncFnMut(&TensorInfo, usize, &[u8]) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
         let Some(info) = self.tensors.get(name) else {
             let what = format!("is missing; shape {expect_shape:?} is needed");
             return Err(CheckpointError::tensor(&self.label, name, what, WRONG_MODEL));
@@ -281,46 +372,30 @@ impl Weights {
             ));
         }
         let row_len: usize = info.shape.iter().skip(1).product();
-        let (start, len) = (rows.start * row_len, (rows.end - rows.start) * row_len);
-        let mut out: Vec<T> = Vec::new();
-        if out.try_reserve_exact(len).is_err() {
-            return Err(wrong(
-                format!("{len} numbers do not fit in memory"),
-                "close other programs, or use a smaller model".into(),
-            ));
-        }
         // A row is a whole number of blocks: the header was checked for it.
         let (values, width) = info.stored.block();
         let most = match info.stored {
             Stored::Plain(_) => PIECE / width,
             // Numbers that are unpacked are kept beside the result for a moment.
-            Stored::Blocks(_) => PIECE / size_of::<f32>() / values * values,
+            Stored::Blocks(_) => PIECE / size_of::<f32>(),
         };
+        // Pieces of whole rows, as long as a row is not larger than a piece.
+        let most = if row_len <= most { most / row_len.max(1) * row_len } else { most / values * values };
         let source = &self.shards[info.shard];
-        while out.len() < len {
-            let piece = (len - out.len()).min(most) / values * width;
-            let at = info.offset + ((start + out.len()) / values * width) as u64;
+        let (mut first, end) = (rows.start * row_len, rows.end * row_len);
+        while first < end {
+            let piece = (end - first).min(most) / values * width;
+            let at = info.offset + (first / values * width) as u64;
             let bytes = source.read(at, piece).await.map_err(|error| {
                 CheckpointError::io(format_args!("{} (tensor {name}, byte {at})", info.file), error, FETCH_AGAIN)
             })?;
             if bytes.len() != piece {
                 return Err(wrong(format!("{} bytes came instead of {piece} at byte {at}", bytes.len()), FETCH_AGAIN));
             }
-            let done = out.len();
-            T::append(&mut out, info.stored, &bytes);
-            if let Some(bad) = out[done..].iter().position(|value| !value.is_finite()) {
-                let mut block = Vec::with_capacity(values);
-                f32::append(&mut block, info.stored, &bytes[bad / values * width..][..width]);
-                let number = block[bad % values];
-                let what = format!("number {} is {number}", start + done + bad);
-                return Err(if number.is_finite() {
-                    wrong(format!("{what}, which does not fit f16"), Remedy::UseCpu)
-                } else {
-                    wrong(what, FETCH_AGAIN)
-                });
-            }
+            each(info, first, &bytes).await?;
+            first += piece / width * values;
         }
-        Ok(out)
+        Ok(())
     }
 }
 

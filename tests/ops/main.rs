@@ -8,6 +8,7 @@
 mod common;
 #[path = "../common/dice.rs"]
 mod dice;
+mod quantized;
 mod replay;
 
 use alignatt::internals::ops::{

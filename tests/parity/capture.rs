@@ -3,7 +3,7 @@
 //! are bit-identical with and without a capture.
 
 use alignatt::internals::models::ModelConfig;
-use alignatt::internals::nn::{ArmError, Cache, Capture, Head, MARGIN, PIECE, Precision, SourceSpan, Tap, greedy};
+use alignatt::internals::nn::{ArmError, Cache, Capture, Head, MARGIN, PIECE, Precision, SourceSpan, Storage, Tap, greedy};
 use alignatt::{Compute, Files};
 use burn::tensor::{Device, Int, Tensor};
 
@@ -22,7 +22,7 @@ struct Bench {
 
 impl Bench {
     async fn open(files: &Files, config: &ModelConfig, compute: &Compute) -> Self {
-        let text = Text::open(files, config, compute, Precision::F32, 1024).await;
+        let text = Text::open(files, config, compute, Storage::plain(Precision::F32), 1024).await;
         Self { text, golden: Golden::open(files, &compute.name), device: compute.device.clone() }
     }
 

@@ -10,7 +10,7 @@ use alignatt::internals::models::ModelConfig;
 use alignatt::internals::models::drafting::{Armed, Request, Translator};
 use alignatt::internals::models::gguf::present;
 use alignatt::internals::models::qwen3_asr::{ForcedAligner, Qwen3Asr, Recognizer};
-use alignatt::internals::nn::{Precision, Tap, Target};
+use alignatt::internals::nn::{Precision, Storage, Tap, Target};
 use alignatt::internals::weights::{Tokenizer, Weights};
 use alignatt::{Compute, Files};
 use burn::tensor::{Int, Tensor};
@@ -73,23 +73,30 @@ async fn check_text(case: &Case, files: &Files, config: &ModelConfig, golden: &G
     }
     assert_eq!(*config, expected, "{}", golden.label());
     same_tokens(files, &checkpoint, golden);
-    let text = Text::open(files, config, compute, Precision::F32, 1024).await;
     let (all, prompt, greedy) = (golden.ids("all_ids"), golden.ids("input_ids"), golden.ids("greedy_ids"));
-    let logits = logits(&text, &all, compute).await;
-    golden.close("logits", &logits, text.tolerance);
-    let mut translator = Translator::new(text.model.clone(), Vec::new(), Armed::default(), 5, compute.clone()).unwrap();
-    let request = Request { prompt: &prompt, budget: greedy.len(), ..Request::default() };
-    let draft = translator.draft(&request, &mut |_| ControlFlow::Continue(())).await.unwrap();
-    assert_eq!(draft.ids, greedy, "{}", golden.label());
+    // Unpacked, then with the file's own integers.
+    let unpacked = Storage::plain(Precision::F32);
+    let mut of_all = Vec::new();
+    for storage in [unpacked, unpacked.keeping_quants()] {
+        let text = Text::open(files, config, compute, storage, 1024).await;
+        of_all = logits(&text, &all, compute).await;
+        golden.close("logits", &of_all, text.tolerance);
+        let mut translator =
+            Translator::new(text.model.clone(), Vec::new(), Armed::default(), 5, compute.clone()).unwrap();
+        let request = Request { prompt: &prompt, budget: greedy.len(), ..Request::default() };
+        let draft = translator.draft(&request, &mut |_| ControlFlow::Continue(())).await.unwrap();
+        assert_eq!(draft.ids, greedy, "{} {storage:?}", golden.label());
+    }
+    let logits = of_all;
 
     // The checkpoint's own logits, but for the rounding of the file.
     let stem = case.file.file_stem().unwrap().to_str().unwrap();
     if stem.ends_with("f16") || stem.ends_with("q8_0") {
-        let original = Text::open(&checkpoint, config, compute, Precision::F32, 1024).await;
+        let original = Text::open(&checkpoint, config, compute, Storage::plain(Precision::F32), 1024).await;
         golden.close_to("the checkpoint's logits", &logits, &self::logits(&original, &all, compute).await, 0.05);
     }
     // In half precision, as a GPU keeps the weights.
-    let half = Text::open(files, config, compute, Precision::F16, 1024).await;
+    let half = Text::open(files, config, compute, Storage::plain(Precision::F16), 1024).await;
     golden.close_to("logits in f16", &self::logits(&half, &all, compute).await, &logits, 0.05);
 }
 
@@ -133,7 +140,8 @@ async fn check_asr(case: &Case, files: &Files, config: &ModelConfig, golden: &Go
     assert_eq!(config.audio_token_id, original.audio_token_id);
     assert!(original.eos_token_id.iter().all(|id| config.eos_token_id.contains(id)));
     same_tokens(files, &checkpoint, golden);
-    let model = Arc::new(Qwen3Asr::load(files, config, Target::new(compute)).await.unwrap());
+    let storage = Storage::plain(Precision::F32).keeping_quants();
+    let model = Arc::new(Qwen3Asr::load(files, config, Target { storage, ..Target::new(compute) }).await.unwrap());
     let report = checkpoint.json("report.json", 1 << 20).unwrap();
     for clip in ["exact", "short"] {
         let named = |name: &str| format!("{clip}.{name}");
@@ -368,7 +376,7 @@ pub async fn check_fused_and_split(folder: &Path, compute: &Compute) {
         let files = present(&files).await.unwrap();
         let config = ModelConfig::open(&files).unwrap();
         assert_eq!(config, ModelConfig::open(&checkpoint).unwrap());
-        let text = Text::open(&files, &config, compute, Precision::F32, 1024).await;
+        let text = Text::open(&files, &config, compute, Storage::plain(Precision::F32), 1024).await;
         golden.close("logits", &logits(&text, &all, compute).await, text.tolerance);
         assert!(Weights::open(&files).await.unwrap().contains("model.layers.0.self_attn.k_proj.weight"));
     }

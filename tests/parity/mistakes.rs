@@ -7,7 +7,7 @@ use std::sync::Arc;
 use alignatt::internals::models::ModelConfig;
 use alignatt::internals::models::gemma3::{Gemma3Config, LayerType};
 use alignatt::internals::models::qwen3::Qwen3Config;
-use alignatt::internals::nn::{Precision, Tap};
+use alignatt::internals::nn::{Precision, Storage, Tap};
 use alignatt::internals::weights::Weights;
 use alignatt::{ByteSource, Compute, Files};
 use burn::tensor::{Int, Tensor};
@@ -136,7 +136,7 @@ impl<'a> Bench<'a> {
     /// relative to the largest.
     async fn off(&self, config: &ModelConfig, stored: &Stored) -> (f32, f32) {
         let files = folder(stored);
-        let Text { model, tolerance, .. } = Text::open(&files, config, self.compute, Precision::F32, 256).await;
+        let Text { model, tolerance, .. } = Text::open(&files, config, self.compute, Storage::plain(Precision::F32), 256).await;
         let part = Tensor::<1, Int>::from_ints(self.ids.as_slice(), &self.compute.device);
         let rows = model.forward(part, &mut model.cache(), self.ids.len(), &mut Tap::off()).unwrap();
         let got: Vec<f32> = model.logits(rows).into_data_async().await.unwrap().iter().collect();

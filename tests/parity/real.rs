@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use alignatt::internals::models::ModelConfig;
 use alignatt::internals::models::drafting::{Armed, Request, Translator};
 use alignatt::internals::models::gguf::present;
-use alignatt::internals::nn::{Precision, Tap};
+use alignatt::internals::nn::{Precision, Storage, Tap};
 use alignatt::internals::weights::Tokenizer;
 use alignatt::{Compute, Files};
 use burn::tensor::{Int, Tensor};
@@ -75,7 +75,7 @@ pub async fn check(files: &Files, compute: &Compute) {
     let mut kinds = BTreeSet::new();
     let began = std::time::Instant::now();
     let config = ModelConfig::open(files).unwrap();
-    let text = Text::open(files, &config, compute, Precision::F32, 1024).await;
+    let text = Text::open(files, &config, compute, Storage::plain(Precision::F32), 1024).await;
     eprintln!("{}: loaded in {:.1} s", compute.name, began.elapsed().as_secs_f64());
     layers(&text, compute).await;
     eprintln!("{}: layers and heads, {:.1} s", compute.name, began.elapsed().as_secs_f64());

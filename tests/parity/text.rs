@@ -9,7 +9,7 @@ use alignatt::internals::models::gemma3::{self, Gemma3};
 use alignatt::internals::models::gemma4::{self, Gemma4};
 use alignatt::internals::models::qwen3::Qwen3;
 use alignatt::internals::models::{ModelConfig, TextModel};
-use alignatt::internals::nn::{Loader, Precision, Rope, Tap, Target};
+use alignatt::internals::nn::{Loader, Precision, Rope, Storage, Tap, Target};
 use alignatt::internals::weights::Weights;
 use alignatt::{ByteSource, Compute, Files};
 use burn::tensor::{Int, Tensor};
@@ -70,11 +70,11 @@ impl Text {
         files: &Files,
         config: &ModelConfig,
         compute: &Compute,
-        precision: Precision,
+        storage: Storage,
         capacity: usize,
     ) -> Self {
         let weights = Weights::open(files).await.unwrap();
-        let loader = Loader::new(&weights, Target { precision, ..Target::new(compute) });
+        let loader = Loader::new(&weights, Target { storage, ..Target::new(compute) });
         match config {
             ModelConfig::Gemma3(config) => {
                 use gemma3::LayerType;
@@ -152,7 +152,7 @@ impl Text {
 }
 
 pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
-    let text = Text::open(files, config, compute, Precision::F32, 1024).await;
+    let text = Text::open(files, config, compute, Storage::plain(Precision::F32), 1024).await;
     let (model, tolerance) = (text.model.clone(), text.tolerance);
     let golden = Golden::open(files, &compute.name);
     let device = &compute.device;
@@ -292,7 +292,7 @@ pub async fn check_head(files: &Files, config: &ModelConfig, compute: &Compute) 
         let source: Arc<dyn ByteSource> = Arc::new(weights.clone());
         let files = Files::remote("doubled", small, vec![("model.safetensors".to_owned(), source)]);
         let config = ModelConfig::open(&files).unwrap();
-        let Text { model, .. } = Text::open(&files, &config, compute, Precision::F32, 1024).await;
+        let Text { model, .. } = Text::open(&files, &config, compute, Storage::plain(Precision::F32), 1024).await;
         let part = Tensor::<1, Int>::from_ints(ids.as_slice(), &compute.device);
         let rows = model.forward(part, &mut model.cache(), ids.len(), &mut Tap::off()).unwrap();
         let got: Vec<f32> = model.logits(rows).into_data_async().await.unwrap().iter().collect();
@@ -305,7 +305,7 @@ pub async fn check_head(files: &Files, config: &ModelConfig, compute: &Compute) 
 /// weights.
 pub async fn check_half(files: &Files, config: &ModelConfig, compute: &Compute) {
     let golden = Golden::open(files, &compute.name);
-    let Text { model, .. } = Text::open(files, config, compute, Precision::F16, 1024).await;
+    let Text { model, .. } = Text::open(files, config, compute, Storage::plain(Precision::F16), 1024).await;
     let ids: Vec<i32> = golden.ids("all_ids").iter().map(|id| *id as i32).collect();
     let (_, want) = golden.floats("logits");
     let mut cache = model.cache();

@@ -1,4 +1,4 @@
-//! Quantized numbers: blocks of small integers with scales, and their unpacking.
+//! Quantized numbers: blocks of small integers with scales, and how they become [`Quants`].
 //!
 //! | type | numbers | bytes | layout | number |
 //! |---|---|---|---|---|
@@ -15,7 +15,11 @@
 //! those of other programs bit for bit. Low nibbles are the first half of a group, high nibbles the
 //! second. Source: docs/models.md, section 5.3.
 
+use std::array::from_fn;
+
 use half::f16;
+
+use crate::weights::quants::{Bits, Form, Quants, Scales};
 
 /// The type of a quantized tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,9 +71,32 @@ impl Blocks {
         }
     }
 
+    /// The form whose integers and scales are exactly those of the blocks.
+    pub(crate) fn form(self) -> Form {
+        let (bits, scales) = match self {
+            Blocks::Q4_0 => (Bits::Four, Scales::One),
+            Blocks::Q4_1 => (Bits::Four, Scales::Floor),
+            Blocks::Q5_0 | Blocks::Q8_0 => (Bits::Eight, Scales::One),
+            Blocks::Q5_1 => (Bits::Eight, Scales::Floor),
+            Blocks::Q4_K => (Bits::Four, Scales::Steps32),
+            Blocks::Q5_K => (Bits::Eight, Scales::Steps32),
+            Blocks::Q6_K => (Bits::Eight, Scales::Steps16),
+        };
+        Form { bits, scales }
+    }
+
     /// Appends the numbers of `bytes`, which are whole blocks.
     pub(crate) fn unpack(self, bytes: &[u8], out: &mut Vec<f32>) {
-        out.reserve(bytes.len() / self.bytes() * self.values());
+        if bytes.is_empty() {
+            return;
+        }
+        let mut quants = Quants::new(self.form(), bytes.len() / self.bytes() * self.values());
+        self.repack(bytes, &mut quants);
+        out.append(&mut quants.unpack());
+    }
+
+    /// Appends `bytes`, which are whole blocks, to `out`, which has the form of the blocks.
+    pub(crate) fn repack(self, bytes: &[u8], out: &mut Quants) {
         match self {
             Blocks::Q4_0 => bytes.as_chunks().0.iter().for_each(|block| q4_0(block, out)),
             Blocks::Q4_1 => bytes.as_chunks().0.iter().for_each(|block| q4_1(block, out)),
@@ -84,95 +111,97 @@ impl Blocks {
 }
 
 /// The f16 at `at`.
-fn half(block: &[u8], at: usize) -> f32 {
-    f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
+fn half(block: &[u8], at: usize) -> f16 {
+    f16::from_le_bytes([block[at], block[at + 1]])
 }
 
-/// The nibbles of 16 bytes: all low ones, then all high ones.
-fn nibbles(bytes: &[u8]) -> impl Iterator<Item = u8> {
-    bytes.iter().map(|byte| byte & 15).chain(bytes.iter().map(|byte| byte >> 4))
+/// The word with two f16, the first in its low half.
+fn halves(low: f16, high: f16) -> i32 {
+    (u32::from(low.to_bits()) | u32::from(high.to_bits()) << 16).cast_signed()
 }
 
-/// The 32 fifth bits at `at`, one for each number, each as 16 or 0.
-fn fifth_bits(block: &[u8], at: usize) -> impl Iterator<Item = u8> {
-    let bits = u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
-    (0..32).map(move |number| ((bits >> number & 1) as u8) << 4)
+/// Number `at` of the nibbles of 16 bytes: all low ones, then all high ones.
+fn nibble(bytes: &[u8], at: usize) -> i8 {
+    (if at < 16 { bytes[at] & 15 } else { bytes[at - 16] >> 4 }).cast_signed()
 }
 
-fn q4_0(block: &[u8; 18], out: &mut Vec<f32>) {
-    let d = half(block, 0);
-    out.extend(nibbles(&block[2..]).map(|x| d * (f32::from(x) - 8.0)));
+/// The fifth bit of number `at` as 16 or 0, from the 32 bits at the beginning of `bytes`.
+fn fifth_bit(bytes: &[u8], at: usize) -> i8 {
+    (bytes[at / 8] >> (at % 8) & 1).cast_signed() << 4
 }
 
-fn q4_1(block: &[u8; 20], out: &mut Vec<f32>) {
-    let (d, m) = (half(block, 0), half(block, 2));
-    out.extend(nibbles(&block[4..]).map(|x| d * f32::from(x) + m));
+fn q4_0(block: &[u8; 18], out: &mut Quants) {
+    out.push_one(half(block, 0));
+    out.push(&from_fn(|at| nibble(&block[2..], at)));
 }
 
-fn q5_0(block: &[u8; 22], out: &mut Vec<f32>) {
-    let d = half(block, 0);
-    out.extend(nibbles(&block[6..]).zip(fifth_bits(block, 2)).map(|(x, high)| d * (f32::from(x | high) - 16.0)));
+fn q4_1(block: &[u8; 20], out: &mut Quants) {
+    out.push_scales(&[halves(half(block, 0), half(block, 2))]);
+    out.push(&from_fn(|at| nibble(&block[4..], at)));
 }
 
-fn q5_1(block: &[u8; 24], out: &mut Vec<f32>) {
-    let (d, m) = (half(block, 0), half(block, 2));
-    out.extend(nibbles(&block[8..]).zip(fifth_bits(block, 4)).map(|(x, high)| d * f32::from(x | high) + m));
+fn q5_0(block: &[u8; 22], out: &mut Quants) {
+    out.push_one(half(block, 0));
+    out.push(&from_fn(|at| (nibble(&block[6..], at) | fifth_bit(&block[2..], at)) - 16));
 }
 
-fn q8_0(block: &[u8; 34], out: &mut Vec<f32>) {
-    let d = half(block, 0);
-    out.extend(block[2..].iter().map(|q| d * f32::from(q.cast_signed())));
+fn q5_1(block: &[u8; 24], out: &mut Quants) {
+    out.push_scales(&[halves(half(block, 0), half(block, 2))]);
+    out.push(&from_fn(|at| nibble(&block[8..], at) | fifth_bit(&block[4..], at)));
 }
 
-/// The scale and the minimum of one of eight groups, 6 bits each, from the 12 bytes `s`.
-fn scale_and_minimum(s: &[u8], group: usize) -> (f32, f32) {
-    let (scale, minimum) = match group {
-        0..4 => (s[group] & 63, s[group + 4] & 63),
+fn q8_0(block: &[u8; 34], out: &mut Quants) {
+    out.push_one(half(block, 0));
+    out.push(&from_fn(|at| block[2 + at].cast_signed()));
+}
+
+/// The step and the floor of one of eight groups, 6 bits each, from the 12 bytes `s`.
+fn step_and_floor(s: &[u8], group: usize) -> [u8; 2] {
+    match group {
+        0..4 => [s[group] & 63, s[group + 4] & 63],
         _ => {
             let both = s[group + 4];
-            (both & 15 | s[group - 4] >> 6 << 4, both >> 4 | s[group] >> 6 << 4)
+            [both & 15 | s[group - 4] >> 6 << 4, both >> 4 | s[group] >> 6 << 4]
         }
-    };
-    (f32::from(scale), f32::from(minimum))
+    }
 }
 
-fn q4_k(block: &[u8; 144], out: &mut Vec<f32>) {
+fn q4_k(block: &[u8; 144], out: &mut Quants) {
     k_groups(&block[..16], None, &block[16..], out);
 }
 
-fn q5_k(block: &[u8; 176], out: &mut Vec<f32>) {
+fn q5_k(block: &[u8; 176], out: &mut Quants) {
     k_groups(&block[..16], Some(&block[16..48]), &block[48..], out);
 }
 
 /// Eight groups of 32 numbers. Two groups share 32 bytes of `low`: the low nibbles, then the high
 /// ones. Bit g of `high[l]` is the fifth bit of number l of group g.
-fn k_groups(scales: &[u8], high: Option<&[u8]>, low: &[u8], out: &mut Vec<f32>) {
-    let (d, dmin) = (half(scales, 0), half(scales, 2));
+fn k_groups(scales: &[u8], high: Option<&[u8]>, low: &[u8], out: &mut Quants) {
+    let steps: [[u8; 2]; 8] = from_fn(|group| step_and_floor(&scales[4..], group));
+    let words = steps.as_chunks::<2>().0.iter().map(|[a, b]| i32::from_le_bytes([a[0], a[1], b[0], b[1]]));
+    out.push_scales(&[halves(half(scales, 0), half(scales, 2))]);
+    words.for_each(|word| out.push_scales(&[word]));
     for group in 0..8 {
-        let (scale, minimum) = scale_and_minimum(&scales[4..], group);
-        let (scale, minimum) = (d * scale, dmin * minimum);
         let bytes = &low[group / 2 * 32..][..32];
-        out.extend(bytes.iter().enumerate().map(|(at, byte)| {
-            let low = if group.is_multiple_of(2) { byte & 15 } else { byte >> 4 };
+        out.push(&from_fn(|at| {
+            let low = if group.is_multiple_of(2) { bytes[at] & 15 } else { bytes[at] >> 4 };
             let high = high.map_or(0, |high| (high[at] >> group & 1) << 4);
-            scale * f32::from(low | high) - minimum
+            (low | high).cast_signed()
         }));
     }
 }
 
 /// Two halves of 128 numbers, each in four runs of 32, with a scale for every 16 numbers.
-fn q6_k(block: &[u8; 210], out: &mut Vec<f32>) {
-    let d = half(block, 208);
+fn q6_k(block: &[u8; 210], out: &mut Quants) {
+    out.push_scales(&[halves(half(block, 208), f16::ZERO)]);
+    block[192..208].as_chunks().0.iter().for_each(|steps| out.push_scales(&[i32::from_le_bytes(*steps)]));
     for upper in 0..2 {
         let (low, high) = (&block[upper * 64..][..64], &block[128 + upper * 32..][..32]);
-        let scales = &block[192 + upper * 8..][..8];
         for run in 0..4 {
-            out.extend((0..32).map(|at| {
+            out.push(&from_fn(|at| {
                 let byte = low[run % 2 * 32 + at];
                 let nibble = if run < 2 { byte & 15 } else { byte >> 4 };
-                let x = nibble | (high[at] >> (2 * run) & 3) << 4;
-                let scale = d * f32::from(scales[run * 2 + at / 16].cast_signed());
-                scale * (f32::from(x) - 32.0)
+                (nibble | (high[at] >> (2 * run) & 3) << 4).cast_signed() - 32
             }));
         }
     }
