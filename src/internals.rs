@@ -73,9 +73,9 @@ pub mod ops {
     pub use crate::ops::product::{
         Kernel, pack_half, product, product_half, product_half_with, product_with, unpack_half,
     };
-    pub use crate::ops::quantized::Quantized;
     pub use crate::ops::qk_capture::{FirstRow, qk_capture};
     pub use crate::ops::qk_replay::{MASSES, QkReplay, Span, qk_replay};
+    pub use crate::ops::quantized::Quantized;
     pub use crate::ops::rms_norm::rms_norm;
     pub use crate::ops::rope::rope;
 }

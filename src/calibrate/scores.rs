@@ -41,6 +41,25 @@ pub(crate) struct PairMap {
     pub links: Vec<(usize, usize)>,
 }
 
+/// Where the peak of a row is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peaks {
+    /// Over the whole context, as TS is defined.
+    Context,
+    /// Within the source, as the gate takes it. A prompt with examples needs this: its rows also
+    /// look at the examples.
+    Source,
+}
+
+impl Peaks {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Peaks::Context => "peaks over the whole context",
+            Peaks::Source => "peaks within the source",
+        }
+    }
+}
+
 /// Why a replay cannot be scored.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CalibrationError {
@@ -167,17 +186,18 @@ fn peak(row: &[f32]) -> usize {
 /// The shares of hits of one head, summed over the pairs so far.
 #[derive(Clone, Copy, Default)]
 struct Sums {
-    row: f64,
+    ts: f64,
     source: f64,
     /// Hits at moved units.
     moved: usize,
-    /// The part of `row` that comes from the first half of each split.
+    /// The part of `ts` that comes from the first half of each split.
     first: [f64; SPLITS],
 }
 
 /// The scores of every head, accumulated pair by pair.
 pub(crate) struct Calibration {
     shape: [usize; 2],
+    peaks: Peaks,
     /// `[layers · heads]`, layer by layer.
     sums: Vec<Sums>,
     pairs: usize,
@@ -189,10 +209,12 @@ pub(crate) struct Calibration {
 }
 
 impl Calibration {
-    /// Starts without pairs, for a model with `layers` layers of `heads` heads.
-    pub(crate) fn new(layers: usize, heads: usize) -> Calibration {
+    /// Starts without pairs, for a model with `layers` layers of `heads` heads. `peaks`: what the
+    /// heads are ranked by.
+    pub(crate) fn new(layers: usize, heads: usize, peaks: Peaks) -> Calibration {
         Calibration {
             shape: [layers, heads],
+            peaks,
             sums: vec![Sums::default(); layers.saturating_mul(heads)],
             pairs: 0,
             first: [0; SPLITS],
@@ -221,8 +243,12 @@ impl Calibration {
         let in_first: [bool; SPLITS] = std::array::from_fn(|split| in_first_half(pair_at, split));
         let all = pair.scored.len() as f64;
         for (sums, hits) in self.sums.iter_mut().zip(pair.layers.iter().flatten().flatten()) {
-            let share = hits.row as f64 / all;
-            sums.row += share;
+            let share = match self.peaks {
+                Peaks::Context => hits.row,
+                Peaks::Source => hits.source,
+            } as f64
+                / all;
+            sums.ts += share;
             sums.source += hits.source as f64 / all;
             sums.moved += hits.moved;
             for split in (0..SPLITS).filter(|&split| in_first[split]) {
@@ -246,7 +272,7 @@ impl Calibration {
         }
         let [layers, heads_per_layer] = self.shape;
         let mean = |sum: f64| sum / self.pairs as f64;
-        let ts: Vec<f64> = self.sums.iter().map(|sums| mean(sums.row)).collect();
+        let ts: Vec<f64> = self.sums.iter().map(|sums| mean(sums.ts)).collect();
         let heads = (ranked(&ts).into_iter().filter(|&at| ts[at] > MIN_TS))
             .map(|at| HeadScore {
                 layer: at / heads_per_layer,
@@ -276,7 +302,7 @@ impl Calibration {
             return Stability { pairs, max_delta: None, same_top_4: false, same_top_8: false, stable: false };
         }
         let first: Vec<f64> = self.sums.iter().map(|sums| sums.first[split] / pairs[0] as f64).collect();
-        let second: Vec<f64> = self.sums.iter().map(|sums| (sums.row - sums.first[split]) / pairs[1] as f64).collect();
+        let second: Vec<f64> = self.sums.iter().map(|sums| (sums.ts - sums.first[split]) / pairs[1] as f64).collect();
         let delta = ranked(ts).into_iter().take(LEADERS).map(|at| (first[at] - second[at]).abs()).fold(0.0, f64::max);
         let top = |ts: &[f64], k: usize| {
             let mut best = ranked(ts);
@@ -383,7 +409,7 @@ mod tests {
         // Four heads: both rows hit; one hits; both peak on the prompt (within the source the peak
         // is S1, and one row hits); the rows peak on a comma and on the other word.
         pair.add_layer(0, &weights(&[[4, 1, 0], [4, 4, 0], [0, 0, 0], [3, 4, 0]])).unwrap();
-        let mut all = Calibration::new(1, 4);
+        let mut all = Calibration::new(1, 4, Peaks::Context);
         all.add(0, &pair).unwrap();
         let scores = all.scores().unwrap();
         assert_eq!(scores.ts_matrix, [[1.0, 0.5, 0.0, 0.0]]);
@@ -391,6 +417,10 @@ mod tests {
         let heads: Vec<_> = scores.heads.iter().map(|h| (h.layer, h.head, h.ts, h.source_ts)).collect();
         assert_eq!(heads, [(0, 0, 1.0, 1.0), (0, 1, 0.5, 0.5)]);
         assert_eq!(all.sums[2].source, 0.5);
+        // By peaks within the source, the third head is as good as the second.
+        let mut within = Calibration::new(1, 4, Peaks::Source);
+        within.add(0, &pair).unwrap();
+        assert_eq!(within.scores().unwrap().ts_matrix, [[1.0, 0.5, 0.5, 0.0]]);
         assert!(scores.stability.iter().all(|s| s.max_delta.is_none() && !s.stable));
     }
 
@@ -399,7 +429,7 @@ mod tests {
         let scores = |links: Vec<(usize, usize)>, peaks: [usize; 3]| {
             let mut pair = PairScore::new(1, 1, &PairMap { links, ..map() }).unwrap();
             pair.add_layer(0, &weights(&[peaks])).unwrap();
-            let mut all = Calibration::new(1, 1);
+            let mut all = Calibration::new(1, 1, Peaks::Context);
             all.add(0, &pair).unwrap();
             let scores = all.scores().unwrap();
             (scores.moved_tokens, scores.heads[0].moved_ts)
@@ -418,7 +448,7 @@ mod tests {
 
     #[test]
     fn a_score_is_the_mean_over_pairs_and_not_over_tokens() {
-        let mut all = Calibration::new(1, 1);
+        let mut all = Calibration::new(1, 1, Peaks::Context);
         let mut pair = PairScore::new(1, 1, &map()).unwrap();
         pair.add_layer(0, &weights(&[[4, 1, 0]])).unwrap();
         all.add(0, &pair).unwrap();
@@ -431,8 +461,8 @@ mod tests {
 
     #[test]
     fn stable_if_both_halves_agree() {
-        let mut same = Calibration::new(2, 8);
-        let mut divided = Calibration::new(2, 8);
+        let mut same = Calibration::new(2, 8, Peaks::Context);
+        let mut divided = Calibration::new(2, 8, Peaks::Context);
         for pair_at in 0..400 {
             let mut pair = PairScore::new(2, 8, &map()).unwrap();
             let odd = if in_first_half(pair_at, 0) { [4, 1, 0] } else { [0, 0, 0] };
@@ -460,9 +490,9 @@ mod tests {
         assert!(matches!(pair.add_layer(2, &[]), Err(CalibrationError::Layer { layer: 2, layers: 2 })));
         assert!(matches!(pair.add_layer(0, &[0.0]), Err(CalibrationError::Weights { found: 1, .. })));
         pair.add_layer(0, &weights(&[[0; 3]])).unwrap();
-        let mut all = Calibration::new(2, 1);
+        let mut all = Calibration::new(2, 1, Peaks::Context);
         assert_eq!(all.add(0, &pair), Err(CalibrationError::LayerMissing { layer: 1 }));
-        assert!(matches!(Calibration::new(1, 1).add(0, &pair), Err(CalibrationError::Shape { .. })));
+        assert!(matches!(Calibration::new(1, 1, Peaks::Context).add(0, &pair), Err(CalibrationError::Shape { .. })));
         let unlinked = PairScore::new(2, 1, &PairMap { links: vec![], ..map() }).unwrap();
         all.add(1, &unlinked).unwrap();
         assert_eq!(all.scores(), Err(CalibrationError::NoPairs { skipped: 1 }));
@@ -474,7 +504,7 @@ mod tests {
         let mut rows = weights(&[[4, 1, 0]]);
         rows[6] = f32::NAN;
         pair.add_layer(0, &rows).unwrap();
-        let mut all = Calibration::new(1, 1);
+        let mut all = Calibration::new(1, 1, Peaks::Context);
         all.add(0, &pair).unwrap();
         let scores = all.scores().unwrap();
         assert_eq!((scores.non_finite_rows, scores.ts_matrix), (1, vec![vec![0.5]]));

@@ -159,7 +159,7 @@ impl Names {
 
     fn with(ears: &[&ModelFiles], mt: Option<(&ModelFiles, &Direction)>, device: &str) -> Names {
         let models = ears.iter().copied().chain(mt.map(|(model, _)| model));
-        let mut demo = models.clone().map(|model| model.demo);
+        let mut demo = models.map(|model| model.demo);
         let note = match (demo.clone().all(|demo| demo), demo.any(|demo| demo)) {
             (true, _) => Some(DEMO.to_owned()),
             (false, true) => Some(MIXED.to_owned()),
@@ -172,26 +172,10 @@ impl Names {
         Names {
             mt: mt.map(|(model, _)| model.name.clone()),
             device: device.to_owned(),
-            notes: note.into_iter().chain(heads).chain(models.filter_map(unpacked)).collect(),
+            notes: note.into_iter().chain(heads).collect(),
             ..Names::default()
         }
     }
-}
-
-/// What it costs that a model's quantized weights are not kept as they are.
-fn unpacked(model: &ModelFiles) -> Option<String> {
-    let quantized = model.files.as_gguf()?.quantized()?;
-    let kinds: Vec<&str> = quantized.kinds.iter().map(|kind| kind.name()).collect();
-    let mebibytes = |bytes: u64| bytes.div_ceil(1 << 20);
-    let (file, half, full) = (quantized.bytes, 2 * quantized.numbers, 4 * quantized.numbers);
-    Some(format!(
-        "the weights of {} in {} ({} MiB) are unpacked while loading: they take {} MiB on a GPU, {} MiB on the CPU",
-        model.name,
-        kinds.join(", "),
-        mebibytes(file),
-        mebibytes(half),
-        mebibytes(full)
-    ))
 }
 
 /// Returns the first event of a run.

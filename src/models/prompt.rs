@@ -53,6 +53,11 @@ pub trait TranslationPrompt: Debug {
     fn ends(&self) -> &[u32] {
         &[]
     }
+
+    /// Whether the prompt shows the model translations that are not of this talk.
+    fn has_examples(&self) -> bool {
+        false
+    }
 }
 
 /// The contents of one prompt.

@@ -139,13 +139,7 @@ impl<'a> Loader<'a> {
     }
 
     /// The rows `range` of the matrix `name [n, k]`.
-    async fn rows(
-        &self,
-        name: &str,
-        [n, k]: [usize; 2],
-        range: Range<usize>,
-        kind: Kind,
-    ) -> Result<Weight, LoadError> {
+    async fn rows(&self, name: &str, [n, k]: [usize; 2], range: Range<usize>, kind: Kind) -> Result<Weight, LoadError> {
         let device = &self.compute.device;
         match kind {
             Kind::Dense => {

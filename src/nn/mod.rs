@@ -26,8 +26,8 @@ pub(crate) use norm::{LayerNorm, RmsNorm};
 pub(crate) use pass::{Place, in_pieces};
 pub use rope::Rope;
 pub use tap::Tap;
-pub use weight::{Precision, Storage};
 pub(crate) use weight::Weight;
+pub use weight::{Precision, Storage};
 
 use burn::tensor::{Int, Tensor};
 

@@ -88,12 +88,7 @@ pub(crate) trait QuantizedBackend: Backend {
         form: Form,
         kernel: Kernel,
     ) -> FloatTensor<Self>;
-    fn unpack_quantized(
-        quants: IntTensor<Self>,
-        scales: IntTensor<Self>,
-        form: Form,
-        k: usize,
-    ) -> FloatTensor<Self>;
+    fn unpack_quantized(quants: IntTensor<Self>, scales: IntTensor<Self>, form: Form, k: usize) -> FloatTensor<Self>;
 }
 
 impl QuantizedBackend for Flex {
@@ -111,12 +106,7 @@ impl QuantizedBackend for Flex {
         FloatTensor::<Self>::from_data(TensorData::new(y, [t, n]))
     }
 
-    fn unpack_quantized(
-        quants: IntTensor<Self>,
-        scales: IntTensor<Self>,
-        form: Form,
-        k: usize,
-    ) -> FloatTensor<Self> {
+    fn unpack_quantized(quants: IntTensor<Self>, scales: IntTensor<Self>, form: Form, k: usize) -> FloatTensor<Self> {
         let (quants, scales) = (quants.to_contiguous(), scales.to_contiguous());
         let n = quants.layout().shape()[0];
         let w = quantized_cpu::Matrix { quants: words(&quants), scales: words(&scales), form, n, k };
@@ -142,12 +132,7 @@ impl QuantizedBackend for CubeBackend {
         run(x, &[into_contiguous(quants), into_contiguous(scales)], n, &format, kernel)
     }
 
-    fn unpack_quantized(
-        quants: IntTensor<Self>,
-        scales: IntTensor<Self>,
-        form: Form,
-        k: usize,
-    ) -> FloatTensor<Self> {
+    fn unpack_quantized(quants: IntTensor<Self>, scales: IntTensor<Self>, form: Form, k: usize) -> FloatTensor<Self> {
         let (quants, scales) = (into_contiguous(quants), into_contiguous(scales));
         let n = quants.meta.shape()[0];
         let steps = n * k / 4;

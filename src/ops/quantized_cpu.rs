@@ -1,14 +1,15 @@
 //! Products with quantized weights on the CPU, over all cores.
 //!
 //! A few rows of x: each row of the weight is read once. Its integers become f32 in registers, and
-//! a block's sum is scaled once. That is enough arithmetic to keep up with memory: a decoding step
-//! is as slow as its weights are large.
+//! the sum of a block is scaled once. That is little enough arithmetic to keep up with memory: a
+//! decoding step takes as long as reading the weights (docs/measurements.md).
 //!
 //! Many rows of x: panels of the weight are unpacked, and Burn's product computes with them.
 //!
-//! The loops are plain. `pulp` compiles them for the vector instructions that the processor has.
+//! The loops are written once, on vectors of 8 ([`Lanes`]). On x86-64 with AVX2 these are the
+//! processor's own, through `pulp`, which makes them safe. Elsewhere they are arrays, from which the
+//! compiler makes what it can.
 
-use std::array::from_fn;
 use std::ops::Range;
 
 use burn::backend::{Flex, tensor::FloatTensor};
@@ -19,11 +20,15 @@ use crate::weights::quants::{BLOCK, Bits, Form, SUPER_BLOCK, SUPER_WORDS, Scales
 
 /// The most rows of x that share one reading of the weight's integers.
 const FEW_ROWS: usize = 8;
+/// The most rows of x that are computed without unpacking.
+const MOST_FEW: usize = 4 * FEW_ROWS;
 /// Rows of a panel.
 const PANEL: usize = 128;
 /// Numbers of a weight below which other cores are not worth waking.
 const SMALL: usize = 1 << 16;
-/// Lanes of a sum.
+/// Rows of the weight that a core takes at a time.
+const PIECE: usize = 16;
+/// Numbers of a vector.
 const LANES: usize = 8;
 
 /// A borrowed [`super::quantized::Quantized`].
@@ -38,25 +43,25 @@ pub(super) struct Matrix<'a> {
 /// `x [T, K]` → `x Wᵀ [T, N]`.
 pub(super) fn product(x: &[f32], w: &Matrix) -> Vec<f32> {
     let t = x.len() / w.k;
-    if t <= 2 * FEW_ROWS { few_rows(x, w, t) } else { many_rows(x, w, t) }
+    if t <= MOST_FEW { few_rows(x, w, t) } else { many_rows(x, w, t) }
 }
 
 /// → `[N, K]`.
 pub(super) fn unpack(w: &Matrix) -> Vec<f32> {
     let mut out = vec![0.0; w.n * w.k];
-    Arch::new().dispatch(Unpack { w, rows: 0..w.n, out: &mut out });
+    vectorized(Unpack { w, rows: 0..w.n, out: &mut out });
     out
 }
 
 fn few_rows(x: &[f32], w: &Matrix, t: usize) -> Vec<f32> {
     // [N, T]: every core writes a piece of its own.
     let mut turned = vec![0.0; w.n * t];
-    let sums: Vec<f32> = match w.form.has_floor() {
+    let sums: Vec<f32> = match adds_floors(w.form) {
         true => x.chunks_exact(BLOCK).map(|block| block.iter().sum()).collect(),
         false => Vec::new(),
     };
-    in_pieces(&mut turned, 16 * t, w.n * w.k, |first, out| {
-        Arch::new().dispatch(Few { x, sums: &sums, w, t, first: first / t, out });
+    in_pieces(&mut turned, PIECE * t, w.n * w.k, |first, out| {
+        vectorized(Few { x, sums: &sums, w, t, first: first / t, out });
     });
     if t == 1 {
         return turned;
@@ -80,7 +85,7 @@ fn many_rows(x: &[f32], w: &Matrix, t: usize) -> Vec<f32> {
     in_pieces(&mut parts, 1, w.n * w.k, |at, parts| {
         let rows = panels[at].clone();
         let mut panel = vec![0.0; rows.len() * w.k];
-        Arch::new().dispatch(Unpack { w, rows: rows.clone(), out: &mut panel });
+        vectorized(Unpack { w, rows: rows.clone(), out: &mut panel });
         let y = shared.clone().matmul(flex(panel, [rows.len(), w.k]).transpose());
         parts[0] = y.into_data().try_into_vec().expect("a product of f32 is f32");
     });
@@ -111,11 +116,147 @@ fn in_pieces<T>(out: &mut [T], size: usize, _numbers: usize, work: impl Fn(usize
     out.chunks_mut(size).enumerate().for_each(|(at, piece)| work(at * size, piece));
 }
 
+/// Whether a number is its scaled integer and something more. The offset of Q4 is taken as such a
+/// floor, too: it then comes off once a block.
+fn adds_floors(form: Form) -> bool {
+    form.has_floor() || form.offset() != 0
+}
+
+/// Vectors of 8 numbers.
+trait Lanes: Copy {
+    type Vector: Copy;
+    fn splat(self, value: f32) -> Self::Vector;
+    fn load(self, values: &[f32; LANES]) -> Self::Vector;
+    fn store(self, vector: Self::Vector) -> [f32; LANES];
+    /// `a·b + c`
+    fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
+    fn signed(self, bytes: [u8; LANES]) -> Self::Vector;
+    fn unsigned(self, bytes: [u8; LANES]) -> Self::Vector;
+}
+
+/// Vectors as arrays.
+#[derive(Clone, Copy)]
+struct Arrays;
+
+impl Lanes for Arrays {
+    type Vector = [f32; LANES];
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> [f32; LANES] {
+        [value; LANES]
+    }
+
+    #[inline(always)]
+    fn load(self, values: &[f32; LANES]) -> [f32; LANES] {
+        *values
+    }
+
+    #[inline(always)]
+    fn store(self, vector: [f32; LANES]) -> [f32; LANES] {
+        vector
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: [f32; LANES], b: [f32; LANES], mut c: [f32; LANES]) -> [f32; LANES] {
+        for lane in 0..LANES {
+            c[lane] += a[lane] * b[lane];
+        }
+        c
+    }
+
+    #[inline(always)]
+    fn signed(self, bytes: [u8; LANES]) -> [f32; LANES] {
+        bytes.map(|byte| f32::from(byte.cast_signed()))
+    }
+
+    #[inline(always)]
+    fn unsigned(self, bytes: [u8; LANES]) -> [f32; LANES] {
+        bytes.map(f32::from)
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use std::arch::x86_64::{__m128i, __m256};
+
+    use pulp::{cast, x86::V3};
+
+    use super::{LANES, Lanes};
+
+    impl Lanes for V3 {
+        type Vector = __m256;
+
+        #[inline(always)]
+        fn splat(self, value: f32) -> __m256 {
+            self.avx._mm256_set1_ps(value)
+        }
+
+        #[inline(always)]
+        fn load(self, values: &[f32; LANES]) -> __m256 {
+            cast(*values)
+        }
+
+        #[inline(always)]
+        fn store(self, vector: __m256) -> [f32; LANES] {
+            cast(vector)
+        }
+
+        #[inline(always)]
+        fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+            self.fma._mm256_fmadd_ps(a, b, c)
+        }
+
+        #[inline(always)]
+        fn signed(self, bytes: [u8; LANES]) -> __m256 {
+            self.avx._mm256_cvtepi32_ps(self.avx2._mm256_cvtepi8_epi32(low(bytes)))
+        }
+
+        #[inline(always)]
+        fn unsigned(self, bytes: [u8; LANES]) -> __m256 {
+            self.avx._mm256_cvtepi32_ps(self.avx2._mm256_cvtepu8_epi32(low(bytes)))
+        }
+    }
+
+    /// The bytes in the low half of a vector.
+    #[inline(always)]
+    fn low(bytes: [u8; LANES]) -> __m128i {
+        cast([u64::from_le_bytes(bytes), 0])
+    }
+}
+
+/// Something to compute on vectors.
+trait Work {
+    fn on<L: Lanes>(self, lanes: L);
+}
+
+/// Computes on the best vectors that the processor has.
+fn vectorized(work: impl Work) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(lanes) = pulp::x86::V3::try_new() {
+        return lanes.vectorize(On { lanes, work });
+    }
+    Arch::new().dispatch(On { lanes: Arrays, work });
+}
+
+struct On<L, W> {
+    lanes: L,
+    work: W,
+}
+
+impl<L: Lanes, W: Work> NullaryFnOnce for On<L, W> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        self.work.on(self.lanes);
+    }
+}
+
 /// Rows of the weight from `first` on, times `t` rows of x.
 struct Few<'a> {
     /// [T, K]
     x: &'a [f32],
-    /// [T, K/32]: the sum of each block of x, where the form has floors.
+    /// [T, K/32]: the sum of each block of x, where there are floors.
     sums: &'a [f32],
     w: &'a Matrix<'a>,
     t: usize,
@@ -124,11 +265,9 @@ struct Few<'a> {
     out: &'a mut [f32],
 }
 
-impl NullaryFnOnce for Few<'_> {
-    type Output = ();
-
+impl Work for Few<'_> {
     #[inline(always)]
-    fn call(self) {
+    fn on<L: Lanes>(self, lanes: L) {
         let Few { x, sums, w, t, first, out } = self;
         let mut scales = RowScales::new(w);
         for (row, out) in (first..).zip(out.chunks_exact_mut(t)) {
@@ -137,19 +276,18 @@ impl NullaryFnOnce for Few<'_> {
             for (from, out) in (0..).step_by(FEW_ROWS).zip(out.chunks_mut(FEW_ROWS)) {
                 let x = &x[from * w.k..][..out.len() * w.k];
                 match out.len() {
-                    1 => sums_of::<1>(x, quants, w, &scales.scales, out),
-                    2 => sums_of::<2>(x, quants, w, &scales.scales, out),
-                    3 => sums_of::<3>(x, quants, w, &scales.scales, out),
-                    4 => sums_of::<4>(x, quants, w, &scales.scales, out),
-                    5 => sums_of::<5>(x, quants, w, &scales.scales, out),
-                    6 => sums_of::<6>(x, quants, w, &scales.scales, out),
-                    7 => sums_of::<7>(x, quants, w, &scales.scales, out),
-                    _ => sums_of::<8>(x, quants, w, &scales.scales, out),
+                    1 => sums_of::<L, 1>(lanes, x, quants, w, &scales.scales, out),
+                    2 => sums_of::<L, 2>(lanes, x, quants, w, &scales.scales, out),
+                    3 => sums_of::<L, 3>(lanes, x, quants, w, &scales.scales, out),
+                    4 => sums_of::<L, 4>(lanes, x, quants, w, &scales.scales, out),
+                    5 => sums_of::<L, 5>(lanes, x, quants, w, &scales.scales, out),
+                    6 => sums_of::<L, 6>(lanes, x, quants, w, &scales.scales, out),
+                    7 => sums_of::<L, 7>(lanes, x, quants, w, &scales.scales, out),
+                    _ => sums_of::<L, 8>(lanes, x, quants, w, &scales.scales, out),
                 }
             }
-            if w.form.has_floor() {
-                let blocks = w.k / BLOCK;
-                for (value, sums) in out.iter_mut().zip(sums.chunks_exact(blocks)) {
+            if !scales.floors.is_empty() {
+                for (value, sums) in out.iter_mut().zip(sums.chunks_exact(scales.floors.len())) {
                     *value += scales.floors.iter().zip(sums).map(|(floor, sum)| floor * sum).sum::<f32>();
                 }
             }
@@ -165,27 +303,23 @@ struct Unpack<'a> {
     out: &'a mut [f32],
 }
 
-impl NullaryFnOnce for Unpack<'_> {
-    type Output = ();
-
+impl Work for Unpack<'_> {
     #[inline(always)]
-    fn call(self) {
+    fn on<L: Lanes>(self, lanes: L) {
         let Unpack { w, rows, out } = self;
         let mut scales = RowScales::new(w);
-        let group = w.form.group();
+        let (groups, halves) = (BLOCK / w.form.group(), BLOCK / LANES / 2);
         for (row, out) in rows.zip(out.chunks_exact_mut(w.k)) {
             let quants = w.row(row);
             scales.read(w, row);
             for (at, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
-                let block = numbers(quants, w.form, at);
-                let floor = if w.form.has_floor() { scales.floors[at] } else { 0.0 };
-                if group == BLOCK {
-                    let scale = scales.scales[at];
-                    (0..BLOCK).for_each(|i| out[i] = scale * block[i] + floor);
-                } else {
-                    let [low, high] = [scales.scales[2 * at], scales.scales[2 * at + 1]];
-                    (0..BLOCK / 2).for_each(|i| out[i] = low * block[i]);
-                    (BLOCK / 2..BLOCK).for_each(|i| out[i] = high * block[i]);
+                let block = integers(lanes, quants, w.form.bits, at);
+                let of_block = &scales.scales[at * groups..][..groups];
+                let (low, high) = (lanes.splat(of_block[0]), lanes.splat(of_block[groups - 1]));
+                let floor = lanes.splat(scales.floors.get(at).copied().unwrap_or(0.0));
+                for (part, out) in out.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+                    let scale = if part < halves { low } else { high };
+                    *out = lanes.store(lanes.mul_add(scale, block[part], floor));
                 }
             }
         }
@@ -201,67 +335,52 @@ impl Matrix<'_> {
     }
 }
 
-/// The integers of block `at` of a row as f32.
+/// The integers of block `at` of a row, without their offset.
 #[inline(always)]
-fn numbers(quants: &[i32], form: Form, at: usize) -> [f32; BLOCK] {
-    match form.bits {
+fn integers<L: Lanes>(lanes: L, quants: &[i32], bits: Bits, at: usize) -> [L::Vector; BLOCK / LANES] {
+    let two = |words: &[i32], first: usize| bytemuck::cast::<[i32; 2], [u8; LANES]>([words[first], words[first + 1]]);
+    match bits {
         Bits::Eight => {
-            let words: &[i32; BLOCK / 4] = quants[at * BLOCK / 4..][..BLOCK / 4].try_into().unwrap_or(&[0; BLOCK / 4]);
-            let bytes: [i8; BLOCK] = bytemuck::cast(*words);
-            bytes.map(f32::from)
+            let words = &quants[at * (BLOCK / 4)..][..BLOCK / 4];
+            let part = |first| lanes.signed(two(words, first));
+            [part(0), part(2), part(4), part(6)]
         }
         Bits::Four => {
-            let words: &[i32; BLOCK / 8] = quants[at * BLOCK / 8..][..BLOCK / 8].try_into().unwrap_or(&[0; BLOCK / 8]);
-            let bytes: [u8; BLOCK / 2] = bytemuck::cast(*words);
-            let offset = form.offset() as f32;
-            from_fn(|i| {
-                let nibble = if i < BLOCK / 2 { bytes[i] & 15 } else { bytes[i - BLOCK / 2] >> 4 };
-                f32::from(nibble) - offset
-            })
+            let words = &quants[at * (BLOCK / 8)..][..BLOCK / 8];
+            let both = [u64::from_le_bytes(two(words, 0)), u64::from_le_bytes(two(words, 2))];
+            let part = |bytes: u64| lanes.unsigned((bytes & 0x0f0f_0f0f_0f0f_0f0f).to_le_bytes());
+            [part(both[0]), part(both[1]), part(both[0] >> 4), part(both[1] >> 4)]
         }
     }
 }
 
 /// The products of `T` rows of x with one row of the weight, without its floors.
 #[inline(always)]
-fn sums_of<const T: usize>(x: &[f32], quants: &[i32], w: &Matrix, scales: &[f32], out: &mut [f32]) {
-    let mut totals = [[0.0f32; LANES]; T];
-    let group = w.form.group();
+fn sums_of<L: Lanes, const T: usize>(lanes: L, x: &[f32], quants: &[i32], w: &Matrix, scales: &[f32], out: &mut [f32]) {
+    let mut totals = [lanes.splat(0.0); T];
     for at in 0..w.k / BLOCK {
-        let block = numbers(quants, w.form, at);
+        let block = integers(lanes, quants, w.form.bits, at);
         for (t, total) in totals.iter_mut().enumerate() {
-            let Some(x) = x[t * w.k + at * BLOCK..].first_chunk::<BLOCK>() else { return };
-            if group == BLOCK {
-                add_scaled::<BLOCK>(total, scales[at], &block, x, 0);
-            } else {
-                add_scaled::<{ BLOCK / 2 }>(total, scales[2 * at], &block, x, 0);
-                add_scaled::<{ BLOCK / 2 }>(total, scales[2 * at + 1], &block, x, BLOCK / 2);
-            }
+            let x = x[t * w.k + at * BLOCK..][..BLOCK].as_chunks::<LANES>().0;
+            let low = lanes.mul_add(block[0], lanes.load(&x[0]), lanes.splat(0.0));
+            let low = lanes.mul_add(block[1], lanes.load(&x[1]), low);
+            // The scale of the first half, where the halves have scales of their own.
+            let (scale, from) = match w.form.group() {
+                BLOCK => (scales[at], low),
+                _ => {
+                    *total = lanes.mul_add(lanes.splat(scales[2 * at]), low, *total);
+                    (scales[2 * at + 1], lanes.splat(0.0))
+                }
+            };
+            let high = lanes.mul_add(block[2], lanes.load(&x[2]), from);
+            let high = lanes.mul_add(block[3], lanes.load(&x[3]), high);
+            *total = lanes.mul_add(lanes.splat(scale), high, *total);
         }
     }
-    for (out, total) in out.iter_mut().zip(&totals) {
-        let half: [f32; 4] = from_fn(|i| total[i] + total[i + 4]);
+    for (out, total) in out.iter_mut().zip(totals) {
+        let lanes = lanes.store(total);
+        let half = [lanes[0] + lanes[4], lanes[1] + lanes[5], lanes[2] + lanes[6], lanes[3] + lanes[7]];
         *out = (half[0] + half[2]) + (half[1] + half[3]);
-    }
-}
-
-/// `total += scale · (block · x)` over `LEN` numbers from `from` on, lane by lane.
-#[inline(always)]
-fn add_scaled<const LEN: usize>(
-    total: &mut [f32; LANES],
-    scale: f32,
-    block: &[f32; BLOCK],
-    x: &[f32; BLOCK],
-    from: usize,
-) {
-    let mut sum = [0.0f32; LANES];
-    for at in (from..from + LEN).step_by(LANES) {
-        for lane in 0..LANES {
-            sum[lane] += block[at + lane] * x[at + lane];
-        }
-    }
-    for lane in 0..LANES {
-        total[lane] += scale * sum[lane];
     }
 }
 
@@ -269,17 +388,17 @@ fn add_scaled<const LEN: usize>(
 struct RowScales {
     /// One a group.
     scales: Vec<f32>,
-    /// One a block, where the form has floors.
+    /// One a block, where there are floors.
     floors: Vec<f32>,
 }
 
 impl RowScales {
     fn new(w: &Matrix) -> Self {
-        let floors = if w.form.has_floor() { w.k / BLOCK } else { 0 };
+        let floors = if adds_floors(w.form) { w.k / BLOCK } else { 0 };
         Self { scales: vec![0.0; w.k / w.form.group()], floors: vec![0.0; floors] }
     }
 
-    /// The same numbers as [`Form::scale`] gives one by one.
+    /// The same numbers as [`Form::scale`] gives one by one, with the offset of Q4 as a floor.
     #[inline(always)]
     fn read(&mut self, w: &Matrix, row: usize) {
         let words = w.form.scale_words(w.k);
@@ -291,6 +410,10 @@ impl RowScales {
                     if let [_, odd] = two {
                         *odd = half(*word >> 16);
                     }
+                }
+                let offset = -w.form.offset() as f32;
+                for (floor, scale) in self.floors.iter_mut().zip(&self.scales) {
+                    *floor = offset * scale;
                 }
             }
             Scales::Floor => {
@@ -311,7 +434,9 @@ impl RowScales {
                 }
             }
             Scales::Steps16 => {
-                for (scales, words) in self.scales.as_chunks_mut::<16>().0.iter_mut().zip(row.as_chunks::<SUPER_WORDS>().0) {
+                for (scales, words) in
+                    self.scales.as_chunks_mut::<16>().0.iter_mut().zip(row.as_chunks::<SUPER_WORDS>().0)
+                {
                     let d = half(words[0]);
                     for (at, scale) in scales.iter_mut().enumerate() {
                         *scale = d * (words[1 + at / 4] << (24 - 8 * (at % 4)) >> 24) as f32;
@@ -334,6 +459,36 @@ fn half(word: i32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::quants::Quants;
+
+    /// Elsewhere than on x86-64 only arrays are used, so they are tested here as well.
+    #[test]
+    fn arrays_compute_what_vectors_compute() {
+        for bits in [Bits::Four, Bits::Eight] {
+            for scales in [Scales::One, Scales::Floor, Scales::Steps32, Scales::Steps16] {
+                let (form, n, k, t) = (Form { bits, scales }, 3, SUPER_BLOCK, 11);
+                let word = |i: usize| (i as i32).wrapping_mul(0x2c1b_3c6d) & 0x3fff_1fff;
+                let quants = (0..n * form.quant_words(k)).map(|i| (i as i32).wrapping_mul(0x2c1b_3c6d)).collect();
+                let scales = (0..n * form.scale_words(k)).map(word).collect();
+                let rows = Quants::from_words(form, k, quants, scales);
+                let w = Matrix { quants: &rows.quants, scales: &rows.scales, form, n, k };
+                let x: Vec<f32> = (0..t * k).map(|i| (i % 23) as f32 - 11.0).collect();
+                let sums: Vec<f32> = x.chunks_exact(BLOCK).map(|block| block.iter().sum()).collect();
+                let (mut few, mut all) = (vec![0.0; n * t], vec![0.0; n * k]);
+                Few { x: &x, sums: &sums, w: &w, t, first: 0, out: &mut few }.on(Arrays);
+                Unpack { w: &w, rows: 0..n, out: &mut all }.on(Arrays);
+                let near = |a: &[f32], b: &[f32]| {
+                    let largest = b.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+                    assert!(largest > 0.0 && a.len() == b.len());
+                    a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-4 * largest)
+                };
+                assert!(near(&all, &rows.unpack()), "{form:?}");
+                let product = product(&x, &w);
+                let turned: Vec<f32> = (0..t * n).map(|i| few[i % n * t + i / n]).collect();
+                assert!(near(&turned, &product), "{form:?}");
+            }
+        }
+    }
 
     #[test]
     fn every_finite_half_is_read() {

@@ -3,7 +3,9 @@
 //! are bit-identical with and without a capture.
 
 use alignatt::internals::models::ModelConfig;
-use alignatt::internals::nn::{ArmError, Cache, Capture, Head, MARGIN, PIECE, Precision, SourceSpan, Storage, Tap, greedy};
+use alignatt::internals::nn::{
+    ArmError, Cache, Capture, Head, MARGIN, PIECE, Precision, SourceSpan, Storage, Tap, greedy,
+};
 use alignatt::{Compute, Files};
 use burn::tensor::{Device, Int, Tensor};
 

@@ -28,7 +28,8 @@ const BUDGET: usize = 10;
 const ROUNDING: f32 = 2e-3;
 
 pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
-    let Text { model, vocab, layers, .. } = Text::open(files, config, compute, Storage::plain(Precision::F32), 512).await;
+    let Text { model, vocab, layers, .. } =
+        Text::open(files, config, compute, Storage::plain(Precision::F32), 512).await;
     let last = layers.len() - 1;
     let heads = [Head { layer: last, head: 0 }, Head { layer: 0, head: 1 }, Head { layer: 1, head: 0 }];
     for lead in [0, 1] {

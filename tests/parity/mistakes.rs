@@ -136,7 +136,8 @@ impl<'a> Bench<'a> {
     /// relative to the largest.
     async fn off(&self, config: &ModelConfig, stored: &Stored) -> (f32, f32) {
         let files = folder(stored);
-        let Text { model, tolerance, .. } = Text::open(&files, config, self.compute, Storage::plain(Precision::F32), 256).await;
+        let Text { model, tolerance, .. } =
+            Text::open(&files, config, self.compute, Storage::plain(Precision::F32), 256).await;
         let part = Tensor::<1, Int>::from_ints(self.ids.as_slice(), &self.compute.device);
         let rows = model.forward(part, &mut model.cache(), self.ids.len(), &mut Tap::off()).unwrap();
         let got: Vec<f32> = model.logits(rows).into_data_async().await.unwrap().iter().collect();

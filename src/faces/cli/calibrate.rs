@@ -20,7 +20,7 @@ use super::outputs::OutputFile;
 use super::progress::LoadingBar;
 use super::terminal::eprint_line;
 use super::text_file::TextLines;
-use crate::calibrate::scores::{Calibration, HeadScores, MIN_TS, PairMap, PairScore};
+use crate::calibrate::scores::{Calibration, HeadScores, MIN_TS, PairMap, PairScore, Peaks};
 use crate::calibrate::word_aligner;
 use crate::faces::cli::heat_map::{HeatMap, svg};
 use crate::models::forced::{Forced, LONGEST};
@@ -58,7 +58,9 @@ pub(super) async fn calibrate(args: CalibrateArgs) -> Result<(), CliError> {
         let mut report = |what: &str, done, total| bar.report(what, done, total);
         engines::load_forced(args.mt.as_deref(), (args.from, args.to), &args.device, &mut report).await?
     };
-    let [input, predicting] = score(&mut forced, &*prompt, &pairs, args.to).await?;
+    let peaks = if prompt.has_examples() { Peaks::Source } else { Peaks::Context };
+    let how = format!("{how}, {}", peaks.name());
+    let [input, predicting] = score(&mut forced, &*prompt, &pairs, args.to, peaks).await?;
     let (rows, scores) = match best_score(&input) >= best_score(&predicting) {
         true => (Rows::Input, &input),
         false => (Rows::Predicting, &predicting),
@@ -178,9 +180,10 @@ async fn score(
     prompt: &dyn TranslationPrompt,
     pairs: &[Pair],
     to: Language,
+    peaks: Peaks,
 ) -> Result<[HeadScores; 2], CliError> {
     let [layers, heads] = forced.shape();
-    let mut sums = [Calibration::new(layers, heads), Calibration::new(layers, heads)];
+    let mut sums = [Calibration::new(layers, heads, peaks), Calibration::new(layers, heads, peaks)];
     let mut bar = LoadingBar::counting();
     for (at, pair) in pairs.iter().enumerate() {
         bar.report("measuring", at as u64, pairs.len() as u64);

@@ -175,6 +175,7 @@ struct LinesPrompt {
     target: String,
     /// The tokens that contain a line break.
     ends: Vec<u32>,
+    has_examples: bool,
 }
 
 /// What base models see before the source, in each language: everyday sentences, the same in all.
@@ -219,6 +220,7 @@ impl LinesPrompt {
         for (source, target) in sources.iter().zip(targets) {
             prompt.beginning += &prompt.pair(source, target);
         }
+        prompt.has_examples = true;
         Ok(prompt)
     }
 
@@ -239,6 +241,7 @@ impl LinesPrompt {
             source: task.source.english.to_owned(),
             target: task.target.english.to_owned(),
             ends: tokenizer.ids_with(b'\n'),
+            has_examples: false,
             tokenizer,
         }
     }
@@ -276,6 +279,10 @@ impl TranslationPrompt for LinesPrompt {
 
     fn ends(&self) -> &[u32] {
         &self.ends
+    }
+
+    fn has_examples(&self) -> bool {
+        self.has_examples
     }
 }
 

@@ -22,7 +22,7 @@ mod reader;
 mod tests;
 mod vocabulary;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(crate) use blocks::Blocks;
@@ -31,7 +31,7 @@ pub(crate) use vocabulary::{Style, Vocabulary};
 
 use super::error::{CheckpointError, FETCH_AGAIN, shown};
 use super::files::{ByteSource, Files};
-use super::tensors::{Stored, TensorInfo};
+use super::tensors::TensorInfo;
 
 /// The headers of a GGUF file, or of all parts of a split one.
 pub(crate) struct Gguf {
@@ -94,29 +94,4 @@ fn check_part(metadata: &Metadata, shard: usize, count: usize) -> Result<(), Che
     }
     let what = format!("is part {} of {of}, but it is used as part {} of {count}", number.saturating_add(1), shard + 1);
     Err(CheckpointError::file(&metadata.file, what, "keep all parts of a split file in one folder, under their names"))
-}
-
-/// What a file holds in blocks, which loading unpacks.
-pub(crate) struct Quantized {
-    /// The types of blocks.
-    pub kinds: BTreeSet<Blocks>,
-    /// Bytes in the file.
-    pub bytes: u64,
-    /// The numbers that they stand for.
-    pub numbers: u64,
-}
-
-impl Model {
-    /// What of the model is quantized; `None` if nothing is.
-    pub(crate) fn quantized(&self) -> Option<Quantized> {
-        let mut all = Quantized { kinds: BTreeSet::new(), bytes: 0, numbers: 0 };
-        for info in self.tensors.values() {
-            if let Stored::Blocks(kind) = info.stored {
-                all.kinds.insert(kind);
-                all.bytes += info.bytes();
-                all.numbers += info.len() as u64;
-            }
-        }
-        (!all.kinds.is_empty()).then_some(all)
-    }
 }
