@@ -59,7 +59,7 @@ pub mod models {
 
 pub mod nn {
     pub use crate::nn::{
-        ArmError, Cache, Capture, Head, Loader, MARGIN, PIECE, Precision, Rope, SourceSpan, Storage, Tap, Target,
+        ArmError, Cache, Capture, Head, Loader, MARGIN, PIECE, Precision, Quant, Rope, Sensitivity, SourceSpan, Storage, Tap, Target,
         greedy,
     };
 }

@@ -17,7 +17,7 @@ use crate::models::gguf::{self, HEADS_BYTES};
 use crate::models::prompt::{LanguageName, Task, TranslationPrompt, Turn};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
 use crate::models::{ModelConfig, TextModel};
-use crate::nn::{Head, Loader, Precision, Storage, Target};
+use crate::nn::{Head, Loader, Quant, Sensitivity, Storage, Target};
 use crate::policy::PolicyKind;
 use crate::policy::heads::{HeadSet, Rows};
 use crate::policy::shipped_heads;
@@ -41,6 +41,8 @@ pub struct ModelFiles {
     pub files: Files,
     /// Whether the model is part of the demo pack.
     pub demo: bool,
+    /// How its weights are kept on the device.
+    pub quant: Quant,
 }
 
 /// The task that a model is needed for.
@@ -327,7 +329,9 @@ async fn recognition(
         }
     }
     let progress = told(report, &model.name);
-    let loaded = Qwen3Asr::load(&model.files, &config, target(compute, &progress)).await?;
+    let storage = model.storage(Role::Recognition, compute).await?;
+    let target = Target { compute, storage, progress: &progress };
+    let loaded = Qwen3Asr::load(&model.files, &config, target).await?;
     Ok(Recognition::new(Arc::new(loaded), context))
 }
 
@@ -342,7 +346,9 @@ pub(crate) async fn alignment(
         other => return Err(model.is_not(Role::Alignment, &other)),
     };
     let progress = told(report, &model.name);
-    let aligner = ForcedAligner::load(&model.files, &config, target(compute, &progress)).await?;
+    let storage = model.storage(Role::Alignment, compute).await?;
+    let target = Target { compute, storage, progress: &progress };
+    let aligner = ForcedAligner::load(&model.files, &config, target).await?;
     Ok(Alignment::new(Arc::new(aligner)))
 }
 
@@ -449,7 +455,8 @@ async fn text_weights(
 ) -> Result<Arc<dyn TextModel>, BoxError> {
     let progress = told(report, &model.name);
     let weights = Weights::open(&model.files).await?;
-    let loader = Loader::new(&weights, target(compute, &progress));
+    let storage = model.storage(Role::Translation, compute).await?;
+    let loader = Loader::new(&weights, Target { compute, storage, progress: &progress });
     Ok(config.load(&loader, capacity(config)).await?)
 }
 
@@ -459,23 +466,23 @@ fn told<'a>(report: Report<'a>, name: &'a str) -> impl Fn(u64, u64) + 'a {
     move |done, total| report.borrow_mut()(name, done, total)
 }
 
-/// Half precision holds published weights (bf16) exactly where they are between 8e-6 and 65504,
-/// rounds smaller ones, and needs half the memory. The CPU computes in f32.
-fn target<'a>(compute: &'a Compute, progress: &'a dyn Fn(u64, u64)) -> Target<'a> {
-    let precision = if compute.is_gpu() { Precision::F16 } else { Precision::F32 };
-    Target { compute, storage: Storage::plain(precision).keeping_quants(), progress }
-}
-
 impl ModelFiles {
     /// A model of the demo pack.
     #[cfg(not(target_arch = "wasm32"))]
     pub fn demo(files: Files) -> ModelFiles {
-        ModelFiles { name: files.label().to_owned(), files, demo: true }
+        ModelFiles { name: files.label().to_owned(), files, demo: true, quant: Quant::Auto }
     }
 
     /// The same model with its files as checkpoints have them; see [`Models::opened`].
     pub async fn opened(&self) -> Result<ModelFiles, CheckpointError> {
         Ok(ModelFiles { files: gguf::present(&self.files).await?, ..self.clone() })
+    }
+
+    /// How the weights are kept on the device of `compute`.
+    pub async fn storage(&self, role: Role, compute: &Compute) -> Result<Storage, CheckpointError> {
+        let weights = Weights::open(&self.files).await?.numbers();
+        let sensitivity = if role == Role::Translation { Sensitivity::Low } else { Sensitivity::High };
+        Ok(self.quant.storage(weights, sensitivity, compute.is_gpu(), compute.memory))
     }
 
     /// The error for a folder that holds a model of another family than the role needs.
@@ -526,7 +533,7 @@ mod tests {
             let name = HeadSet::file_name(set.source, set.target);
             small.push((name, set.to_json().expect("plain data").into_bytes()));
         }
-        ModelFiles { name: name.to_owned(), files: Files::remote(name, small, Vec::new()), demo: false }
+        ModelFiles { name: name.to_owned(), files: Files::remote(name, small, Vec::new()), demo: false, quant: Quant::Auto }
     }
 
     /// Qwen3-4B-Instruct-2507, as published.

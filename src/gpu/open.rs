@@ -17,6 +17,8 @@ pub struct Compute {
     pub name: String,
     /// None on the CPU backend.
     pub adapter: Option<AdapterReport>,
+    /// The adapter's own memory in bytes, where it is known: on Vulkan.
+    pub memory: Option<u64>,
     /// The errors that the device has reported.
     pub health: Health,
 }
@@ -98,7 +100,7 @@ impl Health {
 impl Compute {
     /// Burn's CPU backend: the fallback, and the backend on which the definitions of the ops run.
     pub fn cpu() -> Self {
-        Self { device: Device::flex(), name: "cpu".to_owned(), adapter: None, health: Health::default() }
+        Self { device: Device::flex(), name: "cpu".to_owned(), adapter: None, memory: None, health: Health::default() }
     }
 
     /// Whether this is an adapter rather than the CPU backend.
@@ -225,7 +227,8 @@ async fn open_adapter(
         .map_err(|error| GpuError::Refused { adapter: name.clone(), reason: error.to_string() })?;
     let health = Health::default();
     health.watch(&device);
-    let compute = Compute { device: burn_device, name: name.clone(), adapter: Some(found.report), health };
+    let memory = vulkan::memory(&device);
+    let compute = Compute { device: burn_device, name: name.clone(), adapter: Some(found.report), memory, health };
     test(&compute.device).await.map_err(|what| GpuError::SelfTest { adapter: name, what })?;
     compute.check()?;
     Ok(compute)

@@ -1,4 +1,4 @@
-//! Checks that a Vulkan driver has what it reports.
+//! What only Vulkan itself says: whether a driver has what it reports, and how much memory there is.
 
 /// Fails if the device's driver lacks a function of the API version that it reports. wgpu would
 /// abort the program at its first call of such a function.
@@ -30,6 +30,29 @@ pub(super) fn check(device: &wgpu::Device) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The size of the largest heap of the device's own memory, in bytes.
+#[cfg(any(windows, target_os = "linux", target_os = "android", target_os = "freebsd"))]
+pub(super) fn memory(device: &wgpu::Device) -> Option<u64> {
+    /// VK_MEMORY_HEAP_DEVICE_LOCAL_BIT
+    const DEVICE_LOCAL: u32 = 1;
+
+    // SAFETY: the handles belong to a live device, and nothing is destroyed or changed through
+    // them.
+    let properties = unsafe {
+        let device = device.as_hal::<wgpu::hal::api::Vulkan>()?;
+        let instance = device.shared_instance().raw_instance();
+        instance.get_physical_device_memory_properties(device.raw_physical_device())
+    };
+    let heaps = properties.memory_heaps.iter().take(properties.memory_heap_count as usize);
+    heaps.filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0).map(|heap| heap.size).max()
+}
+
+/// There is no Vulkan on this platform.
+#[cfg(not(any(windows, target_os = "linux", target_os = "android", target_os = "freebsd")))]
+pub(super) fn memory(_device: &wgpu::Device) -> Option<u64> {
+    None
 }
 
 /// There is no Vulkan on this platform.

@@ -227,6 +227,8 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
+    use crate::weights::quants::Quants;
+    use crate::weights::testing::{memory, safetensors_file};
 
     #[test]
     #[allow(clippy::single_range_in_vec_init)] // the vector of one range is meant
@@ -244,6 +246,40 @@ mod tests {
             let whole = whole.into_data();
             assert_eq!(parts.into_inner(), expected);
             assert_eq!(whole.iter::<f32>().collect::<Vec<_>>(), range.map(|row| row as f32).collect::<Vec<_>>());
+        }
+    }
+
+    /// Tables in pieces and matrices in parts hold what [`Quants::quantize`] makes of their rows;
+    /// rows that cannot be divided into blocks are kept in f16.
+    #[test]
+    fn matrices_are_kept_as_asked() {
+        let (n, k) = (5, 96);
+        let values: Vec<f32> = (0..n * k).map(|i| ((i * 37 % 101) as f32 - 50.0) / 64.0).collect();
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let header = format!(
+            r#"{{"a.weight":{{"dtype":"F32","shape":[{n},{k}],"data_offsets":[0,{len}]}},"b.weight":{{"dtype":"F32","shape":[{},{}],"data_offsets":[{len},{}]}}}}"#,
+            n * 2,
+            k / 2,
+            2 * bytes.len(),
+            len = bytes.len()
+        );
+        let file = safetensors_file(&header, &[bytes.clone(), bytes].concat());
+        let files = memory(&[("model.safetensors", &file)]);
+        let weights = pollster::block_on(Weights::open(&files)).unwrap();
+        let compute = Compute::cpu();
+        for (precision, form) in [(Precision::Q8, Form::Q8), (Precision::Q4, Form::Q4)] {
+            let target = Target { storage: Storage::plain(precision), ..Target::new(&compute) };
+            let loader = Loader::new(&weights, target);
+            let table = pollster::block_on(loader.embedding("a", n, k)).unwrap();
+            let mut want = Quants::new(form, k);
+            want.quantize(&values).unwrap();
+            let ids = Tensor::<1, Int>::from_ints([4, 0, 1, 2, 3], &compute.device);
+            let rows: Vec<f32> = table.forward(ids).into_data().iter::<f32>().collect();
+            let all = want.unpack();
+            assert_eq!(rows[..k], all[4 * k..]);
+            assert_eq!(rows[k..], all[..4 * k]);
+            let odd = pollster::block_on(loader.linear("b", n * 2, k / 2, false)).unwrap();
+            assert!(matches!(odd.weight, Weight::Half(_)), "{:?}", odd.weight);
         }
     }
 }

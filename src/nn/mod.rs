@@ -10,6 +10,7 @@ mod load;
 mod norm;
 mod pass;
 mod rope;
+mod storage;
 mod tap;
 mod weight;
 
@@ -25,9 +26,9 @@ pub use load::{Loader, Target};
 pub(crate) use norm::{LayerNorm, RmsNorm};
 pub(crate) use pass::{Place, in_pieces};
 pub use rope::Rope;
+pub use storage::{Precision, Quant, Sensitivity, Storage};
 pub use tap::Tap;
 pub(crate) use weight::Weight;
-pub use weight::{Precision, Storage};
 
 use burn::tensor::{Int, Tensor};
 

@@ -6,43 +6,6 @@ use burn::tensor::{Int, Tensor};
 use crate::ops::product;
 use crate::ops::quantized::Quantized;
 
-/// How numbers are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Precision {
-    #[default]
-    F32,
-    /// Two bytes per weight. Sums are accumulated in f32.
-    F16,
-    /// Blocks of 32 integers of 8 bits with a scale: 8.5 bits per weight.
-    Q8,
-    /// Blocks of 32 integers of 4 bits with a scale: 4.5 bits per weight.
-    Q4,
-}
-
-/// How the matrices of a model are kept on the device. Rows that cannot be divided into blocks are
-/// kept in f16 instead of Q8 or Q4, and rows of odd length in f32.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Storage {
-    /// The matrices of the layers.
-    pub layers: Precision,
-    /// The embedding and the output head.
-    pub tables: Precision,
-    /// Whether matrices that are quantized in their file are kept as they are there.
-    pub keeps_quants: bool,
-}
-
-impl Storage {
-    /// Every matrix in `precision`, whatever its file has.
-    pub fn plain(precision: Precision) -> Self {
-        Self { layers: precision, tables: precision, keeps_quants: false }
-    }
-
-    /// The same, but matrices that are quantized in their file are kept as they are there.
-    pub fn keeping_quants(self) -> Self {
-        Self { keeps_quants: true, ..self }
-    }
-}
-
 #[derive(Clone, Debug)]
 pub enum Weight {
     /// [N, K] f32.

@@ -180,6 +180,11 @@ impl Weights {
         self.tensors.values().map(TensorInfo::bytes).sum()
     }
 
+    /// The numbers of all tensors together.
+    pub(crate) fn numbers(&self) -> u64 {
+        self.tensors.values().map(|info| info.len() as u64).sum()
+    }
+
     /// Whether the norms that multiply by `1 + w` are stored as `1 + w`, as GGUF files have them,
     /// and not as w.
     pub(crate) fn norms_hold_one(&self) -> bool {

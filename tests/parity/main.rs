@@ -119,8 +119,8 @@ fn qwen3_with_a_head_of_its_own() {
 }
 
 #[test]
-fn text_models_in_half_precision() {
-    everywhere(TEXT, text::check_half);
+fn text_models_in_fewer_bits() {
+    everywhere(TEXT, text::check_rounded);
 }
 
 #[test]
@@ -176,7 +176,8 @@ fn gguf_with_fused_tensors_in_two_parts() {
     });
 }
 
-/// On the CPU wherever the file has been fetched, on adapters only in the long tests.
+/// On the CPU wherever the file has been fetched; in the long tests on adapters as well, and with
+/// weights that are unpacked or quantized anew.
 #[test]
 fn gemma3_270m() {
     pollster::block_on(async {
@@ -186,6 +187,9 @@ fn gemma3_270m() {
         for compute in devices {
             real::check(&files, &compute).await;
             compute.check().unwrap();
+            if common::long() && !compute.is_gpu() {
+                real::rounded(&files, &compute).await;
+            }
         }
     });
 }

@@ -75,7 +75,8 @@ pub async fn check(files: &Files, compute: &Compute) {
     let mut kinds = BTreeSet::new();
     let began = std::time::Instant::now();
     let config = ModelConfig::open(files).unwrap();
-    let text = Text::open(files, &config, compute, Storage::plain(Precision::F32), 1024).await;
+    let storage = Storage::plain(Precision::F32).keeping_quants();
+    let text = Text::open(files, &config, compute, storage, 1024).await;
     eprintln!("{}: loaded in {:.1} s", compute.name, began.elapsed().as_secs_f64());
     layers(&text, compute).await;
     eprintln!("{}: layers and heads, {:.1} s", compute.name, began.elapsed().as_secs_f64());
@@ -94,6 +95,38 @@ pub async fn check(files: &Files, compute: &Compute) {
         }
     }
     eprintln!("{}: {:.1} s", compute.name, began.elapsed().as_secs_f64());
+}
+
+/// Greedy ids with weights that are kept in other ways than the file's: how many of the prompts get
+/// the reference's ids, and how many tokens agree before the first that differs. Unpacked weights
+/// must give all of them.
+pub async fn rounded(files: &Files, compute: &Compute) {
+    let config = ModelConfig::open(files).unwrap();
+    let prompts = json("golden.json");
+    let prompts = prompts["prompts"].as_array().unwrap();
+    for (layers, tables) in [
+        (Precision::F32, Precision::F32),
+        (Precision::Q8, Precision::Q8),
+        (Precision::Q4, Precision::Q8),
+        (Precision::Q4, Precision::Q4),
+    ] {
+        let storage = Storage { layers, tables, keeps_quants: false };
+        let text = Text::open(files, &config, compute, storage, 1024).await;
+        let mut translator =
+            Translator::new(text.model.clone(), Vec::new(), Armed::default(), 4, compute.clone()).unwrap();
+        let (mut same, mut agreed, mut all) = (0, 0, 0);
+        for case in prompts {
+            let (prompt, want) = (ids(&case["ids"]), ids(&case["f32"]["greedy"]));
+            let request = Request { prompt: &prompt, budget: want.len(), ..Request::default() };
+            let draft = translator.draft(&request, &mut |_| ControlFlow::Continue(())).await.unwrap();
+            same += usize::from(draft.ids == want);
+            agreed += draft.ids.iter().zip(&want).take_while(|(got, want)| got == want).count();
+            all += want.len();
+        }
+        eprintln!("{storage}: {same} of {} prompts, {agreed} of {all} tokens", prompts.len());
+        assert!(layers != Precision::F32 || same == prompts.len(), "{storage}");
+        assert!(agreed * 10 >= all * if layers == Precision::Q8 { 8 } else { 1 }, "{storage}: {agreed} of {all}");
+    }
 }
 
 /// The rows of every layer, the attention of some heads and the largest logits, of a prompt and of

@@ -23,4 +23,5 @@ export interface EngineOptions {
   history?: number;
   heads?: string;
   chunk_ms?: number;
+  quant?: string;
 }

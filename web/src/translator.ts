@@ -48,6 +48,11 @@ export interface LoadOptions extends Access {
   heads?: string;
   /** The sound of one step in milliseconds, if it is not to be the policy's own. */
   chunkMs?: number;
+  /**
+   * How weights are kept: `auto` (as a GGUF file has them; other large models are quantized), `f16`,
+   * `q8`, `q4`, or one for the layers and one for the tables, such as `q4/q8`.
+   */
+  quant?: string;
   onProgress?: (progress: Progress) => void;
   /** Ends loading. Files that have been fetched stay in the store. */
   signal?: AbortSignal;
@@ -240,7 +245,7 @@ class Events implements AsyncIterable<TranslatorEvent> {
   }
 }
 
-function engineOptions({ from, to, preset, policy, context, terms, history, heads, chunkMs }: LoadOptions): EngineOptions {
+function engineOptions({ from, to, preset, policy, context, terms, history, heads, chunkMs, quant }: LoadOptions): EngineOptions {
   if (preset !== undefined && policy !== undefined) {
     throw new AlignattError('bad-option', 'pass a preset or a policy, not both');
   }
@@ -251,7 +256,7 @@ function engineOptions({ from, to, preset, policy, context, terms, history, head
   if (to !== undefined && !TARGETS.includes(to)) {
     throw new AlignattError('bad-option', `cannot translate into ${JSON.stringify(to)}: use one of ${TARGETS.join(', ')}`);
   }
-  return { from: from ?? 'en', ...defined({ to, policy: chosen, context, terms, history, heads, chunk_ms: chunkMs }) };
+  return { from: from ?? 'en', ...defined({ to, policy: chosen, context, terms, history, heads, chunk_ms: chunkMs, quant }) };
 }
 
 /** The properties that are defined. */

@@ -10,6 +10,7 @@ use clap::{Args, Command as ClapCommand, CommandFactory, FromArgMatches, Parser,
 use super::eval::quality::Tokenizer;
 use super::terminal;
 use crate::gpu::DeviceChoice;
+use crate::nn::Quant;
 use crate::policy::PolicyKind;
 use crate::text::Language;
 
@@ -290,6 +291,10 @@ pub(super) struct DeviceArgs {
     /// The device: auto, cpu, vulkan[:N], metal[:N] or dx12[:N]; `alignatt devices` lists them
     #[arg(long, env = "ALIGNATT_DEVICE", default_value = "auto", value_parser = device_choice)]
     pub device: DeviceChoice,
+    /// How weights are kept: auto (as a GGUF file has them; others by size), f16, q8, q4, or one for
+    /// the layers and one for the tables, such as q4/q8
+    #[arg(long, default_value = "auto", value_name = "FORM")]
+    pub quant: Quant,
 }
 
 #[derive(Debug, Args)]

@@ -17,6 +17,7 @@ use crate::hub::cache::{CachedModel, Hub};
 use crate::hub::source::ModelSource;
 use crate::models::forced::Forced;
 use crate::models::prompt::TranslationPrompt;
+use crate::nn::Quant;
 use crate::policy::heads::HeadSet;
 use crate::selftest::open;
 use crate::text::{Context, Language};
@@ -137,12 +138,12 @@ pub(super) async fn load(request: &LoadRequest<'_>, report: Report<'_>) -> Resul
     let direction = request.mt.map(|mt| direction(request.from, mt)).transpose()?;
     let compute = open_device(request.device).await?;
     let mt = match request.mt.zip(direction) {
-        Some((mt, direction)) => Some((resolve(mt.text.mt.as_deref(), Role::Translation).await?, direction)),
+        Some((mt, direction)) => Some((resolve(mt.text.mt.as_deref(), Role::Translation, request.device.quant).await?, direction)),
         None => None,
     };
     let hashes = InputHashes::of(&context, mt.as_ref().map(|(model, direction)| (direction, Some(model))));
-    let asr = resolve(request.asr, Role::Recognition).await?;
-    let models = Models { asr, aligner: resolve(request.aligner, Role::Alignment).await?, mt, context };
+    let asr = resolve(request.asr, Role::Recognition, request.device.quant).await?;
+    let models = Models { asr, aligner: resolve(request.aligner, Role::Alignment, request.device.quant).await?, mt, context };
     let engines = models.load(&compute, report).await.map_err(|error| with_flag(error, request.context))?;
     Ok(Loaded { engines, names: Names::of(&models, &compute.name), hashes })
 }
@@ -153,7 +154,7 @@ pub(super) async fn load_text(request: &LoadRequest<'_>, report: Report<'_>) -> 
     let context = context(request.context)?;
     let direction = direction(request.from, mt)?;
     let compute = open_device(request.device).await?;
-    let model = resolve(mt.text.mt.as_deref(), Role::Translation).await?;
+    let model = resolve(mt.text.mt.as_deref(), Role::Translation, request.device.quant).await?;
     let hashes = InputHashes::of(&context, Some((&direction, Some(&model))));
     let translator = load::translation(&model, &direction, &context, &compute, report).await;
     let translator = translator.map_err(|error| with_flag(error, request.context))?;
@@ -203,7 +204,7 @@ pub(super) async fn names_and_hashes(
 async fn resolve_local(model: Option<&OsStr>, role: Role) -> Option<ModelFiles> {
     match model {
         Some(model) if local_place(model).is_none() => None,
-        model => resolve(model, role).await.ok(),
+        model => resolve(model, role, Quant::Auto).await.ok(),
     }
 }
 
@@ -223,7 +224,7 @@ pub(super) async fn load_aligner(
     report: Report<'_>,
 ) -> Result<Alignment, BoxError> {
     let compute = open_device(device_args).await?;
-    load::alignment(&resolve(model, Role::Alignment).await?, &compute, report).await
+    load::alignment(&resolve(model, Role::Alignment, device_args.quant).await?, &compute, report).await
 }
 
 /// Loads a translation model with every head armed, for calibration. Also returns its name.
@@ -234,22 +235,22 @@ pub(super) async fn load_forced(
     report: Report<'_>,
 ) -> Result<(Forced, Box<dyn TranslationPrompt>, String), BoxError> {
     let compute = open_device(device_args).await?;
-    let files = resolve(model, Role::Translation).await?;
+    let files = resolve(model, Role::Translation, device_args.quant).await?;
     let (model, prompt) = load::text_model(&files, direction, &compute, report).await?;
     Ok((Forced::new(model, compute)?, prompt, files.name))
 }
 
 /// The files of a model, which are fetched from the Hub where they are missing.
-async fn resolve(model: Option<&OsStr>, role: Role) -> Result<ModelFiles, CheckpointError> {
+async fn resolve(model: Option<&OsStr>, role: Role, quant: Quant) -> Result<ModelFiles, CheckpointError> {
     let Some(model) = model else {
-        return Ok(ModelFiles::demo(demo(role)));
+        return Ok(ModelFiles { quant, ..ModelFiles::demo(demo(role)) });
     };
     let name = model.to_string_lossy().into_owned();
     // Whatever recognises or aligns speech has a part that hears.
     let hears = role != Role::Translation;
     let place = ModelSource::parse(model)?.resolve(&Hub::from_env(), hears, &mut FetchBar::new(&name))?;
     let files = if place.is_dir() { Files::folder(place)? } else { Files::gguf_file(place)? };
-    ModelFiles { name, files, demo: false }.opened().await
+    ModelFiles { name, files, demo: false, quant }.opened().await
 }
 
 /// The direction that the user asked for. Reads the files that the flags name.

@@ -40,12 +40,12 @@ impl Engines {
         progress: Function,
     ) -> Result<Engines, JsValue> {
         let compute = device.compute.clone();
-        let Parsed { settings, direction, context } = parsed(&options)?;
+        let Parsed { settings, direction, context, quant } = parsed(&options)?;
         let mt = match direction {
-            Some(direction) => Some((model_files(&mt)?, direction)),
+            Some(direction) => Some((model_files(&mt, quant)?, direction)),
             None => None,
         };
-        let models = Models { asr: model_files(&asr)?, aligner: model_files(&aligner)?, mt, context };
+        let models = Models { asr: model_files(&asr, quant)?, aligner: model_files(&aligner, quant)?, mt, context };
         let models = models.opened().await.map_err(|error| boxed(error.into()))?;
         let mut report = |what: &str, done: u64, total: u64| {
             // An error that the listener throws does not stop the loading.

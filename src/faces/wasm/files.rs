@@ -9,11 +9,12 @@ use wasm_bindgen_futures::JsFuture;
 
 use super::errors::{error, unreadable};
 use crate::engines::load::ModelFiles;
+use crate::nn::Quant;
 use crate::weights::files::ReadFuture;
 use crate::weights::{ByteSource, Files};
 
-/// Reads the files of a model from a JavaScript object.
-pub(super) fn model_files(model: &JsValue) -> Result<ModelFiles, JsValue> {
+/// Reads the files of a model from a JavaScript object. `quant`: how its weights are kept.
+pub(super) fn model_files(model: &JsValue, quant: Quant) -> Result<ModelFiles, JsValue> {
     let wrong = |what: &str| error("bad-option", what);
     let get = |of: &JsValue, key: &str| Reflect::get(of, &key.into());
     let name = get(model, "label")?.as_string().ok_or_else(|| wrong("a model has no label"))?;
@@ -34,7 +35,7 @@ pub(super) fn model_files(model: &JsValue) -> Result<ModelFiles, JsValue> {
         }
     }
     let demo = get(model, "demo")?.is_truthy();
-    Ok(ModelFiles { files: Files::remote(&name, small, ranged), name, demo })
+    Ok(ModelFiles { files: Files::remote(&name, small, ranged), name, demo, quant })
 }
 
 /// A file that JavaScript reads: in OPFS, or on a server that supports ranges.

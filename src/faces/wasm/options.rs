@@ -6,6 +6,7 @@ use wasm_bindgen::prelude::*;
 use super::errors::{error, refused};
 use crate::cascade::Settings;
 use crate::engines::load::Direction;
+use crate::nn::Quant;
 use crate::policy::PolicyKind;
 use crate::policy::heads::HeadSet;
 use crate::text::{Context, Language, Millis};
@@ -29,6 +30,8 @@ struct Options {
     heads: Option<String>,
     /// Sound of one step, in milliseconds. Absent: the policy's own chunk.
     chunk_ms: Option<u32>,
+    /// How weights are kept.
+    quant: Option<String>,
 }
 
 /// Options that are valid. Without a direction nothing is translated.
@@ -36,6 +39,7 @@ pub(super) struct Parsed {
     pub settings: Settings,
     pub direction: Option<Direction>,
     pub context: Context,
+    pub quant: Quant,
 }
 
 /// Parses and checks options.
@@ -54,7 +58,8 @@ pub(super) fn parsed(options: &str) -> Result<Parsed, JsValue> {
     let terms = options.terms.iter().map(|term| term.replace(['\n', '\r'], " ")).collect::<Vec<_>>().join("\n");
     let context = Context::new(&options.context, &terms)
         .map_err(|wrong| error("bad-option", &format!("the list of terms is malformed: {wrong}")))?;
-    Ok(Parsed { settings, direction, context })
+    let quant = options.quant.map(|text| text.parse::<Quant>()).transpose().map_err(refused)?.unwrap_or_default();
+    Ok(Parsed { settings, direction, context, quant })
 }
 
 /// Throws the error that `Engines::load` would throw for these options, before any model is loaded.

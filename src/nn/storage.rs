@@ -1,0 +1,180 @@
+//! How weights are kept on the device, and how a user asks for it. (docs/quantization.md)
+
+use std::fmt;
+use std::str::FromStr;
+
+/// How numbers are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    #[default]
+    F32,
+    /// Two bytes per weight. Sums are accumulated in f32.
+    F16,
+    /// Blocks of 32 integers of 8 bits with a scale: 8.5 bits per weight.
+    Q8,
+    /// Blocks of 32 integers of 4 bits with a scale: 4.5 bits per weight.
+    Q4,
+}
+
+impl Precision {
+    /// Bits per weight.
+    fn bits(self) -> f64 {
+        match self {
+            Precision::F32 => 32.0,
+            Precision::F16 => 16.0,
+            Precision::Q8 => 8.5,
+            Precision::Q4 => 4.5,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::F16 => "f16",
+            Precision::Q8 => "q8",
+            Precision::Q4 => "q4",
+        }
+    }
+}
+
+/// How the matrices of a model are kept on the device. Rows that cannot be divided into blocks are
+/// kept in f16 instead of Q8 or Q4, and rows of odd length in f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// The matrices of the layers.
+    pub layers: Precision,
+    /// The embedding and the output head.
+    pub tables: Precision,
+    /// Whether matrices that are quantized in their file are kept as they are there.
+    pub keeps_quants: bool,
+}
+
+impl Storage {
+    /// Every matrix in `precision`, whatever its file has.
+    pub fn plain(precision: Precision) -> Self {
+        Self { layers: precision, tables: precision, keeps_quants: false }
+    }
+
+    /// The same, but matrices that are quantized in their file are kept as they are there.
+    pub fn keeping_quants(self) -> Self {
+        Self { keeps_quants: true, ..self }
+    }
+}
+
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.layers == self.tables {
+            true => f.write_str(self.layers.name()),
+            false => write!(f, "{}/{}", self.layers.name(), self.tables.name()),
+        }
+    }
+}
+
+/// What a user asks for: `auto`, one of `f16`, `q8` and `q4`, or two of them, for the layers and for
+/// the tables: `q4/q8`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quant {
+    /// By the size of the model and the memory of the device; see [`Quant::storage`].
+    #[default]
+    Auto,
+    /// Whatever the model's file has.
+    Chosen(Storage),
+}
+
+/// A model with fewer weights gains nothing from being quantized.
+const SMALL_MODEL: u64 = 100_000_000;
+
+/// What is quantized, for [`Quant::storage`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sensitivity {
+    /// A model that hears: 4 bits cost it words.
+    High,
+    /// A model that translates. Its output head is kept in 8 bits.
+    Low,
+}
+
+impl Quant {
+    /// How a model of `weights` numbers is kept on a device with `memory` bytes, if that is known.
+    ///
+    /// `auto` keeps what a file has quantized. Of other files, it quantizes large models: those that
+    /// hear to 8 bits; the layers of those that translate to 8 bits where this takes at most a
+    /// quarter of the memory, otherwise to 4. A GPU has f16 for the rest, the CPU f32, in which it
+    /// computes.
+    pub fn storage(self, weights: u64, sensitivity: Sensitivity, is_gpu: bool, memory: Option<u64>) -> Storage {
+        let computed = |precision| match precision {
+            Precision::F16 if !is_gpu => Precision::F32,
+            other => other,
+        };
+        let storage = match self {
+            Quant::Chosen(storage) => storage,
+            Quant::Auto if weights < SMALL_MODEL => Storage::plain(Precision::F16).keeping_quants(),
+            Quant::Auto => {
+                let in_eight = weights as f64 * Precision::Q8.bits() / 8.0;
+                let fits = memory.is_some_and(|memory| in_eight <= memory as f64 / 4.0);
+                let layers = if sensitivity == Sensitivity::High || fits { Precision::Q8 } else { Precision::Q4 };
+                Storage { layers, ..Storage::plain(Precision::Q8).keeping_quants() }
+            }
+        };
+        Storage { layers: computed(storage.layers), tables: computed(storage.tables), ..storage }
+    }
+}
+
+/// The text is not a [`Quant`].
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a way to keep weights; use auto, f16, q8, q4, or one for the layers and one for the tables: q4/q8")]
+pub struct ParseQuantError(String);
+
+impl FromStr for Quant {
+    type Err = ParseQuantError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let precision = |name: &str| match name.trim().to_ascii_lowercase().as_str() {
+            "f16" => Some(Precision::F16),
+            "q8" => Some(Precision::Q8),
+            "q4" => Some(Precision::Q4),
+            _ => None,
+        };
+        if text.trim().eq_ignore_ascii_case("auto") {
+            return Ok(Quant::Auto);
+        }
+        let (layers, tables) = text.split_once('/').unwrap_or((text, text));
+        match (precision(layers), precision(tables)) {
+            (Some(layers), Some(tables)) => Ok(Quant::Chosen(Storage { layers, tables, keeps_quants: false })),
+            _ => Err(ParseQuantError(text.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_parsed() {
+        assert_eq!("auto".parse(), Ok(Quant::Auto));
+        assert_eq!("Q8".parse(), Ok(Quant::Chosen(Storage::plain(Precision::Q8))));
+        let Ok(Quant::Chosen(two)) = "q4/q8".parse() else { panic!() };
+        assert_eq!((two.layers, two.tables, two.to_string().as_str()), (Precision::Q4, Precision::Q8, "q4/q8"));
+        for wrong in ["", "q5", "q4/", "/q8", "q4/q8/q8", "auto/q4", "f32"] {
+            assert!(wrong.parse::<Quant>().unwrap_err().to_string().contains(&format!("`{wrong}`")));
+        }
+    }
+
+    #[test]
+    fn large_models_are_quantized_by_memory() {
+        let of = |weights, sensitivity, is_gpu, memory: Option<u64>| {
+            let storage = Quant::Auto.storage(weights, sensitivity, is_gpu, memory);
+            assert!(storage.keeps_quants);
+            storage.to_string()
+        };
+        let (small, large, gigabyte) = (50_000_000, 8_000_000_000, 1 << 30);
+        assert_eq!(of(small, Sensitivity::Low, true, None), "f16");
+        assert_eq!(of(small, Sensitivity::Low, false, None), "f32");
+        assert_eq!(of(large, Sensitivity::High, true, Some(8 * gigabyte)), "q8");
+        assert_eq!(of(large, Sensitivity::Low, true, Some(24 * gigabyte)), "q4/q8");
+        assert_eq!(of(large, Sensitivity::Low, true, Some(80 * gigabyte)), "q8");
+        assert_eq!(of(large, Sensitivity::Low, false, None), "q4/q8");
+        let chosen: Quant = "f16".parse().unwrap();
+        assert_eq!(chosen.storage(large, Sensitivity::Low, false, None), Storage::plain(Precision::F32));
+    }
+}
