@@ -59,8 +59,8 @@ pub mod models {
 
 pub mod nn {
     pub use crate::nn::{
-        ArmError, Cache, Capture, Head, Loader, MARGIN, PIECE, Precision, Quant, Rope, Sensitivity, SourceSpan, Storage, Tap, Target,
-        greedy,
+        ArmError, Cache, Capture, Head, Loader, MARGIN, PIECE, Precision, Quant, Rope, Sensitivity, SourceSpan,
+        Storage, Tap, Target, greedy,
     };
 }
 

@@ -382,7 +382,7 @@ impl<'a> Plan<'a> {
     }
 
     async fn load(self, compute: &Compute, report: Report<'_>) -> Result<Translation, BoxError> {
-        let loaded = text_weights(self.model, &*self.config, compute, report).await?;
+        let loaded = weights_of(self.model, &*self.config, compute, report).await?.model;
         let armed = Armed { heads: &self.heads, lead: self.lead };
         let eos = [self.config.eos(), self.prompt.ends()].concat();
         let translator = Translator::new(loaded, eos, armed, compute.group_len(), compute.clone())?;
@@ -407,7 +407,7 @@ pub(crate) async fn text_model(
 ) -> Result<(Arc<dyn TextModel>, Box<dyn TranslationPrompt>), BoxError> {
     let config = text_config(model)?;
     let prompt = prompt(model, &*config, &tokenizer(model, &*config)?, &task(from, to, ""))?;
-    Ok((text_weights(model, &*config, compute, report).await?, prompt))
+    Ok((weights_of(model, &*config, compute, report).await?.model, prompt))
 }
 
 fn task(from: Language, to: Language, context: &str) -> Task<'_> {
@@ -447,17 +447,36 @@ fn text_config(model: &ModelFiles) -> Result<Arc<dyn TextFamily>, BoxError> {
     ModelConfig::open(&model.files)?.into_text().map_err(|other| model.is_not(Role::Translation, &other))
 }
 
-async fn text_weights(
+/// A text model on its device.
+pub(crate) struct TextWeights {
+    pub model: Arc<dyn TextModel>,
+    pub storage: Storage,
+    /// Bytes of its matrices on the device.
+    pub bytes: u64,
+}
+
+/// Loads a text model alone.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) async fn text_weights(
+    model: &ModelFiles,
+    compute: &Compute,
+    report: Report<'_>,
+) -> Result<TextWeights, BoxError> {
+    weights_of(model, &*text_config(model)?, compute, report).await
+}
+
+async fn weights_of(
     model: &ModelFiles,
     config: &dyn TextFamily,
     compute: &Compute,
     report: Report<'_>,
-) -> Result<Arc<dyn TextModel>, BoxError> {
+) -> Result<TextWeights, BoxError> {
     let progress = told(report, &model.name);
     let weights = Weights::open(&model.files).await?;
     let storage = model.storage(Role::Translation, compute).await?;
     let loader = Loader::new(&weights, Target { compute, storage, progress: &progress });
-    Ok(config.load(&loader, capacity(config)).await?)
+    let loaded = config.load(&loader, capacity(config)).await?;
+    Ok(TextWeights { model: loaded, storage, bytes: loader.kept_bytes() })
 }
 
 /// Forwards byte counts to `report` with the model's name.
@@ -533,7 +552,12 @@ mod tests {
             let name = HeadSet::file_name(set.source, set.target);
             small.push((name, set.to_json().expect("plain data").into_bytes()));
         }
-        ModelFiles { name: name.to_owned(), files: Files::remote(name, small, Vec::new()), demo: false, quant: Quant::Auto }
+        ModelFiles {
+            name: name.to_owned(),
+            files: Files::remote(name, small, Vec::new()),
+            demo: false,
+            quant: Quant::Auto,
+        }
     }
 
     /// Qwen3-4B-Instruct-2507, as published.

@@ -46,6 +46,8 @@ pub struct Loader<'a> {
     storage: Storage,
     progress: Progress<'a>,
     read: Cell<u64>,
+    /// Bytes of the matrices on the device.
+    kept: Cell<u64>,
     /// Bytes read since the runtime's queue was last flushed.
     queued: Cell<u64>,
 }
@@ -53,7 +55,12 @@ pub struct Loader<'a> {
 impl<'a> Loader<'a> {
     pub fn new(weights: &'a Weights, target: Target<'a>) -> Self {
         let Target { compute, storage, progress } = target;
-        Self { weights, compute, storage, progress, read: Cell::new(0), queued: Cell::new(0) }
+        Self { weights, compute, storage, progress, read: Cell::new(0), kept: Cell::new(0), queued: Cell::new(0) }
+    }
+
+    /// The bytes of the matrices that were loaded, on the device.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.kept.get()
     }
 
     /// Counts the bytes that were read of `name`: `part` of `whole` equal parts. Once much has been
@@ -141,6 +148,7 @@ impl<'a> Loader<'a> {
     /// The rows `range` of the matrix `name [n, k]`.
     async fn rows(&self, name: &str, [n, k]: [usize; 2], range: Range<usize>, kind: Kind) -> Result<Weight, LoadError> {
         let device = &self.compute.device;
+        self.kept.set(self.kept.get() + (range.len() * kind.row_bytes(k)) as u64);
         match kind {
             Kind::Dense => {
                 let read = async |rows: Range<usize>| -> Result<[Tensor<2>; 1], LoadError> {

@@ -121,7 +121,9 @@ impl Quant {
 
 /// The text is not a [`Quant`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a way to keep weights; use auto, f16, q8, q4, or one for the layers and one for the tables: q4/q8")]
+#[error(
+    "`{0}` is not a way to keep weights; use auto, f16, q8, q4, or one for the layers and one for the tables: q4/q8"
+)]
 pub struct ParseQuantError(String);
 
 impl FromStr for Quant {

@@ -25,9 +25,11 @@ const MOST_FEW: usize = 4 * FEW_ROWS;
 /// Rows of a panel.
 const PANEL: usize = 128;
 /// Numbers of a weight below which other cores are not worth waking.
-const SMALL: usize = 1 << 16;
-/// Rows of the weight that a core takes at a time.
-const PIECE: usize = 16;
+const SMALL: usize = 1 << 19;
+/// Pieces of a weight that cores take one after another.
+const PIECES: usize = 64;
+/// The fewest rows of a piece.
+const LEAST_PIECE: usize = 16;
 /// Numbers of a vector.
 const LANES: usize = 8;
 
@@ -60,7 +62,8 @@ fn few_rows(x: &[f32], w: &Matrix, t: usize) -> Vec<f32> {
         true => x.chunks_exact(BLOCK).map(|block| block.iter().sum()).collect(),
         false => Vec::new(),
     };
-    in_pieces(&mut turned, PIECE * t, w.n * w.k, |first, out| {
+    let piece = w.n.div_ceil(PIECES).max(LEAST_PIECE);
+    in_pieces(&mut turned, piece * t, w.n * w.k, |first, out| {
         vectorized(Few { x, sums: &sums, w, t, first: first / t, out });
     });
     if t == 1 {
@@ -100,14 +103,25 @@ fn many_rows(x: &[f32], w: &Matrix, t: usize) -> Vec<f32> {
 
 /// Calls `work` with pieces of `out` of `size` elements and the place of their first, on all cores
 /// if the weight has many numbers.
+///
+/// The calling thread takes pieces like the others. So it need not sleep and be woken for every
+/// product, and a core that is late only takes fewer.
 #[cfg(not(target_arch = "wasm32"))]
 fn in_pieces<T: Send>(out: &mut [T], size: usize, numbers: usize, work: impl Fn(usize, &mut [T]) + Sync) {
-    use rayon::prelude::*;
+    use std::sync::{Mutex, PoisonError};
 
-    match numbers < SMALL {
-        true => out.chunks_mut(size).enumerate().for_each(|(at, piece)| work(at * size, piece)),
-        false => out.par_chunks_mut(size).enumerate().for_each(|(at, piece)| work(at * size, piece)),
-    }
+    let cores = if numbers < SMALL { 1 } else { rayon::current_num_threads() };
+    let pieces = Mutex::new(out.chunks_mut(size).enumerate());
+    let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let take = || {
+        while let Some((at, piece)) = next() {
+            work(at * size, piece);
+        }
+    };
+    rayon::in_place_scope(|scope| {
+        (1..cores).for_each(|_| scope.spawn(|_| take()));
+        take();
+    });
 }
 
 /// A browser's worker has one core.
@@ -132,6 +146,8 @@ trait Lanes: Copy {
     fn mul_add(self, a: Self::Vector, b: Self::Vector, c: Self::Vector) -> Self::Vector;
     fn signed(self, bytes: [u8; LANES]) -> Self::Vector;
     fn unsigned(self, bytes: [u8; LANES]) -> Self::Vector;
+    /// The two f16 of each word, the low one first. They are finite.
+    fn halves(self, words: [i32; LANES / 2]) -> Self::Vector;
 }
 
 /// Vectors as arrays.
@@ -172,6 +188,15 @@ impl Lanes for Arrays {
     #[inline(always)]
     fn unsigned(self, bytes: [u8; LANES]) -> [f32; LANES] {
         bytes.map(f32::from)
+    }
+
+    #[inline(always)]
+    fn halves(self, words: [i32; LANES / 2]) -> [f32; LANES] {
+        let mut out = [0.0; LANES];
+        for (two, word) in out.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+            *two = [half(word), half(word >> 16)];
+        }
+        out
     }
 }
 
@@ -214,6 +239,18 @@ mod avx2 {
         #[inline(always)]
         fn unsigned(self, bytes: [u8; LANES]) -> __m256 {
             self.avx._mm256_cvtepi32_ps(self.avx2._mm256_cvtepu8_epi32(low(bytes)))
+        }
+
+        #[inline(always)]
+        fn halves(self, words: [i32; LANES / 2]) -> __m256 {
+            // As `half` does it.
+            let bits = self.avx2._mm256_cvtepu16_epi32(cast(words));
+            let magnitude = self.avx2._mm256_and_si256(bits, self.avx._mm256_set1_epi32(0x7fff));
+            let shifted: __m256 = cast(self.avx2._mm256_slli_epi32::<13>(magnitude));
+            let scaled = self.avx._mm256_mul_ps(shifted, self.splat(f32::from_bits(0x7780_0000)));
+            let sign = self.avx2._mm256_and_si256(bits, self.avx._mm256_set1_epi32(0x8000));
+            let sign: __m256 = cast(self.avx2._mm256_slli_epi32::<16>(sign));
+            self.avx._mm256_or_ps(scaled, sign)
         }
     }
 
@@ -272,19 +309,11 @@ impl Work for Few<'_> {
         let mut scales = RowScales::new(w);
         for (row, out) in (first..).zip(out.chunks_exact_mut(t)) {
             let quants = w.row(row);
-            scales.read(w, row);
-            for (from, out) in (0..).step_by(FEW_ROWS).zip(out.chunks_mut(FEW_ROWS)) {
-                let x = &x[from * w.k..][..out.len() * w.k];
-                match out.len() {
-                    1 => sums_of::<L, 1>(lanes, x, quants, w, &scales.scales, out),
-                    2 => sums_of::<L, 2>(lanes, x, quants, w, &scales.scales, out),
-                    3 => sums_of::<L, 3>(lanes, x, quants, w, &scales.scales, out),
-                    4 => sums_of::<L, 4>(lanes, x, quants, w, &scales.scales, out),
-                    5 => sums_of::<L, 5>(lanes, x, quants, w, &scales.scales, out),
-                    6 => sums_of::<L, 6>(lanes, x, quants, w, &scales.scales, out),
-                    7 => sums_of::<L, 7>(lanes, x, quants, w, &scales.scales, out),
-                    _ => sums_of::<L, 8>(lanes, x, quants, w, &scales.scales, out),
-                }
+            scales.read(lanes, w, row);
+            match (w.form.bits, w.form.group()) {
+                (Bits::Four, _) => products::<L, FOUR>(lanes, x, quants, w.k, &scales.scales, out),
+                (Bits::Eight, BLOCK) => products::<L, EIGHT>(lanes, x, quants, w.k, &scales.scales, out),
+                (Bits::Eight, _) => products::<L, EIGHT_HALVES>(lanes, x, quants, w.k, &scales.scales, out),
             }
             if !scales.floors.is_empty() {
                 for (value, sums) in out.iter_mut().zip(sums.chunks_exact(scales.floors.len())) {
@@ -311,9 +340,12 @@ impl Work for Unpack<'_> {
         let (groups, halves) = (BLOCK / w.form.group(), BLOCK / LANES / 2);
         for (row, out) in rows.zip(out.chunks_exact_mut(w.k)) {
             let quants = w.row(row);
-            scales.read(w, row);
+            scales.read(lanes, w, row);
             for (at, out) in out.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
-                let block = integers(lanes, quants, w.form.bits, at);
+                let block = match w.form.bits {
+                    Bits::Four => integers::<L, FOUR>(lanes, quants, at),
+                    Bits::Eight => integers::<L, EIGHT>(lanes, quants, at),
+                };
                 let of_block = &scales.scales[at * groups..][..groups];
                 let (low, high) = (lanes.splat(of_block[0]), lanes.splat(of_block[groups - 1]));
                 let floor = lanes.splat(scales.floors.get(at).copied().unwrap_or(0.0));
@@ -335,42 +367,82 @@ impl Matrix<'_> {
     }
 }
 
+/// Blocks of 4 bits with a scale each.
+const FOUR: u8 = 0;
+/// Blocks of 8 bits with a scale each.
+const EIGHT: u8 = 1;
+/// Blocks of 8 bits with a scale for each half.
+const EIGHT_HALVES: u8 = 2;
+
+/// Words of a block.
+const fn words_of(kind: u8) -> usize {
+    if kind == FOUR { BLOCK / 8 } else { BLOCK / 4 }
+}
+
 /// The integers of block `at` of a row, without their offset.
 #[inline(always)]
-fn integers<L: Lanes>(lanes: L, quants: &[i32], bits: Bits, at: usize) -> [L::Vector; BLOCK / LANES] {
+fn integers<L: Lanes, const KIND: u8>(lanes: L, quants: &[i32], at: usize) -> [L::Vector; BLOCK / LANES] {
     let two = |words: &[i32], first: usize| bytemuck::cast::<[i32; 2], [u8; LANES]>([words[first], words[first + 1]]);
-    match bits {
-        Bits::Eight => {
-            let words = &quants[at * (BLOCK / 4)..][..BLOCK / 4];
-            let part = |first| lanes.signed(two(words, first));
-            [part(0), part(2), part(4), part(6)]
-        }
-        Bits::Four => {
-            let words = &quants[at * (BLOCK / 8)..][..BLOCK / 8];
-            let both = [u64::from_le_bytes(two(words, 0)), u64::from_le_bytes(two(words, 2))];
-            let part = |bytes: u64| lanes.unsigned((bytes & 0x0f0f_0f0f_0f0f_0f0f).to_le_bytes());
-            [part(both[0]), part(both[1]), part(both[0] >> 4), part(both[1] >> 4)]
+    if KIND == FOUR {
+        let words = &quants[at * (BLOCK / 8)..][..BLOCK / 8];
+        let both = [u64::from_le_bytes(two(words, 0)), u64::from_le_bytes(two(words, 2))];
+        let part = |bytes: u64| lanes.unsigned((bytes & 0x0f0f_0f0f_0f0f_0f0f).to_le_bytes());
+        [part(both[0]), part(both[1]), part(both[0] >> 4), part(both[1] >> 4)]
+    } else {
+        let words = &quants[at * (BLOCK / 4)..][..BLOCK / 4];
+        let part = |first| lanes.signed(two(words, first));
+        [part(0), part(2), part(4), part(6)]
+    }
+}
+
+/// The products of the rows of x, one for each of `out`, with one row of the weight, without its
+/// floors.
+#[inline(always)]
+fn products<L: Lanes, const KIND: u8>(lanes: L, x: &[f32], quants: &[i32], k: usize, scales: &[f32], out: &mut [f32]) {
+    for (from, out) in (0..).step_by(FEW_ROWS).zip(out.chunks_mut(FEW_ROWS)) {
+        let x = &x[from * k..][..out.len() * k];
+        match out.len() {
+            1 => sums_of::<L, KIND, 1>(lanes, x, quants, k, scales, out),
+            2 => sums_of::<L, KIND, 2>(lanes, x, quants, k, scales, out),
+            3 => sums_of::<L, KIND, 3>(lanes, x, quants, k, scales, out),
+            4 => sums_of::<L, KIND, 4>(lanes, x, quants, k, scales, out),
+            5 => sums_of::<L, KIND, 5>(lanes, x, quants, k, scales, out),
+            6 => sums_of::<L, KIND, 6>(lanes, x, quants, k, scales, out),
+            7 => sums_of::<L, KIND, 7>(lanes, x, quants, k, scales, out),
+            _ => sums_of::<L, KIND, 8>(lanes, x, quants, k, scales, out),
         }
     }
 }
 
-/// The products of `T` rows of x with one row of the weight, without its floors.
+/// The same for `T` rows.
 #[inline(always)]
-fn sums_of<L: Lanes, const T: usize>(lanes: L, x: &[f32], quants: &[i32], w: &Matrix, scales: &[f32], out: &mut [f32]) {
+fn sums_of<L: Lanes, const KIND: u8, const T: usize>(
+    lanes: L,
+    x: &[f32],
+    quants: &[i32],
+    k: usize,
+    scales: &[f32],
+    out: &mut [f32],
+) {
+    let blocks = k / BLOCK;
+    let mut rows: [&[[f32; BLOCK]]; T] = [&[]; T];
+    for (row, x) in rows.iter_mut().zip(x.chunks_exact(k)) {
+        *row = &x.as_chunks().0[..blocks];
+    }
+    let (quants, scales) =
+        (&quants[..blocks * words_of(KIND)], &scales[..blocks * (1 + usize::from(KIND == EIGHT_HALVES))]);
     let mut totals = [lanes.splat(0.0); T];
-    for at in 0..w.k / BLOCK {
-        let block = integers(lanes, quants, w.form.bits, at);
-        for (t, total) in totals.iter_mut().enumerate() {
-            let x = x[t * w.k + at * BLOCK..][..BLOCK].as_chunks::<LANES>().0;
+    for at in 0..blocks {
+        let block = integers::<L, KIND>(lanes, quants, at);
+        for (x, total) in rows.iter().zip(&mut totals) {
+            let x = x[at].as_chunks::<LANES>().0;
             let low = lanes.mul_add(block[0], lanes.load(&x[0]), lanes.splat(0.0));
             let low = lanes.mul_add(block[1], lanes.load(&x[1]), low);
-            // The scale of the first half, where the halves have scales of their own.
-            let (scale, from) = match w.form.group() {
-                BLOCK => (scales[at], low),
-                _ => {
-                    *total = lanes.mul_add(lanes.splat(scales[2 * at]), low, *total);
-                    (scales[2 * at + 1], lanes.splat(0.0))
-                }
+            let (scale, from) = if KIND == EIGHT_HALVES {
+                *total = lanes.mul_add(lanes.splat(scales[2 * at]), low, *total);
+                (scales[2 * at + 1], lanes.splat(0.0))
+            } else {
+                (scales[at], low)
             };
             let high = lanes.mul_add(block[2], lanes.load(&x[2]), from);
             let high = lanes.mul_add(block[3], lanes.load(&x[3]), high);
@@ -386,7 +458,7 @@ fn sums_of<L: Lanes, const T: usize>(lanes: L, x: &[f32], quants: &[i32], w: &Ma
 
 /// The scales of one row as f32.
 struct RowScales {
-    /// One a group.
+    /// One a group, then as many more as fill the last vector.
     scales: Vec<f32>,
     /// One a block, where there are floors.
     floors: Vec<f32>,
@@ -395,21 +467,25 @@ struct RowScales {
 impl RowScales {
     fn new(w: &Matrix) -> Self {
         let floors = if adds_floors(w.form) { w.k / BLOCK } else { 0 };
-        Self { scales: vec![0.0; w.k / w.form.group()], floors: vec![0.0; floors] }
+        let scales = (w.k / w.form.group()).next_multiple_of(LANES);
+        Self { scales: vec![0.0; scales], floors: vec![0.0; floors] }
     }
 
     /// The same numbers as [`Form::scale`] gives one by one, with the offset of Q4 as a floor.
     #[inline(always)]
-    fn read(&mut self, w: &Matrix, row: usize) {
+    fn read<L: Lanes>(&mut self, lanes: L, w: &Matrix, row: usize) {
         let words = w.form.scale_words(w.k);
         let row = &w.scales[row * words..][..words];
         match w.form.scales {
             Scales::One => {
-                for (two, word) in self.scales.chunks_mut(2).zip(row) {
-                    two[0] = half(*word);
-                    if let [_, odd] = two {
-                        *odd = half(*word >> 16);
-                    }
+                let (whole, rest) = row.as_chunks::<{ LANES / 2 }>();
+                let mut words = [0; LANES / 2];
+                for (word, last) in words.iter_mut().zip(rest) {
+                    *word = *last;
+                }
+                let vectors = self.scales.as_chunks_mut::<LANES>().0;
+                for (vector, words) in vectors.iter_mut().zip(whole.iter().chain([&words])) {
+                    *vector = lanes.store(lanes.halves(*words));
                 }
                 let offset = -w.form.offset() as f32;
                 for (floor, scale) in self.floors.iter_mut().zip(&self.scales) {
@@ -467,6 +543,9 @@ mod tests {
         for bits in [Bits::Four, Bits::Eight] {
             for scales in [Scales::One, Scales::Floor, Scales::Steps32, Scales::Steps16] {
                 let (form, n, k, t) = (Form { bits, scales }, 3, SUPER_BLOCK, 11);
+                if bits == Bits::Four && form.group() != BLOCK {
+                    continue; // no format has this form
+                }
                 let word = |i: usize| (i as i32).wrapping_mul(0x2c1b_3c6d) & 0x3fff_1fff;
                 let quants = (0..n * form.quant_words(k)).map(|i| (i as i32).wrapping_mul(0x2c1b_3c6d)).collect();
                 let scales = (0..n * form.scale_words(k)).map(word).collect();

@@ -53,6 +53,8 @@ pub(super) enum Command {
     Eval(EvalArgs),
     /// Make a page about a run: what was heard, shown and held, and what the model attended to
     Explain(ExplainArgs),
+    /// Measure how fast a translation model runs on a device
+    Bench(BenchArgs),
     /// List the devices that models can run on
     Devices,
     /// List, fetch, remove and find models
@@ -185,6 +187,33 @@ pub(super) struct CalibrateArgs {
     pub output: Option<PathBuf>,
     #[command(flatten)]
     pub device: DeviceArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// The translation model: a folder, a GGUF file or a Hub id [default: the demo pack]
+    #[arg(value_name = "MODEL")]
+    pub model: Option<OsString>,
+    /// Tokens of the prompt
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = at_least_one)]
+    pub prompt: usize,
+    /// Tokens to decode
+    #[arg(long, default_value_t = 32, value_name = "N", value_parser = at_least_one)]
+    pub tokens: usize,
+    /// Rounds to measure, after one that is not counted
+    #[arg(long, default_value_t = 5, value_name = "N", value_parser = at_least_one)]
+    pub rounds: usize,
+    /// The form of the results
+    #[arg(long, value_enum, default_value_t = BenchFormat::Text)]
+    pub format: BenchFormat,
+    #[command(flatten)]
+    pub device: DeviceArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum BenchFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Args)]
@@ -342,6 +371,13 @@ pub(super) fn target_language(code: &str) -> Result<Language, String> {
     match code.parse::<Language>() {
         Ok(language) if Language::TARGETS.contains(&language) => Ok(language),
         _ => Err("the target languages are de (German), it (Italian) and zh (Chinese)".to_owned()),
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(number) if (1..=100_000).contains(&number) => Ok(number),
+        _ => Err("a whole number from 1 to 100000 is needed".to_owned()),
     }
 }
 

@@ -10,7 +10,9 @@ use super::{sha256, text_file};
 use crate::cascade::event::Start;
 use crate::cascade::{BoxError, Settings};
 use crate::engines::demo;
-use crate::engines::load::{self, ContextTooLong, Direction, ModelEngines, ModelFiles, Models, Names, Report, Role};
+use crate::engines::load::{
+    self, ContextTooLong, Direction, ModelEngines, ModelFiles, Models, Names, Report, Role, TextWeights,
+};
 use crate::engines::on_models::{Alignment, Translation};
 use crate::gpu::{Compute, adapters};
 use crate::hub::cache::{CachedModel, Hub};
@@ -138,12 +140,15 @@ pub(super) async fn load(request: &LoadRequest<'_>, report: Report<'_>) -> Resul
     let direction = request.mt.map(|mt| direction(request.from, mt)).transpose()?;
     let compute = open_device(request.device).await?;
     let mt = match request.mt.zip(direction) {
-        Some((mt, direction)) => Some((resolve(mt.text.mt.as_deref(), Role::Translation, request.device.quant).await?, direction)),
+        Some((mt, direction)) => {
+            Some((resolve(mt.text.mt.as_deref(), Role::Translation, request.device.quant).await?, direction))
+        }
         None => None,
     };
     let hashes = InputHashes::of(&context, mt.as_ref().map(|(model, direction)| (direction, Some(model))));
     let asr = resolve(request.asr, Role::Recognition, request.device.quant).await?;
-    let models = Models { asr, aligner: resolve(request.aligner, Role::Alignment, request.device.quant).await?, mt, context };
+    let models =
+        Models { asr, aligner: resolve(request.aligner, Role::Alignment, request.device.quant).await?, mt, context };
     let engines = models.load(&compute, report).await.map_err(|error| with_flag(error, request.context))?;
     Ok(Loaded { engines, names: Names::of(&models, &compute.name), hashes })
 }
@@ -238,6 +243,18 @@ pub(super) async fn load_forced(
     let files = resolve(model, Role::Translation, device_args.quant).await?;
     let (model, prompt) = load::text_model(&files, direction, &compute, report).await?;
     Ok((Forced::new(model, compute)?, prompt, files.name))
+}
+
+/// Loads the weights of a translation model alone. Also returns its name and its device.
+pub(super) async fn load_weights(
+    model: Option<&OsStr>,
+    device_args: &DeviceArgs,
+    report: Report<'_>,
+) -> Result<(String, TextWeights, Compute), BoxError> {
+    let compute = open_device(device_args).await?;
+    let files = resolve(model, Role::Translation, device_args.quant).await?;
+    let weights = load::text_weights(&files, &compute, report).await?;
+    Ok((files.name, weights, compute))
 }
 
 /// The files of a model, which are fetched from the Hub where they are missing.

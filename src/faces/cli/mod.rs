@@ -7,7 +7,7 @@
 //! | `engines` | loads models and devices; no other file does |
 //! | `translate` | `translate` and `transcribe` |
 //! | `eval` | policies at several chunks over a manifest: lag, quality, the files of OmniSTEval |
-//! | `align`, `calibrate`, `devices`, `models` | the other subcommands |
+//! | `align`, `bench`, `calibrate`, `devices`, `models` | the other subcommands |
 //! | `inputs`, `text_file` | files that a run reads and may not overwrite; bounded text files |
 //! | `sound` | reads a file or standard input on a thread of its own, in real time if asked |
 //! | `text_input` | the text of `--text`: a file, or standard input as it comes |
@@ -26,6 +26,7 @@
 
 mod align;
 mod args;
+mod bench;
 mod calibrate;
 mod devices;
 mod engines;
@@ -98,6 +99,7 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             written.iter().for_each(|path| terminal::eprint_line(format_args!("wrote {}", path.display())));
             Ok(())
         }
+        Command::Bench(args) => bench::bench(args).await,
         Command::Devices => devices::devices().await,
         Command::Models(args) => models::models(args).await,
     }
