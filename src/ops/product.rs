@@ -212,20 +212,17 @@ fn step_type(wide: usize) -> &'static str {
 }
 
 /// `x [T, K]` and a weight of `n` rows in the contiguous buffers `w` → `[T, N]`.
-pub(super) fn run(x: CubeTensor, w: &[CubeTensor], n: usize, format: &RowFormat, kernel: Kernel) -> CubeTensor {
-    let x = into_contiguous(x);
-    let (t, k) = (x.meta.shape()[0], x.meta.shape()[1]);
-    let inputs: Vec<&CubeTensor> = std::iter::once(&x).chain(w).collect();
-    let (shader, lanes, grid) = match kernel {
-        Kernel::FewRows => few_rows([t, k, n], format, w.len()),
-        Kernel::ManyRows => many_rows([t, k, n], format, w.len()),
-    };
-    launch(shader, lanes, grid, &inputs, [t, n].into(), DType::F32)
+fn run(x: CubeTensor, w: &[CubeTensor], n: usize, format: &RowFormat, kernel: Kernel) -> CubeTensor {
+    match kernel {
+        Kernel::FewRows => few_rows(x, w, n, format),
+        Kernel::ManyRows => many_rows(x, w, n, format),
+    }
 }
 
-/// The shader, the size of a workgroup and the grid.
-fn few_rows([t, k, n]: [usize; 3], format: &RowFormat, buffers: usize) -> (Shader, u32, [u32; 3]) {
+fn few_rows(x: CubeTensor, w: &[CubeTensor], n: usize, format: &RowFormat) -> CubeTensor {
     const COLUMNS: usize = 4; // per workgroup, as in the shader
+    let x = into_contiguous(x);
+    let (t, k) = (x.meta.shape()[0], x.meta.shape()[1]);
     let rows: usize = if t == 1 { 1 } else { 4 };
     // Idle lanes cost as much as the others, so a short row gets fewer. At least one lane per row
     // is needed to add up the results.
@@ -234,24 +231,29 @@ fn few_rows([t, k, n]: [usize; 3], format: &RowFormat, buffers: usize) -> (Shade
     let shader = Shader {
         name: "matvec",
         text: include_str!("../../shaders/matvec.wgsl"),
-        constants: format.constants([k, n, buffers], more),
+        constants: format.constants([k, n, w.len()], more),
     };
     let [gx, gy] = grid_2d(n.div_ceil(COLUMNS));
+    let inputs: Vec<&CubeTensor> = std::iter::once(&x).chain(w).collect();
     // The grid's z is the row count, so the shader learns it without a parameter. The groups past
     // the last row return at once.
-    (shader, lanes, [gx, gy, t as u32])
+    launch(shader, lanes, [gx, gy, t as u32], &inputs, [t, n].into(), DType::F32)
 }
 
-/// The same for many rows.
-fn many_rows([t, k, n]: [usize; 3], format: &RowFormat, buffers: usize) -> (Shader, u32, [u32; 3]) {
+/// The same for many rows, with any way to read a weight.
+pub(super) fn many_rows(x: CubeTensor, w: &[CubeTensor], n: usize, format: &RowFormat) -> CubeTensor {
     const TILE: usize = 32; // columns per workgroup, as in the shader
+    let x = into_contiguous(x);
+    let (t, k) = (x.meta.shape()[0], x.meta.shape()[1]);
     let shader = Shader {
         name: "matmat",
         text: include_str!("../../shaders/matmat.wgsl"),
-        constants: format.constants([k, n, buffers], []),
+        constants: format.constants([k, n, w.len()], []),
     };
+    let inputs: Vec<&CubeTensor> = std::iter::once(&x).chain(w).collect();
     // The grid's y is the row count, as z is above.
-    (shader, 64, [n.div_ceil(TILE) as u32, t as u32, 1])
+    let grid = [n.div_ceil(TILE) as u32, t as u32, 1];
+    launch(shader, 64, grid, &inputs, [t, n].into(), DType::F32)
 }
 
 #[cfg(test)]

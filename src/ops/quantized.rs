@@ -9,18 +9,18 @@
 //! code writes the same 32 tokens as f32 for 17 of 24 prompts of Gemma-3-270M
 //! (docs/measurements.md).
 //!
-//! On wgpu these are the kernels of [`super::product`] with another way to read a weight. The CPU
-//! has its own, in `quantized_cpu`.
+//! For many rows, wgpu has the kernel of [`super::product`] with another way to read a weight; for few
+//! rows one that reads whole blocks. The CPU has its own, in `quantized_cpu`.
 
 use burn::backend::{
     Backend, Flex, backend_extension,
     tensor::{FloatTensor, IntTensor},
 };
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use burn_wgpu::{CubeBackend, into_contiguous};
+use burn_wgpu::{CubeBackend, CubeTensor, into_contiguous};
 
 use super::launch::{Shader, grid_2d, launch};
-use super::product::{Kernel, RowFormat, run};
+use super::product::{Kernel, RowFormat, many_rows};
 use super::quantized_cpu;
 use crate::weights::quants::{BLOCK, Bits, Form, Quants, SUPER_BLOCK, SUPER_WORDS, Scales};
 
@@ -127,9 +127,15 @@ impl QuantizedBackend for CubeBackend {
         form: Form,
         kernel: Kernel,
     ) -> FloatTensor<Self> {
-        let (k, n) = (x.meta.shape()[1], quants.meta.shape()[0]);
-        let format = RowFormat { wide: 4, weight: read_step(form, k, 1) };
-        run(x, &[into_contiguous(quants), into_contiguous(scales)], n, &format, kernel)
+        let (quants, scales) = (into_contiguous(quants), into_contiguous(scales));
+        let (t, k, n) = (x.meta.shape()[0], x.meta.shape()[1], quants.meta.shape()[0]);
+        match kernel {
+            Kernel::FewRows => few_rows(into_contiguous(x), &quants, &scales, form, [t, k, n]),
+            Kernel::ManyRows => {
+                let format = RowFormat { wide: 4, weight: read_step(form, k, 1) };
+                many_rows(x, &[quants, scales], n, &format)
+            }
+        }
     }
 
     fn unpack_quantized(quants: IntTensor<Self>, scales: IntTensor<Self>, form: Form, k: usize) -> FloatTensor<Self> {
@@ -144,6 +150,93 @@ impl QuantizedBackend for CubeBackend {
         let [gx, gy] = grid_2d(steps.div_ceil(64));
         launch(shader, 64, [gx, gy, 1], &[&quants, &scales], [n, k].into(), DType::F32)
     }
+}
+
+/// A few rows of x, block by block.
+fn few_rows(x: CubeTensor, quants: &CubeTensor, scales: &CubeTensor, form: Form, [t, k, n]: [usize; 3]) -> CubeTensor {
+    const LANES: usize = 64; // of a workgroup, as in the shader
+    const COLUMNS: usize = 4; // of a team, as in the shader
+    let blocks = k / BLOCK;
+    // As many lanes a team as leave none of them without a block, so that none waits.
+    let lanes = 1 << blocks.trailing_zeros().min(4);
+    let rows = if t == 1 { 1 } else { 4 };
+    let shader = Shader {
+        name: "matvec_quants",
+        text: include_str!("../../shaders/matvec_quants.wgsl"),
+        constants: vec![
+            ("blocks", blocks.to_string()),
+            ("n", n.to_string()),
+            ("rows", rows.to_string()),
+            ("lanes", lanes.to_string()),
+            ("scale_words", form.scale_words(k).to_string()),
+            ("has_floor", adds_floors(form).to_string()),
+            ("integers", read_block(form.bits).to_owned()),
+            ("factors", read_factors(form)),
+            ("scaled", combine(form).to_owned()),
+        ],
+    };
+    let [gx, gy] = grid_2d(n.div_ceil(LANES / lanes * COLUMNS));
+    launch(shader, LANES as u32, [gx, gy, t as u32], &[&x, quants, scales], [t, n].into(), DType::F32)
+}
+
+/// WGSL that reads the integers of block `at`, without their offset.
+fn read_block(bits: Bits) -> &'static str {
+    match bits {
+        Bits::Eight => {
+            "let low = quants[2u * at];\n\
+             let high = quants[2u * at + 1u];\n\
+             return Block(signed(low.x), signed(low.y), signed(low.z), signed(low.w),\n\
+             signed(high.x), signed(high.y), signed(high.z), signed(high.w));"
+        }
+        Bits::Four => {
+            "let both = quants[at];\n\
+             let high = both >> vec4<u32>(4u);\n\
+             return Block(nibbles(both.x), nibbles(both.y), nibbles(both.z), nibbles(both.w),\n\
+             nibbles(high.x), nibbles(high.y), nibbles(high.z), nibbles(high.w));"
+        }
+    }
+}
+
+/// WGSL that reads the factors of block `block` of a row, whose scales begin at `words`.
+fn read_factors(form: Form) -> String {
+    let (in_super, super_words) = (SUPER_BLOCK / BLOCK, SUPER_WORDS);
+    match form.scales {
+        Scales::One => format!(
+            "let scale = unpack2x16float(scales[words + block / 2u] >> ((block & 1u) * 16u)).x;\n\
+             return vec2<f32>(scale, scale * -{}.0);",
+            form.offset()
+        ),
+        Scales::Floor => "return unpack2x16float(scales[words + block]);".into(),
+        Scales::Steps32 => format!(
+            "let at = words + block / {in_super}u * {super_words}u;\n\
+             let group = block % {in_super}u;\n\
+             let step = scales[at + 1u + group / 2u] >> ((group & 1u) * 16u);\n\
+             let d = unpack2x16float(scales[at]);\n\
+             return vec2<f32>(d.x * f32(step & 255u), -(d.y * f32(step >> 8u & 255u)));"
+        ),
+        Scales::Steps16 => format!(
+            "let at = words + block / {in_super}u * {super_words}u;\n\
+             let group = block % {in_super}u;\n\
+             let steps = scales[at + 1u + group / 2u] >> ((group & 1u) * 16u);\n\
+             let signed = vec2<i32>(bitcast<i32>(steps << 24u), bitcast<i32>(steps << 16u)) >> vec2<u32>(24u);\n\
+             return unpack2x16float(scales[at]).x * vec2<f32>(signed);"
+        ),
+    }
+}
+
+/// WGSL that scales the sums of the halves of a block, `low` and `high`.
+fn combine(form: Form) -> &'static str {
+    match (form.scales, adds_floors(form)) {
+        (Scales::Steps16, _) => "factor.x * low + factor.y * high",
+        (_, true) => "factor.x * (low + high) + factor.y * total",
+        (_, false) => "factor.x * (low + high)",
+    }
+}
+
+/// Whether a number is its scaled integer and something more. The offset of Q4 is taken as such a
+/// floor, too: it then comes off once a block.
+pub(super) fn adds_floors(form: Form) -> bool {
+    form.has_floor() || form.offset() != 0
 }
 
 /// WGSL that reads step i, which is 4 numbers, of a matrix with rows of `k`. Its buffers have the

@@ -16,6 +16,7 @@ use burn::backend::{Flex, tensor::FloatTensor};
 use burn::tensor::{Tensor, TensorData};
 use pulp::{Arch, NullaryFnOnce};
 
+use super::quantized::adds_floors;
 use crate::weights::quants::{BLOCK, Bits, Form, SUPER_BLOCK, SUPER_WORDS, Scales};
 
 /// The most rows of x that share one reading of the weight's integers.
@@ -128,12 +129,6 @@ fn in_pieces<T: Send>(out: &mut [T], size: usize, numbers: usize, work: impl Fn(
 #[cfg(target_arch = "wasm32")]
 fn in_pieces<T>(out: &mut [T], size: usize, _numbers: usize, work: impl Fn(usize, &mut [T])) {
     out.chunks_mut(size).enumerate().for_each(|(at, piece)| work(at * size, piece));
-}
-
-/// Whether a number is its scaled integer and something more. The offset of Q4 is taken as such a
-/// floor, too: it then comes off once a block.
-fn adds_floors(form: Form) -> bool {
-    form.has_floor() || form.offset() != 0
 }
 
 /// Vectors of 8 numbers.

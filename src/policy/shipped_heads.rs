@@ -91,7 +91,7 @@ const SHIPPED: [(Model<'static>, &[Set]); 6] = [
     ),
     (
         Model { name: "gemma-3-270m", family: "Gemma-3", layers: 18, heads: 4, hidden: 640 },
-        sets!["gemma-3-270m.en-de.json"],
+        sets!["gemma-3-270m.en-de.json", "gemma-3-270m.en-it.json", "gemma-3-270m.en-zh.json"],
     ),
 ];
 
