@@ -17,7 +17,7 @@ use crate::models::gguf::{self, HEADS_BYTES};
 use crate::models::prompt::{LanguageName, Task, TranslationPrompt, Turn};
 use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
 use crate::models::{ModelConfig, TextModel};
-use crate::nn::{Head, Loader, Quant, Sensitivity, Storage, Target};
+use crate::nn::{Head, Kept, Loader, Quant, Sensitivity, Storage, Target};
 use crate::policy::PolicyKind;
 use crate::policy::heads::{HeadSet, Rows};
 use crate::policy::shipped_heads;
@@ -330,7 +330,7 @@ async fn recognition(
     }
     let progress = told(report, &model.name);
     let storage = model.storage(Role::Recognition, compute).await?;
-    let target = Target { compute, storage, progress: &progress };
+    let target = Target { compute, storage, progress: &progress, kept: None };
     let loaded = Qwen3Asr::load(&model.files, &config, target).await?;
     Ok(Recognition::new(Arc::new(loaded), context))
 }
@@ -347,7 +347,7 @@ pub(crate) async fn alignment(
     };
     let progress = told(report, &model.name);
     let storage = model.storage(Role::Alignment, compute).await?;
-    let target = Target { compute, storage, progress: &progress };
+    let target = Target { compute, storage, progress: &progress, kept: None };
     let aligner = ForcedAligner::load(&model.files, &config, target).await?;
     Ok(Alignment::new(Arc::new(aligner)))
 }
@@ -474,9 +474,38 @@ async fn weights_of(
     let progress = told(report, &model.name);
     let weights = Weights::open(&model.files).await?;
     let storage = model.storage(Role::Translation, compute).await?;
-    let loader = Loader::new(&weights, Target { compute, storage, progress: &progress });
+    let kept = RefCell::new(Kept::default());
+    let loader = Loader::new(&weights, Target { compute, storage, progress: &progress, kept: Some(&kept) });
     let loaded = config.load(&loader, capacity(config)).await?;
-    Ok(TextWeights { model: loaded, storage, bytes: loader.kept_bytes() })
+    Ok(TextWeights { model: loaded, storage, bytes: kept.borrow().bytes })
+}
+
+/// Loads a model of any kind and lets it go again: what it reads of its checkpoint.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) async fn kept(model: &ModelFiles, compute: &Compute, report: Report<'_>) -> Result<Kept, BoxError> {
+    /// No sequence is computed.
+    const NO_ROOM: usize = 1;
+
+    let kept = RefCell::new(Kept::default());
+    let progress = told(report, &model.name);
+    let target = |storage| Target { compute, storage, progress: &progress, kept: Some(&kept) };
+    match ModelConfig::open(&model.files)? {
+        ModelConfig::Qwen3Asr(config) => {
+            let storage = model.storage(Role::Recognition, compute).await?;
+            drop(Qwen3Asr::load(&model.files, &config, target(storage)).await?);
+        }
+        ModelConfig::Qwen3Aligner(config) => {
+            let storage = model.storage(Role::Alignment, compute).await?;
+            drop(ForcedAligner::load(&model.files, &config, target(storage)).await?);
+        }
+        other => {
+            let config = other.into_text().map_err(|other| model.is_not(Role::Translation, &other))?;
+            let storage = model.storage(Role::Translation, compute).await?;
+            let weights = Weights::open(&model.files).await?;
+            drop(config.load(&Loader::new(&weights, target(storage)), NO_ROOM).await?);
+        }
+    }
+    Ok(kept.into_inner())
 }
 
 /// Forwards byte counts to `report` with the model's name.

@@ -4,9 +4,12 @@
 //! |---|---|
 //! | `on_models` | Qwen3-ASR, its aligner and text models as recogniser, aligner and translator |
 //! | `load` | loads engines from model files |
+//! | `quantize` | writes a model with quantized weights (native only) |
 //! | `demo` | the files of the demo pack (native only) |
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod demo;
 pub(crate) mod load;
 pub(crate) mod on_models;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod quantize;

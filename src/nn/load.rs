@@ -4,7 +4,8 @@
 //! host at a time. Tables (embeddings, output heads) that are larger than the adapter binds in one
 //! piece are kept in several. Every other matrix of the published models is under 128 MiB.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use burn::tensor::{Int, Tensor, TensorData, kind::Basic, s};
@@ -30,12 +31,25 @@ pub struct Target<'a> {
     pub compute: &'a Compute,
     pub storage: Storage,
     pub progress: Progress<'a>,
+    /// Receives what was loaded, if that is asked for.
+    pub kept: Option<&'a RefCell<Kept>>,
+}
+
+/// What a model has read of its checkpoint.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The names of all tensors.
+    pub names: BTreeSet<String>,
+    /// How the matrices are kept.
+    pub matrices: BTreeMap<String, KeptMatrix>,
+    /// Bytes of the matrices on the device.
+    pub bytes: u64,
 }
 
 impl<'a> Target<'a> {
     /// Weights in f32 on the device of `compute`, without reports of progress.
     pub fn new(compute: &'a Compute) -> Self {
-        Self { compute, storage: Storage::plain(Precision::F32), progress: &|_, _| {} }
+        Self { compute, storage: Storage::plain(Precision::F32), progress: &|_, _| {}, kept: None }
     }
 }
 
@@ -46,26 +60,23 @@ pub struct Loader<'a> {
     storage: Storage,
     progress: Progress<'a>,
     read: Cell<u64>,
-    /// Bytes of the matrices on the device.
-    kept: Cell<u64>,
+    kept: Option<&'a RefCell<Kept>>,
     /// Bytes read since the runtime's queue was last flushed.
     queued: Cell<u64>,
 }
 
 impl<'a> Loader<'a> {
     pub fn new(weights: &'a Weights, target: Target<'a>) -> Self {
-        let Target { compute, storage, progress } = target;
-        Self { weights, compute, storage, progress, read: Cell::new(0), kept: Cell::new(0), queued: Cell::new(0) }
-    }
-
-    /// The bytes of the matrices that were loaded, on the device.
-    pub(crate) fn kept_bytes(&self) -> u64 {
-        self.kept.get()
+        let Target { compute, storage, progress, kept } = target;
+        Self { weights, compute, storage, progress, read: Cell::new(0), kept, queued: Cell::new(0) }
     }
 
     /// Counts the bytes that were read of `name`: `part` of `whole` equal parts. Once much has been
     /// read, flushes the runtime's queue, because uploads wait there, each with its bytes.
     fn count_read(&self, name: &str, part: usize, whole: usize) {
+        if let Some(kept) = self.kept {
+            kept.borrow_mut().names.insert(name.to_owned());
+        }
         let bytes = self.weights.info(name).map_or(0, |info| info.bytes()) * part as u64 / whole.max(1) as u64;
         self.read.set(self.read.get() + bytes);
         self.queued.set(self.queued.get() + bytes);
@@ -130,27 +141,37 @@ impl<'a> Loader<'a> {
     }
 
     /// How rows of `k` weights of the matrix `name` are kept, where `precision` is asked for.
-    fn kind(&self, name: &str, k: usize, precision: Precision) -> Kind {
+    fn kind(&self, name: &str, k: usize, precision: Precision) -> KeptMatrix {
         if self.storage.keeps_quants
             && let Some(form) = self.weights.form(name)
         {
-            return Kind::Quantized(form);
+            return KeptMatrix::Quantized(form);
         }
         match precision {
-            Precision::Q8 if k.is_multiple_of(Form::Q8.unit()) => Kind::Quantized(Form::Q8),
-            Precision::Q4 if k.is_multiple_of(Form::Q4.unit()) => Kind::Quantized(Form::Q4),
+            Precision::Q8 if k.is_multiple_of(Form::Q8.unit()) => KeptMatrix::Quantized(Form::Q8),
+            Precision::Q4 if k.is_multiple_of(Form::Q4.unit()) => KeptMatrix::Quantized(Form::Q4),
             // Pairs can be packed only in rows of even length.
-            Precision::F16 | Precision::Q8 | Precision::Q4 if k.is_multiple_of(2) => Kind::Half,
-            _ => Kind::Dense,
+            Precision::F16 | Precision::Q8 | Precision::Q4 if k.is_multiple_of(2) => KeptMatrix::Half,
+            _ => KeptMatrix::Dense,
         }
     }
 
     /// The rows `range` of the matrix `name [n, k]`.
-    async fn rows(&self, name: &str, [n, k]: [usize; 2], range: Range<usize>, kind: Kind) -> Result<Weight, LoadError> {
+    async fn rows(
+        &self,
+        name: &str,
+        [n, k]: [usize; 2],
+        range: Range<usize>,
+        kind: KeptMatrix,
+    ) -> Result<Weight, LoadError> {
         let device = &self.compute.device;
-        self.kept.set(self.kept.get() + (range.len() * kind.row_bytes(k)) as u64);
+        if let Some(kept) = self.kept {
+            let mut kept = kept.borrow_mut();
+            kept.bytes += (range.len() * kind.row_bytes(k)) as u64;
+            kept.matrices.insert(name.to_owned(), kind);
+        }
         match kind {
-            Kind::Dense => {
+            KeptMatrix::Dense => {
                 let read = async |rows: Range<usize>| -> Result<[Tensor<2>; 1], LoadError> {
                     let values = self.weights.read_rows_f32(name, &[n, k], rows.clone()).await?;
                     self.count_read(name, rows.len(), n);
@@ -159,7 +180,7 @@ impl<'a> Loader<'a> {
                 let [whole] = in_parts(range, k, read).await?;
                 Ok(Weight::Dense(whole))
             }
-            Kind::Half => {
+            KeptMatrix::Half => {
                 let read = async |rows: Range<usize>| -> Result<[Tensor<2, Int>; 1], LoadError> {
                     let words = pack_half(&self.weights.read_rows_f16(name, &[n, k], rows.clone()).await?);
                     self.count_read(name, rows.len(), n);
@@ -168,7 +189,7 @@ impl<'a> Loader<'a> {
                 let [whole] = in_parts(range, k, read).await?;
                 Ok(Weight::Half(whole))
             }
-            Kind::Quantized(form) => {
+            KeptMatrix::Quantized(form) => {
                 let read = async |rows: Range<usize>| -> Result<[Tensor<2, Int>; 2], LoadError> {
                     let part = self.weights.read_rows_quants(name, [n, k], rows.clone(), form).await?;
                     self.count_read(name, rows.len(), n);
@@ -184,19 +205,22 @@ impl<'a> Loader<'a> {
 
 /// How the rows of a matrix are kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+pub enum KeptMatrix {
+    /// f32
     Dense,
+    /// f16
     Half,
+    /// Small integers with scales.
     Quantized(Form),
 }
 
-impl Kind {
+impl KeptMatrix {
     /// Bytes of a row of `k`.
     fn row_bytes(self, k: usize) -> usize {
         match self {
-            Kind::Dense => 4 * k,
-            Kind::Half => 2 * k,
-            Kind::Quantized(form) => form.row_bytes(k),
+            KeptMatrix::Dense => 4 * k,
+            KeptMatrix::Half => 2 * k,
+            KeptMatrix::Quantized(form) => form.row_bytes(k),
         }
     }
 }

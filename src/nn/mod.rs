@@ -21,6 +21,9 @@ pub use capture::{ArmError, Capture, Head, SourceSpan};
 pub(crate) use embedding::Embedding;
 pub(crate) use kv_cache::{LayerCache, RollBack};
 pub(crate) use linear::Linear;
+pub(crate) use load::Kept;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use load::KeptMatrix;
 pub(crate) use load::LoadError;
 pub use load::{Loader, Target};
 pub(crate) use norm::{LayerNorm, RmsNorm};

@@ -55,6 +55,12 @@ impl Storage {
         Self { layers: precision, tables: precision, keeps_quants: false }
     }
 
+    /// Whether it has small integers for all matrices.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn quantizes(self) -> bool {
+        [self.layers, self.tables].iter().all(|precision| matches!(precision, Precision::Q8 | Precision::Q4))
+    }
+
     /// The same, but matrices that are quantized in their file are kept as they are there.
     pub fn keeping_quants(self) -> Self {
         Self { keeps_quants: true, ..self }

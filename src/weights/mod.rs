@@ -9,6 +9,7 @@
 //! | [`files`] | the files of one model: a folder, the embedded demo pack, a remote store |
 //! | [`tensors`] | the tensors of a checkpoint, read by byte range |
 //! | [`safetensors`] | the headers of one or several safetensors files |
+//! | `safetensors_writer` | writes such a file |
 //! | [`gguf`] | GGUF files: weights, often quantized, with configuration and tokenizer |
 //! | [`quants`] | quantized matrices: small integers and their scales |
 //! | `section` | `config.json` and its companions, read value by value |
@@ -27,6 +28,8 @@ pub(crate) mod gguf;
 pub(crate) mod markup;
 pub(crate) mod quants;
 pub(crate) mod safetensors;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) mod safetensors_writer;
 pub(crate) mod section;
 pub(crate) mod template;
 pub(crate) mod tensors;

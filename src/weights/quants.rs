@@ -50,6 +50,9 @@ pub enum Scales {
     Steps16,
 }
 
+/// The ending of the name under which a safetensors file has the scales of a quantized matrix.
+pub(crate) const SCALES: &str = ".scales";
+
 /// How a matrix is quantized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Form {
@@ -64,6 +67,16 @@ impl Form {
     pub const Q8: Form = Form { bits: Bits::Eight, scales: Scales::One };
     /// What numbers are quantized to in 4 bits.
     pub const Q4: Form = Form { bits: Bits::Four, scales: Scales::One };
+
+    /// The ending of the name under which a safetensors file has the integers of a matrix. Only the
+    /// forms that this program quantizes to have one.
+    pub(crate) fn suffix(self) -> Option<&'static str> {
+        match self {
+            Form::Q8 => Some(".q8"),
+            Form::Q4 => Some(".q4"),
+            _ => None,
+        }
+    }
 
     /// Rows must be a whole number of this many integers.
     pub fn unit(self) -> usize {

@@ -167,6 +167,7 @@ fn check_layout(
         file: file.clone(),
         shard: 0,
         offset: base + entry.data_offsets[0],
+        scales: None,
     };
     Ok(header.0.into_iter().map(|(name, entry)| (name, info(entry))).collect())
 }

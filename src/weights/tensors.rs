@@ -16,7 +16,7 @@ use safetensors::Dtype;
 use super::error::{CheckpointError, FETCH_AGAIN, Remedy, WRONG_MODEL, shown};
 use super::files::{ByteSource, Files};
 use super::gguf::Blocks;
-use super::quants::{Form, Quants};
+use super::quants::{BLOCK, Form, Quants, SCALES};
 use super::safetensors::{INDEX_FILE, Index, SINGLE_FILE, read_header, read_index};
 
 /// The most bytes read from a source at a time.
@@ -33,6 +33,8 @@ pub struct TensorInfo {
     pub(crate) shard: usize,
     /// Absolute position of the tensor's first byte in that file.
     pub(super) offset: u64,
+    /// The scales of a tensor of [`Stored::Words`].
+    pub(super) scales: Option<Arc<TensorInfo>>,
 }
 
 impl TensorInfo {
@@ -55,7 +57,8 @@ impl TensorInfo {
 
     /// The tensor's size in its file, in bytes.
     pub fn bytes(&self) -> u64 {
-        self.stored.bytes_of(self.len() as u64).unwrap_or(0) // checked when the header was read
+        let scales = self.scales.as_ref().map_or(0, |scales| scales.bytes());
+        self.stored.bytes_of(self.len() as u64).unwrap_or(0) + scales // checked when the header was read
     }
 }
 
@@ -140,7 +143,54 @@ impl Weights {
             }
             weights.shards.push(source);
         }
+        weights.join_quantized()?;
         Ok(weights)
+    }
+
+    /// Makes one tensor of integers and their scales, under the name of the matrix.
+    ///
+    /// Errors: one of the two is missing; their shapes or types do not fit; there is another tensor
+    /// of that name.
+    fn join_quantized(&mut self) -> Result<(), CheckpointError> {
+        for form in [Form::Q8, Form::Q4] {
+            let suffix = form.suffix().unwrap_or_default();
+            let matrices = self.tensors.keys().filter_map(|name| name.strip_suffix(suffix)).map(str::to_owned);
+            for name in matrices.collect::<Vec<_>>() {
+                let stored_as = format!("{name}{suffix}");
+                let Some(quants) = self.tensors.remove(&stored_as) else { continue };
+                let wrong = |what: String| CheckpointError::tensor(&quants.file, shown(&stored_as), what, FETCH_AGAIN);
+                let Some(scales) = self.tensors.remove(&format!("{name}{SCALES}")) else {
+                    return Err(wrong(format!("has no scales ({}{SCALES})", shown(&name))));
+                };
+                let k = match quants.shape[..] {
+                    [_, words] => words.checked_mul(32 / if form == Form::Q4 { 4 } else { 8 }),
+                    _ => None,
+                };
+                let k = k.filter(|k| *k > 0 && k.is_multiple_of(form.unit()));
+                let Some(k) = k else {
+                    return Err(wrong(format!("has shape {:?}, which is not rows of whole blocks", quants.shape)));
+                };
+                let rows = quants.shape[0];
+                if scales.shape[..] != [rows, form.scale_words(k)] || scales.shard != quants.shard {
+                    return Err(wrong(format!("has {rows} rows of {k} numbers, but scales {:?}", scales.shape)));
+                }
+                let is_word = |info: &TensorInfo| matches!(info.stored, Stored::Plain(Dtype::I32 | Dtype::U32));
+                if !is_word(&quants) || !is_word(&scales) {
+                    return Err(wrong("is not of whole words (I32), or its scales are not".to_owned()));
+                }
+                if self.tensors.contains_key(&name) {
+                    return Err(wrong(format!("{} is there as well", shown(&name))));
+                }
+                let info = TensorInfo {
+                    stored: Stored::Words(form),
+                    shape: vec![rows, k],
+                    scales: Some(Arc::new(scales)),
+                    ..quants.clone()
+                };
+                self.tensors.insert(name, info);
+            }
+        }
+        Ok(())
     }
 
     /// The tensors of a GGUF file, whose `shard` is an index into `sources`.
@@ -266,6 +316,21 @@ impl Weights {
         rows: Range<usize>,
         form: Form,
     ) -> Result<Quants, CheckpointError> {
+        if let Some(info) = self.tensors.get(name)
+            && let Stored::Words(stored) = info.stored
+        {
+            let quants = self.read_words(info, name, &[n, k], rows, stored).await?;
+            if stored == form {
+                return Ok(quants);
+            }
+            let mut anew = Quants::new(form, k);
+            let large = |at: usize| {
+                let what = format!("number {at} of the rows is too large to be quantized");
+                CheckpointError::tensor(&info.file, name, what, FETCH_AGAIN)
+            };
+            anew.quantize(&quants.unpack()).map_err(large)?;
+            return Ok(anew);
+        }
         let mut quants = Quants::new(form, k);
         quants.reserve(rows.len());
         self.pieces(name, &[n, k], Some(rows), async |info, first, bytes| {
@@ -301,12 +366,55 @@ impl Weights {
         Ok(quants)
     }
 
+    /// Reads rows of a matrix that is stored as integers and scales.
+    async fn read_words(
+        &self,
+        info: &TensorInfo,
+        name: &str,
+        expect_shape: &[usize],
+        rows: Range<usize>,
+        form: Form,
+    ) -> Result<Quants, CheckpointError> {
+        let mut words = [Vec::new(), Vec::new()];
+        self.pieces(name, expect_shape, Some(rows.clone()), async |_, _, bytes| {
+            words[0].extend(bytes.as_chunks().0.iter().map(|word| i32::from_le_bytes(*word)));
+            Ok(())
+        })
+        .await?;
+        if let Some(scales) = &info.scales {
+            self.pieces_of(scales, name, rows, async |_, _, bytes| {
+                words[1].extend(bytes.as_chunks().0.iter().map(|word| i32::from_le_bytes(*word)));
+                Ok(())
+            })
+            .await?;
+        }
+        let [quants, scales] = words;
+        let quants = Quants::from_words(form, info.shape[1], quants, scales);
+        match quants.are_finite_from(0) {
+            true => Ok(quants),
+            false => Err(CheckpointError::tensor(&info.file, name, "has a scale that is not a number", FETCH_AGAIN)),
+        }
+    }
+
     /// The form in which a file has the rows of a matrix, if it is quantized there.
     pub(crate) fn form(&self, name: &str) -> Option<Form> {
         match self.tensors.get(name)?.stored {
             Stored::Blocks(kind) => Some(kind.form()),
+            Stored::Words(form) => Some(form),
             Stored::Plain(_) => None,
         }
+    }
+
+    /// Hands the bytes of a whole tensor to `each`, as they are in the file. The tensor must not be
+    /// quantized.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) async fn read_bytes(
+        &self,
+        name: &str,
+        mut each: impl FnMut(&[u8]) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        let shape = self.tensors.get(name).map(|info| info.shape.clone()).unwrap_or_default();
+        self.pieces(name, &shape, None, async |_, _, bytes| each(bytes)).await
     }
 
     async fn read<T: Number>(
@@ -316,6 +424,15 @@ impl Weights {
         rows: Option<Range<usize>>,
     ) -> Result<Vec<T>, CheckpointError> {
         let mut out: Vec<T> = Vec::new();
+        if let Some(info) = self.tensors.get(name)
+            && let Stored::Words(form) = info.stored
+        {
+            let all = rows.unwrap_or(0..info.shape[0]);
+            let quants = self.read_words(info, name, expect_shape, all, form).await?;
+            let mut out = Vec::new();
+            T::append_numbers(&mut out, quants.unpack());
+            return Ok(out);
+        }
         let count = rows.as_ref().map_or(expect_shape.first().copied().unwrap_or(1), Range::len);
         let len = expect_shape.iter().skip(1).fold(count, |len, size| len.saturating_mul(*size));
         self.pieces(name, expect_shape, rows, async |info, first, bytes| {
@@ -350,7 +467,7 @@ impl Weights {
         name: &str,
         expect_shape: &[usize],
         rows: Option<Range<usize>>,
-        mut each: impl AsyncFnMut(&TensorInfo, usize, &[u8]) -> Result<(), CheckpointError>,
+        each: impl AsyncFnMut(&TensorInfo, usize, &[u8]) -> Result<(), CheckpointError>,
     ) -> Result<(), CheckpointError> {
         let Some(info) = self.tensors.get(name) else {
             let what = format!("is missing; shape {expect_shape:?} is needed");
@@ -376,11 +493,23 @@ impl Weights {
                 "this is a mistake of the caller".into(),
             ));
         }
+        self.pieces_of(info, name, rows, each).await
+    }
+
+    /// The same for rows of `info`, which has been checked.
+    async fn pieces_of(
+        &self,
+        info: &TensorInfo,
+        name: &str,
+        rows: Range<usize>,
+        mut each: impl AsyncFnMut(&TensorInfo, usize, &[u8]) -> Result<(), CheckpointError>,
+    ) -> Result<(), CheckpointError> {
+        let wrong = |what: String, remedy: Remedy| CheckpointError::tensor(&info.file, name, what, remedy);
         let row_len: usize = info.shape.iter().skip(1).product();
         // A row is a whole number of blocks: the header was checked for it.
         let (values, width) = info.stored.block();
         let most = match info.stored {
-            Stored::Plain(_) => PIECE / width,
+            Stored::Plain(_) | Stored::Words(_) => PIECE / width * values,
             // Numbers that are unpacked are kept beside the result for a moment.
             Stored::Blocks(_) => PIECE / size_of::<f32>(),
         };
@@ -409,6 +538,7 @@ trait Number: Copy {
     /// Appends `bytes`, which are whole blocks of `stored`: little-endian numbers in F32, F16 or
     /// BF16, or quantized ones.
     fn append(out: &mut Vec<Self>, stored: Stored, bytes: &[u8]);
+    fn append_numbers(out: &mut Vec<Self>, numbers: Vec<f32>);
     fn is_finite(self) -> bool;
 }
 
@@ -421,7 +551,13 @@ impl Number for f32 {
                 out.extend(bytes.as_chunks().0.iter().map(|b| f16::from_le_bytes(*b).to_f32()))
             }
             Stored::Plain(_) => out.extend(bytes.as_chunks().0.iter().map(|b| bf16::from_le_bytes(*b).to_f32())),
+            // Without their scales, words are no numbers; `read` takes another way.
+            Stored::Words(_) => {}
         }
+    }
+
+    fn append_numbers(out: &mut Vec<f32>, mut numbers: Vec<f32>) {
+        out.append(&mut numbers);
     }
 
     fn is_finite(self) -> bool {
@@ -437,7 +573,11 @@ impl Number for f16 {
         }
         let mut wide = Vec::new();
         f32::append(&mut wide, stored, bytes);
-        out.extend(wide.into_iter().map(f16::from_f32));
+        f16::append_numbers(out, wide);
+    }
+
+    fn append_numbers(out: &mut Vec<f16>, numbers: Vec<f32>) {
+        out.extend(numbers.into_iter().map(f16::from_f32));
     }
 
     fn is_finite(self) -> bool {
@@ -452,6 +592,8 @@ pub(crate) enum Stored {
     Plain(Dtype),
     /// Quantized, in blocks with scales.
     Blocks(Blocks),
+    /// Quantized, integers and scales apart.
+    Words(Form),
 }
 
 impl Stored {
@@ -460,6 +602,7 @@ impl Stored {
         match self {
             Stored::Plain(dtype) => (1, dtype.bitsize().div_ceil(8)),
             Stored::Blocks(kind) => (kind.values(), kind.bytes()),
+            Stored::Words(form) => (BLOCK, 4 * form.quant_words(BLOCK)),
         }
     }
 
@@ -475,6 +618,10 @@ impl Stored {
                 let blocks = len.is_multiple_of(kind.values() as u64).then_some(len / kind.values() as u64)?;
                 blocks.checked_mul(kind.bytes() as u64)
             }
+            Stored::Words(form) => {
+                let blocks = len.is_multiple_of(BLOCK as u64).then_some(len / BLOCK as u64)?;
+                blocks.checked_mul(4 * form.quant_words(BLOCK) as u64)
+            }
         }
     }
 }
@@ -484,6 +631,73 @@ impl fmt::Display for Stored {
         match self {
             Stored::Plain(dtype) => dtype.fmt(f),
             Stored::Blocks(kind) => f.write_str(kind.name()),
+            Stored::Words(form) => f.write_str(form.suffix().unwrap_or("words").trim_start_matches('.')),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::testing::{memory, now, safetensors_file};
+
+    /// A file with the integers of `[2, 64]` in 8 bits; `entries` are its other tensors, in order.
+    fn open(quants: &str, entries: &[(&str, &str, &str)], scales: &[i32]) -> Result<Weights, CheckpointError> {
+        let mut header = format!(r#"{{"a.q8":{{{quants},"data_offsets":[0,128]}}"#);
+        let mut from = 128;
+        for (name, dtype, shape) in entries {
+            let bytes = 4 * shape.split(',').map(|size| size.parse::<usize>().unwrap()).product::<usize>();
+            let to = from + bytes;
+            header += &format!(r#","{name}":{{"dtype":"{dtype}","shape":[{shape}],"data_offsets":[{from},{to}]}}"#);
+            from = to;
+        }
+        header += "}";
+        let mut data = vec![3u8; 128];
+        data.extend(scales.iter().flat_map(|word| word.to_le_bytes()));
+        data.resize(from, 0);
+        now(Weights::open(&memory(&[("model.safetensors", &safetensors_file(&header, &data))])))
+    }
+
+    const QUANTS: &str = r#""dtype":"I32","shape":[2,16]"#;
+
+    #[test]
+    fn integers_and_their_scales_are_one_matrix() {
+        // Blocks with scales of 1, 2, 0.5 and 0.
+        let weights = open(QUANTS, &[("a.scales", "I32", "2,1")], &[0x4000_3c00, 0x0000_3800]).unwrap();
+        let info = weights.info("a").unwrap();
+        assert_eq!((&info.shape[..], info.bytes(), weights.total_bytes()), (&[2, 64][..], 136, 136));
+        let values = now(weights.read_f32("a", &[2, 64])).unwrap();
+        let of = |value: f32| [value; 32];
+        assert_eq!(values, [of(3.0), of(6.0), of(1.5), of(0.0)].concat());
+        assert_eq!(now(weights.read_rows_f32("a", &[2, 64], 1..2)).unwrap(), values[64..]);
+        assert!(now(weights.read_rows_f16("a", &[2, 64], 0..1)).unwrap().iter().all(|value| value.to_f32() >= 3.0));
+        let quants = now(weights.read_rows_quants("a", [2, 64], 1..2, Form::Q8)).unwrap();
+        assert_eq!((quants.rows(), quants.scales), (1, vec![0x0000_3800]));
+        let anew = now(weights.read_rows_quants("a", [2, 64], 0..2, Form::Q4)).unwrap();
+        assert!(anew.unpack().iter().zip(&values).all(|(got, want)| (got - want).abs() <= 1e-2));
+        assert_eq!(weights.unused(&[]), Vec::<&str>::new());
+        assert!(now(weights.read_f32("a", &[2, 32])).unwrap_err().to_string().contains("has shape [2, 64]"));
+    }
+
+    #[test]
+    fn integers_without_fitting_scales_are_refused() {
+        let scales = ("a.scales", "I32", "2,1");
+        for (quants, entries, reason) in [
+            (QUANTS, vec![], "has no scales"),
+            (QUANTS, vec![("a.scales", "I32", "2,2")], "but scales [2, 2]"),
+            (QUANTS, vec![("a.scales", "I32", "1,1")], "but scales [1, 1]"),
+            (QUANTS, vec![("a.scales", "F32", "2,1")], "is not of whole words"),
+            (QUANTS, vec![scales, ("a", "F32", "2,64")], "a is there as well"),
+            (QUANTS, vec![scales, ("a.q4", "I32", "2,8")], "a.q4: has no scales"),
+            (r#""dtype":"F32","shape":[2,16]"#, vec![scales], "is not of whole words"),
+            (r#""dtype":"I32","shape":[32]"#, vec![scales], "not rows of whole blocks"),
+            (r#""dtype":"I32","shape":[8,4]"#, vec![scales], "not rows of whole blocks"),
+        ] {
+            let error = open(quants, &entries, &[]).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}: {reason}");
+        }
+        let nan = open(QUANTS, &[scales], &[0x3c00_3c00, 0x7e00_3c00]).unwrap();
+        let error = now(nan.read_f32("a", &[2, 64])).unwrap_err().to_string();
+        assert!(error.contains("a scale that is not a number"), "{error}");
     }
 }

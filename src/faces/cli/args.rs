@@ -57,7 +57,7 @@ pub(super) enum Command {
     Bench(BenchArgs),
     /// List the devices that models can run on
     Devices,
-    /// List, fetch, remove and find models
+    /// List, fetch, remove, find and quantize models
     Models(ModelsArgs),
 }
 
@@ -346,6 +346,18 @@ pub(super) enum ModelsAction {
         /// A Hub id, as `alignatt models list` prints it
         id: String,
     },
+    /// Write a model with quantized weights into a folder, which loads without any conversion
+    Quantize {
+        /// A folder or a Hub id
+        model: OsString,
+        /// The form of the weights: q8, q4, or one for the layers and one for the tables, such as
+        /// q4/q8
+        #[arg(long, value_name = "FORM", value_parser = quantized)]
+        quant: Quant,
+        /// The folder to write
+        #[arg(long, short, value_name = "DIR")]
+        output: PathBuf,
+    },
     /// Print the folder of a fetched model, or of all of them
     Where {
         /// A Hub id, owner/name@revision, or owner/name/file.gguf
@@ -371,6 +383,14 @@ pub(super) fn target_language(code: &str) -> Result<Language, String> {
     match code.parse::<Language>() {
         Ok(language) if Language::TARGETS.contains(&language) => Ok(language),
         _ => Err("the target languages are de (German), it (Italian) and zh (Chinese)".to_owned()),
+    }
+}
+
+/// Parses the `--quant` of `models quantize`.
+fn quantized(text: &str) -> Result<Quant, String> {
+    match text.parse::<Quant>() {
+        Ok(Quant::Chosen(storage)) if storage.quantizes() => Ok(Quant::Chosen(storage)),
+        _ => Err("the forms are q8, q4, q4/q8 and q8/q4".to_owned()),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::engines::load::{
     self, ContextTooLong, Direction, ModelEngines, ModelFiles, Models, Names, Report, Role, TextWeights,
 };
 use crate::engines::on_models::{Alignment, Translation};
+use crate::engines::quantize;
 use crate::gpu::{Compute, adapters};
 use crate::hub::cache::{CachedModel, Hub};
 use crate::hub::source::ModelSource;
@@ -255,6 +256,23 @@ pub(super) async fn load_weights(
     let files = resolve(model, Role::Translation, device_args.quant).await?;
     let weights = load::text_weights(&files, &compute, report).await?;
     Ok((files.name, weights, compute))
+}
+
+/// Writes a model with quantized weights into a folder. Returns their size.
+pub(super) async fn quantize_model(
+    model: &OsStr,
+    quant: Quant,
+    to: &Path,
+    report: Report<'_>,
+) -> Result<u64, BoxError> {
+    let name = model.to_string_lossy().into_owned();
+    // A model that hears has all of its parts in one folder.
+    let place = ModelSource::parse(model)?.resolve(&Hub::from_env(), false, &mut FetchBar::new(&name))?;
+    if !place.is_dir() {
+        return Err(format!("{name} is a GGUF file, whose weights are kept as they are").into());
+    }
+    let files = ModelFiles { name, files: Files::folder(place)?, demo: false, quant };
+    quantize::quantize(&files.opened().await?, to, report).await
 }
 
 /// The files of a model, which are fetched from the Hub where they are missing.

@@ -1,10 +1,11 @@
-//! `alignatt models`: lists, fetches and removes models.
+//! `alignatt models`: lists, fetches, removes and quantizes models.
 
 use std::io::{self, Write};
 
 use super::args::{ModelsAction, ModelsArgs};
 use super::engines;
 use super::error::CliError;
+use super::progress::LoadingBar;
 use super::terminal::eprint_line;
 use crate::hub::cache::{CachedModel, MAIN};
 
@@ -37,6 +38,14 @@ pub(super) async fn models(args: ModelsArgs) -> Result<(), CliError> {
             }
             let freed = engines::remove_model(&id).map_err(CliError::of)?;
             eprint_line(format_args!("removed {id}, which frees {}", bytes(freed)));
+        }
+        ModelsAction::Quantize { model, quant, output } => {
+            let size = {
+                let mut bar = LoadingBar::new();
+                let mut report = |what: &str, done, total| bar.report(what, done, total);
+                engines::quantize_model(&model, quant, &output, &mut report).await.map_err(CliError::Failed)?
+            };
+            eprint_line(format_args!("wrote {}, whose weights take {}", output.display(), bytes(size)));
         }
         ModelsAction::Where { id: None } => lines.push(engines::models_folder().display().to_string()),
         ModelsAction::Where { id: Some(id) } => match engines::model_place(&id).map_err(CliError::of)? {

@@ -124,7 +124,7 @@ async fn read_tensor(
     }
     // Every size divides the checked product.
     let shape = shape.into_iter().map(|size| size as usize).collect();
-    Ok((name, TensorInfo { stored, shape, file: file.clone(), shard: 0, offset }))
+    Ok((name, TensorInfo { stored, shape, file: file.clone(), shard: 0, offset, scales: None }))
 }
 
 /// The storage with this number. The error names types that are known but not read.
