@@ -1,4 +1,5 @@
-// y[t, n] = sum over k of x[t, k] * w[n, k], w small integers, for few rows   (src/ops/quantized.rs)
+// y[t, n] = sum over k of x[t, k] * w[n, k], w small integers, for few rows
+// (src/ops/quantized.rs)
 //
 // LANES lanes share 4 columns of ROWS rows (1 or 4), and a workgroup has 64 / LANES such teams. A
 // lane takes every LANES-th block of 32 integers, whole: it reads them in one or two loads, and

@@ -528,9 +528,21 @@ impl ModelFiles {
 
     /// How the weights are kept on the device of `compute`.
     pub async fn storage(&self, role: Role, compute: &Compute) -> Result<Storage, CheckpointError> {
-        let weights = Weights::open(&self.files).await?.numbers();
+        let weights = Weights::open(&self.files).await?;
         let sensitivity = if role == Role::Translation { Sensitivity::Low } else { Sensitivity::High };
-        Ok(self.quant.storage(weights, sensitivity, compute.is_gpu(), compute.memory))
+        let storage = self.quant.storage(weights.numbers(), sensitivity, compute.is_gpu(), compute.memory);
+        if self.quant == Quant::Auto && storage.quantizes() && !weights.is_quantized() {
+            let millions = weights.numbers() / 1_000_000;
+            let memory = match compute.memory {
+                Some(bytes) => format!("the device has {} MiB", bytes >> 20),
+                None => "the memory of the device is not known".to_owned(),
+            };
+            tracing::warn!(
+                "{} has {millions} million weights, which are quantized to {storage} while loading ({memory})",
+                self.name
+            );
+        }
+        Ok(storage)
     }
 
     /// The error for a folder that holds a model of another family than the role needs.

@@ -19,12 +19,13 @@ use crate::weights::{CheckpointError, Weights};
 /// Numbers of a matrix that are quantized at once.
 const PART: usize = 8 << 20;
 
-/// Writes `model` into the folder `to`, which is made: what the model reads of its weights, with the
-/// matrices as `model.quant` says, and its other files as they are. Returns the size of the weights.
+/// Writes `model` into the folder `to`, which is made: what the model reads of its weights, with
+/// the matrices as `model.quant` says, and its other files as they are. Returns the size of the
+/// weights.
 ///
-/// The model is loaded on the CPU first. So it is known to be complete, and what it does not read is
-/// left out. Errors: the model cannot be loaded; it comes from a GGUF file; a file cannot be written;
-/// `to` holds weights already.
+/// The model is loaded on the CPU first. So it is known to be complete, and what it does not read
+/// is left out. Errors: the model cannot be loaded; it comes from a GGUF file; a file cannot be
+/// written; `to` holds weights already.
 pub(crate) async fn quantize(model: &ModelFiles, to: &Path, report: Report<'_>) -> Result<u64, BoxError> {
     if model.files.as_gguf().is_some() {
         return Err(format!("{} is a GGUF file, whose weights are kept as they are", model.name).into());

@@ -1,4 +1,5 @@
-//! What only Vulkan itself says: whether a driver has what it reports, and how much memory there is.
+//! What only Vulkan itself says: whether a driver has what it reports, and how much memory there
+//! is.
 
 /// Fails if the device's driver lacks a function of the API version that it reports. wgpu would
 /// abort the program at its first call of such a function.

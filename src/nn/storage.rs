@@ -56,7 +56,6 @@ impl Storage {
     }
 
     /// Whether it has small integers for all matrices.
-    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn quantizes(self) -> bool {
         [self.layers, self.tables].iter().all(|precision| matches!(precision, Precision::Q8 | Precision::Q4))
     }
@@ -76,8 +75,8 @@ impl fmt::Display for Storage {
     }
 }
 
-/// What a user asks for: `auto`, one of `f16`, `q8` and `q4`, or two of them, for the layers and for
-/// the tables: `q4/q8`.
+/// What a user asks for: `auto`, one of `f16`, `q8` and `q4`, or two of them, for the layers and
+/// for the tables: `q4/q8`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Quant {
     /// By the size of the model and the memory of the device; see [`Quant::storage`].
@@ -102,8 +101,8 @@ pub enum Sensitivity {
 impl Quant {
     /// How a model of `weights` numbers is kept on a device with `memory` bytes, if that is known.
     ///
-    /// `auto` keeps what a file has quantized. Of other files, it quantizes large models: those that
-    /// hear to 8 bits; the layers of those that translate to 8 bits where this takes at most a
+    /// `auto` keeps what a file has quantized. Of other files, it quantizes large models: those
+    /// that hear to 8 bits; the layers of those that translate to 8 bits where this takes at most a
     /// quarter of the memory, otherwise to 4. A GPU has f16 for the rest, the CPU f32, in which it
     /// computes.
     pub fn storage(self, weights: u64, sensitivity: Sensitivity, is_gpu: bool, memory: Option<u64>) -> Storage {

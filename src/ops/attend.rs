@@ -100,7 +100,8 @@ impl AttendBackend for Flex {
         let q = q.reshape([t, kv_heads, group, d]).permute([1, 2, 0, 3]).reshape([kv_heads, group * t, d]);
         let scores = q.matmul(k.permute([1, 2, 0])) * op.scale;
         let scores = scores.reshape([kv_heads * group, t, seen]);
-        let scores = match causal {
+        // A single row sees all keys that are left.
+        let scores = match causal && t > 1 {
             true => scores + mask(t, seen, row - first, op.window, &v.device()),
             false => scores,
         };

@@ -108,7 +108,8 @@ impl QkReplayBackend for Flex {
             for (at, key) in k[start * kv_heads * d..seen * kv_heads * d].chunks_exact(kv_heads * d).enumerate() {
                 for head in 0..armed {
                     let q = &q[(row * armed + head) * d..][..d];
-                    scores[head * (seen - start) + at] = op.attend.scale * dot(q, &key[kv_head[head] * d..][..d]);
+                    scores[head * (seen - start) + at] =
+                        op.attend.scale * super::dot(q, &key[kv_head[head] * d..][..d]);
                 }
             }
             for (head, scores) in scores.chunks_exact_mut(seen - start).enumerate() {
@@ -127,24 +128,6 @@ impl QkReplayBackend for Flex {
         }
         FloatTensor::<Self>::from_data(TensorData::new(out, [armed, span.rows, width]))
     }
-}
-
-/// The dot product, in four independent sums. It matches slice patterns, because in the development
-/// profile iterators are calls and took most of a replay.
-fn dot(mut a: &[f32], mut b: &[f32]) -> f32 {
-    let [mut sum_0, mut sum_1, mut sum_2, mut sum_3] = [0.0; 4];
-    while let ([a0, a1, a2, a3, a_left @ ..], [b0, b1, b2, b3, b_left @ ..]) = (a, b) {
-        sum_0 += a0 * b0;
-        sum_1 += a1 * b1;
-        sum_2 += a2 * b2;
-        sum_3 += a3 * b3;
-        (a, b) = (a_left, b_left);
-    }
-    while let ([a0, a_left @ ..], [b0, b_left @ ..]) = (a, b) {
-        sum_0 += a0 * b0;
-        (a, b) = (a_left, b_left);
-    }
-    (sum_0 + sum_1) + (sum_2 + sum_3)
 }
 
 impl QkReplayBackend for CubeBackend {

@@ -9,8 +9,8 @@
 //! code writes the same 32 tokens as f32 for 17 of 24 prompts of Gemma-3-270M
 //! (docs/measurements.md).
 //!
-//! For many rows, wgpu has the kernel of [`super::product`] with another way to read a weight; for few
-//! rows one that reads whole blocks. The CPU has its own, in `quantized_cpu`.
+//! For many rows, wgpu has the kernel of [`super::product`] with another way to read a weight; for
+//! few rows one that reads whole blocks. The CPU has its own, in `quantized_cpu`.
 
 use burn::backend::{
     Backend, Flex, backend_extension,

@@ -7,8 +7,8 @@
 //! Many rows of x: panels of the weight are unpacked, and Burn's product computes with them.
 //!
 //! The loops are written once, on vectors of 8 ([`Lanes`]). On x86-64 with AVX2 these are the
-//! processor's own, through `pulp`, which makes them safe. Elsewhere they are arrays, from which the
-//! compiler makes what it can.
+//! processor's own, through `pulp`, which makes them safe. Elsewhere they are arrays, from which
+//! the compiler makes what it can.
 
 use std::ops::Range;
 

@@ -4,9 +4,11 @@
 //! cos  [T, D/2]     one row per position; 1 where nothing rotates     f32
 //! sin  [T, D/2]     0 where nothing rotates                           f32
 //! →    [T, N, D]    (a, b) → (a cos − b sin, b cos + a sin) for `a = x[i]`, `b = x[i + D/2]`
+//!
+//! The CPU has a plain loop, as for norms. The definition in Burn ops is in `tests/ops`.
 
 use burn::backend::{Backend, Flex, backend_extension, tensor::FloatTensor};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Tensor, TensorData};
 use burn_wgpu::{CubeBackend, into_contiguous};
 
 use super::launch::{Shader, launch};
@@ -25,14 +27,21 @@ pub fn rope(x: Tensor<3>, cos: Tensor<2>, sin: Tensor<2>) -> Tensor<3> {
 
 impl RopeBackend for Flex {
     fn rope(x: FloatTensor<Self>, cos: FloatTensor<Self>, sin: FloatTensor<Self>) -> FloatTensor<Self> {
-        let x = Tensor::<3>::from_primitive::<Flex>(x);
-        let cos = Tensor::<2>::from_primitive::<Flex>(cos).unsqueeze_dim::<3>(1);
-        let sin = Tensor::<2>::from_primitive::<Flex>(sin).unsqueeze_dim::<3>(1);
-        let half = x.dims()[2] / 2;
-        let (a, b) = (x.clone().narrow(2, 0, half), x.narrow(2, half, half));
-        let rotated_a = a.clone() * cos.clone() - b.clone() * sin.clone();
-        let rotated_b = b * cos + a * sin;
-        super::primitive(Tensor::cat(vec![rotated_a, rotated_b], 2))
+        let (x, cos, sin) = (x.to_contiguous(), cos.to_contiguous(), sin.to_contiguous());
+        let [t, n, d] = [x.layout().shape()[0], x.layout().shape()[1], x.layout().shape()[2]];
+        let (x, cos, sin) = (super::values(&x), super::values(&cos), super::values(&sin));
+        let half = d / 2;
+        let mut out = x.to_vec();
+        for (row, x) in out.chunks_exact_mut(n * d).enumerate() {
+            let (cos, sin) = (&cos[row * half..][..half], &sin[row * half..][..half]);
+            for head in x.chunks_exact_mut(d) {
+                let (low, high) = head.split_at_mut(half);
+                for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
+                }
+            }
+        }
+        FloatTensor::<Self>::from_data(TensorData::new(out, [t, n, d]))
     }
 }
 

@@ -235,6 +235,11 @@ impl Weights {
         self.tensors.values().map(|info| info.len() as u64).sum()
     }
 
+    /// Whether any tensor is quantized.
+    pub(crate) fn is_quantized(&self) -> bool {
+        self.tensors.values().any(|info| !matches!(info.stored, Stored::Plain(_)))
+    }
+
     /// Whether the norms that multiply by `1 + w` are stored as `1 + w`, as GGUF files have them,
     /// and not as w.
     pub(crate) fn norms_hold_one(&self) -> bool {

@@ -57,8 +57,8 @@ fn a_wrong_file_is_named_with_its_reason() {
     refused(&output, 1, &["is a file, and not a GGUF file"]);
 }
 
-/// A folder that `models quantize` wrote gives the text that the original gives when it is quantized
-/// while it is loaded, and every family can be written.
+/// A folder that `models quantize` wrote gives the text that the original gives when it is
+/// quantized while it is loaded, and every family can be written.
 #[test]
 fn a_quantized_folder_translates_as_its_original_quantized() {
     let folder = tempfile::tempdir().unwrap();

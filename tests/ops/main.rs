@@ -211,7 +211,10 @@ fn rms_norm_equals_its_definition() {
     on_adapters(3, |dice, cpu, gpu, name| {
         let (r, h) = (1 + dice.below(40), 1 + dice.below(300));
         let (x, w) = (Values::random(dice, [r, h]), Values::random(dice, [h]));
-        let want = vec(rms_norm(x.on(cpu), w.on(cpu), 1e-6));
+        let (plain, weight) = (x.on(cpu), w.on(cpu));
+        let scale = (plain.clone().square().mean_dim(1) + 1e-6).sqrt().recip();
+        let want = vec(plain * scale * weight.unsqueeze());
+        close(&format!("cpu: rms_norm {r}x{h}"), vec(rms_norm(x.view_on(cpu), w.on(cpu), 1e-6)), want.clone());
         close(&format!("{name}: rms_norm {r}x{h}"), vec(rms_norm(x.on(gpu), w.on(gpu), 1e-6)), want.clone());
         close(&format!("{name}: rms_norm {r}x{h}, view"), vec(rms_norm(x.view_on(gpu), w.on(gpu), 1e-6)), want);
     });
@@ -254,7 +257,13 @@ fn rope_equals_its_definition() {
         let (t, n, half) = (1 + dice.below(20), 1 + dice.below(9), 1 + dice.below(140));
         let x = Values::random(dice, [t, n, 2 * half]);
         let (cos, sin) = (Values::random(dice, [t, half]), Values::random(dice, [t, half]));
-        let want = vec(rope(x.on(cpu), cos.on(cpu), sin.on(cpu)));
+        let want = {
+            let (a, b) = (x.on(cpu).narrow(2, 0, half), x.on(cpu).narrow(2, half, half));
+            let (cos, sin) = (cos.on(cpu).unsqueeze_dim::<3>(1), sin.on(cpu).unsqueeze_dim::<3>(1));
+            let low = a.clone() * cos.clone() - b.clone() * sin.clone();
+            vec(Tensor::cat(vec![low, b * cos + a * sin], 2))
+        };
+        close("cpu: rope", vec(rope(x.view_on(cpu), cos.on(cpu), sin.on(cpu))), want.clone());
         let what = format!("{name}: rope {t}x{n}x{}", 2 * half);
         close(&what, vec(rope(x.on(gpu), cos.on(gpu), sin.on(gpu))), want.clone());
         close(&format!("{what}, view"), vec(rope(x.view_on(gpu), cos.on(gpu), sin.on(gpu))), want);

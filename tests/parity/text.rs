@@ -301,9 +301,9 @@ pub async fn check_head(files: &Files, config: &ModelConfig, compute: &Compute) 
     }
 }
 
-/// Weights in fewer bits give logits near the reference: the root of the mean square of the error is
-/// a small part of that of the logits. The weights of these fixtures are random numbers, which suffer
-/// more from rounding than trained ones.
+/// Weights in fewer bits give logits near the reference: the root of the mean square of the error
+/// is a small part of that of the logits. The weights of these fixtures are random numbers, which
+/// suffer more from rounding than trained ones.
 pub async fn check_rounded(files: &Files, config: &ModelConfig, compute: &Compute) {
     let golden = Golden::open(files, &compute.name);
     let ids: Vec<i32> = golden.ids("all_ids").iter().map(|id| *id as i32).collect();

@@ -49,8 +49,8 @@ export interface LoadOptions extends Access {
   /** The sound of one step in milliseconds, if it is not to be the policy's own. */
   chunkMs?: number;
   /**
-   * How weights are kept: `auto` (as a GGUF file has them; other large models are quantized), `f16`,
-   * `q8`, `q4`, or one for the layers and one for the tables, such as `q4/q8`.
+   * How weights are kept: `auto` (as a GGUF file has them; other large models are quantized),
+   * `f16`, `q8`, `q4`, or one for the layers and one for the tables, such as `q4/q8`.
    */
   quant?: string;
   onProgress?: (progress: Progress) => void;

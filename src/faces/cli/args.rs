@@ -320,8 +320,8 @@ pub(super) struct DeviceArgs {
     /// The device: auto, cpu, vulkan[:N], metal[:N] or dx12[:N]; `alignatt devices` lists them
     #[arg(long, env = "ALIGNATT_DEVICE", default_value = "auto", value_parser = device_choice)]
     pub device: DeviceChoice,
-    /// How weights are kept: auto (as a GGUF file has them; others by size), f16, q8, q4, or one for
-    /// the layers and one for the tables, such as q4/q8
+    /// How weights are kept: auto (as a GGUF file has them; others by size), f16, q8, q4, or one
+    /// for the layers and one for the tables, such as q4/q8
     #[arg(long, default_value = "auto", value_name = "FORM")]
     pub quant: Quant,
 }
