@@ -3,8 +3,8 @@
 //! `x [R, H]`, `w [H]` → `[R, H]`. A model that multiplies by `1 + w` gives this sum as `w`. eps
 //! comes from the checkpoint's config. (docs/models.md, sections 1.6, 2.2 and 3.4)
 //!
-//! The CPU has a plain loop: a decoding step has a hundred norms, and eight Burn ops each would cost
-//! more than the arithmetic. The definition in Burn ops is in `tests/ops`.
+//! The CPU has a plain loop: a decoding step has a hundred norms, and eight Burn ops each would
+//! cost more than the arithmetic. The definition in Burn ops is in `tests/ops`.
 
 use burn::backend::{Backend, Flex, backend_extension, tensor::FloatTensor};
 use burn::tensor::{DType, Tensor, TensorData};
