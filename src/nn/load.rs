@@ -197,7 +197,7 @@ impl<'a> Loader<'a> {
                     Ok([quants, scales])
                 };
                 let [quants, scales] = in_parts(range, k, read).await?;
-                Ok(Weight::Quantized(Quantized { quants, scales, form, k }))
+                Ok(Weight::Quantized(Box::new(Quantized { quants, scales, form, k })))
             }
         }
     }

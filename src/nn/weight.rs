@@ -13,7 +13,7 @@ pub enum Weight {
     /// [N, K/2], two f16 per word (see [`product::pack_half`]).
     Half(Tensor<2, Int>),
     /// Small integers with scales.
-    Quantized(Quantized),
+    Quantized(Box<Quantized>),
 }
 
 impl Weight {
