@@ -208,14 +208,14 @@ fn read_factors(form: Form) -> String {
         ),
         Scales::Floor => "return unpack2x16float(scales[words + block]);".into(),
         Scales::Steps32 => format!(
-            "let at = words + block / {in_super}u * {super_words}u;\n\
+            "let at = words + (block / {in_super}u) * {super_words}u;\n\
              let group = block % {in_super}u;\n\
              let step = scales[at + 1u + group / 2u] >> ((group & 1u) * 16u);\n\
              let d = unpack2x16float(scales[at]);\n\
-             return vec2<f32>(d.x * f32(step & 255u), -(d.y * f32(step >> 8u & 255u)));"
+             return vec2<f32>(d.x * f32(step & 255u), -(d.y * f32((step >> 8u) & 255u)));"
         ),
         Scales::Steps16 => format!(
-            "let at = words + block / {in_super}u * {super_words}u;\n\
+            "let at = words + (block / {in_super}u) * {super_words}u;\n\
              let group = block % {in_super}u;\n\
              let steps = scales[at + 1u + group / 2u] >> ((group & 1u) * 16u);\n\
              let signed = vec2<i32>(bitcast<i32>(steps << 24u), bitcast<i32>(steps << 16u)) >> vec2<u32>(24u);\n\
@@ -257,37 +257,37 @@ fn read_step(form: Form, k: usize, first: u32) -> String {
     let (block, steps) = (BLOCK / 4, k / 4);
     let scaled = match form.scales {
         Scales::One if (k / BLOCK).is_multiple_of(2) => {
-            format!("unpack2x16float(u32(scales[i / {}u]) >> ((i / {block}u & 1u) * 16u)).x * q", 2 * block)
+            format!("unpack2x16float(u32(scales[i / {}u]) >> (((i / {block}u) & 1u) * 16u)).x * q", 2 * block)
         }
         // The last word of a row holds one scale only.
         Scales::One => {
             let words = form.scale_words(k);
             format!(
-                "unpack2x16float(u32(scales[i / {steps}u * {words}u + i % {steps}u / {}u]) \
-                 >> ((i % {steps}u / {block}u & 1u) * 16u)).x * q",
+                "unpack2x16float(u32(scales[(i / {steps}u) * {words}u + (i % {steps}u) / {}u]) \
+                 >> ((((i % {steps}u) / {block}u) & 1u) * 16u)).x * q",
                 2 * block
             )
         }
         Scales::Floor => {
             format!("unpack2x16float(u32(scales[i / {block}u])).x * q + unpack2x16float(u32(scales[i / {block}u])).y")
         }
-        Scales::Steps32 => "(d.x * f32(step & 255u)) * q - d.y * f32(step >> 8u & 255u)".into(),
+        Scales::Steps32 => "(d.x * f32(step & 255u)) * q - d.y * f32((step >> 8u) & 255u)".into(),
         Scales::Steps16 => "(d.x * f32(step)) * q".into(),
     };
     let super_steps = SUPER_BLOCK / 4;
     let steps_of = match form.scales {
         Scales::One | Scales::Floor => String::new(),
         Scales::Steps32 => format!(
-            "let at = i / {super_steps}u * {SUPER_WORDS}u;\n\
+            "let at = (i / {super_steps}u) * {SUPER_WORDS}u;\n\
              let d = unpack2x16float(u32(scales[at]));\n\
-             let group = i / {block}u & 7u;\n\
+             let group = (i / {block}u) & 7u;\n\
              let step = u32(scales[at + 1u + group / 2u]) >> ((group & 1u) * 16u);"
         ),
         Scales::Steps16 => format!(
-            "let at = i / {super_steps}u * {SUPER_WORDS}u;\n\
+            "let at = (i / {super_steps}u) * {SUPER_WORDS}u;\n\
              let d = unpack2x16float(u32(scales[at]));\n\
-             let group = i / 4u & 15u;\n\
-             let step = scales[at + 1u + group / 4u] << (24u - (group & 3u) * 8u) >> 24u;"
+             let group = (i / 4u) & 15u;\n\
+             let step = (scales[at + 1u + group / 4u] << (24u - (group & 3u) * 8u)) >> 24u;"
         ),
     };
     format!(

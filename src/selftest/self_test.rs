@@ -13,9 +13,12 @@ use crate::ops::{
     product::{Kernel, pack_half, product, product_half, product_half_with, product_with, unpack_half},
     qk_capture::{FirstRow, qk_capture},
     qk_replay::{QkReplay, Span, qk_replay},
+    quantized::Quantized,
     rms_norm::rms_norm,
     rope::rope,
 };
+
+use crate::weights::quants::{BLOCK, Bits, Form, Quants, SUPER_WORDS, Scales};
 
 /// The largest difference that is accepted, for results of the order of one.
 const TOLERANCE: f32 = 2e-4;
@@ -118,7 +121,7 @@ fn results(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
     let widest = product_with(Kernel::FewRows, matrix(device, 2, 4, 29), matrix(device, 131_175, 4, 30));
     let joined = Tensor::cat(vec![x.clone(), matrix(device, 2, 52, 21)], 0);
     let best = matrix(device, 5, 300, 10).argmax(1).float();
-    vec![
+    let mut all = vec![
         ("product", flat(product(x.clone(), w.clone()))),
         ("product of f16", flat(product_half(x.clone(), packed.clone()))),
         ("product of f16 and one row", flat(product_half(x.clone().narrow(0, 1, 1), packed.clone()))),
@@ -150,7 +153,59 @@ fn results(device: &Device) -> Vec<(&'static str, Tensor<1>)> {
         ("slice_assign", flat(assigned)),
         ("select", flat(picked)),
         ("argmax", flat(best)),
-    ]
+    ];
+    for (form, [one, some, many, rows]) in QUANTIZED {
+        let w = quantized(device, form);
+        let x = |rows| matrix(device, rows, w.k, 31);
+        all.push((one, flat(w.product_with(Kernel::FewRows, x(1)))));
+        all.push((some, flat(w.product_with(Kernel::FewRows, x(3)))));
+        all.push((many, flat(w.product_with(Kernel::ManyRows, x(5)))));
+        all.push((rows, flat(w.gather(Tensor::from_ints([6, 0, 3], device)))));
+    }
+    all
+}
+
+/// Forms that have all ways to read integers and scales between them, and the names of one row,
+/// some rows, many rows and a look-up.
+const QUANTIZED: [(Form, [&str; 4]); 5] = [
+    (Form::Q8, ["q8, one row", "q8, some rows", "q8, many rows", "rows of q8"]),
+    (Form::Q4, ["q4, one row", "q4, some rows", "q4, many rows", "rows of q4"]),
+    (
+        Form { bits: Bits::Four, scales: Scales::Floor },
+        ["floors, one row", "floors, some rows", "floors, many rows", "rows with floors"],
+    ),
+    (
+        Form { bits: Bits::Four, scales: Scales::Steps32 },
+        [
+            "steps of blocks, one row",
+            "steps of blocks, some rows",
+            "steps of blocks, many rows",
+            "rows of steps of blocks",
+        ],
+    ),
+    (
+        Form { bits: Bits::Eight, scales: Scales::Steps16 },
+        [
+            "steps of halves, one row",
+            "steps of halves, some rows",
+            "steps of halves, many rows",
+            "rows of steps of halves",
+        ],
+    ),
+];
+
+/// Seven rows: in a form with single blocks an odd number of them.
+fn quantized(device: &Device, form: Form) -> Quantized {
+    let (n, k) = (7, if form.unit() == BLOCK { 3 * BLOCK } else { form.unit() });
+    let bits = |len, seed| values(len, seed).into_iter().map(|value| (value.to_bits() << 7).cast_signed());
+    let both = |scale: f32| i32::from(half::f16::from_f32(scale).to_bits()) * 0x1_0001;
+    let scales = bits(n * form.scale_words(k), 33).enumerate().map(|(at, bits)| match form.scales {
+        Scales::One | Scales::Floor => both(2e-3),
+        _ if at % SUPER_WORDS == 0 => both(2e-4),
+        _ => bits & 0x0f0f_0f0f,
+    });
+    let rows = Quants::from_words(form, k, bits(n * form.quant_words(k), 32).collect(), scales.collect());
+    Quantized::new(rows, device)
 }
 
 fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {

@@ -602,7 +602,6 @@ test('a text that is pasted, and a subtitle file, are translated', async ({ real
   await expect(page.getByRole('button', { name: 'Translate', exact: true })).toBeDisabled();
   await page.fill('#text', 'We can wait in Vienna. She will support me this week.');
   await page.getByRole('button', { name: 'Translate', exact: true }).click();
-  await phase(page, 'running');
   await expect(page.locator('#warning')).toContainText('translates only its own controlled English');
   await expect(page.locator('body')).toHaveAttribute('data-phase', 'ended', { timeout: 300_000 });
   expect(await shownText(page, 'source')).toBe('We can wait in Vienna.\nShe will support me this week.');
@@ -610,7 +609,6 @@ test('a text that is pasted, and a subtitle file, are translated', async ({ real
   await page.click('#again');
   const srt = '1\n00:00:01,000 --> 00:00:03,000\nLet us repair the buses.\n';
   await page.setInputFiles('#picker', { name: 'talk.srt', mimeType: 'application/x-subrip', buffer: Buffer.from(srt) });
-  await phase(page, 'running');
   await expect(page.locator('body')).toHaveAttribute('data-phase', 'ended', { timeout: 300_000 });
   expect(await shownText(page, 'source')).toBe('Let us repair the buses.');
   const saves = (await saved(page, 'English, SRT')).text;
