@@ -88,6 +88,9 @@ pub enum Quant {
 
 /// A model with fewer weights gains nothing from being quantized.
 const SMALL_MODEL: u64 = 100_000_000;
+/// A model with fewer weights loses too much in 4 bits: of 768 greedy tokens of Gemma-3-270M, 68
+/// come before the first that differs, against 722 in 8 bits.
+const FOUR_BIT_MODEL: u64 = 2_000_000_000;
 
 /// What is quantized, for [`Quant::storage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +119,8 @@ impl Quant {
             Quant::Auto => {
                 let in_eight = weights as f64 * Precision::Q8.bits() / 8.0;
                 let fits = memory.is_some_and(|memory| in_eight <= memory as f64 / 4.0);
-                let layers = if sensitivity == Sensitivity::High || fits { Precision::Q8 } else { Precision::Q4 };
+                let in_four = sensitivity == Sensitivity::Low && weights >= FOUR_BIT_MODEL && !fits;
+                let layers = if in_four { Precision::Q4 } else { Precision::Q8 };
                 Storage { layers, ..Storage::plain(Precision::Q8).keeping_quants() }
             }
         };
@@ -181,6 +185,7 @@ mod tests {
         assert_eq!(of(large, Sensitivity::Low, true, Some(24 * gigabyte)), "q4/q8");
         assert_eq!(of(large, Sensitivity::Low, true, Some(80 * gigabyte)), "q8");
         assert_eq!(of(large, Sensitivity::Low, false, None), "q4/q8");
+        assert_eq!(of(1_700_000_000, Sensitivity::Low, false, None), "q8");
         let chosen: Quant = "f16".parse().unwrap();
         assert_eq!(chosen.storage(large, Sensitivity::Low, false, None), Storage::plain(Precision::F32));
     }
