@@ -8,13 +8,14 @@
 // ceil(rows / 32) work. So the shader reads the row count from the grid and needs no parameter for
 // it.
 
-@group(0) @binding(0) var<storage, read_write> x: array<{{ x_type }}>;
+@group(0) @binding({{ input }}) var<storage, read_write> x: array<{{ x_type }}>;
 @group(0) @binding({{ output }}) var<storage, read_write> y: array<f32>;
 
 const STEPS: u32 = {{ steps }}u;
 const N: u32 = {{ n }}u;
 
-// The buffers of the weight, and `weight(i)`, which gives step i of all rows together.
+// The buffers of the weight, from binding 0 on, and `weight(i)`, which gives step i of all rows
+// together.
 {{ weight }}
 
 fn product(a: {{ x_type }}, b: {{ x_type }}) -> f32 {

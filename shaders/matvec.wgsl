@@ -10,7 +10,7 @@
 // Four named accumulators instead of an array: some drivers put arrays in memory rather than in
 // registers, however the arrays are indexed.
 
-@group(0) @binding(0) var<storage, read_write> x: array<{{ x_type }}>;
+@group(0) @binding({{ input }}) var<storage, read_write> x: array<{{ x_type }}>;
 @group(0) @binding({{ output }}) var<storage, read_write> y: array<f32>;
 
 const STEPS: u32 = {{ steps }}u;
@@ -20,7 +20,8 @@ const LANES: u32 = {{ lanes }}u;
 
 var<workgroup> partial: array<vec4<f32>, ROWS * LANES>;
 
-// The buffers of the weight, and `weight(i)`, which gives step i of all rows together.
+// The buffers of the weight, from binding 0 on, and `weight(i)`, which gives step i of all rows
+// together.
 {{ weight }}
 
 fn product(a: {{ x_type }}, b: {{ x_type }}) -> f32 {

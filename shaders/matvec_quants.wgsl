@@ -127,21 +127,13 @@ fn main(
         let f1 = factors(n1, block);
         let f2 = factors(n2, block);
         let f3 = factors(n3, block);
+        let w0 = integers(n0 * BLOCKS + block);
+        let w1 = integers(n1 * BLOCKS + block);
+        let w2 = integers(n2 * BLOCKS + block);
+        let w3 = integers(n3 * BLOCKS + block);
         let v0 = x_of((x0 + block) * 8u);
-        let total0 = sum(v0);
-        if (ROWS == 1u) {
-            s0 += vec4<f32>(
-                product(v0, integers(n0 * BLOCKS + block), f0, total0),
-                product(v0, integers(n1 * BLOCKS + block), f1, total0),
-                product(v0, integers(n2 * BLOCKS + block), f2, total0),
-                product(v0, integers(n3 * BLOCKS + block), f3, total0),
-            );
-        } else {
-            let w0 = integers(n0 * BLOCKS + block);
-            let w1 = integers(n1 * BLOCKS + block);
-            let w2 = integers(n2 * BLOCKS + block);
-            let w3 = integers(n3 * BLOCKS + block);
-            s0 += products(v0, total0, w0, w1, w2, w3, f0, f1, f2, f3);
+        s0 += products(v0, sum(v0), w0, w1, w2, w3, f0, f1, f2, f3);
+        if (ROWS > 1u) {
             let v1 = x_of((x1 + block) * 8u);
             s1 += products(v1, sum(v1), w0, w1, w2, w3, f0, f1, f2, f3);
             let v2 = x_of((x2 + block) * 8u);

@@ -141,25 +141,16 @@ impl ProductBackend for CubeBackend {
 
     fn product_half(x: FloatTensor<Self>, w: IntTensor<Self>, kernel: Kernel) -> FloatTensor<Self> {
         let format = match x.meta.shape()[1] {
-            k if k % 4 == 0 => {
-                RowFormat::array(4, "vec2<u32>", "vec4<f32>(unpack2x16float(w[i].x), unpack2x16float(w[i].y))")
-            }
-            _ => RowFormat::array(2, "u32", "unpack2x16float(w[i])"),
+            k if k % 4 == 0 => RowFormat::halves(4),
+            _ => RowFormat::halves(2),
         };
         let n = w.meta.shape()[0];
         run(x, &[into_contiguous(w)], n, &format, kernel)
     }
 
     fn unpack_half(w: IntTensor<Self>) -> FloatTensor<Self> {
-        let w = into_contiguous(w);
         let [n, pairs] = [w.meta.shape()[0], w.meta.shape()[1]];
-        let shader = Shader {
-            name: "unpack_half",
-            text: include_str!("../../shaders/unpack_half.wgsl"),
-            constants: vec![("len", (n * pairs).to_string())],
-        };
-        let [gx, gy] = grid_2d((n * pairs).div_ceil(64));
-        launch(shader, 64, [gx, gy, 1], &[&w], [n, 2 * pairs].into(), DType::F32)
+        unpack(&[into_contiguous(w)], [n, 2 * pairs], &RowFormat::halves(2))
     }
 }
 
@@ -167,7 +158,7 @@ impl ProductBackend for CubeBackend {
 pub(super) struct RowFormat {
     /// Elements of a step: 1, 2 or 4.
     pub wide: usize,
-    /// WGSL: the buffers of the weight, from binding 1 on, and `fn weight(i: u32)`, which gives
+    /// WGSL: the buffers of the weight, from binding 0 on, and `fn weight(i: u32)`, which gives
     /// step i of all rows together.
     pub weight: String,
 }
@@ -176,11 +167,19 @@ impl RowFormat {
     /// One array of `element`, of which `load` makes a step.
     fn array(wide: usize, element: &str, load: &str) -> Self {
         let weight = format!(
-            "@group(0) @binding(1) var<storage, read_write> w: array<{element}>;\n\
+            "@group(0) @binding(0) var<storage, read_write> w: array<{element}>;\n\
              fn weight(i: u32) -> {} {{ return {load}; }}",
             step_type(wide)
         );
         Self { wide, weight }
+    }
+
+    /// Packed f16, 2 or 4 of them a step.
+    fn halves(wide: usize) -> Self {
+        match wide {
+            2 => Self::array(2, "u32", "unpack2x16float(w[i])"),
+            _ => Self::array(4, "vec2<u32>", "vec4<f32>(unpack2x16float(w[i].x), unpack2x16float(w[i].y))"),
+        }
     }
 
     /// The shader constants that both kernels need for a weight `[n, k]` in `buffers` buffers, and
@@ -193,7 +192,8 @@ impl RowFormat {
         let both = [
             ("x_type", step_type(self.wide).into()),
             ("weight", self.weight.clone()),
-            ("output", (1 + buffers).to_string()),
+            ("input", buffers.to_string()),
+            ("output", (buffers + 1).to_string()),
             ("product", if self.wide == 1 { "a * b" } else { "dot(a, b)" }.into()),
             ("steps", (k / self.wide).to_string()),
             ("n", n.to_string()),
@@ -234,7 +234,7 @@ fn few_rows(x: CubeTensor, w: &[CubeTensor], n: usize, format: &RowFormat) -> Cu
         constants: format.constants([k, n, w.len()], more),
     };
     let [gx, gy] = grid_2d(n.div_ceil(COLUMNS));
-    let inputs: Vec<&CubeTensor> = std::iter::once(&x).chain(w).collect();
+    let inputs: Vec<&CubeTensor> = w.iter().chain([&x]).collect();
     // The grid's z is the row count, so the shader learns it without a parameter. The groups past
     // the last row return at once.
     launch(shader, lanes, [gx, gy, t as u32], &inputs, [t, n].into(), DType::F32)
@@ -250,10 +250,28 @@ pub(super) fn many_rows(x: CubeTensor, w: &[CubeTensor], n: usize, format: &RowF
         text: include_str!("../../shaders/matmat.wgsl"),
         constants: format.constants([k, n, w.len()], []),
     };
-    let inputs: Vec<&CubeTensor> = std::iter::once(&x).chain(w).collect();
+    let inputs: Vec<&CubeTensor> = w.iter().chain([&x]).collect();
     // The grid's y is the row count, as z is above.
     let grid = [n.div_ceil(TILE) as u32, t as u32, 1];
     launch(shader, 64, grid, &inputs, [t, n].into(), DType::F32)
+}
+
+/// A weight `[n, k]` in the contiguous buffers `w` → the same as f32.
+pub(super) fn unpack(w: &[CubeTensor], [n, k]: [usize; 2], format: &RowFormat) -> CubeTensor {
+    let steps = n * k / format.wide;
+    let shader = Shader {
+        name: "unpack",
+        text: include_str!("../../shaders/unpack.wgsl"),
+        constants: vec![
+            ("x_type", step_type(format.wide).into()),
+            ("weight", format.weight.clone()),
+            ("output", w.len().to_string()),
+            ("len", steps.to_string()),
+        ],
+    };
+    let [gx, gy] = grid_2d(steps.div_ceil(64));
+    let inputs: Vec<&CubeTensor> = w.iter().collect();
+    launch(shader, 64, [gx, gy, 1], &inputs, [n, k].into(), DType::F32)
 }
 
 #[cfg(test)]

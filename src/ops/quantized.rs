@@ -7,7 +7,7 @@
 //!
 //! Activations stay f32. Programs that round them to 8 bits lose the exact answers: llama.cpp's CPU
 //! code writes the same 32 tokens as f32 for 17 of 24 prompts of Gemma-3-270M
-//! (docs/measurements.md).
+//! (docs/quantization.md).
 //!
 //! For many rows, wgpu has the kernel of [`super::product`] with another way to read a weight; for
 //! few rows one that reads whole blocks. The CPU has its own, in `quantized_cpu`.
@@ -20,7 +20,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use burn_wgpu::{CubeBackend, CubeTensor, into_contiguous};
 
 use super::launch::{Shader, grid_2d, launch};
-use super::product::{Kernel, RowFormat, many_rows};
+use super::product::{Kernel, RowFormat, many_rows, unpack};
 use super::quantized_cpu;
 use crate::weights::quants::{BLOCK, Bits, Form, Quants, SUPER_BLOCK, SUPER_WORDS, Scales};
 
@@ -100,23 +100,30 @@ impl QuantizedBackend for Flex {
         _kernel: Kernel,
     ) -> FloatTensor<Self> {
         let (x, quants, scales) = (x.to_contiguous(), quants.to_contiguous(), scales.to_contiguous());
-        let [t, k, n] = [x.layout().shape()[0], x.layout().shape()[1], quants.layout().shape()[0]];
-        let w = quantized_cpu::Matrix { quants: words(&quants), scales: words(&scales), form, n, k };
+        let (t, k) = (x.layout().shape()[0], x.layout().shape()[1]);
+        let w = matrix(&quants, &scales, form, k);
         let y = quantized_cpu::product(super::values(&x), &w);
+        let n = w.n;
         FloatTensor::<Self>::from_data(TensorData::new(y, [t, n]))
     }
 
     fn unpack_quantized(quants: IntTensor<Self>, scales: IntTensor<Self>, form: Form, k: usize) -> FloatTensor<Self> {
         let (quants, scales) = (quants.to_contiguous(), scales.to_contiguous());
-        let n = quants.layout().shape()[0];
-        let w = quantized_cpu::Matrix { quants: words(&quants), scales: words(&scales), form, n, k };
-        FloatTensor::<Self>::from_data(TensorData::new(quantized_cpu::unpack(&w), [n, k]))
+        let w = matrix(&quants, &scales, form, k);
+        FloatTensor::<Self>::from_data(TensorData::new(quantized_cpu::unpack(&w), [w.n, k]))
     }
 }
 
-/// Borrows the words of a contiguous tensor of the CPU backend.
-fn words(tensor: &IntTensor<Flex>) -> &[i32] {
-    tensor.as_slice().expect("a contiguous tensor of i32")
+/// Borrows a matrix of the CPU backend, whose tensors are contiguous.
+fn matrix<'a>(
+    quants: &'a IntTensor<Flex>,
+    scales: &'a IntTensor<Flex>,
+    form: Form,
+    k: usize,
+) -> quantized_cpu::Matrix<'a> {
+    let n = quants.layout().shape()[0];
+    let [quants, scales] = [quants, scales].map(|words| words.as_slice().expect("a contiguous tensor of i32"));
+    quantized_cpu::Matrix { quants, scales, form, n, k }
 }
 
 impl QuantizedBackend for CubeBackend {
@@ -131,24 +138,14 @@ impl QuantizedBackend for CubeBackend {
         let (t, k, n) = (x.meta.shape()[0], x.meta.shape()[1], quants.meta.shape()[0]);
         match kernel {
             Kernel::FewRows => few_rows(into_contiguous(x), &quants, &scales, form, [t, k, n]),
-            Kernel::ManyRows => {
-                let format = RowFormat { wide: 4, weight: read_step(form, k, 1) };
-                many_rows(x, &[quants, scales], n, &format)
-            }
+            Kernel::ManyRows => many_rows(x, &[quants, scales], n, &row_format(form, k)),
         }
     }
 
     fn unpack_quantized(quants: IntTensor<Self>, scales: IntTensor<Self>, form: Form, k: usize) -> FloatTensor<Self> {
         let (quants, scales) = (into_contiguous(quants), into_contiguous(scales));
         let n = quants.meta.shape()[0];
-        let steps = n * k / 4;
-        let shader = Shader {
-            name: "unpack_quantized",
-            text: include_str!("../../shaders/unpack_quantized.wgsl"),
-            constants: vec![("weight", read_step(form, k, 0)), ("output", "2".into()), ("len", steps.to_string())],
-        };
-        let [gx, gy] = grid_2d(steps.div_ceil(64));
-        launch(shader, 64, [gx, gy, 1], &[&quants, &scales], [n, k].into(), DType::F32)
+        unpack(&[quants, scales], [n, k], &row_format(form, k))
     }
 }
 
@@ -239,9 +236,8 @@ pub(super) fn adds_floors(form: Form) -> bool {
     form.has_floor() || form.offset() != 0
 }
 
-/// WGSL that reads step i, which is 4 numbers, of a matrix with rows of `k`. Its buffers have the
-/// bindings `first` and `first + 1`.
-fn read_step(form: Form, k: usize, first: u32) -> String {
+/// How a matrix with rows of `k` is read in steps of 4 numbers.
+fn row_format(form: Form, k: usize) -> RowFormat {
     let integers = match form.bits {
         Bits::Eight => "vec4<f32>(vec4<i32>(w[i] << 24u, w[i] << 16u, w[i] << 8u, w[i]) >> vec4<u32>(24u))".into(),
         Bits::Four => {
@@ -290,15 +286,15 @@ fn read_step(form: Form, k: usize, first: u32) -> String {
              let step = (scales[at + 1u + group / 4u] << (24u - (group & 3u) * 8u)) >> 24u;"
         ),
     };
-    format!(
-        "@group(0) @binding({first}) var<storage, read_write> w: array<i32>;\n\
-         @group(0) @binding({}) var<storage, read_write> scales: array<i32>;\n\
+    let weight = format!(
+        "@group(0) @binding(0) var<storage, read_write> w: array<i32>;\n\
+         @group(0) @binding(1) var<storage, read_write> scales: array<i32>;\n\
          fn weight(i: u32) -> vec4<f32> {{\n\
          {four}\n\
          let q = {integers};\n\
          {steps_of}\n\
          return {scaled};\n\
-         }}",
-        first + 1
-    )
+         }}"
+    );
+    RowFormat { wide: 4, weight }
 }

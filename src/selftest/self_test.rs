@@ -17,7 +17,6 @@ use crate::ops::{
     rms_norm::rms_norm,
     rope::rope,
 };
-
 use crate::weights::quants::{BLOCK, Bits, Form, Quants, SUPER_WORDS, Scales};
 
 /// The largest difference that is accepted, for results of the order of one.

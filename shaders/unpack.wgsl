@@ -1,10 +1,11 @@
-// Numbers of a quantized matrix, 4 a step        (src/ops/quantized.rs)
+// Writes the numbers of a weight as f32, however they are stored        (src/ops/product.rs)
 
-@group(0) @binding({{ output }}) var<storage, read_write> out: array<vec4<f32>>;
+@group(0) @binding({{ output }}) var<storage, read_write> out: array<{{ x_type }}>;
 
 const LEN: u32 = {{ len }}u;
 
-// The buffers of the weight, and `weight(i)`, which gives step i of all rows together.
+// The buffers of the weight, from binding 0 on, and `weight(i)`, which gives step i of all rows
+// together.
 {{ weight }}
 
 @compute @workgroup_size(64, 1, 1)
