@@ -384,11 +384,22 @@ impl<F: Fn() -> Translation> Translate for Counting<F> {
 fn talk(compute: &Compute) {
     let (asr, aligner, mt) = (demo("asr"), demo("aligner"), demo("mt"));
     let ModelConfig::Qwen3Asr(config) = ModelConfig::open(&asr).expect("a config") else { panic!("a Qwen3-ASR") };
-    let asr = Arc::new(block_on(Qwen3Asr::load(&asr, &config, target(compute))).expect("a model"));
+    let asr = Arc::new(
+        block_on(Qwen3Asr::load(&asr, &block_on(Weights::open(&asr)).expect("weights"), &config, target(compute)))
+            .expect("a model"),
+    );
     let ModelConfig::Qwen3Aligner(config) = ModelConfig::open(&aligner).expect("a config") else {
         panic!("an aligner")
     };
-    let aligner = Arc::new(block_on(ForcedAligner::load(&aligner, &config, target(compute))).expect("a model"));
+    let aligner = Arc::new(
+        block_on(ForcedAligner::load(
+            &aligner,
+            &block_on(Weights::open(&aligner)).expect("weights"),
+            &config,
+            target(compute),
+        ))
+        .expect("a model"),
+    );
     let model = Arc::new(load(&mt, compute));
     let tokenizer = Arc::new(Tokenizer::open(&mt).expect("a tokenizer"));
     let [source, target] = [("English", "en"), ("German", "de")].map(|(english, code)| LanguageName { english, code });

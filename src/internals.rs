@@ -59,8 +59,8 @@ pub mod models {
 
 pub mod nn {
     pub use crate::nn::{
-        ArmError, Cache, Capture, Head, Loader, MARGIN, PIECE, Precision, Quant, Rope, Sensitivity, SourceSpan,
-        Storage, Tap, Target, greedy,
+        ArmError, Cache, Capture, Head, Loader, MARGIN, PIECE, Precision, Rope, SourceSpan, Storage, Tap, Target,
+        greedy,
     };
 }
 
@@ -90,9 +90,9 @@ pub mod text {
 
 pub mod weights {
     pub use crate::weights::files::ReadFuture;
+    pub use crate::weights::{Tokenizer, Weights};
 
     pub mod quants {
         pub use crate::weights::quants::{Bits, Form, Quants, Scales};
     }
-    pub use crate::weights::{Tokenizer, Weights};
 }

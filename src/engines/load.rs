@@ -329,9 +329,10 @@ async fn recognition(
         }
     }
     let progress = told(report, &model.name);
-    let storage = model.storage(Role::Recognition, compute).await?;
+    let weights = Weights::open(&model.files).await?;
+    let storage = model.storage(Role::Recognition, &weights, compute);
     let target = Target { compute, storage, progress: &progress, kept: None };
-    let loaded = Qwen3Asr::load(&model.files, &config, target).await?;
+    let loaded = Qwen3Asr::load(&model.files, &weights, &config, target).await?;
     Ok(Recognition::new(Arc::new(loaded), context))
 }
 
@@ -346,9 +347,10 @@ pub(crate) async fn alignment(
         other => return Err(model.is_not(Role::Alignment, &other)),
     };
     let progress = told(report, &model.name);
-    let storage = model.storage(Role::Alignment, compute).await?;
+    let weights = Weights::open(&model.files).await?;
+    let storage = model.storage(Role::Alignment, &weights, compute);
     let target = Target { compute, storage, progress: &progress, kept: None };
-    let aligner = ForcedAligner::load(&model.files, &config, target).await?;
+    let aligner = ForcedAligner::load(&model.files, &weights, &config, target).await?;
     Ok(Alignment::new(Arc::new(aligner)))
 }
 
@@ -473,36 +475,41 @@ async fn weights_of(
 ) -> Result<TextWeights, BoxError> {
     let progress = told(report, &model.name);
     let weights = Weights::open(&model.files).await?;
-    let storage = model.storage(Role::Translation, compute).await?;
+    let storage = model.storage(Role::Translation, &weights, compute);
     let kept = RefCell::new(Kept::default());
     let loader = Loader::new(&weights, Target { compute, storage, progress: &progress, kept: Some(&kept) });
     let loaded = config.load(&loader, capacity(config)).await?;
     Ok(TextWeights { model: loaded, storage, bytes: kept.borrow().bytes })
 }
 
-/// Loads a model of any kind and lets it go again: what it reads of its checkpoint.
+/// Loads a model of any kind, whose tensors are `weights`, and lets it go again: what it reads of
+/// its checkpoint.
 #[cfg(not(target_arch = "wasm32"))]
-pub(crate) async fn kept(model: &ModelFiles, compute: &Compute, report: Report<'_>) -> Result<Kept, BoxError> {
+pub(crate) async fn kept(
+    model: &ModelFiles,
+    weights: &Weights,
+    compute: &Compute,
+    report: Report<'_>,
+) -> Result<Kept, BoxError> {
     /// No sequence is computed.
     const NO_ROOM: usize = 1;
 
     let kept = RefCell::new(Kept::default());
     let progress = told(report, &model.name);
-    let target = |storage| Target { compute, storage, progress: &progress, kept: Some(&kept) };
+    let target = |role| {
+        let storage = model.storage(role, weights, compute);
+        Target { compute, storage, progress: &progress, kept: Some(&kept) }
+    };
     match ModelConfig::open(&model.files)? {
         ModelConfig::Qwen3Asr(config) => {
-            let storage = model.storage(Role::Recognition, compute).await?;
-            drop(Qwen3Asr::load(&model.files, &config, target(storage)).await?);
+            drop(Qwen3Asr::load(&model.files, weights, &config, target(Role::Recognition)).await?);
         }
         ModelConfig::Qwen3Aligner(config) => {
-            let storage = model.storage(Role::Alignment, compute).await?;
-            drop(ForcedAligner::load(&model.files, &config, target(storage)).await?);
+            drop(ForcedAligner::load(&model.files, weights, &config, target(Role::Alignment)).await?);
         }
         other => {
             let config = other.into_text().map_err(|other| model.is_not(Role::Translation, &other))?;
-            let storage = model.storage(Role::Translation, compute).await?;
-            let weights = Weights::open(&model.files).await?;
-            drop(config.load(&Loader::new(&weights, target(storage)), NO_ROOM).await?);
+            drop(config.load(&Loader::new(weights, target(Role::Translation)), NO_ROOM).await?);
         }
     }
     Ok(kept.into_inner())
@@ -526,9 +533,8 @@ impl ModelFiles {
         Ok(ModelFiles { files: gguf::present(&self.files).await?, ..self.clone() })
     }
 
-    /// How the weights are kept on the device of `compute`.
-    pub async fn storage(&self, role: Role, compute: &Compute) -> Result<Storage, CheckpointError> {
-        let weights = Weights::open(&self.files).await?;
+    /// How the model's `weights` are kept on the device of `compute`.
+    fn storage(&self, role: Role, weights: &Weights, compute: &Compute) -> Storage {
         let sensitivity = if role == Role::Translation { Sensitivity::Low } else { Sensitivity::High };
         let storage = self.quant.storage(weights.numbers(), sensitivity, compute.is_gpu(), compute.memory);
         if self.quant == Quant::Auto && storage.quantizes() && !weights.is_quantized() {
@@ -542,7 +548,7 @@ impl ModelFiles {
                 self.name
             );
         }
-        Ok(storage)
+        storage
     }
 
     /// The error for a folder that holds a model of another family than the role needs.

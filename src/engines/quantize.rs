@@ -27,19 +27,20 @@ const PART: usize = 8 << 20;
 /// is left out. Errors: the model cannot be loaded; it comes from a GGUF file; a file cannot be
 /// written; `to` holds weights already.
 pub(crate) async fn quantize(model: &ModelFiles, to: &Path, report: Report<'_>) -> Result<u64, BoxError> {
-    if model.files.as_gguf().is_some() {
+    let Some(folder) = model.files.as_folder() else {
         return Err(format!("{} is a GGUF file, whose weights are kept as they are", model.name).into());
-    }
+    };
     fs::create_dir_all(to).map_err(|error| named(to, &error))?;
     let target = to.join(SINGLE_FILE);
     if target.exists() {
         return Err(format!("{} is there already", target.display()).into());
     }
-    let kept = load::kept(model, &Compute::cpu(), report).await?;
-    copy_others(model, to)?;
+    let weights = Weights::open(&model.files).await?;
+    let kept = load::kept(model, &weights, &Compute::cpu(), report).await?;
+    copy_others(folder, &model.files.names(), to)?;
     // A file that was not written to its end must not look like one that was.
     let unfinished = to.join(format!("{SINGLE_FILE}.part"));
-    let written = write(&Weights::open(&model.files).await?, &kept, &unfinished, report).await;
+    let written = write(&weights, &kept, &unfinished, report).await;
     if written.is_err() {
         let _ = fs::remove_file(&unfinished);
     }
@@ -53,16 +54,13 @@ fn named(path: &Path, error: &io::Error) -> BoxError {
 }
 
 /// Copies every file but the weights.
-fn copy_others(model: &ModelFiles, to: &Path) -> Result<(), BoxError> {
-    let Some(folder) = model.files.as_folder() else {
-        return Err(format!("{} is not a folder", model.name).into());
-    };
-    for name in model.files.names() {
+fn copy_others(folder: &Path, names: &[String], to: &Path) -> Result<(), BoxError> {
+    for name in names {
         let is_weight =
             name.contains(".safetensors") || [".bin", ".gguf", ".pt", ".pth"].iter().any(|end| name.ends_with(end));
         if !is_weight {
-            let to = to.join(&name);
-            fs::copy(folder.join(&name), &to).map_err(|error| named(&to, &error))?;
+            let to = to.join(name);
+            fs::copy(folder.join(name), &to).map_err(|error| named(&to, &error))?;
         }
     }
     Ok(())
@@ -72,7 +70,8 @@ fn copy_others(model: &ModelFiles, to: &Path) -> Result<(), BoxError> {
 struct Tensor<'a> {
     name: &'a str,
     shape: &'a [usize],
-    form: Option<Form>,
+    /// With the ending of its name in the file.
+    form: Option<(Form, &'static str)>,
 }
 
 async fn write(weights: &Weights, kept: &Kept, path: &Path, report: Report<'_>) -> Result<u64, BoxError> {
@@ -80,7 +79,7 @@ async fn write(weights: &Weights, kept: &Kept, path: &Path, report: Report<'_>) 
     for name in &kept.names {
         let Some(info) = weights.info(name) else { continue };
         let form = match kept.matrices.get(name) {
-            Some(KeptMatrix::Quantized(form)) if form.suffix().is_some() => Some(*form),
+            Some(KeptMatrix::Quantized(form)) => form.suffix().map(|suffix| (*form, suffix)),
             _ => None,
         };
         tensors.push(Tensor { name, shape: &info.shape, form });
@@ -93,7 +92,7 @@ async fn write(weights: &Weights, kept: &Kept, path: &Path, report: Report<'_>) 
     let mut done = 0;
     for tensor in &tensors {
         match (tensor.form, tensor.shape) {
-            (Some(form), &[n, k]) => {
+            (Some((form, _)), &[n, k]) => {
                 let mut scales = Vec::new();
                 let step = (PART / k).max(1);
                 for from in (0..n).step_by(step) {
@@ -128,14 +127,14 @@ async fn write(weights: &Weights, kept: &Kept, path: &Path, report: Report<'_>) 
 fn entries(weights: &Weights, tensor: &Tensor) -> Vec<Entry> {
     let name = tensor.name;
     match (tensor.form, tensor.shape) {
-        (Some(form), &[n, k]) => {
+        (Some((form, suffix)), &[n, k]) => {
             let words = |suffix: &str, words: usize| Entry {
                 name: format!("{name}{suffix}"),
                 dtype: Dtype::I32,
                 shape: vec![n, words],
                 bytes: 4 * (n * words) as u64,
             };
-            vec![words(form.suffix().unwrap_or_default(), form.quant_words(k)), words(SCALES, form.scale_words(k))]
+            vec![words(suffix, form.quant_words(k)), words(SCALES, form.scale_words(k))]
         }
         _ => {
             let info = weights.info(name);

@@ -21,15 +21,15 @@ pub use capture::{ArmError, Capture, Head, SourceSpan};
 pub(crate) use embedding::Embedding;
 pub(crate) use kv_cache::{LayerCache, RollBack};
 pub(crate) use linear::Linear;
-pub(crate) use load::Kept;
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use load::KeptMatrix;
-pub(crate) use load::LoadError;
+pub(crate) use load::{Kept, LoadError};
 pub use load::{Loader, Target};
 pub(crate) use norm::{LayerNorm, RmsNorm};
 pub(crate) use pass::{Place, in_pieces};
 pub use rope::Rope;
-pub use storage::{Precision, Quant, Sensitivity, Storage};
+pub use storage::{Precision, Storage};
+pub(crate) use storage::{Quant, Sensitivity};
 pub use tap::Tap;
 pub(crate) use weight::Weight;
 

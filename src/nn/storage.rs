@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::weights::quants::{BLOCK, Form};
+
 /// How numbers are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
@@ -17,16 +19,6 @@ pub enum Precision {
 }
 
 impl Precision {
-    /// Bits per weight.
-    fn bits(self) -> f64 {
-        match self {
-            Precision::F32 => 32.0,
-            Precision::F16 => 16.0,
-            Precision::Q8 => 8.5,
-            Precision::Q4 => 4.5,
-        }
-    }
-
     fn name(self) -> &'static str {
         match self {
             Precision::F32 => "f32",
@@ -92,6 +84,9 @@ const SMALL_MODEL: u64 = 100_000_000;
 /// come before the first that differs, against 722 in 8 bits.
 const FOUR_BIT_MODEL: u64 = 2_000_000_000;
 
+/// Weights whose scales in 8 bits are whole words.
+const EVEN: usize = 2 * BLOCK;
+
 /// What is quantized, for [`Quant::storage`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sensitivity {
@@ -105,9 +100,9 @@ impl Quant {
     /// How a model of `weights` numbers is kept on a device with `memory` bytes, if that is known.
     ///
     /// `auto` keeps what a file has quantized. Of other files, it quantizes large models: those
-    /// that hear to 8 bits; the layers of those that translate to 8 bits where this takes at most a
-    /// quarter of the memory, otherwise to 4. A GPU has f16 for the rest, the CPU f32, in which it
-    /// computes.
+    /// that hear to 8 bits; the layers of those that translate to 8 bits where they have fewer than
+    /// two billion weights or this takes at most a quarter of the memory, otherwise to 4. A GPU has
+    /// f16 for the rest, the CPU f32, in which it computes.
     pub fn storage(self, weights: u64, sensitivity: Sensitivity, is_gpu: bool, memory: Option<u64>) -> Storage {
         let computed = |precision| match precision {
             Precision::F16 if !is_gpu => Precision::F32,
@@ -117,8 +112,8 @@ impl Quant {
             Quant::Chosen(storage) => storage,
             Quant::Auto if weights < SMALL_MODEL => Storage::plain(Precision::F16).keeping_quants(),
             Quant::Auto => {
-                let in_eight = weights as f64 * Precision::Q8.bits() / 8.0;
-                let fits = memory.is_some_and(|memory| in_eight <= memory as f64 / 4.0);
+                let in_eight = weights / EVEN as u64 * Form::Q8.row_bytes(EVEN) as u64;
+                let fits = memory.is_some_and(|memory| in_eight <= memory / 4);
                 let in_four = sensitivity == Sensitivity::Low && weights >= FOUR_BIT_MODEL && !fits;
                 let layers = if in_four { Precision::Q4 } else { Precision::Q8 };
                 Storage { layers, ..Storage::plain(Precision::Q8).keeping_quants() }

@@ -50,7 +50,10 @@ pub enum Scales {
     Steps16,
 }
 
-/// The ending of the name under which a safetensors file has the scales of a quantized matrix.
+/// The forms that this program quantizes to, with the ending of the name under which a safetensors
+/// file has the integers of a matrix.
+pub(crate) const SUFFIXES: [(Form, &str); 2] = [(Form::Q8, ".q8"), (Form::Q4, ".q4")];
+/// The ending of the name under which such a file has the scales of a quantized matrix.
 pub(crate) const SCALES: &str = ".scales";
 
 /// How a matrix is quantized.
@@ -68,14 +71,10 @@ impl Form {
     /// What numbers are quantized to in 4 bits.
     pub const Q4: Form = Form { bits: Bits::Four, scales: Scales::One };
 
-    /// The ending of the name under which a safetensors file has the integers of a matrix. Only the
-    /// forms that this program quantizes to have one.
+    /// The ending of the name under which a safetensors file has the integers of a matrix; see
+    /// [`SUFFIXES`].
     pub(crate) fn suffix(self) -> Option<&'static str> {
-        match self {
-            Form::Q8 => Some(".q8"),
-            Form::Q4 => Some(".q4"),
-            _ => None,
-        }
+        SUFFIXES.iter().find(|(form, _)| *form == self).map(|(_, suffix)| *suffix)
     }
 
     /// Rows must be a whole number of this many integers.
@@ -125,15 +124,13 @@ pub struct Quants {
     pub quants: Vec<i32>,
     /// [N, S]
     pub scales: Vec<i32>,
-    /// Blocks of the last row so far.
-    blocks: usize,
 }
 
 impl Quants {
     /// No rows yet.
     pub fn new(form: Form, k: usize) -> Self {
         assert!(k.is_multiple_of(form.unit()), "{form:?}: rows of {k}");
-        Self { form, k, quants: Vec::new(), scales: Vec::new(), blocks: 0 }
+        Self { form, k, quants: Vec::new(), scales: Vec::new() }
     }
 
     /// Whole rows from their words.
@@ -165,13 +162,13 @@ impl Quants {
                 self.quants.extend(both);
             }
         }
-        self.blocks = (self.blocks + 1) % (self.k / BLOCK);
     }
 
     /// Appends the scale of the next block, before its integers.
     pub(crate) fn push_one(&mut self, scale: f16) {
         let bits = i32::from(scale.to_bits());
-        if self.blocks.is_multiple_of(2) {
+        let block = self.quants.len() / self.form.quant_words(BLOCK) % (self.k / BLOCK);
+        if block.is_multiple_of(2) {
             self.scales.push(bits);
         } else if let Some(last) = self.scales.last_mut() {
             *last |= bits << 16;

@@ -2,8 +2,8 @@
 //!
 //! The headers, of safetensors or of GGUF, have been checked against their files when this begins.
 //! Tensors are read one at a time, or by rows, in pieces of [`PIECE`] bytes, so that the memory
-//! needed beyond the result stays small for models of any size. Quantized tensors are unpacked
-//! piece by piece.
+//! needed beyond the result stays small for models of any size. Quantized tensors are read as their
+//! integers, or unpacked piece by piece.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -16,7 +16,7 @@ use safetensors::Dtype;
 use super::error::{CheckpointError, FETCH_AGAIN, Remedy, WRONG_MODEL, shown};
 use super::files::{ByteSource, Files};
 use super::gguf::Blocks;
-use super::quants::{BLOCK, Form, Quants, SCALES};
+use super::quants::{BLOCK, Form, Quants, SCALES, SUFFIXES};
 use super::safetensors::{INDEX_FILE, Index, SINGLE_FILE, read_header, read_index};
 
 /// The most bytes read from a source at a time.
@@ -152,8 +152,7 @@ impl Weights {
     /// Errors: one of the two is missing; their shapes or types do not fit; there is another tensor
     /// of that name.
     fn join_quantized(&mut self) -> Result<(), CheckpointError> {
-        for form in [Form::Q8, Form::Q4] {
-            let suffix = form.suffix().unwrap_or_default();
+        for (form, suffix) in SUFFIXES {
             let matrices = self.tensors.keys().filter_map(|name| name.strip_suffix(suffix)).map(str::to_owned);
             for name in matrices.collect::<Vec<_>>() {
                 let stored_as = format!("{name}{suffix}");
@@ -163,7 +162,7 @@ impl Weights {
                     return Err(wrong(format!("has no scales ({}{SCALES})", shown(&name))));
                 };
                 let k = match quants.shape[..] {
-                    [_, words] => words.checked_mul(32 / if form == Form::Q4 { 4 } else { 8 }),
+                    [_, words] => words.checked_mul(BLOCK / form.quant_words(BLOCK)),
                     _ => None,
                 };
                 let k = k.filter(|k| *k > 0 && k.is_multiple_of(form.unit()));
@@ -324,48 +323,34 @@ impl Weights {
         if let Some(info) = self.tensors.get(name)
             && let Stored::Words(stored) = info.stored
         {
+            let first = rows.start * k;
             let quants = self.read_words(info, name, &[n, k], rows, stored).await?;
             if stored == form {
                 return Ok(quants);
             }
-            let mut anew = Quants::new(form, k);
-            let large = |at: usize| {
-                let what = format!("number {at} of the rows is too large to be quantized");
-                CheckpointError::tensor(&info.file, name, what, FETCH_AGAIN)
-            };
-            anew.quantize(&quants.unpack()).map_err(large)?;
+            let (numbers, mut anew) = (quants.unpack(), Quants::new(form, k));
+            anew.quantize(&numbers).map_err(|at| too_large(info, name, first + at, numbers[at]))?;
             return Ok(anew);
         }
         let mut quants = Quants::new(form, k);
         quants.reserve(rows.len());
         self.pieces(name, &[n, k], Some(rows), async |info, first, bytes| {
-            let wrong = |at: usize, what: &str| {
-                let mut values = Vec::new();
-                f32::append(&mut values, info.stored, bytes);
-                let what = format!("number {} is {}{what}", first + at, values[at]);
-                CheckpointError::tensor(&info.file, name, what, FETCH_AGAIN)
-            };
-            match info.stored {
-                Stored::Blocks(kind) if kind.form() == form => {
-                    let before = quants.scales.len();
-                    kind.repack(bytes, &mut quants);
-                    if !quants.are_finite_from(before) {
-                        let mut values = Vec::new();
-                        f32::append(&mut values, info.stored, bytes);
-                        let at = values.iter().position(|value| !value.is_finite());
-                        return Err(wrong(at.unwrap_or(0), ""));
-                    }
+            if let Stored::Blocks(kind) = info.stored
+                && kind.form() == form
+            {
+                let before = quants.scales.len();
+                kind.repack(bytes, &mut quants);
+                if quants.are_finite_from(before) {
+                    return Ok(());
                 }
-                stored => {
-                    let mut values = Vec::new();
-                    f32::append(&mut values, stored, bytes);
-                    if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-                        return Err(wrong(at, ""));
-                    }
-                    quants.quantize(&values).map_err(|at| wrong(at, ", which is too large to be quantized"))?;
-                }
+                // All numbers of a block are like its scale, so the search below finds one.
             }
-            Ok(())
+            let mut values = Vec::new();
+            f32::append(&mut values, info.stored, bytes);
+            if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+                return Err(not_finite(info, name, first + at, values[at]));
+            }
+            quants.quantize(&values).map_err(|at| too_large(info, name, first + at, values[at]))
         })
         .await?;
         Ok(quants)
@@ -432,11 +417,14 @@ impl Weights {
         if let Some(info) = self.tensors.get(name)
             && let Stored::Words(form) = info.stored
         {
-            let all = rows.unwrap_or(0..info.shape[0]);
-            let quants = self.read_words(info, name, expect_shape, all, form).await?;
-            let mut out = Vec::new();
-            T::append_numbers(&mut out, quants.unpack());
-            return Ok(out);
+            let rows = rows.unwrap_or(0..info.shape[0]);
+            let first = rows.start * info.shape[1];
+            let numbers = self.read_words(info, name, expect_shape, rows, form).await?.unpack();
+            T::append_numbers(&mut out, &numbers);
+            return match out.iter().position(|value| !value.is_finite()) {
+                Some(bad) => Err(not_finite(info, name, first + bad, numbers[bad])),
+                None => Ok(out),
+            };
         }
         let count = rows.as_ref().map_or(expect_shape.first().copied().unwrap_or(1), Range::len);
         let len = expect_shape.iter().skip(1).fold(count, |len, size| len.saturating_mul(*size));
@@ -452,13 +440,7 @@ impl Weights {
             let Some(bad) = out[done..].iter().position(|value| !value.is_finite()) else { return Ok(()) };
             let mut block = Vec::with_capacity(values);
             f32::append(&mut block, info.stored, &bytes[bad / values * width..][..width]);
-            let number = block[bad % values];
-            let what = format!("number {} is {number}", first + bad);
-            Err(if number.is_finite() {
-                wrong(format!("{what}, which does not fit f16"), Remedy::UseCpu)
-            } else {
-                wrong(what, FETCH_AGAIN)
-            })
+            Err(not_finite(info, name, first + bad, block[bad % values]))
         })
         .await?;
         Ok(out)
@@ -538,12 +520,28 @@ impl Weights {
     }
 }
 
+/// The error for `number`, which is number `at` of a tensor: it is not finite, or at least not
+/// where f16 is read.
+fn not_finite(info: &TensorInfo, name: &str, at: usize, number: f32) -> CheckpointError {
+    let (what, remedy) = match number.is_finite() {
+        true => (", which does not fit f16", Remedy::UseCpu),
+        false => ("", FETCH_AGAIN),
+    };
+    CheckpointError::tensor(&info.file, name, format!("number {at} is {number}{what}"), remedy)
+}
+
+/// The error for `number`, which is number `at` of a tensor: its scale would not fit f16.
+fn too_large(info: &TensorInfo, name: &str, at: usize, number: f32) -> CheckpointError {
+    let what = format!("number {at} is {number}, which is too large to be quantized");
+    CheckpointError::tensor(&info.file, name, what, FETCH_AGAIN)
+}
+
 /// A number type as which weights can be read.
 trait Number: Copy {
     /// Appends `bytes`, which are whole blocks of `stored`: little-endian numbers in F32, F16 or
     /// BF16, or quantized ones.
     fn append(out: &mut Vec<Self>, stored: Stored, bytes: &[u8]);
-    fn append_numbers(out: &mut Vec<Self>, numbers: Vec<f32>);
+    fn append_numbers(out: &mut Vec<Self>, numbers: &[f32]);
     fn is_finite(self) -> bool;
 }
 
@@ -561,8 +559,8 @@ impl Number for f32 {
         }
     }
 
-    fn append_numbers(out: &mut Vec<f32>, mut numbers: Vec<f32>) {
-        out.append(&mut numbers);
+    fn append_numbers(out: &mut Vec<f32>, numbers: &[f32]) {
+        out.extend(numbers);
     }
 
     fn is_finite(self) -> bool {
@@ -578,11 +576,11 @@ impl Number for f16 {
         }
         let mut wide = Vec::new();
         f32::append(&mut wide, stored, bytes);
-        f16::append_numbers(out, wide);
+        f16::append_numbers(out, &wide);
     }
 
-    fn append_numbers(out: &mut Vec<f16>, numbers: Vec<f32>) {
-        out.extend(numbers.into_iter().map(f16::from_f32));
+    fn append_numbers(out: &mut Vec<f16>, numbers: &[f32]) {
+        out.extend(numbers.iter().map(|number| f16::from_f32(*number)));
     }
 
     fn is_finite(self) -> bool {
@@ -704,5 +702,10 @@ mod tests {
         let nan = open(QUANTS, &[scales], &[0x3c00_3c00, 0x7e00_3c00]).unwrap();
         let error = now(nan.read_f32("a", &[2, 64])).unwrap_err().to_string();
         assert!(error.contains("a scale that is not a number"), "{error}");
+        // A number beyond f16 is refused by its place, as in other files.
+        let large = open(QUANTS, &[scales], &[0x3c00_3c00, 0x7bff_3c00]).unwrap();
+        assert_eq!(now(large.read_f32("a", &[2, 64])).unwrap()[96], 3.0 * 65504.0);
+        let error = now(large.read_rows_f16("a", &[2, 64], 1..2)).unwrap_err().to_string();
+        assert!(error.contains("number 96 is 196512, which does not fit f16"), "{error}");
     }
 }

@@ -5,6 +5,7 @@ use alignatt::internals::audio::log_mel;
 use alignatt::internals::models::ModelConfig;
 use alignatt::internals::models::qwen3_asr::{AudioStream, ForcedAligner, words};
 use alignatt::internals::nn::{Tap, Target};
+use alignatt::internals::weights::Weights;
 use alignatt::{Compute, Files};
 
 use crate::asr::wav;
@@ -14,7 +15,8 @@ const TOLERANCE: f32 = 1e-4;
 
 pub async fn check(files: &Files, config: &ModelConfig, compute: &Compute) {
     let ModelConfig::Qwen3Aligner(config) = config else { panic!("{config:?}") };
-    let model = ForcedAligner::load(files, config, Target::new(compute)).await.unwrap();
+    let model =
+        ForcedAligner::load(files, &Weights::open(files).await.unwrap(), config, Target::new(compute)).await.unwrap();
     let golden = Golden::open(files, &compute.name);
     let report = files.json("report.json", 1 << 20).unwrap();
     let text = report["text"].as_str().unwrap();

@@ -7,6 +7,7 @@ use alignatt::internals::audio::log_mel;
 use alignatt::internals::models::ModelConfig;
 use alignatt::internals::models::qwen3_asr::{Qwen3Asr, Qwen3AsrConfig, Recognizer};
 use alignatt::internals::nn::{Tap, Target};
+use alignatt::internals::weights::Weights;
 use alignatt::{Compute, Files};
 use burn::tensor::{Int, Tensor};
 
@@ -30,7 +31,9 @@ pub fn wav(files: &Files, clip: &str) -> Vec<f32> {
 
 pub async fn check(files: &Files, model_config: &ModelConfig, compute: &Compute) {
     let config = config(model_config);
-    let model = Arc::new(Qwen3Asr::load(files, config, Target::new(compute)).await.unwrap());
+    let model = Arc::new(
+        Qwen3Asr::load(files, &Weights::open(files).await.unwrap(), config, Target::new(compute)).await.unwrap(),
+    );
     let golden = Golden::open(files, &compute.name);
     let report = files.json("report.json", 1 << 20).unwrap();
     for (clip, case) in report["cases"].as_object().unwrap() {
@@ -56,7 +59,11 @@ pub async fn check_other_layout(files: &Files, _: &ModelConfig, compute: &Comput
     }
     let other = Files::folder(staged.path()).unwrap();
     let read = ModelConfig::open(&other).unwrap();
-    let model = Arc::new(Qwen3Asr::load(&other, config(&read), Target::new(compute)).await.unwrap());
+    let model = Arc::new(
+        Qwen3Asr::load(&other, &Weights::open(&other).await.unwrap(), config(&read), Target::new(compute))
+            .await
+            .unwrap(),
+    );
     let report = files.json("report.json", 1 << 20).unwrap();
     for (clip, case) in report["cases"].as_object().unwrap() {
         let heard = transcribe(&model, case, &wav(files, clip), golden.ids(&format!("{clip}.greedy_ids")).len()).await;

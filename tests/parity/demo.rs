@@ -89,7 +89,9 @@ pub async fn speech(compute: &Compute) {
     let expected = expected("tests/fixtures/demo_asr/expected.json");
     let files = Files::folder(at("models/demo/asr")).unwrap();
     let ModelConfig::Qwen3Asr(config) = ModelConfig::open(&files).unwrap() else { panic!("not Qwen3-ASR") };
-    let model = Arc::new(Qwen3Asr::load(&files, &config, Target::new(compute)).await.unwrap());
+    let model = Arc::new(
+        Qwen3Asr::load(&files, &Weights::open(&files).await.unwrap(), &config, Target::new(compute)).await.unwrap(),
+    );
     let mut compared = 0;
     for (clip, case) in expected["asr"].as_object().unwrap() {
         let samples = sound(&folder.join(case["file"].as_str().unwrap()));
@@ -111,7 +113,9 @@ pub async fn speech(compute: &Compute) {
 
     let files = Files::folder(at("models/demo/aligner")).unwrap();
     let ModelConfig::Qwen3Aligner(config) = ModelConfig::open(&files).unwrap() else { panic!("not an aligner") };
-    let aligner = ForcedAligner::load(&files, &config, Target::new(compute)).await.unwrap();
+    let aligner = ForcedAligner::load(&files, &Weights::open(&files).await.unwrap(), &config, Target::new(compute))
+        .await
+        .unwrap();
     for (clip, case) in expected["aligner"].as_object().unwrap() {
         let samples = sound(&folder.join(case["file"].as_str().unwrap()));
         let spoken: Vec<&str> = case["words"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();

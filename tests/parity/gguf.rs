@@ -141,7 +141,11 @@ async fn check_asr(case: &Case, files: &Files, config: &ModelConfig, golden: &Go
     assert!(original.eos_token_id.iter().all(|id| config.eos_token_id.contains(id)));
     same_tokens(files, &checkpoint, golden);
     let storage = Storage::plain(Precision::F32).keeping_quants();
-    let model = Arc::new(Qwen3Asr::load(files, config, Target { storage, ..Target::new(compute) }).await.unwrap());
+    let model = Arc::new(
+        Qwen3Asr::load(files, &Weights::open(files).await.unwrap(), config, Target { storage, ..Target::new(compute) })
+            .await
+            .unwrap(),
+    );
     let report = checkpoint.json("report.json", 1 << 20).unwrap();
     for clip in ["exact", "short"] {
         let named = |name: &str| format!("{clip}.{name}");
@@ -185,7 +189,9 @@ pub async fn check_aligner(folder: &Path, compute: &Compute) {
     assert_eq!(config.audio_config.n_window_infer, 800);
     config.audio_config.n_window_infer = original.audio_config.n_window_infer;
     assert_eq!(config, original);
-    let model = ForcedAligner::load(&files, &config, Target::new(compute)).await.unwrap();
+    let model = ForcedAligner::load(&files, &Weights::open(&files).await.unwrap(), &config, Target::new(compute))
+        .await
+        .unwrap();
     let golden = Golden::open(&checkpoint, &compute.name);
     let report = checkpoint.json("report.json", 1 << 20).unwrap();
     let words = alignatt::internals::models::qwen3_asr::words::split(report["text"].as_str().unwrap());

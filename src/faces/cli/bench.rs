@@ -69,6 +69,7 @@ pub(super) async fn bench(args: BenchArgs) -> Result<(), CliError> {
         values.sort_by(f64::total_cmp);
         values[values.len() / 2]
     };
+    let [prompt_speed, decoding_speed] = [median(0), median(1)];
     let report = Report {
         version: env!("CARGO_PKG_VERSION"),
         model: name,
@@ -77,10 +78,10 @@ pub(super) async fn bench(args: BenchArgs) -> Result<(), CliError> {
         weight_bytes: bytes,
         load_seconds,
         prompt_tokens: args.prompt,
-        prompt_tokens_per_second: median(0),
+        prompt_tokens_per_second: prompt_speed,
         decoded_tokens: args.tokens,
-        decoded_tokens_per_second: median(1),
-        rounds: rounds.clone(),
+        decoded_tokens_per_second: decoding_speed,
+        rounds,
         peak_host_bytes: peak_host_bytes(),
         device_bytes: compute.device.memory_pool_usage().filter(|_| compute.is_gpu()).map(|usage| usage.bytes_reserved),
     };

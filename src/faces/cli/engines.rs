@@ -265,14 +265,8 @@ pub(super) async fn quantize_model(
     to: &Path,
     report: Report<'_>,
 ) -> Result<u64, BoxError> {
-    let name = model.to_string_lossy().into_owned();
-    // A model that hears has all of its parts in one folder.
-    let place = ModelSource::parse(model)?.resolve(&Hub::from_env(), false, &mut FetchBar::new(&name))?;
-    if !place.is_dir() {
-        return Err(format!("{name} is a GGUF file, whose weights are kept as they are").into());
-    }
-    let files = ModelFiles { name, files: Files::folder(place)?, demo: false, quant };
-    quantize::quantize(&files.opened().await?, to, report).await
+    // A folder has all parts of a model, whatever its role.
+    quantize::quantize(&resolve(Some(model), Role::Translation, quant).await?, to, report).await
 }
 
 /// The files of a model, which are fetched from the Hub where they are missing.

@@ -39,11 +39,16 @@ pub struct ForcedAligner {
 }
 
 impl ForcedAligner {
-    /// Loads the model in `files`, whose configuration was read as `config`.
-    pub async fn load(files: &Files, config: &Qwen3AlignerConfig, target: Target<'_>) -> Result<Self, CheckpointError> {
-        let weights = Weights::open(files).await?;
-        let loader = Loader::new(&weights, target);
-        let names = QwenNames::of_aligner(&weights)?;
+    /// Loads the model in `files`, whose configuration was read as `config` and whose tensors are
+    /// `weights`.
+    pub async fn load(
+        files: &Files,
+        weights: &Weights,
+        config: &Qwen3AlignerConfig,
+        target: Target<'_>,
+    ) -> Result<Self, CheckpointError> {
+        let loader = Loader::new(weights, target);
+        let names = QwenNames::of_aligner(weights)?;
         let (audio_tower, decoder) =
             load_parts(&loader, &names, &config.audio_config, &config.text_config, config.classify_num).await?;
         let tokenizer = Tokenizer::open(files)?;

@@ -51,11 +51,16 @@ pub struct Qwen3Asr {
 }
 
 impl Qwen3Asr {
-    /// Loads the model in `files`, whose configuration was read as `config`.
-    pub async fn load(files: &Files, config: &Qwen3AsrConfig, target: Target<'_>) -> Result<Self, CheckpointError> {
-        let weights = Weights::open(files).await?;
-        let loader = Loader::new(&weights, target);
-        let names = QwenNames::of_recognizer(config, &weights)?;
+    /// Loads the model in `files`, whose configuration was read as `config` and whose tensors are
+    /// `weights`.
+    pub async fn load(
+        files: &Files,
+        weights: &Weights,
+        config: &Qwen3AsrConfig,
+        target: Target<'_>,
+    ) -> Result<Self, CheckpointError> {
+        let loader = Loader::new(weights, target);
+        let names = QwenNames::of_recognizer(config, weights)?;
         let vocab = config.text_config.vocab_size;
         let (audio_tower, decoder) =
             load_parts(&loader, &names, &config.audio_config, &config.text_config, vocab).await?;
