@@ -17,6 +17,7 @@
 //! | `device`, `turns`, `load` | the thread that owns the device; whose step is next; who is admitted |
 //! | `feed` | sound as clients send it |
 //! | `native` | our protocol, `/v1/stream` |
+//! | `wlk` | WhisperLiveKit's protocol, `/asr` |
 //! | `viewers` | server-sent events and captions for those who only read |
 //! | `socket`, `http`, `guard`, `secret` | limits of sockets and connections; hosts, origins, tokens |
 //! | `health`, `metrics` | whether the server can work; what it counts |
@@ -38,6 +39,7 @@ mod session;
 mod socket;
 mod turns;
 mod viewers;
+mod wlk;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -215,6 +217,7 @@ fn routes(app: Arc<App>) -> Router {
     // What needs a token of the server. The middleware of `Router::layer` runs for these only.
     let guarded = Router::new()
         .route("/v1/stream", get(stream))
+        .route("/asr", get(wlk::upgrade))
         .route("/v1/models", get(health::models))
         .route("/metrics", get(health::metrics))
         .layer(from_fn_with_state(app.clone(), known_client));

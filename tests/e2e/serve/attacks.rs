@@ -11,7 +11,7 @@ use super::server::{Server, folder, pcm};
 use crate::common::long;
 
 /// Every path that takes a WebSocket.
-const SOCKETS: &[&str] = &["/v1/stream"];
+const SOCKETS: &[&str] = &["/v1/stream", "/asr"];
 
 #[test]
 fn pages_of_other_origins_are_refused_before_the_upgrade() {

@@ -4,6 +4,7 @@
 mod attacks;
 mod resume;
 mod server;
+mod wlk;
 
 use std::time::{Duration, Instant};
 
