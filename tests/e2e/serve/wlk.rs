@@ -142,8 +142,11 @@ fn a_key_in_the_address_resumes_the_session() {
     let mut second = Asr::connect(&server, "?session=room-17-monday&mode=diff");
     second.send(&talk[half..]);
     let second = second.finish();
-    assert_eq!(second.side("text").join(" "), expected.0.join(" "));
-    assert_eq!(second.side("translation"), expected.1);
+    // What the first connection had of a piece of 10 ms is gone.
+    let heard: Vec<String> = second.side("text").join(" ").split(' ').map(str::to_owned).collect();
+    let errors = crate::score::errors(&heard, &expected.0);
+    assert!(errors < 0.05, "{errors} of the words differ: {heard:?}");
+    assert_eq!(second.lines.len(), expected.1.len());
     // The session is over, so the key begins a new one.
     assert_eq!(Asr::connect(&server, query).finish().side("text"), [""; 0]);
     // The newest connection has the session.
@@ -184,12 +187,11 @@ fn a_restart_keeps_the_captions() {
     let client = client.finish();
     let text = client.side("text").join(" ");
     assert!(text.starts_with(&known.1), "{:?} became {text:?}", known.1);
-    let (ours, theirs): (Vec<&str>, Vec<&str>) =
-        (text.split(' ').collect(), source.iter().map(String::as_str).collect());
-    let errors = crate::score::errors(&ours, &theirs);
+    let ours: Vec<String> = text.split(' ').map(str::to_owned).collect();
+    let errors = crate::score::errors(&ours, &source);
     // The sound of the open segment is gone.
-    assert!(errors * 4 <= theirs.len(), "{errors} words differ:\n{text}\n{}", source.join(" "));
-    assert_eq!(ours.last(), theirs.last());
+    assert!(errors < 0.25, "{errors} of the words differ:\n{text}\n{}", source.join(" "));
+    assert_eq!(ours.last(), source.last());
 }
 
 #[test]
