@@ -247,8 +247,8 @@ impl Translate for Capitals {
     }
 }
 
-/// A dialogue from `init` on. REF's model accepts exactly what rests on accessible words, so nothing
-/// else is held here.
+/// A dialogue from `init` on. REF's model accepts exactly what rests on accessible words, so
+/// nothing else is held here.
 fn judge_session(input: &Value, expected: &Value) -> Result<bool, String> {
     let language = |key: &str| text(&input["init"], key).parse::<Language>().map_err(|error| error.to_string());
     let knobs = Knobs { holdback: Millis::ZERO, hold_last: 0, filter_width: 1, ..Knobs::low() };

@@ -1,15 +1,16 @@
-//! The stream of a source that somebody else recognises: each update brings the whole open utterance,
-//! and the answer is its translation so far. There is no recogniser and no aligner, and the caller
-//! says where an utterance ends. Everything behind the source words is the same as for sound.
+//! The stream of a source that somebody else recognises: each update brings the whole open
+//! utterance, and the answer is its translation so far. There is no recogniser and no aligner, and
+//! the caller says where an utterance ends. Everything behind the source words is the same as for
+//! sound.
 //!
 //! [`Update`] and [`Translation`] are messages of the MT protocol, version 1 (docs/serving.md).
 //!
-//! * Words that the caller has committed are accessible, those of its tail are not. When words of the
-//!   tail are committed and the text stays the same, the held draft is judged again, and no model is
-//!   asked.
+//! * Words that the caller has committed are accessible, those of its tail are not. When words of
+//!   the tail are committed and the text stays the same, the held draft is judged again, and no
+//!   model is asked.
 //! * In an utterance, each `committed_text` is the former one and `committed_delta`.
-//! * Utterances have the caller's ids. An update for another utterance than the open one leaves that
-//!   as it is shown.
+//! * Utterances have the caller's ids. An update for another utterance than the open one leaves
+//!   that as it is shown.
 
 use std::collections::VecDeque;
 
@@ -152,6 +153,8 @@ pub(crate) struct Utterances<T> {
     certain: bool,
     /// A partial with more rows of words becomes a final; 0: none does.
     most_words: usize,
+    /// Whether partials are drafted. If not, they are answered with what is shown.
+    drafting: bool,
     heard: Millis,
     /// The open utterance for [`Captions`].
     segment: SegmentId,
@@ -191,11 +194,26 @@ impl<T: Translate> Utterances<T> {
             PolicyKind::AlignAtt(_, knobs) => knobs.holdback == Millis::ZERO,
             PolicyKind::LocalAgreement | PolicyKind::HoldN(_) | PolicyKind::Offline => true,
         };
-        Ok(Utterances { captions, certain, most_words, heard: Millis::ZERO, segment: SegmentId(0), id: None, open })
+        Ok(Utterances {
+            captions,
+            certain,
+            most_words,
+            drafting: true,
+            heard: Millis::ZERO,
+            segment: SegmentId(0),
+            id: None,
+            open,
+        })
     }
 
-    /// Translates the utterance as it is now. After an error the stream goes on: what is shown stays,
-    /// and the same update may come again.
+    /// Whether partials are drafted. A device that falls behind translates finals only.
+    #[cfg(feature = "server")]
+    pub(crate) fn set_drafting(&mut self, drafting: bool) {
+        self.drafting = drafting;
+    }
+
+    /// Translates the utterance as it is now. After an error the stream goes on: what is shown
+    /// stays, and the same update may come again.
     pub(crate) async fn take(&mut self, update: &Update) -> Result<Translation, BoxError> {
         self.enter(update.utterance_id);
         let rows = update.words.iter().filter(|row| !row.text.trim().is_empty()).count();
@@ -214,7 +232,10 @@ impl<T: Translate> Utterances<T> {
     async fn partial(&mut self, update: &Update, source: &Source) -> Result<Translation, BoxError> {
         let words = source.words(self.certain);
         let mut wrote = Wrote::default();
-        let outcome = self.captions.partial(self.segment, &words, self.heard, &mut wrote).await;
+        let outcome = match self.drafting {
+            true => self.captions.partial(self.segment, &words, self.heard, &mut wrote).await,
+            false => Ok(()),
+        };
         let stop_reason = self.open.read(&wrote.events);
         outcome?;
         let committed_delta = self.open.sent.grow_to(&self.open.shown);
@@ -292,8 +313,8 @@ impl Open {
     }
 }
 
-/// Number of source words, from the first, that the shown tokens of a draft rest on. Words without a
-/// letter or digit do not count.
+/// Number of source words, from the first, that the shown tokens of a draft rest on. Words without
+/// a letter or digit do not count.
 fn covered(listen: &Listen) -> Option<usize> {
     let last = listen.tokens.iter().filter(|token| token.shown).filter_map(|token| token.word).max()?;
     Some(listen.source.iter().take(last + 1).filter(|word| is_spoken(word)).count())
@@ -329,8 +350,8 @@ pub(super) struct Piece {
     pub times: Option<(Millis, Millis)>,
 }
 
-/// The words of an utterance, with a time for each committed one. The words of a row share its time.
-/// A missing end is the latest end before, a missing start is the word's end.
+/// The words of an utterance, with a time for each committed one. The words of a row share its
+/// time. A missing end is the latest end before, a missing start is the word's end.
 pub(super) fn compose(committed: &[Row], tail: &[Row]) -> Source {
     let mut source = Source::default();
     for row in committed {

@@ -1,5 +1,5 @@
-//! A session: sound or text in, numbered committed records out. It knows no wire protocol, and every
-//! protocol is an adapter around it. A session outlives the connection that feeds it.
+//! A session: sound or text in, numbered committed records out. It knows no wire protocol, and
+//! every protocol is an adapter around it. A session outlives the connection that feeds it.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -26,8 +26,8 @@ use crate::engines::resident::ModelSet;
 use crate::policy::PolicyKind;
 use crate::text::{Context, Language, Millis};
 
-/// The most sound that waits in a session, in pieces of 10 ms. A client that is further ahead is not
-/// read from.
+/// The most sound that waits in a session, in pieces of 10 ms. A client that is further ahead is
+/// not read from.
 const BACKLOG: usize = 6_000;
 /// The most inputs that wait for the device's thread.
 const INPUTS: usize = BACKLOG;
@@ -283,8 +283,8 @@ pub(super) struct Sessions {
     linger: Duration,
     known: Mutex<Known>,
     tasks: TaskTracker,
-    /// Held while a session is searched by its client's key and opened if there is none, so that two
-    /// connections that come together get one session.
+    /// Held while a session is searched by its client's key and opened if there is none, so that
+    /// two connections that come together get one session.
     pub by_key: tokio::sync::Mutex<()>,
     /// Set when the server shuts down.
     pub draining: CancellationToken,
@@ -377,8 +377,8 @@ impl Sessions {
         self.open_for(wanted, digest_of_key(key), Secret::new("vs").digest, false).await
     }
 
-    /// The session that was opened with `key` and has not ended. One of an earlier run of the server
-    /// is started again.
+    /// The session that was opened with `key` and has not ended. One of an earlier run of the
+    /// server is started again.
     pub(super) async fn with_key(self: &Arc<Sessions>, key: &str) -> Result<Option<Arc<Session>>, Refused> {
         Ok(self.of_owner(&digest_of_key(key)).await?.filter(|session| !session.log.is_over()))
     }
@@ -452,6 +452,11 @@ impl Sessions {
         });
     }
 
+    /// A connection that a shutdown waits for, so that its client is told.
+    pub(super) fn tracked<F: Future>(&self, connection: F) -> impl Future<Output = F::Output> + use<F> {
+        self.tasks.track_future(connection)
+    }
+
     /// Waits until every session has ended, after [`Sessions::draining`] was set.
     pub(super) async fn drained(&self) {
         self.tasks.close();
@@ -467,7 +472,8 @@ impl Sessions {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(&self, batch: bool) -> Result<Cost, Refused> {
+    /// A place on the device. `batch`: for work without deadlines.
+    pub(super) fn admit(&self, batch: bool) -> Result<Cost, Refused> {
         if self.draining.is_cancelled() {
             self.metrics.refused("draining");
             return Err(Refused::Draining);
@@ -482,7 +488,7 @@ impl Sessions {
     }
 
     /// Checks what a client wants.
-    fn prepare(&self, wanted: &Wanted) -> Result<Prepared, Refused> {
+    pub(super) fn prepare(&self, wanted: &Wanted) -> Result<Prepared, Refused> {
         let bad = |error: &dyn std::fmt::Display| Refused::Bad(error.to_string());
         let policy: PolicyKind = wanted.policy.parse().map_err(|error| bad(&error))?;
         let plain = Settings::new(wanted.from, wanted.to);
@@ -625,10 +631,10 @@ fn stop(session: &Session, resumes: bool) {
     session.close_input();
 }
 
-struct Prepared {
-    settings: Settings,
-    direction: Option<Direction>,
-    context: Context,
+pub(super) struct Prepared {
+    pub settings: Settings,
+    pub direction: Option<Direction>,
+    pub context: Context,
 }
 
 /// Writes what the steps of a session commit, and then shows it.

@@ -1,9 +1,9 @@
 //! WhisperLiveKit's protocol, `GET /asr`: samples in, the state of all captions out. Its page, its
 //! test client and programs that speak to it can speak to this server.
 //!
-//! In full mode every message has all lines. In diff mode a line is sent once, when nothing of it can
-//! change: WhisperLiveKit's clients append what a message brings, so a line that grows would be there
-//! twice.
+//! In full mode every message has all lines. In diff mode a line is sent once, when nothing of it
+//! can change: WhisperLiveKit's clients append what a message brings, so a line that grows would be
+//! there twice.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -121,13 +121,15 @@ pub(super) async fn upgrade(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let asked = Asked::of(&uri, &app);
-    socket::limited(upgrade).on_upgrade(move |socket| serve(socket, app, who, asked))
+    socket::limited(upgrade).on_upgrade(move |socket| async move {
+        app.sessions.tracked(serve(socket, &app, &who, asked)).await;
+    })
 }
 
-async fn serve(socket: WebSocket, app: Arc<App>, who: Who, asked: Result<Asked, Problem>) {
+async fn serve(socket: WebSocket, app: &Arc<App>, who: &Who, asked: Result<Asked, Problem>) {
     let (reader, mut writer) = split(socket);
     let outcome = match asked {
-        Ok(asked) => run(reader, &mut writer, &app, &who, asked).await,
+        Ok(asked) => run(reader, &mut writer, app, who, asked).await,
         Err(problem) => Err(problem),
     };
     let (code, reason) = match outcome {
@@ -223,8 +225,8 @@ async fn session(
     }
 }
 
-/// Takes sound until the client is gone. An empty message is the end of it, and what follows that is
-/// dropped.
+/// Takes sound until the client is gone. An empty message is the end of it, and what follows that
+/// is dropped.
 async fn hear(mut reader: Reader, mut feed: Feed, session: Arc<Session>) -> Over {
     let mut over = false;
     match catch_up(&mut feed, &session).await {
@@ -562,7 +564,8 @@ impl Screen {
                 (false, true) => "no_audio_detected",
                 (false, false) => "active_transcription",
             },
-            // A page sets the buffers behind the last line as they are, so they begin with the blank.
+            // A page sets the buffers behind the last line as they are, so they begin with the
+            // blank.
             buffer_transcription: source.split_off(before.text.len()),
             buffer_diarization: "",
             buffer_translation: target.split_off(before.translation.len()),

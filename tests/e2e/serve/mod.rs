@@ -2,6 +2,7 @@
 //! have tried on servers of this kind.
 
 mod attacks;
+mod mt;
 mod resume;
 mod server;
 mod wlk;
