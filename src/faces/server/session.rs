@@ -1,5 +1,5 @@
-//! A session: sound or text in, numbered committed records out. It knows no wire protocol, and every
-//! protocol is an adapter around it. A session outlives the connection that feeds it.
+//! A session: sound or text in, numbered committed records out. It knows no wire protocol, and
+//! every protocol is an adapter around it. A session outlives the connection that feeds it.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -26,8 +26,8 @@ use crate::engines::resident::ModelSet;
 use crate::policy::PolicyKind;
 use crate::text::{Context, Language, Millis};
 
-/// The most sound that waits in a session, in pieces of 10 ms. A client that is further ahead is not
-/// read from.
+/// The most sound that waits in a session, in pieces of 10 ms. A client that is further ahead is
+/// not read from.
 const BACKLOG: usize = 6_000;
 /// The most inputs that wait for the device's thread.
 const INPUTS: usize = BACKLOG;

@@ -1,5 +1,5 @@
-//! `alignatt serve` from outside: sessions, viewers, tokens, resuming, shutting down, and what others
-//! have tried on servers of this kind.
+//! `alignatt serve` from outside: sessions, viewers, tokens, resuming, shutting down, and what
+//! others have tried on servers of this kind.
 
 mod attacks;
 mod resume;
@@ -105,7 +105,12 @@ fn silence_is_not_idleness() {
         client.send(&[0; 32_000]);
     }
     let ended = client.play(&pcm("talk-c.flac"));
-    assert_eq!(closed(&ended.messages), of_command_line("talk-c.flac"));
+    let heard = closed(&ended.messages).0.join(" ");
+    let expected = of_command_line("talk-c.flac").0.join(" ");
+    // Chunks lie elsewhere in the talk, so single words may differ.
+    assert!(crate::errors(&crate::words(&heard), &crate::words(&expected)) < 0.3, "{heard}\n{expected}");
+    let first = ended.messages.iter().find(|message| message["type"] == "source").unwrap();
+    assert!(first["audio_ms"].as_u64().unwrap() > 600_000, "nothing is heard in silence: {first}");
 }
 
 /// A flush closes the open segment, and the session goes on.
@@ -129,7 +134,8 @@ fn a_flush_closes_the_open_segment() {
     assert_eq!(ended.messages.last().unwrap()["type"], "end");
 }
 
-/// What does not fit is refused at once and says when to come again; a place that is freed is given.
+/// What does not fit is refused at once and says when to come again; a place that is freed is
+/// given.
 #[test]
 fn a_full_server_refuses_at_once() {
     let server = Server::start(&["--to", "de", "--sessions", "1"]);
