@@ -86,7 +86,8 @@ pub use cascade::engines::{
 };
 pub use cascade::event::{self, Event, EventKind};
 pub use cascade::{
-    Activity, Cascade, CascadeError, Clock, SAMPLE_RATE, Settings, SettingsError, Stage, TextStream, TooManyWords,
+    Activity, Cascade, CascadeError, Checkpoint, Clock, Position, ResumeError, SAMPLE_RATE, Settings, SettingsError,
+    Stage, TargetSide, TextStream, TooManyWords, Untranslated,
 };
 pub use engines::load::{
     ContextTooLong, Direction, ModelEngines, ModelError, ModelFiles, Models, Names, Report, Role, start, translation,

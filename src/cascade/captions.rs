@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 
+use super::checkpoint::{TargetSide, Untranslated};
 use super::engines::{BoxError, Cost, Draft, DraftRequest, TooLong, Translate};
 use super::event::{EventKind, Listen, SegmentId, Target};
 use super::settings::Settings;
@@ -31,12 +32,17 @@ const FINAL_DRAFTS: usize = 4;
 /// A closed segment that waits for its final translation.
 #[derive(Debug)]
 struct Waiting {
-    segment: SegmentId,
-    words: Vec<SourceWord>,
+    source: ClosedSource,
     shown: Committed,
     /// The shown text and the drafts so far.
     accepted: String,
     drafts: usize,
+}
+
+impl Waiting {
+    fn new(source: ClosedSource, shown: Committed) -> Waiting {
+        Waiting { source, accepted: shown.as_str().to_owned(), shown, drafts: 0 }
+    }
 }
 
 /// The translation of the open segment.
@@ -94,6 +100,31 @@ impl<T: Translate> Captions<T> {
         }
     }
 
+    /// Goes on from a translation that has passed its checks.
+    pub(super) fn resume(&mut self, from: TargetSide) {
+        self.open = Open { shown: from.shown, rests_on: from.rests_on, ..Open::default() };
+        let waiting =
+            |left: Untranslated| Waiting::new(ClosedSource { segment: left.segment, words: left.words }, left.shown);
+        self.waiting = from.waiting.into_iter().map(waiting).collect();
+        let surplus = from.history.len().saturating_sub(self.history_len);
+        self.history = from.history.into_iter().skip(surplus).collect();
+    }
+
+    /// What is shown, and what waits. Drafts that are not shown are left out.
+    pub(super) fn checkpoint(&self) -> TargetSide {
+        let waiting = |left: &Waiting| Untranslated {
+            segment: left.source.segment,
+            words: left.source.words.clone(),
+            shown: left.shown.clone(),
+        };
+        TargetSide {
+            shown: self.open.shown.clone(),
+            rests_on: self.open.rests_on,
+            waiting: self.waiting.iter().map(waiting).collect(),
+            history: self.history.iter().cloned().collect(),
+        }
+    }
+
     pub(super) fn into_translator(self) -> T {
         self.translator
     }
@@ -111,13 +142,7 @@ impl<T: Translate> Captions<T> {
     pub(super) fn close(&mut self, closed: &ClosedSource) {
         let open = std::mem::take(&mut self.open);
         self.policy.segment_closed();
-        self.waiting.push_back(Waiting {
-            segment: closed.segment,
-            words: closed.source_words(),
-            accepted: open.shown.as_str().to_owned(),
-            shown: open.shown,
-            drafts: 0,
-        });
+        self.waiting.push_back(Waiting::new(closed.clone(), open.shown));
     }
 
     /// Judges the draft of the open segment again where only the frontier has moved. Writes a new
@@ -247,7 +272,8 @@ impl<T: Translate> Captions<T> {
         let Some(waiting) = self.waiting.front_mut() else {
             return Ok(false);
         };
-        let source = joined(&waiting.words);
+        let words = waiting.source.source_words();
+        let source = joined(&words);
         let run = longest_run(&source, self.source);
         while !source.is_empty() && waiting.drafts < FINAL_DRAFTS {
             let request = DraftRequest {
@@ -261,11 +287,11 @@ impl<T: Translate> Captions<T> {
             waiting.drafts += 1;
             wrote.tokens += draft.pieces.len();
             wrote.cost += draft.cost;
-            let (mut proposal, looping) = propose(&waiting.accepted, draft, &waiting.words, heard, run, self.target);
+            let (mut proposal, looping) = propose(&waiting.accepted, draft, &words, heard, run, self.target);
             proposal.source_is_final = true;
             if proposal.attention.is_some() {
                 let verdict = self.policy.judge(&proposal);
-                wrote.events.extend(listen(waiting.segment, &proposal, verdict, true));
+                wrote.events.extend(listen(waiting.source.segment, &proposal, verdict, true));
             }
             let grew = proposal.candidate.len() > waiting.accepted.len();
             waiting.accepted = proposal.candidate;
@@ -283,14 +309,14 @@ impl<T: Translate> Captions<T> {
     /// Closes the oldest waiting segment with the drafts so far, because the
     /// model keeps failing or the prompt does not fit it.
     pub(super) fn give_up(&mut self) -> Option<(SegmentId, EventKind)> {
-        let segment = self.waiting.front()?.segment;
+        let segment = self.waiting.front()?.source.segment;
         self.close_oldest().map(|(_, closed)| (segment, closed))
     }
 
     fn close_oldest(&mut self) -> Option<(Committed, EventKind)> {
-        let Waiting { segment, mut shown, accepted, .. } = self.waiting.pop_front()?;
+        let Waiting { source, mut shown, accepted, .. } = self.waiting.pop_front()?;
         let delta = shown.grow_to(accepted.trim_end());
-        Some((shown.clone(), closed_event(segment, delta, shown)))
+        Some((shown.clone(), closed_event(source.segment, delta, shown)))
     }
 
     fn remember(&mut self, source: String, translation: &Committed) {
@@ -304,8 +330,7 @@ impl<T: Translate> Captions<T> {
     pub(super) fn abandon(&mut self, open: Option<SegmentId>) -> Vec<EventKind> {
         let mut events = Vec::new();
         for waiting in self.waiting.drain(..) {
-            let Waiting { segment, shown, .. } = waiting;
-            events.push(closed_event(segment, String::new(), shown));
+            events.push(closed_event(waiting.source.segment, String::new(), waiting.shown));
         }
         let left = std::mem::take(&mut self.open);
         if let Some(segment) = open {

@@ -1,8 +1,9 @@
 //! The events that leave the cascade, one JSON object a line.
 //!
 //! Every event carries `audio_ms` (how much sound had been heard) and `wall_ms` (time since the
-//! cascade was made); neither ever decreases. `type` names the kind. Field names are stable: fields
-//! may be added, but none is renamed. These rules hold for every run, and the tests check them:
+//! cascade was made or resumed); neither ever decreases. `type` names the kind. Field names are
+//! stable: fields may be added, but none is renamed. These rules hold for every run, and the tests
+//! check them:
 //!
 //! * segments are numbered from 0 without gaps, open in order, and each closes once;
 //! * in a segment, `committed` only grows: the words of a `source` keep their text and times, and
@@ -11,6 +12,12 @@
 //!   ended;
 //! * after `closed: true` no event follows for that segment and side;
 //! * `start` is first, `end` is last.
+//!
+//! A stream that is resumed from a checkpoint sends no second `start`. Its events follow those from
+//! before, which have no `end`, and together they obey these rules as one run; only `wall_ms`
+//! starts anew. Tentative text from before is void: a reader drops it until the next event. In
+//! `progress` and `end`, segments and words are counted over the whole run, tokens and speeds since
+//! the stream was resumed.
 //!
 //! Three events of one step. They are wrapped here; in the output each is on one line:
 //!
@@ -59,7 +66,7 @@ pub struct Word {
 pub struct Event {
     /// Sound heard so far.
     pub audio_ms: Millis,
-    /// Time since the cascade was made.
+    /// Time since the cascade was made or resumed.
     pub wall_ms: Millis,
     /// What happened.
     #[serde(flatten)]

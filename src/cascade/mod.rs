@@ -22,11 +22,13 @@
 //! | `transcript` | words of the open segment, and where a segment closes |
 //! | `captions` | drafts, the policy, what is shown |
 //! | `output` | what streams of sound and of text share: translation, failures, the clock |
+//! | `checkpoint` | what a stream needs to go on elsewhere |
 //! | `stream` | the step that ties them together |
 //! | `text_stream` | the same for a source that is text: no recogniser, no aligner |
 //! | `meter` | lag, real-time factor, tokens a second |
 
 mod captions;
+mod checkpoint;
 pub(crate) mod engines;
 pub mod event;
 mod meter;
@@ -49,10 +51,13 @@ mod no_word_lost;
 #[cfg(test)]
 mod real_hypotheses;
 #[cfg(test)]
+mod resume_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod text_tests;
 
+pub use checkpoint::{Checkpoint, Position, ResumeError, TargetSide, Untranslated};
 pub(crate) use engines::{Align, BoxError, DraftRequest, Engines, Recognize, Translate};
 pub(crate) use event::{Event, EventKind, SegmentId, Word};
 pub use output::{CascadeError, Clock, Stage};

@@ -2,9 +2,11 @@
 //! counts of the last event, the clock, and what happens when a model fails.
 
 use super::captions::{Captions, Wrote};
+use super::checkpoint::{Checkpoint, Position};
 use super::engines::{BoxError, TooLong, Translate};
 use super::event::{End, Event, EventKind, Progress, Warning};
 use super::meter::Meter;
+use super::tail::time_of;
 use super::transcript::{ClosedSource, Transcript};
 use crate::text::Millis;
 
@@ -58,6 +60,8 @@ pub(super) struct Output<T> {
     pub captions: Option<Captions<T>>,
     meter: Meter,
     pub heard: Millis,
+    /// Where the sound begins that this stream computes: zero, or where it was resumed.
+    from: Millis,
     pub finished: bool,
     /// Consecutive failures of each stage.
     failures: [u32; 3],
@@ -75,6 +79,7 @@ impl<T: Translate> Output<T> {
             captions,
             meter: Meter::default(),
             heard: Millis::ZERO,
+            from: Millis::ZERO,
             finished: false,
             failures: [0; 3],
             began: clock(),
@@ -83,6 +88,33 @@ impl<T: Translate> Output<T> {
             words: 0,
             segments: 0,
         }
+    }
+
+    /// Goes on from a checkpoint that has passed its checks.
+    pub(super) fn resume(&mut self, from: &Checkpoint) {
+        self.heard = time_of(from.heard);
+        self.from = time_of(from.tail_start);
+        self.words = from.closed_words;
+        self.segments = from.segment.0;
+        if let (Some(captions), Some(target)) = (&mut self.captions, &from.target) {
+            captions.resume(target.clone());
+        }
+    }
+
+    /// A checkpoint of what `transcript` and the translation have committed.
+    pub(super) fn checkpoint(&self, transcript: &Transcript, position: Position) -> Checkpoint {
+        Checkpoint {
+            heard: position.heard,
+            tail_start: position.tail_start,
+            closed_words: self.words,
+            target: self.captions.as_ref().map(Captions::checkpoint),
+            ..transcript.checkpoint()
+        }
+    }
+
+    /// Number of words in closed segments.
+    pub(super) fn closed_words(&self) -> u64 {
+        self.words
     }
 
     pub(super) fn send(&mut self, kind: EventKind, emit: Emit<'_>) {
@@ -205,7 +237,7 @@ impl<T: Translate> Output<T> {
         self.meter.add_computing(ended - began);
         let Some(arrived) = arrived else { return };
         let lag_ms = ended - arrived;
-        let progress = Progress { lag_ms, tail_ms, waiting_ms, ..self.meter.progress(self.heard) };
+        let progress = Progress { lag_ms, tail_ms, waiting_ms, ..self.meter.progress(self.heard - self.from) };
         self.send(EventKind::Progress(progress), emit);
     }
 
@@ -231,7 +263,7 @@ impl<T: Translate> Output<T> {
             computed_tokens: self.meter.translating.computed as u64,
             saved_tokens: self.meter.translating.saved as u64,
             readbacks: self.meter.translating.readbacks as u64,
-            rtf: self.meter.rtf(self.heard),
+            rtf: self.meter.rtf(self.heard - self.from),
             tokens_per_second: self.meter.tokens_per_second(),
             interrupted: !self.finished,
         };

@@ -1,4 +1,6 @@
-//! A checker for the rules of [`super::event`], which the events of every run obey.
+//! A checker for the rules of [`super::event`], which the events of every run obey. The events of a
+//! stream that was resumed are checked as one run: those from before, without their `end`, and
+//! those from after.
 
 use super::event::{Event, EventKind, Listen, SegmentId, Source, Target, Word};
 use crate::policy::Committed;
@@ -49,6 +51,11 @@ impl Rules {
         let outcome = self.judge(event);
         self.seen += 1;
         outcome.map_err(|what| BrokenRule { at, what })
+    }
+
+    /// The stream was resumed here: wall time starts anew, and nothing else does.
+    pub fn resumed(&mut self) {
+        self.wall = Millis::ZERO;
     }
 
     /// Checks that the run is complete. Call it after the last event.

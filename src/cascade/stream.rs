@@ -1,11 +1,12 @@
 //! The stream: sound in, events out, one step at a time.
 
 use super::captions::Captions;
+use super::checkpoint::{Checkpoint, Position, ResumeError};
 use super::engines::{Align, Engines, Recognize, Translate};
 use super::event::{EventKind, Start};
 use super::output::{CascadeError, Clock, Emit, Output, Stage};
 use super::settings::{Settings, SettingsError};
-use super::tail::{Inbox, Tail, samples_in, time_of};
+use super::tail::{Inbox, RUN_UP, Tail, samples_in, time_of};
 use super::transcript::{Closing, Transcript, words_of};
 use crate::text::Millis;
 use crate::text::units::join_words;
@@ -47,6 +48,9 @@ pub struct Cascade<R, A, T> {
     aligner: A,
     inbox: Inbox,
     tail: Tail,
+    /// Where the sound ends that was heard before the stream was resumed. The tail is heard again
+    /// up to there in one step.
+    heard_before: u64,
     transcript: Transcript,
     output: Output<T>,
 }
@@ -70,9 +74,50 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
             aligner,
             inbox: Inbox::default(),
             tail: Tail::default(),
+            heard_before: 0,
             transcript: Transcript::default(),
             output: Output::new(captions, clock),
         })
+    }
+
+    /// Creates a stream that goes on from `checkpoint`, which [`Cascade::checkpoint`] gave for a
+    /// stream with the same settings.
+    ///
+    /// The caller pushes sound from `checkpoint.tail_start` on. It sends no [`Cascade::start`]: the
+    /// events follow those from before, whose tentative text is void. What is committed stays as it
+    /// is, segments and times go on, and only wall time starts anew. The first step waits until
+    /// more sound is there than had been heard. Text after what is committed may differ from what
+    /// an unbroken stream would have written.
+    pub fn resume(
+        settings: Settings,
+        engines: Engines<R, A, T>,
+        clock: Clock,
+        checkpoint: &Checkpoint,
+    ) -> Result<Self, ResumeError> {
+        let translates = engines.translator.is_some();
+        let mut cascade = Cascade::new(settings, engines, clock)?;
+        checkpoint.check_for(&settings, translates)?;
+        cascade.transcript.resume(checkpoint);
+        cascade.output.resume(checkpoint);
+        cascade.tail = Tail::from(checkpoint.tail_start);
+        cascade.heard_before = checkpoint.heard;
+        // A tail without speech is shorter.
+        let had_speech = checkpoint.heard - checkpoint.tail_start > samples_in(RUN_UP);
+        if had_speech || !checkpoint.words.is_empty() {
+            cascade.tail.expect_speech();
+        }
+        Ok(cascade)
+    }
+
+    /// What [`Cascade::resume`] needs to go on from here: all that has been committed so far. Take
+    /// it between two steps, also after one that failed. Sound that waits for a step is not in it.
+    pub fn checkpoint(&self) -> Checkpoint {
+        self.output.checkpoint(&self.transcript, self.position())
+    }
+
+    /// How far the stream has come. Sound before `tail_start` will never be needed again.
+    pub fn position(&self) -> Position {
+        Position { heard: self.tail.end().max(self.heard_before), tail_start: self.tail.start() }
     }
 
     /// The settings of the stream.
@@ -95,12 +140,21 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
     pub fn push(&mut self, samples: &[f32], activity: Activity) {
         let arrived = self.output.wall();
         let piece = samples_in(self.settings.chunk);
-        self.inbox.push(samples, piece, activity, arrived);
+        let known = self.unheard().saturating_sub(self.inbox.waiting());
+        let (again, new) = samples.split_at(samples.len().min(usize::try_from(known).unwrap_or(usize::MAX)));
+        self.inbox.push(again, piece, activity, arrived);
+        self.inbox.push(new, piece, activity, arrived);
     }
 
     /// Whether at least one chunk waits, so that a step has work to do.
     pub fn ready(&self) -> bool {
-        self.inbox.waiting() >= samples_in(self.settings.chunk)
+        self.inbox.waiting() >= samples_in(self.settings.chunk) + self.unheard()
+    }
+
+    /// Number of samples that were heard before the stream was resumed and have not been heard
+    /// again.
+    fn unheard(&self) -> u64 {
+        self.heard_before.saturating_sub(self.tail.end())
     }
 
     /// Length of the sound that waits. It grows where computing is slower than the sound.
@@ -148,7 +202,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
     async fn cycle(&mut self, last: bool, emit: Emit<'_>) -> Result<(), CascadeError> {
         let began = self.output.begin_step();
         let oldest = self.take_waiting();
-        self.output.heard = self.tail.end_time();
+        self.output.heard = self.output.heard.max(self.tail.end_time());
         let last = last && self.inbox.waiting() == 0;
         let outcome = self.work(last, emit).await;
         self.output.end_step(began, oldest, self.tail.length(), self.waiting(), emit);
@@ -157,10 +211,12 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
 
     /// Moves waiting sound to the tail, up to a pause or the longest segment. Moves nothing where
     /// the tail is that long already because the previous step failed, so the tail does not outgrow
-    /// the recogniser. Returns the arrival time of the oldest sound that was moved.
+    /// the recogniser. Sound that was heard before the stream was resumed moves in any case,
+    /// because committed words may lie in it. Returns the arrival time of the oldest sound that was
+    /// moved.
     fn take_waiting(&mut self) -> Option<Millis> {
         let mut oldest = None;
-        while self.tail.length() < self.settings.longest_segment && !self.pausing() {
+        while self.unheard() > 0 || self.tail.length() < self.settings.longest_segment && !self.pausing() {
             let Some(block) = self.inbox.pop() else {
                 break;
             };
@@ -268,6 +324,9 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
     /// Absolute times for `words`, which are spoken in the tail. Where the aligner keeps failing on
     /// them, the words share the tail evenly.
     async fn align(&mut self, words: &[String], emit: Emit<'_>) -> Result<Vec<(Millis, Millis)>, CascadeError> {
+        if self.tail.samples().is_empty() {
+            return Ok(vec![(self.tail.end_time(), self.tail.end_time()); words.len()]);
+        }
         let began = self.output.wall();
         let text = join_words(words.iter().map(String::as_str));
         let aligned = match self.aligner.align(self.tail.samples(), &text, self.settings.source).await {

@@ -11,7 +11,7 @@ use crate::text::Millis;
 
 /// Sound kept before speech, so that its onset is not clipped: the detector needs up to 300 ms to
 /// find speech in noise, and a word may begin softly.
-const RUN_UP: Millis = Millis(500);
+pub(super) const RUN_UP: Millis = Millis(500);
 
 /// Number of samples in `time`.
 pub(super) fn samples_in(time: Millis) -> u64 {
@@ -72,6 +72,11 @@ pub(super) struct Tail {
 }
 
 impl Tail {
+    /// The tail of a stream that is resumed, before its sound is pushed again.
+    pub(super) fn from(start: u64) -> Tail {
+        Tail { start, speech_end: start, recognized_end: start, ..Tail::default() }
+    }
+
     pub(super) fn hear(&mut self, block: &Block) {
         self.samples.extend_from_slice(&block.samples);
         if block.activity != Activity::Silence {
@@ -86,7 +91,11 @@ impl Tail {
         &self.samples
     }
 
-    fn end(&self) -> u64 {
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    pub(super) fn end(&self) -> u64 {
         self.start + self.samples.len() as u64
     }
 

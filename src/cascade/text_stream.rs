@@ -4,10 +4,12 @@
 use std::collections::VecDeque;
 
 use super::captions::Captions;
+use super::checkpoint::{Checkpoint, Position, ResumeError};
 use super::engines::Translate;
 use super::event::{EventKind, Start};
 use super::output::{CascadeError, Clock, Emit, Output};
 use super::settings::{Settings, SettingsError};
+use super::tail::samples_in;
 use super::transcript::{Closing, Transcript, words_of};
 use crate::text::Millis;
 use crate::text::passages::spread;
@@ -73,6 +75,43 @@ impl<T: Translate> TextStream<T> {
             pushed_end: Millis::ZERO,
             output: Output::new(Some(Captions::new(translator, target, &settings)), clock),
         })
+    }
+
+    /// Creates a stream that goes on from `checkpoint`, which [`TextStream::checkpoint`] gave for
+    /// a stream with the same settings. The caller pushes the words again that had not been taken:
+    /// those behind the first [`TextStream::taken`]. The rest is as in
+    /// [`Cascade::resume`](super::Cascade::resume).
+    pub fn resume(
+        settings: Settings,
+        translator: T,
+        clock: Clock,
+        checkpoint: &Checkpoint,
+    ) -> Result<Self, ResumeError> {
+        let mut stream = TextStream::new(settings, translator, clock)?;
+        checkpoint.check_for(&settings, true)?;
+        stream.transcript.resume(checkpoint);
+        stream.output.resume(checkpoint);
+        stream.times = checkpoint.words.iter().map(|word| (word.start_ms, word.end_ms)).collect();
+        stream.pushed_end = checkpoint.floor;
+        Ok(stream)
+    }
+
+    /// What [`TextStream::resume`] needs to go on from here. Take it between two steps. Words that
+    /// wait for a step are not in it.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let heard = samples_in(self.output.heard);
+        self.output.checkpoint(&self.transcript, Position { heard, tail_start: heard })
+    }
+
+    /// Number of words that have been taken, from the first word of the text. They are never needed
+    /// again.
+    pub fn taken(&self) -> u64 {
+        self.output.closed_words() + self.transcript.word_count() as u64
+    }
+
+    /// Number of words that wait for a step.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// The settings of the stream.

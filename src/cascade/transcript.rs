@@ -4,6 +4,7 @@
 //! committed word that ends a sentence. A long pause and the end of the stream close it, too. A
 //! segment that reaches its length limit is cut at the best clause end among the agreed words.
 
+use super::checkpoint::Checkpoint;
 use super::event::{EventKind, SegmentId, Source, Word};
 use crate::policy::SourceWord;
 use crate::text::Millis;
@@ -68,6 +69,10 @@ pub(super) struct Transcript {
     sure_until: Option<Millis>,
     /// End time of the last committed word, also of closed segments.
     floor: Millis,
+    /// Whether an event was sent for the open segment.
+    is_announced: bool,
+    /// The number of committed words and the tentative text of that event; `None` also where the
+    /// stream was resumed and its reader may still show another tentative text.
     announced: Option<(usize, String)>,
     /// The words are those of a text. They do not change, and each is complete.
     certain: bool,
@@ -77,6 +82,25 @@ impl Transcript {
     /// A transcript whose words come from a text, by [`Transcript::append`].
     pub(super) fn of_text() -> Transcript {
         Transcript { certain: true, ..Transcript::default() }
+    }
+
+    /// Goes on from a checkpoint that has passed its checks.
+    pub(super) fn resume(&mut self, from: &Checkpoint) {
+        self.segment = from.segment;
+        self.committed.clone_from(&from.words);
+        self.floor = from.floor;
+        self.is_announced = from.announced;
+    }
+
+    /// The part of a checkpoint that is about source words.
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            segment: self.segment,
+            words: self.committed.clone(),
+            floor: self.floor,
+            announced: self.is_announced,
+            ..Checkpoint::default()
+        }
     }
 
     /// Adds a word of a text.
@@ -211,7 +235,7 @@ impl Transcript {
                 }
             }
             // A segment that was announced closes even if its words have disappeared.
-            Closing::All if ends.last() != Some(&words.len()) && (!words.is_empty() || self.announced.is_some()) => {
+            Closing::All if ends.last() != Some(&words.len()) && (!words.is_empty() || self.is_announced) => {
                 ends.push(words.len());
             }
             _ => {}
@@ -237,7 +261,7 @@ impl Transcript {
         self.rest = words.drain(last_end..).map(|w| w.text).collect();
         self.rest_ends.clear();
         self.committed.clear();
-        self.announced = None;
+        (self.is_announced, self.announced) = (false, None);
         self.floor = words.last().map_or(self.floor, |w| w.end_ms);
         let mut closed = Vec::with_capacity(ends.len());
         let mut start = 0;
@@ -289,7 +313,7 @@ impl Transcript {
     pub(super) fn announce(&mut self) -> Option<EventKind> {
         let tentative = join_words(self.rest.iter().map(String::as_str));
         let now = (self.committed.len(), tentative);
-        let silent = self.announced.is_none() && self.word_count() == 0;
+        let silent = !self.is_announced && self.word_count() == 0;
         if silent || self.announced.as_ref() == Some(&now) {
             return None;
         }
@@ -299,14 +323,16 @@ impl Transcript {
             tentative: now.1.clone(),
             closed: false,
         });
-        self.announced = Some(now);
+        (self.is_announced, self.announced) = (true, Some(now));
         Some(event)
     }
 
     /// Closes the open segment with its committed and sure words, if it was ever announced. The
     /// sure words get no times of their own.
     pub(super) fn abandon(&mut self) -> Option<ClosedSource> {
-        self.announced.take()?;
+        if !self.is_announced {
+            return None;
+        }
         let mut words = self.timed_words(&[]);
         words.truncate(self.committed.len() + self.sure);
         let segment = self.segment.next();

@@ -79,8 +79,8 @@ impl<R: Read> Pages<R> {
     }
 
     /// The next page. A damaged page is returned too, if another page or the end follows at the
-    /// place where it should end. Nothing is read after a page that is intact, because a live stream
-    /// may pause there.
+    /// place where it should end. Nothing is read after a page that is intact, because a live
+    /// stream may pause there.
     pub(super) fn next(&mut self) -> io::Result<Option<Page>> {
         loop {
             let rest = &self.buffer[self.used..];

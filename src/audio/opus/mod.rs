@@ -1,7 +1,8 @@
 //! Opus: its header, the length of its packets, and the decoder behind the interface of symphonia.
 //!
 //! ```text
-//! "OpusHead" · version · channels · pre-skip u16 · rate u32 · gain i16 · family · [streams · coupled · mapping]
+//! "OpusHead" · version · channels · pre-skip u16 · rate u32 · gain i16 · family
+//!                                                          · [streams · coupled · mapping]
 //! packet: TOC byte (configuration, stereo, code) · [number of frames] · frames
 //! ```
 //!
