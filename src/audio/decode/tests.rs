@@ -29,9 +29,9 @@ const GOOD: [(&str, f64); 27] = [
     ("wav_mulaw.wav", 0.0),
     ("wav_alaw.wav", 0.0),
     ("opus.ogg", 0.0),
-    ("opus.mp4", 0.0),
-    ("opus.webm", 0.0),
-    ("opus_51.mkv", 0.0),
+    ("opus.mp4", 0.02),
+    ("opus.webm", 0.01),
+    ("opus_51.mkv", 0.01),
     ("vorbis.webm", 0.02),
     ("aac.mkv", 0.1),
     ("mp3.mkv", 0.1),
@@ -204,7 +204,7 @@ fn opus_is_decoded_as_by_the_reference() {
     let signal: f32 = want.iter().map(|x| x * x).sum();
     let ratio = 10.0 * (signal / noise).log10();
     println!("{ratio:.1} dB");
-    assert!(ratio > 60.0, "{ratio} dB");
+    assert!(ratio > 70.0, "{ratio} dB");
 }
 
 #[test]
@@ -325,7 +325,9 @@ fn samples_of(bytes: Vec<u8>, enough: usize) -> usize {
     std::thread::spawn(move || {
         let mut file = AudioFile::from_source(Box::new(ReadOnly(live.into())), "live".to_owned()).unwrap();
         while let Ok(Some(block)) = file.next_block() {
-            sender.send(block.len()).unwrap();
+            if sender.send(block.len()).is_err() {
+                return;
+            }
         }
     });
     let mut len = 0;

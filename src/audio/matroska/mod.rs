@@ -44,7 +44,8 @@ const BLOCK: u32 = 0xA1;
 const DISCARD: u32 = 0x75A2;
 /// Elements that are skipped between Clusters: SeekHead, Cues, Chapters, Tags, Attachments.
 const BETWEEN: [u32; 5] = [0x114D_9B74, 0x1C53_BB6B, 0x1043_A770, 0x1254_C367, 0x1941_A469];
-/// Elements that are skipped anywhere: Void, CRC-32, Position, PrevSize, SilentTracks, EncryptedBlock.
+/// Elements that are skipped anywhere: Void, CRC-32, Position, PrevSize, SilentTracks,
+/// EncryptedBlock.
 const WITHIN: [u32; 6] = [0xEC, 0xBF, 0xA7, 0xAB, 0x5854, 0xAF];
 
 /// Times are in nanoseconds.
@@ -245,7 +246,7 @@ impl<R: Read> Matroska<R> {
                 self.cluster = time.map(|time| uint(&time));
                 Ok(())
             }
-            SIMPLE_BLOCK | GROUP if fits && len <= MAX_BLOCK => {
+            SIMPLE_BLOCK | GROUP if fits && len <= MAX_BLOCK && self.is_whole(head)? => {
                 let content = self.content(head)?.unwrap_or_default();
                 self.block_of(head.id, &content);
                 Ok(())
@@ -263,6 +264,17 @@ impl<R: Read> Matroska<R> {
             }
             _ => self.search(),
         }
+    }
+
+    /// False if a Cluster begins within the element whose head comes next. Then the length of the
+    /// element is damaged.
+    fn is_whole(&mut self, head: Head) -> io::Result<bool> {
+        if self.cluster_end.is_some() {
+            return Ok(true);
+        }
+        let bytes = self.bytes.peek(head.head_len + head.len.unwrap_or(0) as usize)?;
+        let mark = CLUSTER.to_be_bytes();
+        Ok(!bytes.windows(MAX_HEAD + 1).any(|window| window.starts_with(&mark) && begins_cluster(window)))
     }
 
     /// The place at which an element ends whose head comes next.
@@ -360,6 +372,11 @@ impl<R: Read> Matroska<R> {
         }
         time.saturating_sub(self.shift)
     }
+}
+
+/// True if a Cluster begins here, whose first element is its time.
+fn begins_cluster(bytes: &[u8]) -> bool {
+    head(bytes).is_some_and(|cluster| bytes.get(cluster.head_len) == Some(&(TIME as u8)))
 }
 
 /// The packets of a block by its flags. None if their lengths are damaged.

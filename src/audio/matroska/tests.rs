@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::audio::decode::AudioFile;
-use crate::audio::ogg::tests::{Harm, harm};
+use crate::audio::ogg::tests::harm;
 use crate::audio::opus::tests::packets as opus_packets;
 use crate::audio::testing::fixture;
 
@@ -109,10 +109,10 @@ fn a_recording_of_a_browser_is_read() {
     }
     let inside = [element(TRACKS, &entry(1, 2, "A_OPUS", &head)), clusters, element(BETWEEN[1], &[0; 40])].concat();
     let file = [element(EBML, &element(0x4282, b"matroska")), element(SEGMENT, &inside)].concat();
-    assert_eq!(decode(file.clone()).unwrap(), (got, None));
+    assert!(decode(file.clone()).unwrap() == (got, None));
     // It is cut off.
     for cut in 1..12 {
-        let (_, warning) = decode(file[..file.len() - cut * 300].to_vec()).unwrap();
+        let (_, warning) = decode(file[..file.len() - cut * 100].to_vec()).unwrap();
         assert!(warning.unwrap().contains("it ends early, after 0."), "{cut}");
     }
 }
@@ -123,7 +123,7 @@ fn several_packets_in_a_block_are_read_in_each_way() {
     let want = decode(recorded(1, 0)).unwrap().0;
     let three: Vec<&[u8]> = sound.iter().take(3).map(Vec::as_slice).collect();
     let lens: Vec<usize> = three.iter().map(|packet| packet.len()).collect();
-    assert!(lens.iter().all(|&len| len < 255) && lens[0] > 63, "{lens:?}");
+    assert!(lens.iter().all(|&len| len < 255), "{lens:?}");
     let xiph = [&[2, lens[0] as u8, lens[1] as u8], &three.concat()[..]].concat();
     let first = (0x4000 | lens[0] as u16).to_be_bytes();
     let change = (0x4000 | (lens[1] as i32 - lens[0] as i32 + 0x1FFF) as u16).to_be_bytes();
@@ -134,7 +134,7 @@ fn several_packets_in_a_block_are_read_in_each_way() {
             blocks.extend(element(SIMPLE_BLOCK, &block(1, n as i16 * 20, 0x80, data)));
         }
         let file = [start(&[entry(1, 2, "A_OPUS", &head)]), unknown(CLUSTER, &[time(0), blocks].concat())].concat();
-        assert_eq!(decode(file).unwrap(), (want.clone(), None));
+        assert!(decode(file).unwrap() == (want.clone(), None));
     }
     // Equal lengths, and what is damaged.
     assert_eq!(packets(0x84, &[1, 7, 7, 8, 8]), Some(vec![&[7, 7][..], &[8, 8]]));
@@ -166,7 +166,7 @@ fn what_the_file_says_about_its_begin_and_end_is_followed() {
     let (got, warning) = decode([head_of_file, unknown(CLUSTER, &content)].concat()).unwrap();
     assert_eq!(warning, None);
     assert_length(&got, len_of(1) - 216);
-    assert_eq!(got[..4_500], decode(recorded(1, 0)).unwrap().0[..4_500]);
+    assert!(got[..4_000] == decode(recorded(1, 0)).unwrap().0[..4_000]);
 }
 
 #[test]
@@ -211,12 +211,13 @@ fn damage_costs_one_cluster() {
         damaged[places[1] + at] = byte;
         let (got, warning) = decode(damaged).unwrap();
         println!("{at}: {} of {}; {warning:?}", got.len(), want.len());
-        assert!(got.len().abs_diff(want.len()) <= 1_600, "byte {at}: {} of {}", got.len(), want.len());
+        assert!(got.len().abs_diff(want.len()) <= 105, "byte {at}: {} of {}", got.len(), want.len());
     }
     let mut filled = whole.clone();
     filled[places[1] + 30..places[2] + 10].fill(0x55);
     let (got, warning) = decode(filled).unwrap();
-    assert_length(&got, want.len());
+    // The file has no codec delay, so its times are late by the pre-skip.
+    assert_length(&got, want.len() + 104);
     let says = warning.unwrap();
     assert!(says.contains("it is damaged in 1 places") && says.contains("seconds are damaged"), "{says}");
     // A packet that cannot be decoded is silence of its length.
@@ -228,7 +229,7 @@ fn damage_costs_one_cluster() {
     assert!(warning.unwrap().contains("0.02 seconds are damaged and were replaced with silence"));
     // Another recording follows.
     let (got, warning) = decode([whole.clone(), whole].concat()).unwrap();
-    assert_eq!(got, want);
+    assert!(got == want);
     assert!(warning.unwrap().contains("another recording follows"));
 }
 
@@ -251,7 +252,7 @@ fn other_tracks_are_skipped_and_a_track_can_be_chosen() {
         }
     }
     let file = [start(&entries), unknown(CLUSTER, &content)].concat();
-    assert_eq!(decode(file.clone()).unwrap().0, decode(recorded(1, 0)).unwrap().0);
+    assert!(decode(file.clone()).unwrap().0 == decode(recorded(1, 0)).unwrap().0);
     let mut open = AudioFile::from_source(Box::new(Cursor::new(file)), "talk.mkv".to_owned()).unwrap();
     assert_eq!((open.tracks(), open.track()), (3, 2));
     let error = open.choose_track(1.try_into().unwrap()).unwrap_err().to_string();

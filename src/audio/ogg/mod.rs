@@ -486,12 +486,15 @@ impl<R: Read> Ogg<R> {
             return Ok(());
         }
         self.flush(out);
-        if let Some(mut old) = self.resampler.take() {
-            old.finish(out);
-        }
         let old = self.downmix.replace(Downmix::new(rate, channels));
         for warning in old.iter().flat_map(Downmix::warnings) {
             self.note(warning);
+        }
+        if self.rate == rate && self.resampler.is_some() {
+            return Ok(());
+        }
+        if let Some(mut old) = self.resampler.take() {
+            old.finish(out);
         }
         let error = |_| AudioError::Rate { name: self.name.clone(), rate };
         self.resampler = Some(Resampler::new(rate).map_err(error)?);

@@ -1,5 +1,3 @@
-use std::io::Cursor;
-
 use proptest::prelude::*;
 use symphonia::core::codecs::audio::AudioCodecParameters;
 use symphonia::core::codecs::audio::well_known::CODEC_ID_OPUS;
@@ -70,7 +68,7 @@ fn lengths_of_packets() {
         (&[0x60], Some(480)),
         (&[0x68, 1, 2], Some(960)),
         (&[0x81], Some(240)),
-        (&[0x9A, 0], Some(480)),
+        (&[0x9A, 0], Some(1_920)),
         (&[0xFB, 6], Some(5_760)),
         (&[0x83, 48], Some(5_760)),
         (&[0xFB, 7], None),
@@ -105,17 +103,6 @@ fn a_packet_without_sound_has_its_length() {
     let empty = [vec![0x48], vec![0x58], vec![0xF8], vec![0x83, 48]];
     assert_eq!(decoded(head, &empty), [Some(960), Some(2_880), Some(960), Some(5_760)]);
     assert_eq!(decoded(head, &[Vec::new(), vec![0x83, 49]]), [None, None]);
-}
-
-#[test]
-fn the_same_sound_is_read_from_a_file_of_six_channels() {
-    let six = std::fs::read(fixture("audio/opus_51.mkv")).unwrap();
-    let one = std::fs::read(fixture("audio/opus.ogg")).unwrap();
-    let open = |bytes: Vec<u8>| crate::audio::decode::AudioFile::from_source(Box::new(Cursor::new(bytes)), "x".into());
-    let (mut six, mut one) = (open(six).unwrap(), open(one).unwrap());
-    let power = |samples: &[f32]| samples.iter().map(|x| x * x).sum::<f32>();
-    let (six, one) = (six.next_block().unwrap().unwrap(), one.next_block().unwrap().unwrap());
-    assert!((0.5..2.0).contains(&(power(&six) / power(&one))), "{} {}", power(&six), power(&one));
 }
 
 proptest! {
