@@ -133,11 +133,8 @@ fn real_speech_in_every_form_has_the_same_sound() {
 
 #[test]
 fn what_cannot_be_decoded_is_named() {
-    for (name, says) in [("wav_ima.wav", "WAV coding 0x0011 with 4 bits")] {
-        let error = AudioFile::open(fixture(&format!("audio/{name}"))).err().unwrap().to_string();
-        println!("{error}");
-        assert!(error.contains(name) && error.contains(says), "{error}");
-    }
+    let error = AudioFile::open(fixture("audio/wav_ima.wav")).err().unwrap().to_string();
+    assert!(error.contains("wav_ima.wav") && error.contains("WAV coding 0x0011 with 4 bits"), "{error}");
     let message = |bytes: &[u8], name: &str| decode(bytes.to_vec(), name).unwrap_err().to_string();
     let text = message("Grüße aus Köln, this is no sound.\n".as_bytes(), "notes.wav");
     assert!(text.contains("notes.wav: this looks like text") && text.contains("FLAC"), "{text}");
