@@ -2,8 +2,10 @@
 //! others have tried on servers of this kind.
 
 mod attacks;
+mod mt;
 mod resume;
 mod server;
+mod wlk;
 
 use std::time::{Duration, Instant};
 
