@@ -1,8 +1,9 @@
 //! Measures a server: how many live sessions keep up, how soon one too many is refused, what a
 //! session costs in memory, how far viewers are behind, and what an upload does to a live session.
 //!
-//! `cargo bench --bench serve [live] [refusal] [memory] [viewers] [upload]` runs all parts, or those
-//! that are named, with the demo pack on the CPU. Figures are printed, and nothing is asserted.
+//! `cargo bench --bench serve [live] [refusal] [memory] [viewers] [upload]` runs all parts, or
+//! those that are named, with the demo pack on the CPU. Figures are printed, and nothing is
+//! asserted.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -173,9 +173,7 @@ fn the_server_says_how_it_is() {
     }
     let (status, metrics) = server.get("/metrics");
     assert_eq!(status, 200);
-    for name in
-        ["alignatt_sessions_opened_total 1", "alignatt_slots 16", "alignatt_lag_seconds_count"]
-    {
+    for name in ["alignatt_sessions_opened_total 1", "alignatt_slots 16", "alignatt_lag_seconds_count"] {
         assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
     }
 }
