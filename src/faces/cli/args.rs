@@ -111,7 +111,7 @@ pub(super) struct TranscribeArgs {
 /// What `translate` and `transcribe` share.
 #[derive(Debug, Args)]
 pub(super) struct StreamArgs {
-    /// Sound files, one after another; `-` is standard input (a WAV stream, or raw with --raw)
+    /// Sound files, one after another; `-` is standard input (any format but mp4, or --raw)
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The language that is spoken, as an ISO 639 code

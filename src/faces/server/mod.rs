@@ -1,26 +1,27 @@
-//! `alignatt serve`: the engine for a room, a script or another program. One protocol-neutral session
-//! (sound in, committed records out), and thin adapters around it.
+//! `alignatt serve`: the engine for a room, a script or another program. One protocol-neutral
+//! session (sound in, committed records out), and thin adapters around it.
 //!
 //! ```text
-//! socket ─► adapter ─► feed ─► session ─► device thread: one cascade a session, earliest deadline first
+//! socket ─► adapter ─► feed ─► session ─► device thread: a cascade a session, most urgent first
 //!                                 ▲                       │ steps
 //!           adapter ◄─ follower ◄─┴── log ◄── records ◄───┘
 //! ```
 //!
-//! A record is in the log before anybody sees it, and every reader follows the log at its own pace. So
-//! a slow reader loses nothing and delays nobody, and a client that comes back goes on where it was.
+//! A record is in the log before anybody sees it, and every reader follows the log at its own pace.
+//! So a slow reader loses nothing and delays nobody, and a client that comes back goes on where it
+//! was.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `session` | sessions: opening, feeding, following, resuming, ending |
 //! | `record`, `log` | what was committed, in memory and in `--state` |
-//! | `device`, `turns`, `load` | the thread that owns the device; whose step is next; who is admitted |
+//! | `device`, `turns`, `load` | the device's thread; whose step is next; who is admitted |
 //! | `feed` | sound as clients send it |
 //! | `native` | our protocol, `/v1/stream` |
 //! | `mt`, `utterances` | the MT protocol, `/mt`, and its streams on the device's thread |
 //! | `wlk` | WhisperLiveKit's protocol, `/asr` |
 //! | `viewers` | server-sent events and captions for those who only read |
-//! | `socket`, `http`, `guard`, `secret` | limits of sockets and connections; hosts, origins, tokens |
+//! | `socket`, `http`, `guard`, `secret` | limits of connections; hosts, origins, tokens |
 //! | `health`, `metrics` | whether the server can work; what it counts |
 //! | `reply` | errors |
 
@@ -121,8 +122,9 @@ struct App {
     most_words: usize,
 }
 
-/// Runs a server until SIGINT or SIGTERM. `report` is called while models load, and `started` with the
-/// server's addresses when it can be used: that of all protocols, and that of the MT protocol alone.
+/// Runs a server until SIGINT or SIGTERM. `report` is called while models load, and `started` with
+/// the server's addresses when it can be used: that of all protocols, and that of the MT protocol
+/// alone.
 pub(crate) fn run(
     config: Config,
     report: impl FnMut(&str, u64, u64) + Send + 'static,
