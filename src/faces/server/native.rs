@@ -213,12 +213,7 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
             (session, hello, resume.after, None)
         }
         None => {
-            let place = app.guard.session(who).ok_or_else(|| {
-                Problem::new(
-                    axum::http::StatusCode::TOO_MANY_REQUESTS,
-                    "this client has as many sessions as it may have",
-                )
-            })?;
+            let place = app.guard.session(who).ok_or_else(Problem::too_many)?;
             let wanted = wanted(app, &start, form.is_none())?;
             let opened = app.sessions.open(wanted, false).await.map_err(Problem::from)?;
             let hello = json!({
@@ -277,7 +272,8 @@ fn wanted(app: &App, start: &Start, text: bool) -> Result<Wanted, Problem> {
 
 /// Why a connection ends.
 enum Over {
-    /// The session has ended, and all of it was sent. `failed`: it ended before its client wanted it to.
+    /// The session has ended, and all of it was sent. `failed`: it ended before its client wanted
+    /// it to.
     Done {
         failed: bool,
     },
