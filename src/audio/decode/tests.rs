@@ -89,7 +89,12 @@ fn every_format_has_the_same_sound() {
         let declared = duration.unwrap_or(length);
         assert!((declared - length).abs() <= slack + 1e-3, "{name}: {declared} s declared, {length} s read");
         assert!(same > 0.97, "{name}: {same}");
-        let late = if name.contains("aac") || name.contains("video") { 1_100 } else { 1 };
+        let late = match name {
+            // WebM does not tell the delay of Vorbis, here 16 ms.
+            "vorbis.webm" => 256,
+            name if name.contains("aac") || name.contains("video") => 1_100,
+            _ => 1,
+        };
         assert!(lag <= late, "{name}: {lag} samples late");
     }
 }
