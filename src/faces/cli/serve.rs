@@ -47,8 +47,8 @@ pub(super) async fn serve(args: ServeArgs) -> Result<(), CliError> {
     Ok(server::run(config, report, started)?)
 }
 
-/// An address that others can reach is served only to those who have a token, or if the user says that
-/// everybody may use it.
+/// An address that others can reach is served only to those who have a token, or if the user says
+/// that everybody may use it.
 fn check(network: &NetworkArgs) -> Result<(), CliError> {
     if network.listen.ip().is_loopback() || network.tokens.is_some() || network.open {
         return Ok(());
@@ -59,8 +59,8 @@ fn check(network: &NetworkArgs) -> Result<(), CliError> {
     )))
 }
 
-/// The names in the `Host` header that are served. A page of another site that resolves its own name
-/// to this computer does not get past them. Where others can reach the server, tokens do that.
+/// The names in the `Host` header that are served. A page of another site that resolves its own
+/// name to this computer does not get past them. Where others can reach the server, tokens do that.
 fn hosts(network: &NetworkArgs) -> Vec<String> {
     let mut hosts = network.host_names.clone();
     if network.listen.ip().is_loopback() || !hosts.is_empty() {

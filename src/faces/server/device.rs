@@ -1,5 +1,5 @@
-//! The thread that owns a device and its models. All sessions run on it as local tasks, one step at a
-//! time, the most urgent first. Nothing else touches an engine, and no socket or file is touched
+//! The thread that owns a device and its models. All sessions run on it as local tasks, one step at
+//! a time, the most urgent first. Nothing else touches an engine, and no socket or file is touched
 //! here.
 
 use std::cell::RefCell;
@@ -59,8 +59,8 @@ pub(super) struct Job {
     pub batch: bool,
     pub from: Option<Checkpoint>,
     pub input: mpsc::Receiver<Input>,
-    /// Set where the session stops at once and without an end: it goes on after a restart, or nobody
-    /// wants the rest.
+    /// Set where the session stops at once and without an end: it goes on after a restart, or
+    /// nobody wants the rest.
     pub suspended: Arc<AtomicBool>,
     pub steps: mpsc::Sender<Step>,
     /// Told when the engines exist, or why they do not.
@@ -168,6 +168,15 @@ async fn run(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>)
     }
 }
 
+/// Sound that is this far ahead of the time in which it is spoken is not spoken now. A client that
+/// comes back after a restart sends up to a minute of sound again.
+const AHEAD: Duration = Duration::from_secs(3);
+const AHEAD_RESUMED: Duration = Duration::from_secs(63);
+
+fn length_of(samples: u64) -> Duration {
+    Duration::from_micros(samples * 1_000_000 / u64::from(SAMPLE_RATE))
+}
+
 /// The chunk of a session where the device is behind.
 const LONG_CHUNK: Millis = Millis(1_500);
 
@@ -211,6 +220,8 @@ async fn session(shared: Rc<Shared>, job: Job) {
         pushed: resumed,
         resumed,
         held: VecDeque::new(),
+        held_len: 0,
+        ahead: false,
         strain: Strain::None,
         arrived: None,
         input,
@@ -321,8 +332,14 @@ struct Session {
     /// Samples pushed to the stream, counted from its beginning; `resumed` of them before this run.
     pushed: u64,
     resumed: u64,
-    /// Sound that has arrived and is not pushed yet.
-    held: VecDeque<(Vec<Piece>, OwnedSemaphorePermit)>,
+    /// Sound that has arrived and is not pushed yet. The last piece of an input has the share of
+    /// the whole input. A piece is short, so that chunks have exactly the length that was asked
+    /// for.
+    held: VecDeque<(Piece, Option<OwnedSemaphorePermit>)>,
+    /// Samples of `held`.
+    held_len: u64,
+    /// The sound came faster than it is spoken, so nobody is speaking now, and no step is late.
+    ahead: bool,
     /// What the session leaves out.
     strain: Strain,
     /// When the oldest sound that no step has processed arrived.
@@ -364,7 +381,9 @@ impl Session {
         match input {
             Input::Sound(pieces, permit) => {
                 self.arrived.get_or_insert_with(Instant::now);
-                self.held.push_back((pieces, permit));
+                self.hold(pieces, permit);
+                let start = if self.resumed > 0 { AHEAD_RESUMED } else { AHEAD };
+                self.ahead |= self.played() + length_of(self.held_len) > self.began.elapsed() + start;
                 None
             }
             Input::Text { text, start, end } => stream.push_text(&text, start, end).then_some(Todo::Step),
@@ -378,20 +397,26 @@ impl Session {
 
     /// Pushes held sound until a chunk is ready. Under strain a chunk is longer.
     fn push_chunk(&mut self, stream: &mut Stream) {
-        if self.strain >= Strain::LongChunks && self.over.is_none() && self.held_len() < samples_in(LONG_CHUNK) {
+        if self.strain >= Strain::LongChunks && self.over.is_none() && self.held_len < samples_in(LONG_CHUNK) {
             return;
         }
         while !stream.ready() && self.push_oldest(stream) {}
     }
 
-    /// Samples that are held.
-    fn held_len(&self) -> u64 {
-        self.held.iter().flat_map(|(pieces, _)| pieces).map(|piece| piece.samples.len() as u64).sum()
+    fn hold(&mut self, pieces: Vec<Piece>, permit: OwnedSemaphorePermit) {
+        for piece in pieces {
+            self.held_len += piece.samples.len() as u64;
+            self.held.push_back((piece, None));
+        }
+        if let Some((_, last)) = self.held.back_mut() {
+            *last = Some(permit);
+        }
     }
 
-    /// Leaves out more or less where the device's strain has changed. Returns what to tell the client.
+    /// Leaves out more or less where the device's strain has changed. Returns what to tell the
+    /// client.
     fn follow_strain(&mut self, stream: &mut Stream) -> Option<&'static str> {
-        let now = if self.batch { Strain::None } else { self.shared.load.strain() };
+        let now = if self.batch || self.ahead { Strain::None } else { self.shared.load.strain() };
         let before = std::mem::replace(&mut self.strain, now);
         if now == before {
             return None;
@@ -405,16 +430,16 @@ impl Session {
     }
 
     fn push_oldest(&mut self, stream: &mut Stream) -> bool {
-        let Some((pieces, _permit)) = self.held.pop_front() else { return false };
-        for piece in pieces {
-            self.pushed += piece.samples.len() as u64;
-            stream.push(&piece.samples, Activity::of(piece.is_speech));
-        }
+        let Some((piece, _permit)) = self.held.pop_front() else { return false };
+        let len = piece.samples.len() as u64;
+        self.held_len -= len;
+        self.pushed += len;
+        stream.push(&piece.samples, Activity::of(piece.is_speech));
         true
     }
 
-    /// Where the stream is late, the step takes all whole chunks that have arrived. A flush and the
-    /// end take everything.
+    /// Where somebody speaks and the stream is late, the step takes all whole chunks that have
+    /// come. A flush and the end take everything.
     fn catch_up(&mut self, stream: &mut Stream, todo: Todo) {
         // What comes behind a flush is not part of it.
         while todo == Todo::Step
@@ -428,24 +453,25 @@ impl Session {
                 }
             }
         }
+        let due = self.played() + Duration::from_millis(self.chunk.0);
+        let late = !self.batch && !self.ahead && self.began.elapsed() > due;
         let chunk = samples_in(self.chunk);
-        let everything = todo != Todo::Step;
-        loop {
-            let held = self.held_len();
-            let late = !self.batch && self.began.elapsed() > self.played() + Duration::from_millis(self.chunk.0);
-            if !(everything || late && held >= chunk) || !self.push_oldest(stream) {
-                break;
-            }
-        }
+        let take = match todo {
+            Todo::Step if late => self.held_len / chunk * chunk,
+            Todo::Step => 0,
+            Todo::Flush | Todo::Finish | Todo::Stop => self.held_len,
+        };
+        let until = self.pushed + take;
+        while self.pushed < until && self.push_oldest(stream) {}
     }
 
     /// Length of the sound of this run that was pushed.
     fn played(&self) -> Duration {
-        Duration::from_micros((self.pushed - self.resumed) * 1_000_000 / u64::from(SAMPLE_RATE))
+        length_of(self.pushed - self.resumed)
     }
 
-    /// When the next step should be done: a chunk after its sound arrived, or after it would have been
-    /// heard, where sound comes faster than it is spoken.
+    /// When the next step should be done: a chunk after its sound arrived, or after it would have
+    /// been heard, where sound comes faster than it is spoken.
     fn deadline(&self) -> Deadline {
         if self.batch {
             return Deadline::Never;
@@ -457,11 +483,10 @@ impl Session {
     /// Counts the time of a step.
     fn spent(&mut self, spent: Duration, stream: &Stream) {
         if !self.batch
+            && !self.ahead
             && let Some(arrived) = self.arrived
         {
-            // Sound that comes faster than it is spoken is not late.
-            let due = arrived.max(self.began + self.played());
-            self.shared.load.lagged(Instant::now().saturating_duration_since(due), self.chunk, Instant::now());
+            self.shared.load.lagged(arrived.elapsed(), self.chunk, Instant::now());
         }
         self.arrived = (!self.held.is_empty() || stream.ready()).then(Instant::now);
         self.shared.busy.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);

@@ -304,8 +304,8 @@ fn last(pieces: &mut Pieces) -> Vec<Piece> {
     rest
 }
 
-/// Decodes a file and gives its sound to the session, on a thread that may wait. Returns what the user
-/// should know about the file.
+/// Decodes a file and gives its sound to the session, on a thread that may wait. Returns what the
+/// user should know about the file.
 pub(super) fn decode(
     file: AudioFile,
     session: Arc<Session>,

@@ -1,5 +1,5 @@
-//! Whole files: a request brings one, and its answer is what was said. Jobs have no deadlines. They run
-//! in the gaps beside live sessions, a few at a time, and a bounded number waits.
+//! Whole files: a request brings one, and its answer is what was said. Jobs have no deadlines. They
+//! run in the gaps beside live sessions, a few at a time, and a bounded number waits.
 
 use std::sync::Arc;
 

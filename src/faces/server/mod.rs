@@ -1,27 +1,28 @@
-//! `alignatt serve`: the engine for a room, a script or another program. One protocol-neutral session
-//! (sound in, committed records out), and thin adapters around it.
+//! `alignatt serve`: the engine for a room, a script or another program. One protocol-neutral
+//! session (sound in, committed records out), and thin adapters around it.
 //!
 //! ```text
-//! socket ─► adapter ─► feed ─► session ─► device thread: one cascade a session, earliest deadline first
+//! socket ─► adapter ─► feed ─► session ─► device thread: a cascade a session, most urgent first
 //!                                 ▲                       │ steps
 //!           adapter ◄─ follower ◄─┴── log ◄── records ◄───┘
 //! ```
 //!
-//! A record is in the log before anybody sees it, and every reader follows the log at its own pace. So
-//! a slow reader loses nothing and delays nobody, and a client that comes back goes on where it was.
+//! A record is in the log before anybody sees it, and every reader follows the log at its own pace.
+//! So a slow reader loses nothing and delays nobody, and a client that comes back goes on where it
+//! was.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `session` | sessions: opening, feeding, following, resuming, ending |
 //! | `record`, `log` | what was committed, in memory and in `--state` |
-//! | `device`, `turns`, `load` | the thread that owns the device; whose step is next; who is admitted |
+//! | `device`, `turns`, `load` | the device's thread; whose step is next; who is admitted |
 //! | `feed` | sound as clients send it |
 //! | `native` | our protocol, `/v1/stream` |
 //! | `openai_rest`, `openai_realtime`, `deepgram` | protocols of other services |
-//! | `owned`, `running_text` | what these share: a session of one connection, text that only grows |
+//! | `owned`, `running_text` | what these share: a session of one connection, growing text |
 //! | `jobs`, `spool`, `multipart` | whole files: their turns, where they wait, how they arrive |
 //! | `viewers` | server-sent events and captions for those who only read |
-//! | `socket`, `http`, `guard`, `secret` | limits of sockets and connections; hosts, origins, tokens |
+//! | `socket`, `http`, `guard`, `secret` | limits of connections; hosts, origins, tokens |
 //! | `health`, `metrics` | whether the server can work; what it counts |
 //! | `reply`, `description` | errors; what the routes are |
 
@@ -130,8 +131,8 @@ struct App {
     secrets: Secrets,
 }
 
-/// Runs a server until SIGINT or SIGTERM. `report` is called while models load, and `started` with the
-/// server's address when it can be used.
+/// Runs a server until SIGINT or SIGTERM. `report` is called while models load, and `started` with
+/// the server's address when it can be used.
 pub(crate) fn run(
     config: Config,
     report: impl FnMut(&str, u64, u64) + Send + 'static,

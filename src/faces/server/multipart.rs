@@ -1,5 +1,5 @@
-//! Reads `multipart/form-data` as it arrives, within bounds: of the whole body, of a part's headers,
-//! and of the time between two pieces.
+//! Reads `multipart/form-data` as it arrives, within bounds: of the whole body, of a part's
+//! headers, and of the time between two pieces.
 
 use std::time::Duration;
 
@@ -57,7 +57,8 @@ impl Multipart {
         let mut multipart = Multipart {
             body: body.into_data_stream(),
             delimiter: Vec::new(),
-            // The first delimiter may stand at the very beginning, without an end of a line before it.
+            // The first delimiter may stand at the very beginning, without an end of a line before
+            // it.
             buffer: b"\r\n".to_vec(),
             place: Place::Content,
             left: most,

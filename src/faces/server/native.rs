@@ -277,7 +277,8 @@ fn wanted(app: &App, start: &Start, text: bool) -> Result<Wanted, Problem> {
 
 /// Why a connection ends.
 enum Over {
-    /// The session has ended, and all of it was sent. `failed`: it ended before its client wanted it to.
+    /// The session has ended, and all of it was sent. `failed`: it ended before its client wanted
+    /// it to.
     Done {
         failed: bool,
     },

@@ -1,5 +1,5 @@
-//! A session that lives as long as its connection: in the protocols of other services a client cannot
-//! come back to one.
+//! A session that lives as long as its connection: in the protocols of other services a client
+//! cannot come back to one.
 
 use std::ops::Deref;
 use std::sync::Arc;

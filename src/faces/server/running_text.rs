@@ -82,7 +82,13 @@ mod tests {
             target(3, "走。"),
             target(4, "然后"),
         ];
-        let record = |commit: Commit| Record { n: 1, audio_ms: Millis(0), wall_ms: Millis(0), flushes: 0, commits: vec![commit] };
+        let record = |commit: Commit| Record {
+            n: 1,
+            audio_ms: Millis(0),
+            wall_ms: Millis(0),
+            flushes: 0,
+            commits: vec![commit],
+        };
         let (mut heard, mut said) = (RunningText::default(), RunningText::default());
         let source: Vec<String> = commits.iter().cloned().map(|c| heard.record(&record(c), Side::Source)).collect();
         let target: Vec<String> = commits.iter().cloned().map(|c| said.record(&record(c), Side::Target)).collect();

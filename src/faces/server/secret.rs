@@ -35,8 +35,8 @@ impl Secret {
     }
 }
 
-/// Random bytes of the system. They are needed for every token, so a system without them cannot run a
-/// server.
+/// Random bytes of the system. They are needed for every token, so a system without them cannot run
+/// a server.
 pub(super) fn random<const LEN: usize>() -> [u8; LEN] {
     let mut bytes = [0; LEN];
     if let Err(error) = getrandom::fill(&mut bytes) {

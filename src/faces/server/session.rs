@@ -1,5 +1,5 @@
-//! A session: sound or text in, numbered committed records out. It knows no wire protocol, and every
-//! protocol is an adapter around it. A session outlives the connection that feeds it.
+//! A session: sound or text in, numbered committed records out. It knows no wire protocol, and
+//! every protocol is an adapter around it. A session outlives the connection that feeds it.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -26,8 +26,8 @@ use crate::engines::resident::ModelSet;
 use crate::policy::PolicyKind;
 use crate::text::{Context, Language, Millis};
 
-/// The most sound that waits in a session, in pieces of 10 ms. A client that is further ahead is not
-/// read from.
+/// The most sound that waits in a session, in pieces of 10 ms. A client that is further ahead is
+/// not read from.
 const BACKLOG: usize = 6_000;
 /// The most inputs that wait for the device's thread.
 const INPUTS: usize = BACKLOG;
@@ -113,8 +113,8 @@ pub(super) struct Session {
     /// The first event of this run.
     pub start: crate::cascade::event::Start,
     input: Mutex<Option<mpsc::Sender<Input>>>,
-    /// The session stops at once and without an end: it goes on after a restart of the server, or nobody
-    /// wants the rest.
+    /// The session stops at once and without an end: it goes on after a restart of the server, or
+    /// nobody wants the rest.
     suspended: Arc<AtomicBool>,
     backlog: Arc<Semaphore>,
     /// Samples of the session's sound that have been taken in.
@@ -660,7 +660,13 @@ async fn drive(session: &Session, mut steps: mpsc::Receiver<Step>, metrics: &Met
         // The device's thread is gone, or gave up. Followers must not wait for ever.
         let end = super::record::Commit::End(End { interrupted: true, ..End::default() });
         let last = session.volatile();
-        let record = Record { n: n + 1, audio_ms: last.audio_ms, wall_ms: last.wall_ms, flushes: last.flushes, commits: vec![end] };
+        let record = Record {
+            n: n + 1,
+            audio_ms: last.audio_ms,
+            wall_ms: last.wall_ms,
+            flushes: last.flushes,
+            commits: vec![end],
+        };
         if let Some(checkpoint) = checkpoint {
             append(session, record, checkpoint, metrics).await;
         }

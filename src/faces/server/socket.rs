@@ -45,9 +45,11 @@ pub(super) enum Incoming {
     Closed,
 }
 
-fn is_too_long(error: axum::Error) -> bool {
-    let error = error.into_inner().downcast::<tungstenite::Error>();
-    error.is_ok_and(|error| matches!(*error, tungstenite::Error::Capacity(_)))
+fn ended_by(error: axum::Error) -> Incoming {
+    match error.into_inner().downcast_ref() {
+        Some(tungstenite::Error::Capacity(_)) => Incoming::TooLong,
+        _ => Incoming::Closed,
+    }
 }
 
 /// The receiving half.
@@ -83,8 +85,8 @@ impl Reader {
         loop {
             let message = match timeout(DEAD, self.stream.next()).await {
                 Ok(Some(Ok(message))) => message,
-                Ok(Some(Err(error))) if is_too_long(error) => return Incoming::TooLong,
-                _ => return Incoming::Closed,
+                Ok(Some(Err(error))) => return ended_by(error),
+                Err(_) | Ok(None) => return Incoming::Closed,
             };
             match message {
                 Message::Text(text) if text.len() > self.largest_text => return Incoming::TooLong,
@@ -97,9 +99,9 @@ impl Reader {
     }
 }
 
-/// Passes on what a peer sends, for a loop that waits for other things, too: a wait for a message that
-/// began anew each time would never see that the peer is gone. A peer is not read from while its last
-/// message waits.
+/// Passes on what a peer sends, for a loop that waits for other things, too: a wait for a message
+/// that began anew each time would never see that the peer is gone. A peer is not read from while
+/// its last message waits.
 pub(super) async fn pump(mut reader: Reader, into: mpsc::Sender<Incoming>) -> Infallible {
     loop {
         let message = reader.next().await;

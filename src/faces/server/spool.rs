@@ -1,8 +1,8 @@
 //! Where an uploaded file waits for its decoder: in memory while it is small, and else in a file
 //! without a name, which the system deletes when it is closed.
 //!
-//! It is not decoded as it arrives: the form may say after the file what is to be done with it, and an
-//! MP4 may have its index at its end.
+//! It is not decoded as it arrives: the form may say after the file what is to be done with it, and
+//! an MP4 may have its index at its end.
 
 use std::fs::File;
 use std::io::{self, Cursor, Seek, SeekFrom, Write};

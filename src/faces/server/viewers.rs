@@ -38,8 +38,8 @@ pub(super) struct Asked {
     side: Option<String>,
 }
 
-/// The session, if the request may read it: with the session's own token, that of its viewers, or one
-/// of the server.
+/// The session, if the request may read it: with the session's own token, that of its viewers, or
+/// one of the server.
 fn readable(app: &Arc<App>, id: &str, asked: &Asked, who: Option<&Who>) -> Result<Arc<Session>, Problem> {
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "there is no such session, or its token is missing");
     let session = app.sessions.find(id).ok_or_else(unknown)?;
@@ -49,9 +49,9 @@ fn readable(app: &Arc<App>, id: &str, asked: &Asked, who: Option<&Who>) -> Resul
     if own || of_server { Ok(session) } else { Err(unknown()) }
 }
 
-/// `GET /v1/sessions/{id}/events`: `source`, `target` and `end` events with the number of their record
-/// as id, from after record `after` (or `Last-Event-ID`) on. With `tentative=1` also `tentative`
-/// events, which have no id.
+/// `GET /v1/sessions/{id}/events`: `source`, `target` and `end` events with the number of their
+/// record as id, from after record `after` (or `Last-Event-ID`) on. With `tentative=1` also
+/// `tentative` events, which have no id.
 pub(super) async fn events(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,

@@ -1,5 +1,5 @@
-//! OpenAI's realtime sessions, spoken by hand: translations, and transcription with and without a voice
-//! detector.
+//! OpenAI's realtime sessions, spoken by hand: translations, and transcription with and without a
+//! voice detector.
 
 use serde_json::{Value, json};
 
@@ -64,7 +64,10 @@ fn a_translation_grows_to_the_text_of_the_command_line() {
     let sound = at_24_khz(&pcm("talk-a.flac"));
     let mut client = server.websocket("/v1/realtime/translations?model=gpt-realtime-translate", &[]).unwrap();
     let created = client.next().unwrap();
-    assert_eq!((created["type"].as_str(), created["session"]["type"].as_str()), (Some("session.created"), Some("translation")));
+    assert_eq!(
+        (created["type"].as_str(), created["session"]["type"].as_str()),
+        (Some("session.created"), Some("translation"))
+    );
     assert!(created["session"]["id"].as_str().unwrap().starts_with("sess_"));
     assert!(created["session"]["expires_at"].is_u64() && created["session"]["model"] == "gpt-realtime-translate");
     client.say(wants("de"));
@@ -99,7 +102,11 @@ fn wrong_messages_are_answered_one_by_one() {
     let mut refused = |message: &str, param: &str| {
         client.socket.send(tungstenite::Message::text(message)).unwrap();
         let error = client.next_of("error");
-        assert_eq!((error["error"]["type"].as_str(), error["error"]["param"].as_str()), (Some("invalid_request_error"), Some(param)), "{message}: {error}");
+        assert_eq!(
+            (error["error"]["type"].as_str(), error["error"]["param"].as_str()),
+            (Some("invalid_request_error"), Some(param)),
+            "{message}: {error}"
+        );
     };
     refused("{", "event");
     refused("[]", "event");
@@ -172,7 +179,11 @@ fn a_client_secret_opens_its_kind_of_session_and_nothing_else() {
     let secret = answer["value"].as_str().unwrap();
     assert!(secret.starts_with("ek_") && answer["expires_at"].is_u64());
     assert_eq!(answer["session"]["audio"]["output"]["language"], "de");
-    for wrong in [json!({"expires_after": {"anchor": "created_at", "seconds": 9}}), json!({"session": {"audio": {"output": {"language": "xx"}}}}), json!([])] {
+    for wrong in [
+        json!({"expires_after": {"anchor": "created_at", "seconds": 9}}),
+        json!({"session": {"audio": {"output": {"language": "xx"}}}}),
+        json!([]),
+    ] {
         assert_eq!(post(&server, path, &wrong, "a-token-of-twenty-chars").status, 400, "{wrong}");
     }
     let protocols = format!("realtime, openai-insecure-api-key.{secret}");

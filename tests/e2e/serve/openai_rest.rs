@@ -321,7 +321,8 @@ fn what_is_too_large_is_refused_early() {
     let chunked = head(&server, path, "transfer-encoding: chunked");
     let opening = chunk(format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"").as_bytes());
     assert_eq!(exchange(&server, &[chunked.as_bytes(), &opening, &name]).status, 400);
-    // A small file that is long: 62 minutes at 500 bytes a second... at 1000 Hz are less than 4 MiB.
+    // A file that is larger than what may be uploaded.
+    // MiB.
     let long = wav(1_000, 8, &vec![128; 62 * 60 * 1_000]);
     assert_eq!(post(&server, "transcriptions", &[Field("model", "any"), File(&long)]).status, 413);
     let after = server.memory();
@@ -425,8 +426,8 @@ fn a_job_ends_with_its_connection() {
 fn live_sessions_go_before_files() {
     let server = Server::start(&["--to", "de"]);
     let file = talk("talk-a.flac");
+    let began = Instant::now();
     std::thread::scope(|scope| {
-        let began = Instant::now();
         let jobs: Vec<_> = (0..3)
             .map(|_| {
                 scope.spawn(|| {

@@ -1,5 +1,5 @@
-//! Deepgram's `GET /v1/listen`: sound goes in as it is spoken, results come out. With `translate=de`,
-//! which Deepgram does not have, each result has a translation.
+//! Deepgram's `GET /v1/listen`: sound goes in as it is spoken, results come out. With
+//! `translate=de`, which Deepgram does not have, each result has a translation.
 //!
 //! | file | what it holds |
 //! |---|---|

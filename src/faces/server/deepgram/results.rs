@@ -1,5 +1,5 @@
-//! Which results follow from the news of a session. A closed segment is a final result. Final results
-//! follow one another without gaps, and interim ones come behind them.
+//! Which results follow from the news of a session. A closed segment is a final result. Final
+//! results follow one another without gaps, and interim ones come behind them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -60,7 +60,6 @@ enum Why {
     /// The stream has ended, or nothing special.
     None,
 }
-
 
 impl Results {
     pub(super) fn new(asked: &Asked, models: Vec<String>) -> Results {

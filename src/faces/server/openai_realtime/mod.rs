@@ -43,7 +43,8 @@ use crate::text::{Language, Millis};
 
 /// The subprotocol that browsers ask for.
 const SUBPROTOCOL: &str = "realtime";
-/// A client that says nothing for this long is gone. Between two pushes of a button it may be silent.
+/// A client that says nothing for this long is gone. Between two pushes of a button it may be
+/// silent.
 const IDLE: Duration = Duration::from_secs(10 * 60);
 /// The largest prompt, in bytes.
 const LARGEST_PROMPT: usize = 4 << 10;
@@ -72,8 +73,8 @@ trait Protocol: Send {
     fn news(&mut self, news: &News) -> Vec<Value>;
     /// The events that follow from the beginning or the end of speech.
     fn speech(&mut self, speech: Speech) -> Vec<Value>;
-    /// The client says that what it has sent is complete. `mark`: where that ends; `None`: nothing was
-    /// sent.
+    /// The client says that what it has sent is complete. `mark`: where that ends; `None`: nothing
+    /// was sent.
     fn commit(&mut self, mark: Option<Mark>) -> Result<Vec<Value>, Problem>;
     /// The client takes back what it has sent.
     fn clear(&mut self, mark: Option<Mark>);

@@ -1,5 +1,5 @@
-//! Client secrets: tokens that a page gets for sessions of one kind, for a while. They carry what they
-//! allow, signed by this server, so none of them is kept.
+//! Client secrets: tokens that a page gets for sessions of one kind, for a while. They carry what
+//! they allow, signed by this server, so none of them is kept.
 
 use std::sync::Arc;
 

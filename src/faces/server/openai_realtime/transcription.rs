@@ -20,7 +20,8 @@ use crate::text::{Language, Millis};
 
 /// An item has at least this much sound, in samples: 100 ms.
 const SHORTEST: u64 = SAMPLE_RATE as u64 / 10;
-/// Items that wait for their text. A client that commits faster than that is not a person who speaks.
+/// Items that wait for their text. A client that commits faster than that is not a person who
+/// speaks.
 const MOST_ITEMS: usize = 1_000;
 
 pub(super) struct Transcription {

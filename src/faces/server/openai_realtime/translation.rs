@@ -1,5 +1,5 @@
-//! A translation session: `session.output_transcript.delta`, and with it the source if the client wants
-//! that.
+//! A translation session: `session.output_transcript.delta`, and with it the source if the client
+//! wants that.
 
 use serde_json::{Value, json};
 
