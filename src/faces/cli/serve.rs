@@ -1,5 +1,6 @@
 //! `alignatt serve`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::args::{NetworkArgs, ServeArgs};
@@ -39,11 +40,19 @@ pub(super) async fn serve(args: ServeArgs) -> Result<(), CliError> {
         policy: args.policy,
         context,
         terms,
+        mt_port: args.mt_port,
+        most_words: args.max_utterance_words,
     };
     interrupt::set_serving();
     let mut bar = LoadingBar::new();
     let report = move |what: &str, done: u64, total: u64| bar.report(what, done, total);
-    let started = |address| eprint_line(format_args!("serving at {scheme}://{address}/"));
+    let mt_scheme = scheme.replace("http", "ws");
+    let started = move |address, mt_address: Option<SocketAddr>| {
+        if let Some(address) = mt_address {
+            eprint_line(format_args!("the MT protocol is at {mt_scheme}://{address}/"));
+        }
+        eprint_line(format_args!("serving at {scheme}://{address}/"));
+    };
     Ok(server::run(config, report, started)?)
 }
 

@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 
 use super::load::{Cost, Load, Strain};
 use super::turns::{Deadline, Turns};
+use super::utterances;
 use crate::audio::pieces::Piece;
 use crate::cascade::event::Start;
 use crate::cascade::{Activity, BoxError, Cascade, Checkpoint, Event, Position, SAMPLE_RATE, Settings, TextStream};
@@ -70,6 +71,7 @@ pub(super) struct Job {
 
 enum Command {
     Open(Box<Job>),
+    OpenUtterances(Box<utterances::Job>),
     /// A pass through the device, to see that it lives.
     Beat(oneshot::Sender<Result<(), String>>),
 }
@@ -127,6 +129,10 @@ impl DeviceThread {
         self.commands.send(Command::Open(Box::new(job))).map_err(|_| Gone)
     }
 
+    pub(super) fn open_utterances(&self, job: utterances::Job) -> Result<(), Gone> {
+        self.commands.send(Command::OpenUtterances(Box::new(job))).map_err(|_| Gone)
+    }
+
     /// Waits for a pass through the device.
     pub(super) async fn beat(&self) -> Result<(), String> {
         let (sender, receiver) = oneshot::channel();
@@ -146,11 +152,19 @@ async fn open(
 }
 
 /// What all sessions of the device share.
-struct Shared {
-    turns: Rc<Turns>,
-    resident: Resident,
+pub(super) struct Shared {
+    pub turns: Rc<Turns>,
+    pub resident: Resident,
     busy: Arc<AtomicU64>,
-    load: Arc<Load>,
+    pub load: Arc<Load>,
+}
+
+impl Shared {
+    /// Counts the time of a step that stands for `chunk` of a stream.
+    pub(super) fn spent(&self, cost: &mut Cost, spent: Duration, chunk: Millis) {
+        self.busy.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.load.step(cost, spent, chunk);
+    }
 }
 
 async fn run(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>) {
@@ -159,6 +173,7 @@ async fn run(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>)
         let shared = shared.clone();
         match command {
             Command::Open(job) => tokio::task::spawn_local(session(shared, *job)),
+            Command::OpenUtterances(job) => tokio::task::spawn_local(utterances::run(shared, *job)),
             Command::Beat(answer) => tokio::task::spawn_local(async move {
                 let _turn = shared.turns.wait(Deadline::At(Instant::now())).await;
                 let alive = shared.resident.compute().wait_idle().await;
@@ -489,8 +504,7 @@ impl Session {
             self.shared.load.lagged(arrived.elapsed(), self.chunk, Instant::now());
         }
         self.arrived = (!self.held.is_empty() || stream.ready()).then(Instant::now);
-        self.shared.busy.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.shared.load.step(&mut self.cost, spent, self.chunk);
+        self.shared.spent(&mut self.cost, spent, self.chunk);
     }
 
     /// Whether a failed end is tried again. The stream itself gives up what fails three times.

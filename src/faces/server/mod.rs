@@ -21,6 +21,8 @@
 //! | `openai_rest`, `openai_realtime`, `deepgram` | protocols of other services |
 //! | `owned`, `running_text` | what these share: a session of one connection, growing text |
 //! | `jobs`, `spool`, `multipart` | whole files: their turns, where they wait, how they arrive |
+//! | `mt`, `utterances` | the MT protocol, `/mt`, and its streams on the device's thread |
+//! | `wlk` | WhisperLiveKit's protocol, `/asr` |
 //! | `viewers` | server-sent events and captions for those who only read |
 //! | `socket`, `http`, `guard`, `secret` | limits of connections; hosts, origins, tokens |
 //! | `health`, `metrics` | whether the server can work; what it counts |
@@ -37,6 +39,7 @@ mod jobs;
 mod load;
 mod log;
 mod metrics;
+mod mt;
 mod multipart;
 mod native;
 mod openai_realtime;
@@ -50,7 +53,9 @@ mod session;
 mod socket;
 mod spool;
 mod turns;
+mod utterances;
 mod viewers;
+mod wlk;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -120,6 +125,10 @@ pub(crate) struct Config {
     pub policy: PolicyKind,
     pub context: String,
     pub terms: String,
+    /// A port for the MT protocol alone.
+    pub mt_port: Option<u16>,
+    /// An utterance of the MT protocol with more words is ended; 0: none is.
+    pub most_words: usize,
 }
 
 /// What all requests share.
@@ -129,14 +138,17 @@ struct App {
     beat: Arc<Beat>,
     jobs: Jobs,
     secrets: Secrets,
+    /// See [`Config::most_words`].
+    most_words: usize,
 }
 
 /// Runs a server until SIGINT or SIGTERM. `report` is called while models load, and `started` with
-/// the server's address when it can be used.
+/// the server's addresses when it can be used: that of all protocols, and that of the MT protocol
+/// alone.
 pub(crate) fn run(
     config: Config,
     report: impl FnMut(&str, u64, u64) + Send + 'static,
-    started: impl FnOnce(SocketAddr),
+    started: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), BoxError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config, report, started))
@@ -145,13 +157,18 @@ pub(crate) fn run(
 async fn serve(
     config: Config,
     report: impl FnMut(&str, u64, u64) + Send + 'static,
-    started: impl FnOnce(SocketAddr),
+    started: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), BoxError> {
     // Whatever can be wrong is found before the models load.
     let guard = Arc::new(Guard::new(config.tokens, config.hosts, config.origins, config.proxies)?);
     let tls = config.tls.map(|(cert, key)| tls(&cert, &key)).transpose()?;
     let listener = TcpListener::bind(config.listen).await?;
     let address = listener.local_addr()?;
+    let mt_listener = match config.mt_port {
+        Some(port) => Some(TcpListener::bind(SocketAddr::new(address.ip(), port)).await?),
+        None => None,
+    };
+    let mt_address = mt_listener.as_ref().map(TcpListener::local_addr).transpose()?;
     if let Some(folder) = &config.state {
         std::fs::create_dir_all(folder)?;
     }
@@ -172,12 +189,17 @@ async fn serve(
     let sessions = Sessions::new(config.set, device.clone(), load, metrics, defaults, config.state, config.linger)?;
     let beat = Beat::new();
     tokio::spawn(health::watch(device, beat.clone()));
+    let most_words = config.most_words;
     let (jobs, secrets) = (Jobs::new(config.max_upload, config.max_length), Secrets::new());
-    let app = Arc::new(App { sessions: Arc::new(sessions), guard: guard.clone(), beat, jobs, secrets });
+    let sessions = Arc::new(sessions);
+    let app = Arc::new(App { sessions, guard: guard.clone(), beat, jobs, secrets, most_words });
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let accepting = http::accept(listener, tls, routes(app.clone()), guard.clone(), stop.clone(), tasks.clone());
-    let accepting = tokio::spawn(accepting);
-    started(address);
+    let accept = |listener, routes| {
+        tokio::spawn(http::accept(listener, tls.clone(), routes, guard.clone(), stop.clone(), tasks.clone()))
+    };
+    let accepting = accept(listener, routes(app.clone()));
+    let mt_accepting = mt_listener.map(|listener| accept(listener, mt_routes(app.clone())));
+    started(address, mt_address);
     wait_for_signal(&guard).await?;
     // Readiness ends first, then live sockets are told to come back, then sessions end.
     app.sessions.draining.cancel();
@@ -188,6 +210,9 @@ async fn serve(
     }
     stop.cancel();
     let _ = accepting.await;
+    if let Some(accepting) = mt_accepting {
+        let _ = accepting.await;
+    }
     tasks.close();
     let _ = tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await;
     Ok(())
@@ -237,6 +262,8 @@ fn routes(app: Arc<App>) -> Router {
     // What needs a token of the server. The middleware of `Router::layer` runs for these only.
     let guarded = Router::new()
         .route("/v1/stream", get(stream))
+        .route("/asr", get(wlk::upgrade))
+        .route("/mt", get(mt::upgrade))
         .route("/v1/models", get(health::models))
         .route("/v1/audio/transcriptions", post(openai_rest::transcriptions))
         .route("/v1/audio/translations", post(openai_rest::translations))
@@ -264,6 +291,15 @@ fn routes(app: Arc<App>) -> Router {
         .merge(realtime)
         .merge(open)
         .fallback(missing)
+        .layer(from_fn_with_state(app.clone(), every_request))
+        .with_state(app)
+}
+
+/// Every path of a port that speaks the MT protocol alone.
+fn mt_routes(app: Arc<App>) -> Router {
+    Router::new()
+        .fallback(mt::upgrade)
+        .layer(from_fn_with_state(app.clone(), known_client))
         .layer(from_fn_with_state(app.clone(), every_request))
         .with_state(app)
 }
@@ -340,5 +376,8 @@ async fn stream(
     axum::Extension(who): axum::Extension<Who>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    socket::limited(upgrade).protocols([native::SUBPROTOCOL]).on_upgrade(move |socket| native::serve(socket, app, who))
+    let sessions = app.sessions.clone();
+    socket::limited(upgrade)
+        .protocols([native::SUBPROTOCOL])
+        .on_upgrade(move |socket| async move { sessions.tracked(native::serve(socket, app, who)).await })
 }

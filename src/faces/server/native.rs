@@ -213,12 +213,7 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
             (session, hello, resume.after, None)
         }
         None => {
-            let place = app.guard.session(who).ok_or_else(|| {
-                Problem::new(
-                    axum::http::StatusCode::TOO_MANY_REQUESTS,
-                    "this client has as many sessions as it may have",
-                )
-            })?;
+            let place = app.guard.session(who).ok_or_else(Problem::too_many)?;
             let wanted = wanted(app, &start, form.is_none())?;
             let opened = app.sessions.open(wanted, false).await.map_err(Problem::from)?;
             let hello = json!({

@@ -307,6 +307,9 @@ pub(super) struct Sessions {
     linger: Duration,
     known: Mutex<Known>,
     tasks: TaskTracker,
+    /// Held while a session is searched by its client's key and opened if there is none, so that
+    /// two connections that come together get one session.
+    pub by_key: tokio::sync::Mutex<()>,
     /// Set when the server shuts down.
     pub draining: CancellationToken,
 }
@@ -354,7 +357,8 @@ impl Sessions {
         }
         let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
         let known = Mutex::new(known);
-        Ok(Sessions { set, device, load, metrics, defaults, folder, linger, known, tasks, draining })
+        let by_key = tokio::sync::Mutex::default();
+        Ok(Sessions { set, device, load, metrics, defaults, folder, linger, known, tasks, by_key, draining })
     }
 
     /// What a session gets whose client says nothing but its languages.
@@ -378,34 +382,68 @@ impl Sessions {
 
     /// Opens a session.
     pub(super) async fn open(self: &Arc<Sessions>, wanted: Wanted, batch: bool) -> Result<Opened, Refused> {
-        let cost = self.admit(batch)?;
         let (token, viewer) = (Secret::new("rs"), Secret::new("vs"));
-        let id = Secret::new("s").text;
-        let opening = Opening { id, wanted, owner: token.digest.clone(), viewer: viewer.digest.clone() };
+        let session = self.open_for(wanted, token.digest, viewer.digest, batch).await?;
+        Ok(Opened { session, token: token.text, viewer: viewer.text })
+    }
+
+    async fn open_for(
+        self: &Arc<Sessions>,
+        wanted: Wanted,
+        owner: Digest,
+        viewer: Digest,
+        batch: bool,
+    ) -> Result<Arc<Session>, Refused> {
+        let cost = self.admit(batch)?;
+        let opening = Opening { id: Secret::new("s").text, wanted, owner, viewer };
         // A batch is a request and its answer; there is nothing to come back to.
         let folder = self.folder.as_deref().filter(|_| !batch);
         let made = self.prepare(&opening.wanted)?;
         let log = Log::create(&opening, folder).map_err(Refused::Log)?;
         let session = self.run(opening, made, log, None, batch, cost).await;
-        let session = session.inspect_err(|_| self.metrics.refused("bad"))?;
-        Ok(Opened { session, token: token.text, viewer: viewer.text })
+        session.inspect_err(|_| self.metrics.refused("bad"))
     }
 
     /// The session with the resume token `token`, to go on with. A session of an earlier run of the
     /// server is started again.
     pub(super) async fn resume(self: &Arc<Sessions>, token: &str) -> Result<Option<Arc<Session>>, Refused> {
-        let digest = Digest::of(token);
+        self.of_owner(&Digest::of(token)).await
+    }
+
+    /// Opens a session that its client finds again by a key of its own. Hold
+    /// [`Sessions::by_key`] from the search to the opening.
+    pub(super) async fn open_with_key(
+        self: &Arc<Sessions>,
+        key: &str,
+        wanted: Wanted,
+    ) -> Result<Arc<Session>, Refused> {
+        self.open_for(wanted, digest_of_key(key), Secret::new("vs").digest, false).await
+    }
+
+    /// The session that was opened with `key` and has not ended. One of an earlier run of the
+    /// server is started again.
+    pub(super) async fn with_key(self: &Arc<Sessions>, key: &str) -> Result<Option<Arc<Session>>, Refused> {
+        Ok(self.of_owner(&digest_of_key(key)).await?.filter(|session| !session.log.is_over()))
+    }
+
+    /// The session of an owner; where it has several, one that has not ended.
+    async fn of_owner(self: &Arc<Sessions>, owner: &Digest) -> Result<Option<Arc<Session>>, Refused> {
         let found = {
             let mut known = self.known();
-            if let Some(session) = known.sessions.values().find(|session| session.opening.owner == digest) {
-                return Ok(Some(session.clone()));
+            let mut own = known.sessions.values().filter(|session| session.opening.owner == *owner);
+            let ended = match own.clone().find(|session| !session.log.is_over()) {
+                Some(session) => return Ok(Some(session.clone())),
+                None => own.next().cloned(),
+            };
+            let waiting = known.waiting.iter().filter(|(_, found)| found.opening.owner == *owner);
+            let waiting = waiting.map(|(id, found)| (found.log.is_over(), id.clone())).min();
+            match waiting {
+                Some((over, id)) if !over || ended.is_none() => known.waiting.remove(&id),
+                _ => return Ok(ended),
             }
-            let id = known.waiting.iter().find(|(_, found)| found.opening.owner == digest).map(|(id, _)| id.clone());
-            id.and_then(|id| known.waiting.remove(&id))
         };
         let Some(found) = found else { return Ok(None) };
-        let over = found.log.after(0).last().is_some_and(|last| last.is_end());
-        if over {
+        if found.log.is_over() {
             return Ok(Some(self.finished(found)?));
         }
         let cost = match self.admit(false) {
@@ -429,7 +467,7 @@ impl Sessions {
             }
             known.waiting.remove(id)?
         };
-        if found.log.after(0).last().is_some_and(|last| last.is_end()) {
+        if found.log.is_over() {
             return self.finished(found).ok();
         }
         self.known().waiting.insert(id.to_owned(), found);
@@ -457,6 +495,11 @@ impl Sessions {
         });
     }
 
+    /// A connection that a shutdown waits for, so that its client is told.
+    pub(super) fn tracked<F: Future>(&self, connection: F) -> impl Future<Output = F::Output> + use<F> {
+        self.tasks.track_future(connection)
+    }
+
     /// Waits until every session has ended, after [`Sessions::draining`] was set.
     pub(super) async fn drained(&self) {
         self.tasks.close();
@@ -472,7 +515,8 @@ impl Sessions {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(&self, batch: bool) -> Result<Cost, Refused> {
+    /// A place on the device. `batch`: for work without deadlines.
+    pub(super) fn admit(&self, batch: bool) -> Result<Cost, Refused> {
         if self.draining.is_cancelled() {
             self.metrics.refused("draining");
             return Err(Refused::Draining);
@@ -487,7 +531,7 @@ impl Sessions {
     }
 
     /// Checks what a client wants.
-    fn prepare(&self, wanted: &Wanted) -> Result<Prepared, Refused> {
+    pub(super) fn prepare(&self, wanted: &Wanted) -> Result<Prepared, Refused> {
         let bad = |error: &dyn std::fmt::Display| Refused::Bad(error.to_string());
         let policy: PolicyKind = wanted.policy.parse().map_err(|error| bad(&error))?;
         let plain = Settings::new(wanted.from, wanted.to);
@@ -621,16 +665,21 @@ impl Sessions {
     }
 }
 
+/// A client's own key is no token that the native protocol would take.
+fn digest_of_key(key: &str) -> Digest {
+    Digest::of(&format!("key {key}"))
+}
+
 /// Stops a session: for good, or until the server is started again.
 fn stop(session: &Session, resumes: bool) {
     session.suspended.store(resumes, Ordering::SeqCst);
     session.close_input();
 }
 
-struct Prepared {
-    settings: Settings,
-    direction: Option<Direction>,
-    context: Context,
+pub(super) struct Prepared {
+    pub settings: Settings,
+    pub direction: Option<Direction>,
+    pub context: Context,
 }
 
 /// Writes what the steps of a session commit, and then shows it.
