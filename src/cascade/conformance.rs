@@ -310,3 +310,17 @@ fn every_kind_is_judged_in_one_room_or_listed() {
         assert_eq!(rooms.into_iter().filter(|room| *room).count(), 1, "{kind}: {rooms:?}");
     }
 }
+
+/// The file of the tree has no case of this kind; a larger one may have.
+#[test]
+fn mailboxes_are_judged() {
+    let put = |seq: i64, is_final: bool| serde_json::json!({"seq": seq, "is_final": is_final});
+    let judged = |puts: &[Value], order: &[i64]| {
+        judge_mailbox(&serde_json::json!({"puts": puts}), &serde_json::json!({"served": order}))
+    };
+    let puts = [put(1, false), put(2, false), put(3, true), put(4, false)];
+    assert_eq!(judged(&puts, &[3, 4]), Ok(true));
+    assert_eq!(judged(&puts[..3], &[3, 2]), Ok(false), "REF serves a stale partial after the final");
+    assert!(judged(&puts, &[4, 3]).is_err());
+    assert!(judged(&puts, &[3]).is_err());
+}
