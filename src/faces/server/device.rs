@@ -43,6 +43,8 @@ pub(super) struct Step {
     pub checkpoint: Checkpoint,
     /// How far the stream is.
     pub position: Position,
+    /// Flushes that were done before this step, and with it.
+    pub flushes: (u64, u64),
 }
 
 /// What runs.
@@ -58,7 +60,8 @@ pub(super) struct Job {
     pub batch: bool,
     pub from: Option<Checkpoint>,
     pub input: mpsc::Receiver<Input>,
-    /// Set where a session whose input is dropped goes on after a restart, so that it must not end.
+    /// Set where the session stops at once and without an end: it goes on after a restart, or
+    /// nobody wants the rest.
     pub suspended: Arc<AtomicBool>,
     pub steps: mpsc::Sender<Step>,
     /// Told when the engines exist, or why they do not.
@@ -240,12 +243,13 @@ async fn session(shared: Rc<Shared>, job: Job) {
         next: None,
         over: None,
     };
-    if send(&steps, &stream, &events).await.is_err() {
+    let mut flushes = 0;
+    if send(&steps, &stream, &events, (0, 0)).await.is_err() {
         return;
     }
     loop {
         let todo = session.wait(&mut stream).await;
-        if todo == Todo::Stop && suspended.load(Ordering::SeqCst) {
+        if suspended.load(Ordering::SeqCst) {
             return;
         }
         if let Some(warning) = session.follow_strain(&mut stream) {
@@ -262,6 +266,8 @@ async fn session(shared: Rc<Shared>, job: Job) {
             Todo::Finish => stream.finish(&mut emit).await,
             Todo::Stop => stream.flush(&mut emit).await,
         };
+        let before = flushes;
+        flushes += u64::from(todo == Todo::Flush);
         let spent = step_began.elapsed();
         drop(turn);
         session.spent(spent, &stream);
@@ -274,18 +280,23 @@ async fn session(shared: Rc<Shared>, job: Job) {
         }
         if matches!(todo, Todo::Finish | Todo::Stop) {
             stream.end(&mut |event| events.borrow_mut().push(event));
-            let _ = send(&steps, &stream, &events).await;
+            let _ = send(&steps, &stream, &events, (before, flushes)).await;
             return;
         }
-        if send(&steps, &stream, &events).await.is_err() {
+        if send(&steps, &stream, &events, (before, flushes)).await.is_err() {
             return;
         }
     }
 }
 
-async fn send(steps: &mpsc::Sender<Step>, stream: &Stream, events: &RefCell<Vec<Event>>) -> Result<(), Gone> {
+async fn send(
+    steps: &mpsc::Sender<Step>,
+    stream: &Stream,
+    events: &RefCell<Vec<Event>>,
+    flushes: (u64, u64),
+) -> Result<(), Gone> {
     let events = events.take();
-    let step = Step { events, checkpoint: stream.checkpoint(), position: stream.position() };
+    let step = Step { events, checkpoint: stream.checkpoint(), position: stream.position(), flushes };
     steps.send(step).await.map_err(|_| Gone)
 }
 

@@ -339,7 +339,7 @@ async fn hear(mut reader: Reader, mut feed: Option<Feed>, session: Arc<Session>,
             Incoming::TooLong => {
                 return Over::Closing(
                     close::TOO_LARGE,
-                    Problem::bad("message", "a text message is longer than 64 KiB"),
+                    Problem::bad("message", "a message is longer than 64 KiB, or than 1 MiB of sound"),
                 );
             }
             Incoming::Binary(bytes) if bytes.is_empty() || over => Ok(()),
@@ -351,7 +351,7 @@ async fn hear(mut reader: Reader, mut feed: Option<Feed>, session: Arc<Session>,
                 }
             },
             Incoming::Text(text) => match serde_json::from_str::<Said>(&text) {
-                Ok(Said::Flush) => session.flush().await.map_err(FeedError::from),
+                Ok(Said::Flush) => session.flush().await.map(drop).map_err(FeedError::from),
                 Ok(Said::End) if over => Ok(()),
                 Ok(Said::End) => {
                     over = true;
