@@ -63,6 +63,8 @@ pub(super) struct Output<T> {
     /// Where the sound begins that this stream computes: zero, or where it was resumed.
     from: Millis,
     pub finished: bool,
+    /// Whether open segments are translated.
+    pub drafting: bool,
     /// Consecutive failures of each stage.
     failures: [u32; 3],
     clock: Clock,
@@ -81,6 +83,7 @@ impl<T: Translate> Output<T> {
             heard: Millis::ZERO,
             from: Millis::ZERO,
             finished: false,
+            drafting: true,
             failures: [0; 3],
             began: clock(),
             last_wall: Millis::ZERO,
@@ -196,7 +199,7 @@ impl<T: Translate> Output<T> {
                 }
             }
         }
-        let Some(captions) = &mut self.captions else {
+        let Some(captions) = self.captions.as_mut().filter(|_| self.drafting) else {
             return Ok(());
         };
         let began = (self.clock)() - self.began;

@@ -130,6 +130,12 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         self.output.send(EventKind::Start(start), emit);
     }
 
+    /// Whether open segments are translated, too (as in a new stream), or only closed ones. A
+    /// caller that falls behind saves the drafts of open segments.
+    pub fn set_drafting(&mut self, drafting: bool) {
+        self.output.drafting = drafting;
+    }
+
     /// Sends a warning at this point among the events.
     pub fn warn(&mut self, message: String, emit: Emit<'_>) {
         self.output.warn(message, emit);
@@ -177,11 +183,18 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
     /// final translation. Call [`Cascade::end`] afterwards. After an error, `finish` may be called
     /// again.
     pub async fn finish(&mut self, emit: Emit<'_>) -> Result<(), CascadeError> {
+        self.flush(emit).await?;
+        self.output.finished = true;
+        Ok(())
+    }
+
+    /// Processes all sound that waits, closes the open segment and writes its final translation.
+    /// The stream goes on with the next sound. After an error, `flush` may be called again.
+    pub async fn flush(&mut self, emit: Emit<'_>) -> Result<(), CascadeError> {
         loop {
             let last = !self.ready();
             self.cycle(last, emit).await?;
             if last && self.inbox.waiting() == 0 {
-                self.output.finished = true;
                 return Ok(());
             }
         }

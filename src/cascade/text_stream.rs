@@ -124,6 +124,12 @@ impl<T: Translate> TextStream<T> {
         self.output.send(EventKind::Start(start), emit);
     }
 
+    /// Whether open segments are translated, too (as in a new stream), or only closed ones. A
+    /// caller that falls behind saves the drafts of open segments.
+    pub fn set_drafting(&mut self, drafting: bool) {
+        self.output.drafting = drafting;
+    }
+
     /// Sends a warning at this point among the events.
     pub fn warn(&mut self, message: String, emit: Emit<'_>) {
         self.output.warn(message, emit);
@@ -158,9 +164,15 @@ impl<T: Translate> TextStream<T> {
     /// Ends the stream: closes the open segment and writes its final translation. Call
     /// [`TextStream::end`] afterwards. After an error, `finish` may be called again.
     pub async fn finish(&mut self, emit: Emit<'_>) -> Result<(), CascadeError> {
-        self.cycle(self.output.heard, true, emit).await?;
+        self.flush(emit).await?;
         self.output.finished = true;
         Ok(())
+    }
+
+    /// Closes the open segment and writes its final translation. The stream goes on with the next
+    /// word. After an error, `flush` may be called again.
+    pub async fn flush(&mut self, emit: Emit<'_>) -> Result<(), CascadeError> {
+        self.cycle(self.output.heard, true, emit).await
     }
 
     /// Sends the last event. Segments that are still open (after an error, or where the stream was

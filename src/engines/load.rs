@@ -15,7 +15,7 @@ use crate::models::drafting::{Armed, Translator};
 use crate::models::family::{Sizes, TextFamily};
 use crate::models::gguf::{self, HEADS_BYTES};
 use crate::models::prompt::{LanguageName, Task, TranslationPrompt, Turn};
-use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner};
+use crate::models::qwen3_asr::{Qwen3Asr, aligner::ForcedAligner, config::Qwen3AsrConfig};
 use crate::models::{ModelConfig, TextModel};
 use crate::nn::{Head, Kept, Loader, Quant, Sensitivity, Storage, Target};
 use crate::policy::PolicyKind;
@@ -286,7 +286,7 @@ pub async fn translation(
 
 /// Runs every model once. The first use of a GPU kernel compiles it, and without warming up the
 /// first words of a stream would wait for all kernels. Warming up does not change any result.
-async fn warm(engines: &mut ModelEngines) -> Result<(), BoxError> {
+pub(super) async fn warm(engines: &mut ModelEngines) -> Result<(), BoxError> {
     let sound: Vec<f32> = (0..SAMPLE_RATE).map(|i| 0.1 * (i as f32 * 0.2).sin()).collect();
     let language = Language::ENGLISH;
     engines.recognizer.transcribe(&sound, language).await?;
@@ -316,24 +316,38 @@ async fn recognition(
     compute: &Compute,
     report: Report<'_>,
 ) -> Result<Recognition, BoxError> {
-    let config = match ModelConfig::open(&model.files)? {
-        ModelConfig::Qwen3Asr(config) => config,
-        other => return Err(model.is_not(Role::Recognition, &other)),
-    };
-    let context = context.heard();
     // The model opens its tokenizer itself. Only a context needs one before any weight is read.
     if !context.is_empty() {
-        let tokens = Tokenizer::open(&model.files)?.encode_plain(&context)?.len();
-        if tokens > ASR_CONTEXT {
-            return Err(ContextTooLong { role: Role::Recognition, tokens, most: ASR_CONTEXT }.into());
-        }
+        asr_config(model)?;
+        heard_fits(&Tokenizer::open(&model.files)?, context)?;
     }
+    Ok(Recognition::new(asr(model, compute, report).await?, context.heard()))
+}
+
+/// Checks that a recogniser has room for a context.
+pub(super) fn heard_fits(tokenizer: &Tokenizer, context: &Context) -> Result<(), BoxError> {
+    let tokens = tokenizer.encode_plain(&context.heard())?.len();
+    if tokens > ASR_CONTEXT {
+        return Err(ContextTooLong { role: Role::Recognition, tokens, most: ASR_CONTEXT }.into());
+    }
+    Ok(())
+}
+
+fn asr_config(model: &ModelFiles) -> Result<Qwen3AsrConfig, BoxError> {
+    match ModelConfig::open(&model.files)? {
+        ModelConfig::Qwen3Asr(config) => Ok(config),
+        other => Err(model.is_not(Role::Recognition, &other)),
+    }
+}
+
+/// Loads the speech model alone.
+pub(super) async fn asr(model: &ModelFiles, compute: &Compute, report: Report<'_>) -> Result<Arc<Qwen3Asr>, BoxError> {
+    let config = asr_config(model)?;
     let progress = told(report, &model.name);
     let weights = Weights::open(&model.files).await?;
     let storage = model.storage(Role::Recognition, &weights, compute);
     let target = Target { compute, storage, progress: &progress, kept: None };
-    let loaded = Qwen3Asr::load(&model.files, &weights, &config, target).await?;
-    Ok(Recognition::new(Arc::new(loaded), context))
+    Ok(Arc::new(Qwen3Asr::load(&model.files, &weights, &config, target).await?))
 }
 
 /// Loads the aligner alone.
@@ -342,6 +356,14 @@ pub(crate) async fn alignment(
     compute: &Compute,
     report: Report<'_>,
 ) -> Result<Alignment, BoxError> {
+    Ok(Alignment::new(aligner(model, compute, report).await?))
+}
+
+pub(super) async fn aligner(
+    model: &ModelFiles,
+    compute: &Compute,
+    report: Report<'_>,
+) -> Result<Arc<ForcedAligner>, BoxError> {
     let config = match ModelConfig::open(&model.files)? {
         ModelConfig::Qwen3Aligner(config) => config,
         other => return Err(model.is_not(Role::Alignment, &other)),
@@ -350,12 +372,11 @@ pub(crate) async fn alignment(
     let weights = Weights::open(&model.files).await?;
     let storage = model.storage(Role::Alignment, &weights, compute);
     let target = Target { compute, storage, progress: &progress, kept: None };
-    let aligner = ForcedAligner::load(&model.files, &weights, &config, target).await?;
-    Ok(Alignment::new(Arc::new(aligner)))
+    Ok(Arc::new(ForcedAligner::load(&model.files, &weights, &config, target).await?))
 }
 
 /// A translation that is ready to load: everything that is known without the weights.
-struct Plan<'a> {
+pub(super) struct Plan<'a> {
     model: &'a ModelFiles,
     config: Arc<dyn TextFamily>,
     heads: Vec<Head>,
@@ -366,6 +387,18 @@ struct Plan<'a> {
 impl<'a> Plan<'a> {
     fn new(model: &'a ModelFiles, direction: &Direction, context: &Context) -> Result<Plan<'a>, BoxError> {
         let config = text_config(model)?;
+        let tokenizer = tokenizer(model, &*config)?;
+        Plan::with(model, config, &tokenizer, direction, context)
+    }
+
+    /// The plan for a model whose configuration and tokenizer are open.
+    pub(super) fn with(
+        model: &'a ModelFiles,
+        config: Arc<dyn TextFamily>,
+        tokenizer: &Arc<Tokenizer>,
+        direction: &Direction,
+        context: &Context,
+    ) -> Result<Plan<'a>, BoxError> {
         let set = match (direction.heads_len, &direction.heads) {
             (0, _) => None,
             (_, Some(set)) => Some(set.clone()),
@@ -374,9 +407,8 @@ impl<'a> Plan<'a> {
         let best = set.as_ref().map_or(&[][..], |set| set.top(direction.heads_len));
         let heads = best.iter().map(|head| Head { layer: head.layer, head: head.head }).collect();
         let lead = usize::from(set.as_ref().is_some_and(|set| set.rows == Rows::Predicting));
-        let tokenizer = tokenizer(model, &*config)?;
         let task = |context| task(direction.from, direction.to, context);
-        let prompt = |context| prompt(model, &*config, &tokenizer, &task(context));
+        let prompt = |context| prompt(model, &*config, tokenizer, &task(context));
         let (bare, full) = (prompt("")?, prompt(&context.translated())?);
         let empty = Turn::default();
         fits(bare.ids(&empty)?.ids.len(), full.ids(&empty)?.ids.len(), capacity(&*config))?;
@@ -384,10 +416,15 @@ impl<'a> Plan<'a> {
     }
 
     async fn load(self, compute: &Compute, report: Report<'_>) -> Result<Translation, BoxError> {
-        let loaded = weights_of(self.model, &*self.config, compute, report).await?.model;
+        let loaded = weights_of(self.model, &*self.config, compute, report, None).await?.0;
+        self.on(loaded, compute)
+    }
+
+    /// The translation on a model that is loaded.
+    pub(super) fn on(self, model: Arc<dyn TextModel>, compute: &Compute) -> Result<Translation, BoxError> {
         let armed = Armed { heads: &self.heads, lead: self.lead };
         let eos = [self.config.eos(), self.prompt.ends()].concat();
-        let translator = Translator::new(loaded, eos, armed, compute.group_len(), compute.clone())?;
+        let translator = Translator::new(model, eos, armed, compute.group_len(), compute.clone())?;
         Ok(Translation::new(self.prompt, translator, self.heads.len()))
     }
 }
@@ -409,7 +446,7 @@ pub(crate) async fn text_model(
 ) -> Result<(Arc<dyn TextModel>, Box<dyn TranslationPrompt>), BoxError> {
     let config = text_config(model)?;
     let prompt = prompt(model, &*config, &tokenizer(model, &*config)?, &task(from, to, ""))?;
-    Ok((weights_of(model, &*config, compute, report).await?.model, prompt))
+    Ok((weights_of(model, &*config, compute, report, None).await?.0, prompt))
 }
 
 fn task(from: Language, to: Language, context: &str) -> Task<'_> {
@@ -417,7 +454,7 @@ fn task(from: Language, to: Language, context: &str) -> Task<'_> {
     Task { source: name(from), target: name(to), context }
 }
 
-fn tokenizer(model: &ModelFiles, config: &dyn TextFamily) -> Result<Arc<Tokenizer>, BoxError> {
+pub(super) fn tokenizer(model: &ModelFiles, config: &dyn TextFamily) -> Result<Arc<Tokenizer>, BoxError> {
     let tokenizer = Arc::new(Tokenizer::open(&model.files)?);
     tokenizer.texts_fit(config.vocab_size())?;
     Ok(tokenizer)
@@ -445,11 +482,12 @@ fn capacity(config: &dyn TextFamily) -> usize {
     MT_CAPACITY.min(config.max_positions())
 }
 
-fn text_config(model: &ModelFiles) -> Result<Arc<dyn TextFamily>, BoxError> {
+pub(super) fn text_config(model: &ModelFiles) -> Result<Arc<dyn TextFamily>, BoxError> {
     ModelConfig::open(&model.files)?.into_text().map_err(|other| model.is_not(Role::Translation, &other))
 }
 
 /// A text model on its device.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) struct TextWeights {
     pub model: Arc<dyn TextModel>,
     pub storage: Storage,
@@ -464,22 +502,24 @@ pub(crate) async fn text_weights(
     compute: &Compute,
     report: Report<'_>,
 ) -> Result<TextWeights, BoxError> {
-    weights_of(model, &*text_config(model)?, compute, report).await
+    let kept = RefCell::new(Kept::default());
+    let (loaded, storage) = weights_of(model, &*text_config(model)?, compute, report, Some(&kept)).await?;
+    Ok(TextWeights { model: loaded, storage, bytes: kept.borrow().bytes })
 }
 
-async fn weights_of(
+/// Loads the weights of a text model. `kept` counts what is on the device, if it is given.
+pub(super) async fn weights_of(
     model: &ModelFiles,
     config: &dyn TextFamily,
     compute: &Compute,
     report: Report<'_>,
-) -> Result<TextWeights, BoxError> {
+    kept: Option<&RefCell<Kept>>,
+) -> Result<(Arc<dyn TextModel>, Storage), BoxError> {
     let progress = told(report, &model.name);
     let weights = Weights::open(&model.files).await?;
     let storage = model.storage(Role::Translation, &weights, compute);
-    let kept = RefCell::new(Kept::default());
-    let loader = Loader::new(&weights, Target { compute, storage, progress: &progress, kept: Some(&kept) });
-    let loaded = config.load(&loader, capacity(config)).await?;
-    Ok(TextWeights { model: loaded, storage, bytes: kept.borrow().bytes })
+    let loader = Loader::new(&weights, Target { compute, storage, progress: &progress, kept });
+    Ok((config.load(&loader, capacity(config)).await?, storage))
 }
 
 /// Loads a model of any kind, whose tensors are `weights`, and lets it go again: what it reads of

@@ -2,6 +2,8 @@
 
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod cli;
+#[cfg(all(feature = "server", not(target_arch = "wasm32")))]
+pub(crate) mod server;
 pub(crate) mod subtitles;
 #[cfg(target_arch = "wasm32")]
 #[allow(unreachable_pub)] // wasm-bindgen exports public items wherever they are

@@ -25,8 +25,6 @@ const FEW_ROWS: usize = 8;
 const MOST_FEW: usize = 4 * FEW_ROWS;
 /// Rows of a panel.
 const PANEL: usize = 128;
-/// Numbers of a weight below which other cores are not worth waking.
-const SMALL: usize = 1 << 19;
 /// Pieces of a weight that cores take one after another.
 const PIECES: usize = 64;
 /// The fewest rows of a piece.
@@ -110,6 +108,9 @@ fn many_rows(x: &[f32], w: &Matrix, t: usize) -> Vec<f32> {
 #[cfg(not(target_arch = "wasm32"))]
 fn in_pieces<T: Send>(out: &mut [T], size: usize, numbers: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     use std::sync::{Mutex, PoisonError};
+
+    /// Numbers of a weight below which other cores are not worth waking.
+    const SMALL: usize = 1 << 19;
 
     let cores = if numbers < SMALL { 1 } else { rayon::current_num_threads() };
     let pieces = Mutex::new(out.chunks_mut(size).enumerate());

@@ -11,6 +11,7 @@ mod gguf;
 #[path = "../common/noises.rs"]
 mod noises;
 mod score;
+mod serve;
 mod surroundings;
 mod text_input;
 

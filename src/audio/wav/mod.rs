@@ -19,6 +19,8 @@
 
 mod convert;
 mod format;
+#[cfg(all(feature = "server", not(target_arch = "wasm32")))]
+mod pushed;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +29,8 @@ use std::io::{ErrorKind, Read};
 use self::convert::Converter;
 pub(crate) use self::format::PcmSpec;
 use self::format::{le_u32, le_u64, parse_format};
+#[cfg(all(feature = "server", not(target_arch = "wasm32")))]
+pub(crate) use self::{format::SampleKind, pushed::PushedPcm};
 use super::error::AudioError;
 use super::sniff::known_format;
 

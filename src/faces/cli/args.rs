@@ -51,6 +51,9 @@ pub(super) enum Command {
     Calibrate(CalibrateArgs),
     /// Measure the lag and the quality of policies on talks with references
     Eval(EvalArgs),
+    /// Serve captions over the network: to browsers, phones, and clients of other services
+    #[cfg(feature = "server")]
+    Serve(Box<ServeArgs>),
     /// Make a page about a run: what was heard, shown and held, and what the model attended to
     Explain(ExplainArgs),
     /// Measure how fast a translation model runs on a device
@@ -214,6 +217,88 @@ pub(super) struct BenchArgs {
 pub(super) enum BenchFormat {
     Text,
     Json,
+}
+
+#[cfg(feature = "server")]
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  alignatt serve --to de
+      the page and all protocols at http://127.0.0.1:8000, with the demo pack's models
+  alignatt serve --to de --asr Qwen/Qwen3-ASR-0.6B --aligner Qwen/Qwen3-ForcedAligner-0.6B \\
+      --mt google/gemma-4-E2B-it --listen 0.0.0.0:8000 --tokens tokens.txt --state sessions
+      real models for a room; clients need a token, and sessions survive a restart
+
+docs/serving.md describes the protocols, the tokens file, and how to run it as a service.";
+
+#[cfg(feature = "server")]
+#[derive(Debug, Args)]
+#[command(after_help = SERVE_EXAMPLES)]
+pub(super) struct ServeArgs {
+    /// The language that a session translates to where its client names none: de, it or zh
+    /// [default: sessions are only transcribed]
+    #[arg(long, value_name = "LANGUAGE", value_parser = target_language)]
+    pub to: Option<Language>,
+    /// The language that is spoken where a client names none, as an ISO 639 code
+    #[arg(long, default_value = "en", value_name = "LANGUAGE")]
+    pub from: Language,
+    /// The policy where a client names none, as for `translate`
+    #[arg(long, default_value = "alignatt", value_name = "POLICY")]
+    pub policy: PolicyKind,
+    /// The translation model, as for `translate` [default: the demo pack]
+    #[arg(long, value_name = "MODEL")]
+    pub mt: Option<OsString>,
+    #[command(flatten)]
+    pub context: ContextArgs,
+    #[command(flatten)]
+    pub speech: SpeechArgs,
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    /// Keep sessions in this folder, so that they go on after a restart [default: in memory]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// How many live sessions may run at a time
+    #[arg(long, default_value_t = 16, value_name = "N", value_parser = at_least_one)]
+    pub sessions: usize,
+    /// The share of the device's time that live sessions may take together; another is refused
+    #[arg(long, default_value_t = 0.7, value_name = "SHARE", value_parser = share)]
+    pub load: f64,
+    /// How many seconds a session without a connection waits for its client
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub linger: u64,
+    /// How many seconds a shutdown waits for sessions to end
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
+    pub grace: u64,
+}
+
+/// Who can reach the server.
+#[cfg(feature = "server")]
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
+pub(super) struct NetworkArgs {
+    /// The address to listen on; one that other computers can reach needs --tokens
+    #[arg(long, default_value = "127.0.0.1:8000", value_name = "ADDRESS")]
+    pub listen: std::net::SocketAddr,
+    /// A file of tokens, `TOKEN [SESSIONS]` a line; SIGHUP reads it again [default: none is needed]
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+    /// Let everybody who can reach the server use it
+    #[arg(long, conflicts_with = "tokens")]
+    pub open: bool,
+    /// A name that requests may call the server by, besides those of this computer
+    #[arg(long = "host-name", value_name = "NAME")]
+    pub host_names: Vec<String>,
+    /// An origin whose pages may use the server, such as https://talks.example
+    #[arg(long = "allow-origin", value_name = "ORIGIN")]
+    pub origins: Vec<String>,
+    /// The address of a proxy in front of the server, which names its clients (X-Forwarded-For)
+    #[arg(long = "trusted-proxy", value_name = "ADDRESS")]
+    pub proxies: Vec<std::net::IpAddr>,
+    /// The certificate chain, in PEM; with --tls-key the server speaks HTTPS
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The certificate's key, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -404,4 +489,13 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 /// Parses `--device`. The message for a wrong one says what is valid.
 fn device_choice(text: &str) -> Result<DeviceChoice, String> {
     text.parse::<DeviceChoice>().map_err(|error| format!("{error} (`alignatt devices` lists them)"))
+}
+
+/// Parses the share of a whole.
+#[cfg(feature = "server")]
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if share > 0.0 && share <= 1.0 => Ok(share),
+        _ => Err("a number above 0 and up to 1 is needed".to_owned()),
+    }
 }

@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+#[cfg(feature = "server")]
+use super::args::SpeechArgs;
 use super::args::{ContextArgs, DeviceArgs, TextArgs};
 use super::inputs::Inputs;
 use super::progress::FetchBar;
@@ -165,6 +167,31 @@ pub(super) async fn load_text(request: &LoadRequest<'_>, report: Report<'_>) -> 
     let translator = load::translation(&model, &direction, &context, &compute, report).await;
     let translator = translator.map_err(|error| with_flag(error, request.context))?;
     Ok(LoadedText { translator, names: Names::of_text(&model, &direction, &compute.name), hashes })
+}
+
+/// The models of a server, which are fetched from the Hub where they are missing.
+#[cfg(feature = "server")]
+pub(super) async fn model_set(
+    speech: &SpeechArgs,
+    mt: Option<&OsStr>,
+) -> Result<crate::engines::resident::ModelSet, BoxError> {
+    let quant = speech.device.quant;
+    Ok(crate::engines::resident::ModelSet {
+        asr: resolve(speech.asr.as_deref(), Role::Recognition, quant).await?,
+        aligner: resolve(speech.aligner.as_deref(), Role::Alignment, quant).await?,
+        mt: Some(resolve(mt, Role::Translation, quant).await?),
+    })
+}
+
+/// The text of a context file and of a list of terms, which are checked.
+#[cfg(feature = "server")]
+pub(super) fn context_texts(args: &ContextArgs) -> Result<(String, String), BoxError> {
+    context(args)?;
+    let read = |path: &Option<PathBuf>| match path {
+        Some(path) => text_file::read(path, MAX_FILE_BYTES),
+        None => Ok(String::new()),
+    };
+    Ok((read(&args.context)?, read(&args.terms)?))
 }
 
 /// An error of loading, with the flag that may fix it.

@@ -10,6 +10,8 @@ use super::live;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 static STREAMING: AtomicBool = AtomicBool::new(false);
+#[cfg(feature = "server")]
+static SERVING: AtomicBool = AtomicBool::new(false);
 
 /// Starts to listen for the signals. A signal that was ignored when the program started (by
 /// `nohup`, or `&` in a script) stays ignored.
@@ -45,6 +47,10 @@ pub fn watch() -> io::Result<()> {
 /// Asks the run to stop. A `separate` signal counts as a request of its own, and the second request
 /// exits at once.
 fn stop(separate: bool) {
+    #[cfg(feature = "server")]
+    if !separate && SERVING.load(Ordering::SeqCst) {
+        return; // a server reads its tokens again
+    }
     let again = REQUESTED.swap(true, Ordering::SeqCst);
     if again && separate || !STREAMING.load(Ordering::SeqCst) {
         live::restore_terminal();
@@ -60,4 +66,11 @@ pub(super) fn requested() -> bool {
 /// Says whether there is output that must be finished.
 pub(super) fn set_streaming(on: bool) {
     STREAMING.store(on, Ordering::SeqCst);
+}
+
+/// Says that a server runs. It ends by itself at the first signal, and SIGHUP does not end it.
+#[cfg(feature = "server")]
+pub(super) fn set_serving() {
+    SERVING.store(true, Ordering::SeqCst);
+    STREAMING.store(true, Ordering::SeqCst);
 }

@@ -8,6 +8,7 @@
 //! | `translate` | `translate` and `transcribe` |
 //! | `eval` | policies at several chunks over a manifest: lag, quality, the files of OmniSTEval |
 //! | `align`, `bench`, `calibrate`, `devices`, `models` | the other subcommands |
+//! | `serve` | the server (`faces/server`) |
 //! | `inputs`, `text_file` | files that a run reads and may not overwrite; bounded text files |
 //! | `sound` | reads a file or standard input on a thread of its own, in real time if asked |
 //! | `text_input` | the text of `--text`: a file, or standard input as it comes |
@@ -42,6 +43,8 @@ mod models;
 mod outputs;
 mod progress;
 mod remedy;
+#[cfg(feature = "server")]
+mod serve;
 mod session;
 mod sha256;
 mod sound;
@@ -100,6 +103,8 @@ async fn run(cli: Cli) -> Result<(), CliError> {
             Ok(())
         }
         Command::Bench(args) => bench::bench(args).await,
+        #[cfg(feature = "server")]
+        Command::Serve(args) => serve::serve(*args).await,
         Command::Devices => devices::devices().await,
         Command::Models(args) => models::models(args).await,
     }

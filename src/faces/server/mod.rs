@@ -1,0 +1,302 @@
+//! `alignatt serve`: the engine for a room, a script or another program. One protocol-neutral session
+//! (sound in, committed records out), and thin adapters around it.
+//!
+//! ```text
+//! socket ─► adapter ─► feed ─► session ─► device thread: one cascade a session, earliest deadline first
+//!                                 ▲                       │ steps
+//!           adapter ◄─ follower ◄─┴── log ◄── records ◄───┘
+//! ```
+//!
+//! A record is in the log before anybody sees it, and every reader follows the log at its own pace. So
+//! a slow reader loses nothing and delays nobody, and a client that comes back goes on where it was.
+//!
+//! | file | what it holds |
+//! |---|---|
+//! | `session` | sessions: opening, feeding, following, resuming, ending |
+//! | `record`, `log` | what was committed, in memory and in `--state` |
+//! | `device`, `turns`, `load` | the thread that owns the device; whose step is next; who is admitted |
+//! | `feed` | sound as clients send it |
+//! | `native` | our protocol, `/v1/stream` |
+//! | `viewers` | server-sent events and captions for those who only read |
+//! | `socket`, `http`, `guard`, `secret` | limits of sockets and connections; hosts, origins, tokens |
+//! | `health`, `metrics` | whether the server can work; what it counts |
+//! | `reply` | errors |
+
+mod device;
+mod feed;
+mod guard;
+mod health;
+mod http;
+mod load;
+mod log;
+mod metrics;
+mod native;
+mod record;
+mod reply;
+mod secret;
+mod session;
+mod socket;
+mod turns;
+mod viewers;
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{Request, State};
+use axum::http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY,
+    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::device::DeviceThread;
+use self::guard::{Guard, Who};
+use self::health::Beat;
+use self::http::Peer;
+use self::load::Load;
+use self::metrics::Metrics;
+use self::reply::Problem;
+use self::session::{Defaults, Sessions};
+use crate::cascade::BoxError;
+use crate::engines::resident::ModelSet;
+use crate::gpu::DeviceChoice;
+use crate::policy::PolicyKind;
+use crate::text::Language;
+
+/// How a server is run.
+pub(crate) struct Config {
+    pub set: ModelSet,
+    pub device: DeviceChoice,
+    pub listen: SocketAddr,
+    /// A file with a token a line; `None`: nobody needs one.
+    pub tokens: Option<PathBuf>,
+    /// Names that requests may call the server by; empty: any.
+    pub hosts: Vec<String>,
+    /// Origins whose pages may use the server, besides its own.
+    pub origins: Vec<String>,
+    /// Addresses of proxies that name the client of a request.
+    pub proxies: Vec<IpAddr>,
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// The folder for sessions, so that they survive a restart.
+    pub state: Option<PathBuf>,
+    pub sessions: usize,
+    pub load: f64,
+    pub linger: Duration,
+    /// How long a shutdown waits for sessions to end.
+    pub grace: Duration,
+    /// What a session gets where its client says nothing.
+    pub from: Language,
+    pub to: Option<Language>,
+    pub policy: PolicyKind,
+    pub context: String,
+    pub terms: String,
+}
+
+/// What all requests share.
+struct App {
+    sessions: Arc<Sessions>,
+    guard: Arc<Guard>,
+    beat: Arc<Beat>,
+}
+
+/// Runs a server until SIGINT or SIGTERM. `report` is called while models load, and `started` with the
+/// server's address when it can be used.
+pub(crate) fn run(
+    config: Config,
+    report: impl FnMut(&str, u64, u64) + Send + 'static,
+    started: impl FnOnce(SocketAddr),
+) -> Result<(), BoxError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(config, report, started))
+}
+
+async fn serve(
+    config: Config,
+    report: impl FnMut(&str, u64, u64) + Send + 'static,
+    started: impl FnOnce(SocketAddr),
+) -> Result<(), BoxError> {
+    // Whatever can be wrong is found before the models load.
+    let guard = Arc::new(Guard::new(config.tokens, config.hosts, config.origins, config.proxies)?);
+    let tls = config.tls.map(|(cert, key)| tls(&cert, &key)).transpose()?;
+    let listener = TcpListener::bind(config.listen).await?;
+    let address = listener.local_addr()?;
+    if let Some(folder) = &config.state {
+        std::fs::create_dir_all(folder)?;
+    }
+    let load = Arc::new(Load::new(config.sessions, config.load));
+    let (set, device_load) = (config.set.clone(), load.clone());
+    let device = tokio::task::spawn_blocking(move || {
+        DeviceThread::start(set, config.device, device_load, report).map_err(|error| error.to_string())
+    });
+    let device = device.await??;
+    let defaults = Defaults {
+        from: config.from,
+        to: config.to,
+        policy: config.policy,
+        context: config.context,
+        terms: config.terms,
+    };
+    let metrics = Arc::new(Metrics::new());
+    let sessions = Sessions::new(config.set, device.clone(), load, metrics, defaults, config.state, config.linger)?;
+    let beat = Beat::new();
+    tokio::spawn(health::watch(device, beat.clone()));
+    let app = Arc::new(App { sessions: Arc::new(sessions), guard: guard.clone(), beat });
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let accepting = http::accept(listener, tls, routes(app.clone()), guard.clone(), stop.clone(), tasks.clone());
+    let accepting = tokio::spawn(accepting);
+    started(address);
+    wait_for_signal(&guard).await?;
+    // Readiness ends first, then live sockets are told to come back, then sessions end.
+    app.sessions.draining.cancel();
+    let drained = tokio::time::timeout(config.grace, app.sessions.drained());
+    if drained.await.is_err() {
+        app.sessions.stop_all();
+        let _ = tokio::time::timeout(Duration::from_secs(5), app.sessions.drained()).await;
+    }
+    stop.cancel();
+    let _ = accepting.await;
+    tasks.close();
+    let _ = tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await;
+    Ok(())
+}
+
+#[cfg(unix)]
+async fn wait_for_signal(guard: &Guard) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut stop = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut reload = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = stop.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = reload.recv() => match guard.reload() {
+                Ok(()) => tracing::warn!("the tokens were read again"),
+                Err(error) => tracing::error!("the former tokens stay: {error}"),
+            },
+        }
+    }
+}
+
+#[cfg(not(unix))]
+async fn wait_for_signal(_: &Guard) -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}
+
+/// TLS with a certificate chain and a key, both PEM files.
+fn tls(cert: &std::path::Path, key: &std::path::Path) -> Result<TlsAcceptor, BoxError> {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let named = |path: &std::path::Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let chain = CertificateDer::pem_file_iter(cert).map_err(|error| named(cert, &error))?;
+    let chain = chain.collect::<Result<Vec<_>, _>>().map_err(|error| named(cert, &error))?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, &error))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(|error| named(cert, &error))?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+fn routes(app: Arc<App>) -> Router {
+    // What needs a token of the server. The middleware of `Router::layer` runs for these only.
+    let guarded = Router::new()
+        .route("/v1/stream", get(stream))
+        .route("/v1/models", get(health::models))
+        .route("/metrics", get(health::metrics))
+        .layer(from_fn_with_state(app.clone(), known_client));
+    // What has a token of its own, or tells nothing.
+    let open = Router::new()
+        .route("/v1/sessions/{id}/events", get(viewers::events))
+        .route("/v1/sessions/{id}/{file}", get(viewers::captions))
+        .route("/v1/sessions/{id}", delete(viewers::forget))
+        .layer(from_fn_with_state(app.clone(), perhaps_known))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/health", get(health::health));
+    guarded.merge(open).fallback(missing).layer(from_fn_with_state(app.clone(), every_request)).with_state(app)
+}
+
+async fn missing() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address")
+}
+
+/// Checks host and origin of every request, and adds what every answer has.
+async fn every_request(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let readable_by = app.guard.readable_by(request.headers());
+    let preflight = request.method() == Method::OPTIONS && readable_by.is_some();
+    let mut response = match app.guard.check_origin(request.method(), request.headers()) {
+        Err(problem) => problem.into_response(),
+        Ok(()) if preflight => StatusCode::NO_CONTENT.into_response(),
+        Ok(()) => next.run(request).await,
+    };
+    app.sessions.metrics.response(response.status().as_u16());
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers
+        .entry(CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
+    if let Some(origin) = readable_by.and_then(|origin| HeaderValue::from_str(&origin).ok()) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
+        headers.insert(
+            ACCESS_CONTROL_ALLOW_HEADERS,
+            HeaderValue::from_static("authorization, content-type, last-event-id"),
+        );
+        headers.insert(VARY, HeaderValue::from_static("origin"));
+    }
+    response
+}
+
+fn who(app: &App, request: &Request) -> Result<Who, Problem> {
+    let socket = request.extensions().get::<Peer>().map(|peer| peer.0);
+    // Every request of `http` has an address.
+    let socket = socket.ok_or_else(|| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no address"))?;
+    let address = app.guard.client(socket, request.headers());
+    app.guard.who(request.uri(), request.headers(), address)
+}
+
+/// Lets a request pass that has a token of the server, where one is needed.
+async fn known_client(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    match who(&app, &request) {
+        Ok(who) => {
+            request.extensions_mut().insert(who);
+            next.run(request).await
+        }
+        Err(problem) => {
+            app.sessions.metrics.auth_failure();
+            problem.into_response()
+        }
+    }
+}
+
+/// Notes whether a request has a token of the server.
+async fn perhaps_known(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
+    if let Ok(who) = who(&app, &request) {
+        request.extensions_mut().insert(who);
+    }
+    next.run(request).await
+}
+
+/// `GET /v1/stream`.
+async fn stream(
+    State(app): State<Arc<App>>,
+    axum::Extension(who): axum::Extension<Who>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    socket::limited(upgrade).protocols([native::SUBPROTOCOL]).on_upgrade(move |socket| native::serve(socket, app, who))
+}

@@ -1,0 +1,46 @@
+//! Random names and tokens. A server keeps only their digests.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq;
+
+/// The SHA-256 of a token. Two are compared in constant time.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Digest(String);
+
+impl Digest {
+    pub(super) fn of(token: &str) -> Digest {
+        Digest(hex(&Sha256::digest(token.as_bytes())))
+    }
+}
+
+impl PartialEq for Digest {
+    fn eq(&self, other: &Digest) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+/// A new token: the text for the client, and its digest.
+pub(super) struct Secret {
+    pub text: String,
+    pub digest: Digest,
+}
+
+impl Secret {
+    /// `kind` and 128 random bits. The system's random numbers are needed for every token, so a
+    /// system without them cannot run a server.
+    pub(super) fn new(kind: &str) -> Secret {
+        let mut bytes = [0u8; 16];
+        if let Err(error) = getrandom::fill(&mut bytes) {
+            tracing::error!("the system gives no random numbers: {error}");
+            std::process::abort();
+        }
+        let text = format!("{kind}_{}", hex(&bytes));
+        Secret { digest: Digest::of(&text), text }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,664 @@
+//! A session: sound or text in, numbered committed records out. It knows no wire protocol, and every
+//! protocol is an adapter around it. A session outlives the connection that feeds it.
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::device::{DeviceThread, Input, Job, Step};
+use super::load::{Cost, Full, Load};
+use super::log::Log;
+use super::metrics::Metrics;
+use super::record::{Commits, Record, View};
+use super::secret::{Digest, Secret};
+use crate::audio::pieces::{PIECE, Piece};
+use crate::cascade::event::{End, Progress};
+use crate::cascade::{Checkpoint, Event, EventKind, Position, SegmentId, Settings};
+use crate::engines::load::{self, Direction};
+use crate::engines::resident::ModelSet;
+use crate::policy::PolicyKind;
+use crate::text::{Context, Language, Millis};
+
+/// The most sound that waits in a session, in pieces of 10 ms. A client that is further ahead is not
+/// read from.
+const BACKLOG: usize = 6_000;
+/// The most inputs that wait for the device's thread.
+const INPUTS: usize = BACKLOG;
+/// The most sound in one input, in pieces.
+const BLOCK: usize = 10;
+/// Warnings that a client which connects late still gets.
+const WARNINGS: usize = 8;
+/// Sessions that have ended and whose captions can still be read.
+const ENDED: usize = 256;
+/// How long to wait before a record that could not be written is written again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Wanted {
+    pub from: Language,
+    /// `None`: the session is only transcribed.
+    pub to: Option<Language>,
+    /// A policy by its name.
+    pub policy: String,
+    pub chunk_ms: Option<u64>,
+    #[serde(default)]
+    pub context: String,
+    /// A term a line, with its translation if that is known.
+    #[serde(default)]
+    pub terms: String,
+    #[serde(default)]
+    pub history: usize,
+    /// Words of a text instead of sound.
+    #[serde(default)]
+    pub text: bool,
+}
+
+/// The first line of a session's log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Opening {
+    pub id: String,
+    pub wanted: Wanted,
+    /// Digests of the token that resumes the session and of the one that only reads it.
+    pub owner: Digest,
+    pub viewer: Digest,
+}
+
+/// Why no session was opened.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refused {
+    #[error(transparent)]
+    Full(#[from] Full),
+    #[error("the server is shutting down")]
+    Draining,
+    /// The request cannot be met on this server.
+    #[error("{0}")]
+    Bad(String),
+    #[error("the device does not answer: {0}")]
+    Device(String),
+    #[error("the session cannot be written to the server's folder: {0}")]
+    Log(std::io::Error),
+}
+
+/// What is not committed: it is replaced as a whole, and nothing of it is kept.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Volatile {
+    pub audio_ms: Millis,
+    pub wall_ms: Millis,
+    pub position: Position,
+    pub source: Option<(SegmentId, String)>,
+    pub target: Option<(SegmentId, String)>,
+    pub progress: Option<Progress>,
+    /// The newest warnings, with their numbers.
+    pub warnings: VecDeque<(u64, String)>,
+}
+
+/// A session.
+pub(super) struct Session {
+    pub opening: Opening,
+    pub settings: Settings,
+    pub log: Log,
+    volatile: watch::Sender<Arc<Volatile>>,
+    /// `start` and `listen` events, for those who want them.
+    details: broadcast::Sender<Arc<Event>>,
+    /// The first event of this run.
+    pub start: crate::cascade::event::Start,
+    input: Mutex<Option<mpsc::Sender<Input>>>,
+    /// The session has stopped, and goes on after a restart of the server.
+    suspended: Arc<AtomicBool>,
+    backlog: Arc<Semaphore>,
+    /// Samples of the session's sound that have been taken in.
+    received: AtomicU64,
+    /// The number of the connection that feeds the session.
+    owner: watch::Sender<u64>,
+}
+
+/// The connection that feeds a session. Another one can take its place.
+pub(super) struct Owner {
+    number: u64,
+    now: watch::Receiver<u64>,
+}
+
+impl Owner {
+    /// Waits until another connection has taken the session.
+    pub(super) async fn replaced(&mut self) {
+        let number = self.number;
+        // An error means that the session is gone, and then nobody can take it.
+        if self.now.wait_for(|now| *now != number).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The session takes nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the session has ended")]
+pub(super) struct Ended;
+
+impl Session {
+    pub(super) fn id(&self) -> &str {
+        &self.opening.id
+    }
+
+    pub(super) fn translates(&self) -> bool {
+        self.settings.target.is_some()
+    }
+
+    /// Takes the session over for a connection. Whoever had it before is told.
+    pub(super) fn take(&self) -> Owner {
+        let mut number = 0;
+        self.owner.send_modify(|now| {
+            *now += 1;
+            number = *now;
+        });
+        Owner { number, now: self.owner.subscribe() }
+    }
+
+    /// Samples that have been taken in, from the start of the session.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Takes sound in. Waits while the session has a minute of it.
+    pub(super) async fn push(&self, pieces: Vec<Piece>) -> Result<(), Ended> {
+        let mut pieces = pieces.into_iter().peekable();
+        while pieces.peek().is_some() {
+            let block: Vec<Piece> = pieces.by_ref().take(BLOCK).collect();
+            let samples: usize = block.iter().map(|piece| piece.samples.len()).sum();
+            let share = u32::try_from(samples.div_ceil(PIECE)).unwrap_or(u32::MAX);
+            let permit = self.backlog.clone().acquire_many_owned(share).await.map_err(|_| Ended)?;
+            self.send(Input::Sound(block, permit)).await?;
+            self.received.fetch_add(samples as u64, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Takes text in.
+    pub(super) async fn push_text(&self, text: String, start: Millis, end: Millis) -> Result<(), Ended> {
+        self.send(Input::Text { text, start, end }).await
+    }
+
+    /// Closes the open segment now.
+    pub(super) async fn flush(&self) -> Result<(), Ended> {
+        self.send(Input::Flush).await
+    }
+
+    /// Nothing follows: the rest is computed, and the session ends.
+    pub(super) async fn finish(&self) -> Result<(), Ended> {
+        let outcome = self.send(Input::Finish).await;
+        self.close_input();
+        outcome
+    }
+
+    /// Stops taking input. A session that was not finished ends as interrupted.
+    pub(super) fn close_input(&self) {
+        *self.input.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    async fn send(&self, input: Input) -> Result<(), Ended> {
+        let sender = self.input.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        sender.ok_or(Ended)?.send(input).await.map_err(|_| Ended)
+    }
+
+    /// Follows the session after record `after`.
+    pub(super) fn follow(self: &Arc<Session>, after: u64) -> Follower {
+        Follower {
+            after,
+            latest: self.log.latest(),
+            volatile: self.volatile.subscribe(),
+            over: false,
+            session: self.clone(),
+        }
+    }
+
+    /// The details of drafts from now on. A reader that is too slow loses some.
+    pub(super) fn details(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.details.subscribe()
+    }
+
+    /// What is not committed, as it is now.
+    pub(super) fn volatile(&self) -> Arc<Volatile> {
+        self.volatile.borrow().clone()
+    }
+}
+
+/// Reads a session: every record once and in order, and between them what is not committed.
+pub(super) struct Follower {
+    session: Arc<Session>,
+    after: u64,
+    latest: watch::Receiver<u64>,
+    volatile: watch::Receiver<Arc<Volatile>>,
+    over: bool,
+}
+
+/// What a follower reads.
+pub(super) enum News {
+    Records(Vec<Arc<Record>>),
+    Volatile(Arc<Volatile>),
+}
+
+impl Follower {
+    /// The next news; `None` after the last record.
+    pub(super) async fn next(&mut self) -> Option<News> {
+        while !self.over {
+            let records = self.session.log.after(self.after);
+            if let Some(last) = records.last() {
+                self.after = last.n;
+                self.over = last.is_end();
+                return Some(News::Records(records));
+            }
+            tokio::select! {
+                biased;
+                changed = self.latest.changed() => changed.ok()?,
+                changed = self.volatile.changed() => {
+                    changed.ok()?;
+                    // A record that was written before it comes before it.
+                    if self.latest.has_changed().unwrap_or(false) {
+                        self.volatile.mark_changed();
+                        continue;
+                    }
+                    return Some(News::Volatile(self.volatile.borrow_and_update().clone()));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// All sessions of this server, and what opening one takes.
+pub(super) struct Sessions {
+    pub set: ModelSet,
+    pub device: DeviceThread,
+    pub load: Arc<Load>,
+    pub metrics: Arc<Metrics>,
+    pub defaults: Defaults,
+    folder: Option<PathBuf>,
+    linger: Duration,
+    known: Mutex<Known>,
+    tasks: TaskTracker,
+    /// Set when the server shuts down.
+    pub draining: CancellationToken,
+}
+
+/// What a session gets where its client says nothing.
+#[derive(Clone, Debug)]
+pub(super) struct Defaults {
+    pub from: Language,
+    pub to: Option<Language>,
+    pub policy: PolicyKind,
+    pub context: String,
+    pub terms: String,
+}
+
+#[derive(Default)]
+struct Known {
+    sessions: HashMap<String, Arc<Session>>,
+    /// Sessions of an earlier run that nobody has resumed yet.
+    waiting: HashMap<String, super::log::Found>,
+    ended: VecDeque<String>,
+}
+
+/// A session that was opened, with the secrets that its client gets.
+pub(super) struct Opened {
+    pub session: Arc<Session>,
+    pub token: String,
+    pub viewer: String,
+}
+
+impl Sessions {
+    pub(super) fn new(
+        set: ModelSet,
+        device: DeviceThread,
+        load: Arc<Load>,
+        metrics: Arc<Metrics>,
+        defaults: Defaults,
+        folder: Option<PathBuf>,
+        linger: Duration,
+    ) -> std::io::Result<Sessions> {
+        let mut known = Known::default();
+        if let Some(folder) = &folder {
+            let (found, refused) = Log::find_all(folder)?;
+            refused.iter().for_each(|why| tracing::warn!("{why}"));
+            known.waiting = found.into_iter().map(|found| (found.opening.id.clone(), found)).collect();
+        }
+        let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
+        let known = Mutex::new(known);
+        Ok(Sessions { set, device, load, metrics, defaults, folder, linger, known, tasks, draining })
+    }
+
+    /// Opens a session.
+    pub(super) async fn open(self: &Arc<Sessions>, wanted: Wanted, batch: bool) -> Result<Opened, Refused> {
+        let cost = self.admit(batch)?;
+        let (token, viewer) = (Secret::new("rs"), Secret::new("vs"));
+        let id = Secret::new("s").text;
+        let opening = Opening { id, wanted, owner: token.digest.clone(), viewer: viewer.digest.clone() };
+        // A batch is a request and its answer; there is nothing to come back to.
+        let folder = self.folder.as_deref().filter(|_| !batch);
+        let made = self.prepare(&opening.wanted)?;
+        let log = Log::create(&opening, folder).map_err(Refused::Log)?;
+        let session = self.run(opening, made, log, None, batch, cost).await;
+        let session = session.inspect_err(|_| self.metrics.refused("bad"))?;
+        Ok(Opened { session, token: token.text, viewer: viewer.text })
+    }
+
+    /// The session with the resume token `token`, to go on with. A session of an earlier run of the
+    /// server is started again.
+    pub(super) async fn resume(self: &Arc<Sessions>, token: &str) -> Result<Option<Arc<Session>>, Refused> {
+        let digest = Digest::of(token);
+        let found = {
+            let mut known = self.known();
+            if let Some(session) = known.sessions.values().find(|session| session.opening.owner == digest) {
+                return Ok(Some(session.clone()));
+            }
+            let id = known.waiting.iter().find(|(_, found)| found.opening.owner == digest).map(|(id, _)| id.clone());
+            id.and_then(|id| known.waiting.remove(&id))
+        };
+        let Some(found) = found else { return Ok(None) };
+        let over = found.log.after(0).last().is_some_and(|last| last.is_end());
+        if over {
+            return Ok(Some(self.finished(found)?));
+        }
+        let cost = match self.admit(false) {
+            Ok(cost) => cost,
+            Err(full) => {
+                self.known().waiting.insert(found.opening.id.clone(), found);
+                return Err(full);
+            }
+        };
+        let made = self.prepare(&found.opening.wanted)?;
+        let session = self.run(found.opening, made, found.log, found.checkpoint, false, cost).await?;
+        Ok(Some(session))
+    }
+
+    /// A session by its id, also one that ended in an earlier run.
+    pub(super) fn find(self: &Arc<Sessions>, id: &str) -> Option<Arc<Session>> {
+        let found = {
+            let mut known = self.known();
+            if let Some(session) = known.sessions.get(id) {
+                return Some(session.clone());
+            }
+            known.waiting.remove(id)?
+        };
+        if found.log.after(0).last().is_some_and(|last| last.is_end()) {
+            return self.finished(found).ok();
+        }
+        self.known().waiting.insert(id.to_owned(), found);
+        None
+    }
+
+    /// Forgets a session: ends it and deletes what was kept of it.
+    pub(super) fn forget(&self, session: &Session) -> std::io::Result<()> {
+        session.close_input();
+        let mut known = self.known();
+        known.sessions.remove(session.id());
+        known.ended.retain(|id| id != session.id());
+        session.log.forget()
+    }
+
+    /// Called when the connection of `owner` is gone: if none comes back, the session ends.
+    pub(super) fn linger(self: &Arc<Sessions>, session: Arc<Session>, mut owner: Owner) {
+        let (linger, draining, resumes) = (self.linger, self.draining.clone(), self.folder.is_some());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = owner.replaced() => {}
+                () = tokio::time::sleep(linger) => session.close_input(),
+                () = draining.cancelled() => stop(&session, resumes),
+            }
+        });
+    }
+
+    /// Waits until every session has ended, after [`Sessions::draining`] was set.
+    pub(super) async fn drained(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    /// Stops all sessions now.
+    pub(super) fn stop_all(&self) {
+        self.known().sessions.values().for_each(|session| stop(session, self.folder.is_some()));
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn admit(&self, batch: bool) -> Result<Cost, Refused> {
+        if self.draining.is_cancelled() {
+            self.metrics.refused("draining");
+            return Err(Refused::Draining);
+        }
+        if batch {
+            return Ok(Load::batch());
+        }
+        self.load.admit().map_err(|full| {
+            self.metrics.refused("full");
+            Refused::Full(full)
+        })
+    }
+
+    /// Checks what a client wants.
+    fn prepare(&self, wanted: &Wanted) -> Result<Prepared, Refused> {
+        let bad = |error: &dyn std::fmt::Display| Refused::Bad(error.to_string());
+        let policy: PolicyKind = wanted.policy.parse().map_err(|error| bad(&error))?;
+        let plain = Settings::new(wanted.from, wanted.to);
+        let settings = Settings { history: wanted.history, ..plain.with_policy(policy) };
+        let settings = wanted.chunk_ms.map_or(settings, |ms| settings.chunked(Millis(ms)));
+        settings.check().map_err(|error| bad(&error))?;
+        if wanted.text && wanted.to.is_none() {
+            return Err(Refused::Bad("a text is translated, and no target language is given".to_owned()));
+        }
+        let direction = wanted.to.map(|to| Direction::new(wanted.from, to, policy));
+        if let Some(direction) = &direction
+            && !self.set.targets(direction.from, direction.heads_len).contains(&direction.to)
+        {
+            return Err(Refused::Bad(format!(
+                "translation from {} into {} is not available on this server",
+                direction.from, direction.to
+            )));
+        }
+        let context = Context::new(&wanted.context, &wanted.terms)
+            .map_err(|error| Refused::Bad(format!("in the list of terms, {error}")))?;
+        Ok(Prepared { settings, direction, context })
+    }
+
+    async fn run(
+        self: &Arc<Sessions>,
+        opening: Opening,
+        made: Prepared,
+        log: Log,
+        from: Option<Checkpoint>,
+        batch: bool,
+        cost: Cost,
+    ) -> Result<Arc<Session>, Refused> {
+        let Prepared { settings, direction, context } = made;
+        let names = self.set.names(direction.as_ref(), &self.device.name);
+        let start = load::start(&settings, &names);
+        let (input, inputs) = mpsc::channel(INPUTS);
+        let (steps, stepped) = mpsc::channel(4);
+        let (opened, answer) = oneshot::channel();
+        let suspended = Arc::new(AtomicBool::new(false));
+        let received = from.as_ref().map_or(0, |from| from.tail_start);
+        let session = Arc::new(Session {
+            settings,
+            start: start.clone(),
+            log,
+            volatile: watch::Sender::default(),
+            details: broadcast::Sender::new(64),
+            input: Mutex::new(Some(input)),
+            suspended: suspended.clone(),
+            backlog: Arc::new(Semaphore::new(BACKLOG)),
+            received: AtomicU64::new(received),
+            owner: watch::Sender::default(),
+            opening,
+        });
+        let text = session.opening.wanted.text;
+        let job = Job {
+            settings,
+            direction,
+            context,
+            start,
+            notes: names.notes,
+            text,
+            batch,
+            from,
+            input: inputs,
+            suspended,
+            steps,
+            opened,
+            cost,
+        };
+        self.device.open(job).map_err(|error| Refused::Device(error.to_string()))?;
+        match answer.await {
+            Ok(Ok(())) => {}
+            Ok(Err(why)) => {
+                let _ = session.log.forget();
+                return Err(Refused::Bad(why));
+            }
+            Err(_) => return Err(Refused::Device("its thread has ended".to_owned())),
+        }
+        self.known().sessions.insert(session.id().to_owned(), session.clone());
+        self.metrics.opened(batch);
+        let sessions = self.clone();
+        let driven = session.clone();
+        self.tasks.spawn(async move {
+            drive(&driven, stepped, &sessions.metrics).await;
+            sessions.ended(&driven);
+            sessions.metrics.ended();
+        });
+        Ok(session)
+    }
+
+    /// A session of an earlier run that is over: only its captions can be read.
+    fn finished(&self, found: super::log::Found) -> Result<Arc<Session>, Refused> {
+        let Prepared { settings, direction, .. } = self.prepare(&found.opening.wanted)?;
+        let names = self.set.names(direction.as_ref(), &self.device.name);
+        let session = Arc::new(Session {
+            settings,
+            start: load::start(&settings, &names),
+            log: found.log,
+            volatile: watch::Sender::default(),
+            details: broadcast::Sender::new(1),
+            input: Mutex::new(None),
+            suspended: Arc::default(),
+            backlog: Arc::new(Semaphore::new(BACKLOG)),
+            received: AtomicU64::new(found.checkpoint.as_ref().map_or(0, |from| from.tail_start)),
+            owner: watch::Sender::default(),
+            opening: found.opening,
+        });
+        self.known().sessions.insert(session.id().to_owned(), session.clone());
+        self.ended(&session);
+        Ok(session)
+    }
+
+    /// Keeps the captions of a session that has ended, and forgets those of the oldest one.
+    fn ended(&self, session: &Session) {
+        session.close_input();
+        let mut known = self.known();
+        if !known.sessions.contains_key(session.id()) {
+            return; // forgotten meanwhile
+        }
+        known.ended.push_back(session.id().to_owned());
+        while known.ended.len() > ENDED {
+            let Some(id) = known.ended.pop_front() else { break };
+            if let Some(session) = known.sessions.remove(&id)
+                && let Err(error) = session.log.forget()
+            {
+                tracing::warn!("the log of a session cannot be deleted: {error}");
+            }
+        }
+    }
+}
+
+/// Stops a session: for good, or until the server is started again.
+fn stop(session: &Session, resumes: bool) {
+    session.suspended.store(resumes, Ordering::SeqCst);
+    session.close_input();
+}
+
+struct Prepared {
+    settings: Settings,
+    direction: Option<Direction>,
+    context: Context,
+}
+
+/// Writes what the steps of a session commit, and then shows it.
+async fn drive(session: &Session, mut steps: mpsc::Receiver<Step>, metrics: &Metrics) {
+    let records = session.log.after(0);
+    let mut view = View::new(session.translates());
+    records.iter().for_each(|record| drop(view.apply(record)));
+    let mut commits = Commits::after(&view);
+    let mut n = records.last().map_or(0, |record| record.n);
+    let mut warned = 0;
+    let mut over = false;
+    let mut checkpoint = session.log.checkpoint();
+    while let Some(step) = steps.recv().await {
+        let Step { events, checkpoint: now, position } = step;
+        let new: Vec<_> = events.iter().filter_map(|event| commits.of(&event.kind)).collect();
+        let (audio_ms, wall_ms) = events.last().map_or((Millis::ZERO, Millis::ZERO), |e| (e.audio_ms, e.wall_ms));
+        if !new.is_empty() {
+            n += 1;
+            let record = Record { n, audio_ms, wall_ms, commits: new };
+            over |= record.is_end();
+            append(session, record, now.clone(), metrics).await;
+        }
+        checkpoint = Some(now);
+        show(session, &events, position, &mut warned, metrics);
+    }
+    if !over && !session.suspended.load(Ordering::SeqCst) {
+        // The device's thread is gone, or gave up. Followers must not wait for ever.
+        let end = super::record::Commit::End(End { interrupted: true, ..End::default() });
+        let last = session.volatile();
+        let record = Record { n: n + 1, audio_ms: last.audio_ms, wall_ms: last.wall_ms, commits: vec![end] };
+        if let Some(checkpoint) = checkpoint {
+            append(session, record, checkpoint, metrics).await;
+        }
+    }
+}
+
+/// Writes a record, however long that takes. Nothing of it is shown before.
+async fn append(session: &Session, record: Record, checkpoint: Checkpoint, metrics: &Metrics) {
+    while let Err(error) = session.log.append(record.clone(), checkpoint.clone()).await {
+        metrics.log_waits();
+        tracing::warn!("a session's log cannot be written, and its captions wait: {error}");
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Shows what a step gave and did not commit.
+fn show(session: &Session, events: &[Event], position: Position, warned: &mut u64, metrics: &Metrics) {
+    let mut now = (*session.volatile()).clone();
+    now.position = position;
+    for event in events {
+        (now.audio_ms, now.wall_ms) = (event.audio_ms, event.wall_ms);
+        match &event.kind {
+            EventKind::Source(source) => {
+                now.source = (!source.closed).then(|| (source.segment, source.tentative.clone()));
+            }
+            EventKind::Target(target) => {
+                now.target = (!target.closed).then(|| (target.segment, target.tentative.clone()));
+            }
+            EventKind::Progress(progress) => {
+                metrics.step(progress);
+                now.progress = Some(*progress);
+            }
+            EventKind::Warning(warning) => {
+                *warned += 1;
+                now.warnings.push_back((*warned, warning.message.clone()));
+                while now.warnings.len() > WARNINGS {
+                    now.warnings.pop_front();
+                }
+            }
+            // Sent even if nobody listens.
+            EventKind::Listen(_) => drop(session.details.send(Arc::new(event.clone()))),
+            EventKind::Start(_) | EventKind::End(_) => {}
+        }
+    }
+    session.volatile.send_replace(Arc::new(now));
+}

@@ -1,0 +1,130 @@
+//! A WebSocket that keeps its limits: sizes, pings, and a peer that does not read.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::{Instant, timeout};
+
+/// The largest message and frame.
+const LARGEST: usize = 1 << 20;
+/// The largest message of text.
+const LARGEST_TEXT: usize = 64 << 10;
+/// The buffers of a socket. axum's own are eight times as large, and there may be thousands.
+const BUFFER: usize = 16 << 10;
+/// How often a peer is asked whether it lives.
+const PING: Duration = Duration::from_secs(15);
+/// A peer that sent nothing, not even a pong, for this long is gone.
+const DEAD: Duration = Duration::from_secs(45);
+/// A peer that does not take a message for this long is gone.
+const STUCK: Duration = Duration::from_secs(60);
+
+/// Sets the limits of a socket before it is accepted. Text of more than 64 KiB is allowed where a
+/// protocol sends sound in it.
+pub(super) fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(BUFFER)
+        .max_write_buffer_size(LARGEST)
+        .max_message_size(LARGEST)
+        .max_frame_size(LARGEST)
+}
+
+/// What a peer sends.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    Text(String),
+    Binary(Bytes),
+    /// Text that is longer than the protocol needs.
+    TooLong,
+    /// The peer has closed the socket, or is gone.
+    Closed,
+}
+
+/// The receiving half.
+pub(super) struct Reader {
+    stream: SplitStream<WebSocket>,
+    largest_text: usize,
+}
+
+/// The sending half.
+pub(super) struct Writer {
+    sink: SplitSink<WebSocket, Message>,
+    next_ping: Instant,
+}
+
+/// The peer is gone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lost;
+
+/// Splits a socket, so that a session that is full stops the reading but not the sending.
+pub(super) fn split(socket: WebSocket) -> (Reader, Writer) {
+    let (sink, stream) = socket.split();
+    (Reader { stream, largest_text: LARGEST_TEXT }, Writer { sink, next_ping: Instant::now() + PING })
+}
+
+impl Reader {
+    /// Allows text up to the largest message.
+    pub(super) fn with_long_text(self) -> Reader {
+        Reader { largest_text: LARGEST, ..self }
+    }
+
+    /// The next message with content. Pongs are sent by the socket itself.
+    pub(super) async fn next(&mut self) -> Incoming {
+        loop {
+            let Ok(Some(Ok(message))) = timeout(DEAD, self.stream.next()).await else {
+                return Incoming::Closed;
+            };
+            match message {
+                Message::Text(text) if text.len() > self.largest_text => return Incoming::TooLong,
+                Message::Text(text) => return Incoming::Text(text.as_str().to_owned()),
+                Message::Binary(bytes) => return Incoming::Binary(bytes),
+                Message::Close(_) => return Incoming::Closed,
+                Message::Ping(_) | Message::Pong(_) => {}
+            }
+        }
+    }
+}
+
+impl Writer {
+    /// Sends text.
+    pub(super) async fn text(&mut self, text: String) -> Result<(), Lost> {
+        self.send(Message::Text(text.into())).await
+    }
+
+    /// Sends a value as JSON.
+    pub(super) async fn json(&mut self, value: &impl serde::Serialize) -> Result<(), Lost> {
+        // Only plain data is sent.
+        let text = serde_json::to_string(value).map_err(|_| Lost)?;
+        self.text(text).await
+    }
+
+    /// Waits until the next ping is due, and sends it.
+    pub(super) async fn ping(&mut self) -> Result<(), Lost> {
+        tokio::time::sleep_until(self.next_ping).await;
+        self.next_ping = Instant::now() + PING;
+        self.send(Message::Ping(Bytes::new())).await
+    }
+
+    /// Closes the socket.
+    pub(super) async fn close(&mut self, code: u16, reason: &str) {
+        // A reason has at most 123 bytes.
+        let mut end = reason.len().min(120);
+        while !reason.is_char_boundary(end) {
+            end -= 1;
+        }
+        let frame = CloseFrame { code, reason: reason[..end].to_owned().into() };
+        // A peer that is gone needs no farewell.
+        let _ = self.send(Message::Close(Some(frame))).await;
+        let _ = timeout(Duration::from_secs(1), self.sink.close()).await;
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), Lost> {
+        match timeout(STUCK, self.sink.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            _ => Err(Lost),
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What was reported of other servers: pages of other origins, missing tokens, slow and endless
+//! requests, clients that vanish, and text in logs.
+
+use std::io::{Read, Write};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tungstenite::Message;
+
+use super::server::{Server, folder, pcm};
+use crate::common::long;
+
+/// Every path that takes a WebSocket.
+const SOCKETS: &[&str] = &["/v1/stream"];
+
+#[test]
+fn pages_of_other_origins_are_refused_before_the_upgrade() {
+    let server = Server::start(&["--to", "de", "--allow-origin", "https://talks.example"]);
+    let port = server.port;
+    for path in SOCKETS {
+        let own = format!("http://127.0.0.1:{port}");
+        assert!(server.websocket(path, &[("origin", &own)]).is_ok(), "{path}");
+        assert!(server.websocket(path, &[("origin", "https://talks.example")]).is_ok(), "{path}");
+        let suffix = format!("http://127.0.0.1:{port}.evil.example");
+        for origin in ["http://evil.example", "null", &suffix, "https://talks.example.evil.example"] {
+            assert_eq!(server.websocket(path, &[("origin", origin)]).err(), Some(403), "{path} from {origin}");
+        }
+    }
+    let hosts = ["evil.example", "127.0.0.1.evil.example", ""];
+    for host in hosts {
+        let (status, _) = server.request(&format!("GET /readyz HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"));
+        assert_eq!(status, 403, "{host}");
+    }
+}
+
+#[test]
+fn nothing_is_done_without_a_token() {
+    let (_keep, folder) = folder();
+    let tokens = folder.join("tokens");
+    std::fs::write(&tokens, "a-token-of-twenty-chars 1\n").unwrap();
+    let server = Server::start(&["--to", "de", "--tokens", tokens.to_str().unwrap()]);
+    for path in SOCKETS {
+        assert_eq!(server.websocket(path, &[]).err(), Some(401), "{path}");
+        assert_eq!(
+            server.websocket(path, &[("authorization", "Bearer wrong-token-of-twenty")]).err(),
+            Some(401),
+            "{path}"
+        );
+        assert!(server.websocket(path, &[("authorization", "Bearer a-token-of-twenty-chars")]).is_ok(), "{path}");
+        assert!(server.websocket(&format!("{path}?token=a-token-of-twenty-chars"), &[]).is_ok(), "{path}");
+    }
+    for path in ["/v1/models", "/metrics"] {
+        assert_eq!(server.get(path).0, 401, "{path}");
+        assert_eq!(server.get(&format!("{path}?token=a-token-of-twenty-chars")).0, 200, "{path}");
+    }
+    assert_eq!(server.get("/healthz").0, 200);
+    // The token's line allows one session.
+    let start = || {
+        let mut client = server.websocket("/v1/stream?token=a-token-of-twenty-chars", &[]).unwrap();
+        client.say(json!({"type": "start"}));
+        let first = client.next().unwrap();
+        (client, first)
+    };
+    let (_client, first) = start();
+    assert_eq!(first["type"], "session");
+    let (mut second, error) = start();
+    assert_eq!(error["type"], "error");
+    assert_eq!(second.rest().code, 1013);
+}
+
+/// An address that others can reach is not served without tokens.
+#[test]
+fn an_open_address_needs_tokens() {
+    let output = crate::run(&["serve", "--listen", "0.0.0.0:0"]);
+    crate::refused(&output, 2, &["--tokens", "--open"]);
+    let output = crate::run(&["serve", "--listen", "127.0.0.1:0", "--tokens", "/no/such/file"]);
+    crate::refused(&output, 1, &["/no/such/file"]);
+}
+
+#[test]
+fn messages_that_are_wrong_or_too_large_are_refused_with_a_reason() {
+    let server = Server::start(&["--to", "de"]);
+    for (first, part) in [
+        ("", "not a `start`"),
+        ("[]", "not a `start`"),
+        (r#"{"type":"end"}"#, "must be `start`"),
+        (r#"{"type":"start","from":"xx"}"#, "xx"),
+        (r#"{"type":"start","to":"cs"}"#, "cs"),
+        (r#"{"type":"start","policy":"best"}"#, "unknown policy"),
+        (r#"{"type":"start","chunk_ms":1}"#, "out of range"),
+        (r#"{"type":"start","history":9}"#, "history"),
+        (r#"{"type":"start","format":{"encoding":"s16le","rate":0}}"#, "rate"),
+        (r#"{"type":"start","format":{"encoding":"s16le","rate":4000000000}}"#, "rate"),
+        (r#"{"type":"start","format":{"encoding":"f32le","channels":0}}"#, "channels"),
+        (r#"{"type":"start","format":{"encoding":"mp7"}}"#, "mp7"),
+    ] {
+        let mut client = server.websocket("/v1/stream", &[]).unwrap();
+        client.socket.send(Message::text(first)).unwrap();
+        let ended = client.rest();
+        assert_eq!(ended.code, 4400, "{first}");
+        let message = ended.messages[0]["message"].as_str().unwrap();
+        assert!(message.contains(part), "{first}: {message}");
+    }
+    let long_context = json!({"context": "x".repeat(5_000)});
+    assert_eq!(server.client(long_context).rest().code, 4400);
+    let mut client = server.websocket("/v1/stream", &[]).unwrap();
+    client.say(json!({"type": "start"}));
+    client.next_of("session");
+    for nonsense in ["{", r#"{"type":"jump"}"#, r#"{"type":"start"}"#] {
+        client.socket.send(Message::text(nonsense)).unwrap();
+        assert_eq!(client.next_of("error")["param"], "message", "the session goes on after {nonsense}");
+    }
+    client.socket.send(Message::text("x".repeat(70_000))).unwrap();
+    assert_eq!(client.rest().code, 1009);
+    let mut client = server.client(json!({}));
+    client.next_of("session");
+    // The peer may close while this is sent.
+    let _ = client.socket.send(Message::binary(vec![0; 3 << 20]));
+    client.rest();
+    assert_eq!(server.get("/readyz").0, 200);
+}
+
+/// A client that connects and says nothing, or one byte a second, does not hold a socket.
+#[test]
+fn slow_clients_are_cut_off() {
+    let server = Server::start(&["--to", "de"]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut silent = server.websocket("/v1/stream", &[]).unwrap();
+            let began = Instant::now();
+            assert_eq!(silent.rest().code, 4408);
+            assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        });
+        scope.spawn(|| {
+            let mut socket = server.socket();
+            let began = Instant::now();
+            for byte in b"GET /healthz HTTP/1.1\r\nx-slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".iter() {
+                if socket.write_all(&[*byte]).is_err() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(500));
+            }
+            let _ = socket.read_to_end(&mut Vec::new());
+            assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+        });
+        scope.spawn(|| {
+            let (status, _) = server.request(&format!(
+                "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nx-long: {}\r\n\r\n",
+                server.port,
+                "x".repeat(100_000)
+            ));
+            assert!(matches!(status, 0 | 431), "{status}");
+            let many: String = (0..200).map(|at| format!("x-{at}: y\r\n")).collect();
+            let (status, _) =
+                server.request(&format!("GET /healthz HTTP/1.1\r\nhost: 127.0.0.1:{}\r\n{many}\r\n", server.port));
+            assert!(matches!(status, 0 | 431), "{status}");
+        });
+    });
+    assert_eq!(server.get("/healthz").0, 200);
+}
+
+/// Clients that vanish at any moment leave nothing behind.
+#[test]
+fn clients_that_vanish_leave_nothing_behind() {
+    let server = Server::start(&["--to", "de", "--linger", "0", "--sessions", "100"]);
+    let talk = pcm("talk-c.flac");
+    for round in 0..if long() { 300 } else { 30 } {
+        let mut client = server.client(json!({}));
+        if round % 3 > 0 {
+            client.next_of("session");
+        }
+        client.send(&talk[..3_200 * (1 + round % 20)]);
+        drop(client);
+        let mut socket = server.socket();
+        let _ = socket.write_all(b"GET /v1/sess");
+    }
+    let deadline = Instant::now() + super::server::PATIENCE;
+    while !server.get("/metrics").1.contains("alignatt_sessions 0\n") {
+        assert!(Instant::now() < deadline, "{}", server.get("/metrics").1);
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    let ended = server.client(json!({})).play(&talk);
+    assert_eq!(super::closed(&ended.messages), super::of_command_line("talk-c.flac"));
+}
+
+/// Neither sound, text nor tokens are in the log, at any level.
+#[test]
+fn logs_hold_no_text() {
+    let (_keep, folder) = folder();
+    let tokens = folder.join("tokens");
+    std::fs::write(&tokens, "canary-token-0123456789\n").unwrap();
+    let server = Server::start_with(
+        "127.0.0.1:0",
+        &["--to", "de", "--tokens", tokens.to_str().unwrap()],
+        &[("RUST_LOG", "trace")],
+    );
+    let mut client = server.websocket("/v1/stream?token=canary-token-0123456789", &[]).unwrap();
+    client.say(json!({"type": "start", "context": "canarycontext", "terms": "canaryterm = canarywort"}));
+    let ended = client.play(&pcm("talk-c.flac"));
+    let (source, target) = super::closed(&ended.messages);
+    assert!(!source.is_empty());
+    server.get("/v1/models?token=canary-token-0123456789");
+    let said = server.said.lock().unwrap().clone();
+    assert!(said.len() > 1_000, "the log is on");
+    let line = source.join(" ");
+    let canaries = ["canary-token", "canarycontext", "canaryterm", "canarywort", &line, &target[0]];
+    for canary in canaries {
+        assert!(!said.contains(canary), "the log has `{canary}`");
+    }
+    // Single words of the talk, beyond those of any program.
+    for word in source.iter().filter(|word| word.len() > 7) {
+        assert!(!said.contains(word.as_str()), "the log has `{word}`");
+    }
+}
+
+/// Memory does not grow with the number of sessions that were.
+#[test]
+fn sessions_one_after_another_leave_memory_flat() {
+    let server = Server::start(&["--to", "de"]);
+    let talk = &pcm("talk-c.flac")[..128_000];
+    let play = |count: usize| (0..count).for_each(|_| drop(server.client(json!({})).play(talk)));
+    let (warm, rounds) = if long() { (300, 1_000) } else { (10, 20) };
+    play(warm);
+    let before = server.memory();
+    play(rounds);
+    let after = server.memory();
+    eprintln!("{rounds} sessions: {before:.0} MiB before, {after:.0} MiB after");
+    assert!(after < before + 24.0, "{before} MiB became {after} MiB");
+}

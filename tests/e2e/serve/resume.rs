@@ -1,0 +1,181 @@
+//! Connections that are lost and servers that die: nothing that was shown is lost, changed or shown
+//! twice.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::server::{Client, Server, folder, pcm};
+use super::{closed, of_command_line};
+use crate::common::long;
+use crate::dice::Dice;
+
+/// What a viewer has on the screen, from the messages of one connection after another.
+#[derive(Debug, Default)]
+struct Screen {
+    /// The text of each segment, source and target.
+    segments: BTreeMap<(u64, &'static str), (String, bool)>,
+    n: u64,
+}
+
+impl Screen {
+    /// Takes a message. Committed text must only grow, and nothing follows a closed side.
+    fn take(&mut self, message: &Value) {
+        let side = match message["type"].as_str() {
+            Some("source") => "source",
+            Some("target") => "target",
+            _ => return,
+        };
+        let text = match side {
+            "source" => {
+                let words = message["committed"].as_array().unwrap().iter();
+                words.map(|word| format!("{} ", word["text"].as_str().unwrap())).collect()
+            }
+            _ => message["committed"].as_str().unwrap().to_owned(),
+        };
+        let (shown, over) = self.segments.entry((message["segment"].as_u64().unwrap(), side)).or_default();
+        assert!(text.starts_with(shown.as_str()), "{shown:?} became {text:?}");
+        assert!(!*over, "a closed side changed: {message}");
+        *shown = text;
+        *over = message["closed"] == true;
+        if let Some(n) = message["n"].as_u64() {
+            assert!(n == self.n || n == self.n + 1, "record {n} follows {}", self.n);
+            self.n = n;
+        }
+    }
+
+    fn lines(&self, of: &str) -> Vec<&str> {
+        let lines = self.segments.iter().filter(|((_, side), _)| *side == of);
+        lines.map(|(_, (text, _))| text.trim_end()).filter(|text| !text.is_empty()).collect()
+    }
+}
+
+/// Reads until `samples` were acknowledged or `most` messages came.
+fn read_some(client: &mut Client, screen: &mut Screen, most: usize) {
+    for _ in 0..most {
+        match client.next() {
+            Ok(message) => screen.take(&message),
+            Err(_) => return,
+        }
+    }
+}
+
+/// The session's place in its sound, from the first message of a connection.
+fn resume(server: &Server, token: &str, after: u64) -> Option<(Client, usize)> {
+    let mut client = server.client(json!({"resume": {"token": token, "after": after}}));
+    let hello = client.next().ok()?;
+    let from = hello["from_sample"].as_u64()?;
+    Some((client, from as usize * 2))
+}
+
+#[test]
+fn a_lost_connection_changes_nothing() {
+    let server = Server::start(&["--to", "de"]);
+    let talk = pcm("talk-a.flac");
+    let mut screen = Screen::default();
+    let mut client = server.client(json!({}));
+    let token = client.next_of("session")["token"].as_str().unwrap().to_owned();
+    let mut sent = 0;
+    for cut in [100_000, 350_000, 351_000, 900_000] {
+        client.send(&talk[sent..cut]);
+        read_some(&mut client, &mut screen, 5);
+        drop(client); // without a farewell
+        (client, sent) = resume(&server, &token, screen.n).unwrap();
+    }
+    let ended = client.play(&talk[sent..]);
+    assert_eq!(ended.code, 1000);
+    ended.messages.iter().for_each(|message| screen.take(message));
+    let (source, target) = of_command_line("talk-a.flac");
+    assert_eq!(screen.lines("target"), target);
+    assert_eq!(screen.lines("source").join(" "), source.join(" "));
+}
+
+/// A session belongs to one connection. The newest has it.
+#[test]
+fn the_newest_connection_has_the_session() {
+    let server = Server::start(&["--to", "de"]);
+    let mut first = server.client(json!({}));
+    let token = first.next_of("session")["token"].as_str().unwrap().to_owned();
+    let (mut second, _) = resume(&server, &token, 0).unwrap();
+    assert_eq!(first.rest().code, 4409);
+    second.say(json!({"type": "end"}));
+    assert_eq!(second.rest().code, 1000);
+    let mut third = server.client(json!({"resume": {"token": "rs_00000000000000000000000000000000"}}));
+    assert_eq!(third.rest().code, 4401);
+    third = server.client(json!({"resume": {"token": token, "after": 0}}));
+    let ended = third.rest();
+    assert_eq!(ended.messages.last().unwrap()["type"], "end", "a session that is over can still be read");
+}
+
+/// The server is killed at random moments, and started again. The client goes on each time.
+#[test]
+fn a_killed_server_loses_nothing_that_was_shown() {
+    let (_keep, state) = folder();
+    let state = state.to_str().unwrap();
+    let talk = pcm("talk-a.flac");
+    let (source, _) = of_command_line("talk-a.flac");
+    let mut dice = Dice(7);
+    for round in 0..if long() { 25 } else { 1 } {
+        let mut screen = Screen::default();
+        let mut server = Server::start(&["--to", "de", "--state", state]);
+        let mut client = server.client(json!({}));
+        let token = client.next_of("session")["token"].as_str().unwrap().to_owned();
+        let mut sent = 0;
+        for _ in 0..2 {
+            let until = (sent + 64_000 + 2 * dice.below(300_000)).min(talk.len());
+            for part in talk[sent..until].chunks(6_400) {
+                client.send(part);
+            }
+            read_some(&mut client, &mut screen, 3 + dice.below(12));
+            std::thread::sleep(Duration::from_millis(dice.below(300) as u64));
+            server.kill();
+            read_some(&mut client, &mut screen, usize::MAX);
+            server = Server::start(&["--to", "de", "--state", state]);
+            (client, sent) = resume(&server, &token, screen.n).expect("the session is in the folder");
+        }
+        let ended = client.play(&talk[sent..]);
+        assert_eq!(ended.code, 1000, "round {round}");
+        ended.messages.iter().for_each(|message| screen.take(message));
+        let heard = screen.lines("source").join(" ");
+        let (ours, theirs) = (crate::words(&heard), crate::words(&source.join(" ")));
+        let share = crate::errors(&ours, &theirs);
+        assert!(share <= 0.05, "round {round}: {share} of the words differ:\n{heard}\n{}", source.join(" "));
+    }
+}
+
+/// A server that is asked to end tells its clients to come back, closes what is open, and ends well.
+#[cfg(unix)]
+#[test]
+fn a_server_that_ends_lets_its_sessions_end() {
+    let mut server = Server::start(&["--to", "de"]);
+    let mut client = server.client(json!({}));
+    client.next_of("session");
+    client.send(&pcm("talk-a.flac")[..200_000]);
+    client.next_of("progress");
+    assert_eq!(server.terminate(), Some(0));
+    assert_eq!(client.rest().code, 1012);
+}
+
+/// With a folder, a session goes on after the server was asked to end.
+#[cfg(unix)]
+#[test]
+fn a_restart_is_not_the_end_of_a_session() {
+    let (_keep, state) = folder();
+    let state = state.to_str().unwrap();
+    let talk = pcm("talk-b.flac");
+    let mut server = Server::start(&["--to", "de", "--state", state]);
+    let mut screen = Screen::default();
+    let mut client = server.client(json!({}));
+    let token = client.next_of("session")["token"].as_str().unwrap().to_owned();
+    client.send(&talk[..400_000]);
+    read_some(&mut client, &mut screen, 8);
+    assert_eq!(server.terminate(), Some(0));
+    read_some(&mut client, &mut screen, usize::MAX);
+    let server = Server::start(&["--to", "de", "--state", state]);
+    let (client, sent) = resume(&server, &token, screen.n).unwrap();
+    assert!(sent > 0 && sent <= 400_000, "{sent}");
+    let ended = client.play(&talk[sent..]);
+    ended.messages.iter().for_each(|message| screen.take(message));
+    assert_eq!(closed(&ended.messages).1.last(), of_command_line("talk-b.flac").1.last());
+}
