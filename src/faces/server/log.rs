@@ -152,6 +152,11 @@ impl Log {
         records[from..].to_vec()
     }
 
+    /// Whether the last record says that the session is over.
+    pub(super) fn is_over(&self) -> bool {
+        self.all().last().is_some_and(|last| last.is_end())
+    }
+
     /// The number of the newest record, now and whenever it changes.
     pub(super) fn latest(&self) -> watch::Receiver<u64> {
         self.latest.subscribe()

@@ -18,6 +18,7 @@
 //! | `feed` | sound as clients send it |
 //! | `native` | our protocol, `/v1/stream` |
 //! | `viewers` | server-sent events and captions for those who only read |
+//! | `pages` | the pages for presenters and readers, short links, QR codes |
 //! | `socket`, `http`, `guard`, `secret` | limits of sockets and connections; hosts, origins, tokens |
 //! | `health`, `metrics` | whether the server can work; what it counts |
 //! | `reply` | errors |
@@ -31,6 +32,7 @@ mod load;
 mod log;
 mod metrics;
 mod native;
+mod pages;
 mod record;
 mod reply;
 mod secret;
@@ -54,7 +56,7 @@ use axum::http::header::{
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get};
+use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -66,6 +68,7 @@ use self::health::Beat;
 use self::http::Peer;
 use self::load::Load;
 use self::metrics::Metrics;
+use self::pages::Site;
 use self::reply::Problem;
 use self::session::{Defaults, Sessions};
 use crate::cascade::BoxError;
@@ -85,6 +88,8 @@ pub(crate) struct Config {
     pub hosts: Vec<String>,
     /// Origins whose pages may use the server, besides its own.
     pub origins: Vec<String>,
+    /// How many sockets an address may have.
+    pub sockets: usize,
     /// Addresses of proxies that name the client of a request.
     pub proxies: Vec<IpAddr>,
     pub tls: Option<(PathBuf, PathBuf)>,
@@ -101,6 +106,10 @@ pub(crate) struct Config {
     pub policy: PolicyKind,
     pub context: String,
     pub terms: String,
+    /// The folder of the large page, which is served instead of the presenter's own.
+    pub page: Option<PathBuf>,
+    /// Where others reach the server.
+    pub public_url: Option<String>,
 }
 
 /// What all requests share.
@@ -108,6 +117,7 @@ struct App {
     sessions: Arc<Sessions>,
     guard: Arc<Guard>,
     beat: Arc<Beat>,
+    site: Site,
 }
 
 /// Runs a server until SIGINT or SIGTERM. `report` is called while models load, and `started` with the
@@ -127,10 +137,12 @@ async fn serve(
     started: impl FnOnce(SocketAddr),
 ) -> Result<(), BoxError> {
     // Whatever can be wrong is found before the models load.
-    let guard = Arc::new(Guard::new(config.tokens, config.hosts, config.origins, config.proxies)?);
+    let guard = Arc::new(Guard::new(config.tokens, config.hosts, config.origins, config.proxies, config.sockets)?);
     let tls = config.tls.map(|(cert, key)| tls(&cert, &key)).transpose()?;
     let listener = TcpListener::bind(config.listen).await?;
     let address = listener.local_addr()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let site = Site::new(config.page.as_deref(), config.public_url, address, scheme)?;
     if let Some(folder) = &config.state {
         std::fs::create_dir_all(folder)?;
     }
@@ -151,7 +163,7 @@ async fn serve(
     let sessions = Sessions::new(config.set, device.clone(), load, metrics, defaults, config.state, config.linger)?;
     let beat = Beat::new();
     tokio::spawn(health::watch(device, beat.clone()));
-    let app = Arc::new(App { sessions: Arc::new(sessions), guard: guard.clone(), beat });
+    let app = Arc::new(App { sessions: Arc::new(sessions), guard: guard.clone(), beat, site });
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let accepting = http::accept(listener, tls, routes(app.clone()), guard.clone(), stop.clone(), tasks.clone());
     let accepting = tokio::spawn(accepting);
@@ -216,21 +228,31 @@ fn routes(app: Arc<App>) -> Router {
     let guarded = Router::new()
         .route("/v1/stream", get(stream))
         .route("/v1/models", get(health::models))
+        .route("/v1/about", get(pages::about))
         .route("/metrics", get(health::metrics))
         .layer(from_fn_with_state(app.clone(), known_client));
     // What has a token of its own, or tells nothing.
     let open = Router::new()
         .route("/v1/sessions/{id}/events", get(viewers::events))
         .route("/v1/sessions/{id}/{file}", get(viewers::captions))
-        .route("/v1/sessions/{id}", delete(viewers::forget))
+        .route("/v1/sessions/{id}", get(viewers::listed).delete(viewers::forget))
         .layer(from_fn_with_state(app.clone(), perhaps_known))
+        .route("/v1/rooms/{code}", get(pages::room))
+        .route("/", get(pages::home))
+        .route("/present", get(pages::present))
+        .route("/watch", get(pages::watch))
+        .route("/w/{code}", get(pages::watch_room))
+        .route("/overlay", get(pages::overlay))
+        .route("/w/{code}/overlay", get(pages::overlay_room))
+        .route("/pages/{name}", get(pages::part))
+        .route("/qr.svg", get(pages::qr))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/health", get(health::health));
-    guarded.merge(open).fallback(missing).layer(from_fn_with_state(app.clone(), every_request)).with_state(app)
+    guarded.merge(open).fallback(pages::large).layer(from_fn_with_state(app.clone(), every_request)).with_state(app)
 }
 
-async fn missing() -> Problem {
+fn nothing() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address")
 }
 

@@ -17,7 +17,7 @@ use super::load::{Cost, Full, Load};
 use super::log::Log;
 use super::metrics::Metrics;
 use super::record::{Commits, Record, View};
-use super::secret::{Digest, Secret};
+use super::secret::{Digest, Secret, short_code};
 use crate::audio::pieces::{PIECE, Piece};
 use crate::cascade::event::{End, Progress};
 use crate::cascade::{Checkpoint, Event, EventKind, Position, SegmentId, Settings};
@@ -69,6 +69,33 @@ pub(super) struct Opening {
     /// Digests of the token that resumes the session and of the one that only reads it.
     pub owner: Digest,
     pub viewer: Digest,
+    /// The digest of the short code of its room.
+    pub code: Digest,
+    /// When it was opened, in milliseconds since 1970.
+    pub opened_ms: u64,
+}
+
+/// A session as the readers of its room see it.
+#[derive(Debug, Serialize)]
+pub(super) struct Listed {
+    pub session: String,
+    pub from: Language,
+    pub to: Option<Language>,
+    pub opened_ms: u64,
+    /// Whether something may follow.
+    pub live: bool,
+}
+
+impl Listed {
+    fn new(opening: &Opening, log: &Log) -> Listed {
+        Listed {
+            session: opening.id.clone(),
+            from: opening.wanted.from,
+            to: opening.wanted.to,
+            opened_ms: opening.opened_ms,
+            live: !log.is_over(),
+        }
+    }
 }
 
 /// Why no session was opened.
@@ -145,6 +172,10 @@ pub(super) struct Ended;
 impl Session {
     pub(super) fn id(&self) -> &str {
         &self.opening.id
+    }
+
+    pub(super) fn listed(&self) -> Listed {
+        Listed::new(&self.opening, &self.log)
     }
 
     pub(super) fn translates(&self) -> bool {
@@ -305,11 +336,21 @@ struct Known {
     ended: VecDeque<String>,
 }
 
+impl Known {
+    /// All sessions, also those that nobody has resumed yet.
+    fn openings(&self) -> impl Iterator<Item = (&Opening, &Log)> {
+        let here = self.sessions.values().map(|session| (&session.opening, &session.log));
+        here.chain(self.waiting.values().map(|found| (&found.opening, &found.log)))
+    }
+}
+
 /// A session that was opened, with the secrets that its client gets.
 pub(super) struct Opened {
     pub session: Arc<Session>,
     pub token: String,
     pub viewer: String,
+    /// The code of its room; `None`: the room was there before.
+    pub code: Option<String>,
 }
 
 impl Sessions {
@@ -335,17 +376,37 @@ impl Sessions {
 
     /// Opens a session.
     pub(super) async fn open(self: &Arc<Sessions>, wanted: Wanted, batch: bool) -> Result<Opened, Refused> {
+        self.open_beside(wanted, batch, None).await
+    }
+
+    /// Opens a session in the room of the one with the resume token `beside`. Where that is not known,
+    /// the session gets a room of its own.
+    pub(super) async fn open_beside(
+        self: &Arc<Sessions>,
+        wanted: Wanted,
+        batch: bool,
+        beside: Option<&str>,
+    ) -> Result<Opened, Refused> {
         let cost = self.admit(batch)?;
         let (token, viewer) = (Secret::new("rs"), Secret::new("vs"));
         let id = Secret::new("s").text;
-        let opening = Opening { id, wanted, owner: token.digest.clone(), viewer: viewer.digest.clone() };
+        let room = beside.and_then(|token| self.room_of(token));
+        let code = room.is_none().then(short_code);
+        let opening = Opening {
+            id,
+            wanted,
+            owner: token.digest.clone(),
+            viewer: viewer.digest.clone(),
+            code: room.unwrap_or_else(|| Digest::of(code.as_deref().unwrap_or_default())),
+            opened_ms: since_1970(),
+        };
         // A batch is a request and its answer; there is nothing to come back to.
         let folder = self.folder.as_deref().filter(|_| !batch);
         let made = self.prepare(&opening.wanted)?;
         let log = Log::create(&opening, folder).map_err(Refused::Log)?;
         let session = self.run(opening, made, log, None, batch, cost).await;
         let session = session.inspect_err(|_| self.metrics.refused("bad"))?;
-        Ok(Opened { session, token: token.text, viewer: viewer.text })
+        Ok(Opened { session, token: token.text, viewer: viewer.text, code })
     }
 
     /// The session with the resume token `token`, to go on with. A session of an earlier run of the
@@ -361,7 +422,7 @@ impl Sessions {
             id.and_then(|id| known.waiting.remove(&id))
         };
         let Some(found) = found else { return Ok(None) };
-        let over = found.log.after(0).last().is_some_and(|last| last.is_end());
+        let over = found.log.is_over();
         if over {
             return Ok(Some(self.finished(found)?));
         }
@@ -377,6 +438,24 @@ impl Sessions {
         Ok(Some(session))
     }
 
+    /// The digest of the code of a session's room.
+    fn room_of(&self, token: &str) -> Option<Digest> {
+        let digest = Digest::of(token);
+        let known = self.known();
+        let found = known.openings().find(|(opening, _)| opening.owner == digest)?;
+        Some(found.0.code.clone())
+    }
+
+    /// The sessions of the room with this code, in the order in which they were opened.
+    pub(super) fn room(&self, code: &str) -> Vec<Listed> {
+        let digest = Digest::of(code);
+        let known = self.known();
+        let here = known.openings().filter(|(opening, _)| opening.code == digest);
+        let mut listed: Vec<Listed> = here.map(|(opening, log)| Listed::new(opening, log)).collect();
+        listed.sort_by(|a, b| (a.opened_ms, &a.session).cmp(&(b.opened_ms, &b.session)));
+        listed
+    }
+
     /// A session by its id, also one that ended in an earlier run.
     pub(super) fn find(self: &Arc<Sessions>, id: &str) -> Option<Arc<Session>> {
         let found = {
@@ -386,7 +465,7 @@ impl Sessions {
             }
             known.waiting.remove(id)?
         };
-        if found.log.after(0).last().is_some_and(|last| last.is_end()) {
+        if found.log.is_over() {
             return self.finished(found).ok();
         }
         self.known().waiting.insert(id.to_owned(), found);
@@ -574,6 +653,11 @@ impl Sessions {
             }
         }
     }
+}
+
+fn since_1970() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Stops a session: for good, or until the server is started again.

@@ -2,6 +2,7 @@
 //! have tried on servers of this kind.
 
 mod attacks;
+mod pages;
 mod resume;
 mod server;
 
