@@ -2,6 +2,14 @@
 
 use std::io;
 
+/// The formats that are decoded, for messages.
+#[cfg(not(target_arch = "wasm32"))]
+const KNOWN: &str =
+    "WAV, FLAC, MP3, Ogg (Opus, Vorbis, FLAC), WebM/MKV (Opus, Vorbis, AAC) and M4A/MP4/MOV (AAC, ALAC, Opus, PCM)";
+/// The same where there is no decoder of Opus.
+#[cfg(target_arch = "wasm32")]
+const KNOWN: &str = "WAV, FLAC, MP3, Ogg (Vorbis, FLAC), WebM/MKV (Vorbis, AAC) and M4A/MP4/MOV (AAC, ALAC, PCM)";
+
 /// Errors of the audio room.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -31,7 +39,7 @@ pub enum AudioError {
         what: &'static str,
     },
     /// The file is not a sound file, or its format is not read here.
-    #[error("{name}: {found}; known are WAV, FLAC, MP3, Ogg (Vorbis, FLAC) and M4A/MP4/MOV (AAC, ALAC, PCM)")]
+    #[error("{name}: {found}; known are {}", KNOWN)]
     UnknownFormat {
         /// The file or stream.
         name: String,

@@ -7,7 +7,7 @@ use symphonia::core::io::MediaSource;
 use super::sought;
 
 /// The number of bytes of the header of a tag, and of its footer.
-const HEADER: u64 = 10;
+pub(super) const HEADER: u64 = 10;
 /// The maximum number of tags. A file has one, sometimes a few.
 const MAX_TAGS: usize = 1_000;
 
@@ -32,7 +32,7 @@ pub(super) fn tags_len(source: &mut Box<dyn MediaSource>) -> io::Result<u64> {
 }
 
 /// The number of bytes of the tag that begins with `head`. None if no tag begins there.
-fn tag_len(head: &[u8]) -> Option<u64> {
+pub(super) fn tag_len(head: &[u8]) -> Option<u64> {
     let &[b'I', b'D', b'3', version, revision, flags, a, b, c, d] = head else {
         return None;
     };

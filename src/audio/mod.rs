@@ -5,8 +5,10 @@
 //! | `decode` | decodes any audio file to blocks of 16 kHz mono |
 //! | `wav` | reads WAV or raw samples as they arrive on a pipe |
 //! | `mp4` | finds the packets and times of MP4 and QuickTime files |
+//! | `matroska` | reads the packets and times of Matroska and WebM files |
 //! | `ogg` | reads the packets and times of Ogg files, and finds what is missing |
 //! | `aac` | decodes AAC of more than two channels |
+//! | `opus` | reads headers of Opus and decodes its packets |
 //! | `id3` | finds the length of the tags before the sound |
 //! | `sniff` | recognises formats by their first bytes |
 //! | `float_scale` | scales floating-point samples in the range of integers |
@@ -25,9 +27,11 @@ mod downmix;
 pub(crate) mod error;
 mod float_scale;
 mod id3;
+mod matroska;
 pub(crate) mod mel;
 mod mp4;
 mod ogg;
+mod opus;
 pub(crate) mod pieces;
 pub(crate) mod resample;
 mod sniff;

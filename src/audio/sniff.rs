@@ -1,5 +1,8 @@
 //! Recognises the format of a file by its first bytes.
 
+/// The name of Matroska here, which includes WebM.
+pub(super) const MATROSKA: &str = "Matroska or WebM";
+
 /// The name of a well-known format other than WAV. 12 bytes are enough.
 pub(super) fn known_format(head: &[u8]) -> Option<&'static str> {
     let is = |at: usize, magic: &[u8]| head.get(at..at + magic.len()) == Some(magic);
@@ -12,7 +15,7 @@ pub(super) fn known_format(head: &[u8]) -> Option<&'static str> {
     } else if is(4, b"ftyp") {
         Some("MP4")
     } else if is(0, &[0x1A, 0x45, 0xDF, 0xA3]) {
-        Some("Matroska or WebM")
+        Some(MATROSKA)
     } else if is(0, b"FORM") {
         Some("AIFF")
     } else if is(0, b"caff") {
@@ -22,6 +25,11 @@ pub(super) fn known_format(head: &[u8]) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// True if a frame of MP3 or ADTS may begin here.
+pub(super) fn is_mpeg_frame(head: &[u8]) -> bool {
+    matches!(head, [0xFF, second, ..] if second & 0xF6 == 0xF0 || second & 0xE6 == 0xE2)
 }
 
 /// True if the bytes are UTF-8 without control characters.

@@ -313,6 +313,14 @@ impl<T: Translate> Captions<T> {
         self.close_oldest().map(|(_, closed)| (segment, closed))
     }
 
+    /// Opens the newest closed segment again, with what is shown of it.
+    #[cfg(any(feature = "server", test))]
+    pub(super) fn reopen(&mut self) {
+        if let Some(waiting) = self.waiting.pop_back() {
+            self.open = Open { shown: waiting.shown, ..Open::default() };
+        }
+    }
+
     fn close_oldest(&mut self) -> Option<(Committed, EventKind)> {
         let Waiting { source, mut shown, accepted, .. } = self.waiting.pop_front()?;
         let delta = shown.grow_to(accepted.trim_end());
@@ -320,6 +328,9 @@ impl<T: Translate> Captions<T> {
     }
 
     fn remember(&mut self, source: String, translation: &Committed) {
+        if source.is_empty() {
+            return;
+        }
         self.history.push_back((source, translation.as_str().to_owned()));
         while self.history.len() > self.history_len {
             self.history.pop_front();

@@ -10,14 +10,27 @@
 //! * `monotone_acceptance`: growth is judged on text, so another tokenisation of the same text is
 //!   growth.
 //! * `strip_live_tail_punct`: wide marks and the ellipsis are stripped too.
+//! * `mailbox`: a final takes away a partial of its utterance that came before it. REF serves that
+//!   partial after the final, as if it were of the next utterance.
+//! * `mt_server_compose`: texts are compared without blanks before punctuation.
+//! * `mt_server_session`: a final goes on from what is shown. REF may replace it.
+
+use std::cell::Cell;
+use std::rc::Rc;
 
 use serde_json::Value;
 
+use super::engines::{BoxError, Draft, DraftRequest, Translate, Watch};
+use super::settings::Settings;
 use super::transcript::{Closing, Transcript, words_of};
+use super::utterances::{Earlier, Mailbox, Row, Update, Utterances, compose, is_spoken};
 use crate::policy::conformance::OF_THE_CASCADE;
 use crate::policy::conformance::{self as gate, NOT_BUILT, cases};
-use crate::policy::{Committed, budget};
-use crate::text::units::{join_words, latency_units, source_words};
+use crate::policy::kind::Preset;
+use crate::policy::knobs::Knobs;
+use crate::policy::listening::Attention;
+use crate::policy::{Committed, PolicyKind, budget};
+use crate::text::units::{join_words, latency_units, source_words, trim_punctuation};
 use crate::text::word_times::{Timed, map_times};
 use crate::text::{Language, Millis, seams, sentence};
 
@@ -96,6 +109,9 @@ fn judge_ours(case: &Value) -> Result<bool, String> {
             }
         }
         "asr_commit" => judge_commit(input, params, expected),
+        "mailbox" => judge_mailbox(input, expected),
+        "mt_server_compose" => judge_compose(input, expected),
+        "mt_server_session" => judge_session(input, expected),
         kind => Err(format!("unknown kind {kind}")),
     }
 }
@@ -146,6 +162,125 @@ fn judge_commit(input: &Value, params: &Value, expected: &Value) -> Result<bool,
     let left = join_words(transcript.word_list().iter().map(String::as_str));
     if !commit.is_null() && left != text(commit, "remainder_text") {
         return Err(format!("ours leaves {left:?}, expected {commit}"));
+    }
+    Ok(true)
+}
+
+/// The only list in a case's `input` or `expected`.
+fn only_list(value: &Value) -> Option<&Vec<Value>> {
+    let mut lists = value.as_object()?.values().filter_map(Value::as_array);
+    lists.next().filter(|_| lists.next().is_none())
+}
+
+fn judge_mailbox(input: &Value, expected: &Value) -> Result<bool, String> {
+    let (Some(puts), Some(order)) = (only_list(input), only_list(expected)) else {
+        return Err(format!("one list of updates and one of numbers are needed: {input} {expected}"));
+    };
+    let seq = |value: &Value| value.as_i64().or_else(|| value["seq"].as_i64());
+    let mut mailbox = Mailbox::default();
+    for put in puts {
+        mailbox.put(serde_json::from_value(put.clone()).map_err(|error| error.to_string())?);
+    }
+    let served: Vec<Option<i64>> = std::iter::from_fn(|| mailbox.take()).map(|update| update.seq).collect();
+    let theirs: Vec<Option<i64>> = order.iter().map(seq).filter(Option::is_some).collect();
+    if served == theirs {
+        return Ok(true);
+    }
+    // A final, and after it a partial that had come before.
+    let stale = |at: usize| theirs[..at].iter().any(|before| before > &theirs[at]);
+    let mended: Vec<Option<i64>> = (0..theirs.len()).filter(|&at| !stale(at)).map(|at| theirs[at]).collect();
+    if served == mended { Ok(false) } else { Err(format!("ours {served:?}, expected {theirs:?}")) }
+}
+
+fn judge_compose(input: &Value, expected: &Value) -> Result<bool, String> {
+    let rows = |key: &str| serde_json::from_value::<Vec<Row>>(input[key].clone()).map_err(|error| error.to_string());
+    let source = compose(&rows("words")?, &rows("tail")?);
+    let ours = join_words(source.words.iter().map(|word| word.text.as_str()));
+    if ours != seams::normalize(text(expected, "text")) {
+        return Err(format!("ours {ours:?}, expected {}", expected["text"]));
+    }
+    let pair = |times: Option<(Millis, Millis)>| match times {
+        Some((start, end)) => [Some(start.0 as f64), Some(end.0 as f64)],
+        None => [None, None],
+    };
+    let stamps: Vec<_> =
+        source.words.iter().filter(|word| is_spoken(&word.text)).map(|word| pair(word.times)).collect();
+    let ours = serde_json::json!({"stamps": stamps, "last_end_ms": source.last_end.0 as f64});
+    for key in ["stamps", "last_end_ms"] {
+        if ours[key] != expected[key] {
+            return Err(format!("ours {}, expected {}", ours[key], expected[key]));
+        }
+    }
+    Ok(true)
+}
+
+/// The model of REF's dialogue: the words of the source in capitals, without marks. Each is a token
+/// that attends to its word.
+struct Capitals {
+    heads_len: usize,
+    asked: Rc<Cell<usize>>,
+}
+
+impl Translate for Capitals {
+    async fn draft(&mut self, request: &DraftRequest<'_>, _: Watch<'_>) -> Result<Draft, BoxError> {
+        self.asked.set(self.asked.get() + 1);
+        let words = source_words(request.source);
+        let mut attention = Attention::new(Vec::new(), self.heads_len);
+        let mut at = 0;
+        for word in &words {
+            let start = at + request.source[at..].find(word.as_str()).unwrap_or_default();
+            at = start + word.len();
+            attention.columns.push(start..at);
+        }
+        let mut pieces = Vec::new();
+        for at in source_words(request.accepted).len()..words.len() {
+            let blank = if at == 0 { "" } else { " " };
+            pieces.push(format!("{blank}{}", trim_punctuation(&words[at]).to_uppercase()));
+            let row: Vec<f32> = (0..words.len()).map(|column| if column == at { 1.0 } else { 0.0 }).collect();
+            attention.append(&row.repeat(self.heads_len), &[[0.0; 2]])?;
+        }
+        Ok(Draft { pieces, finished: true, attention: Some(attention), ..Draft::default() })
+    }
+
+    fn count_tokens(&self, text: &str) -> usize {
+        source_words(text).len()
+    }
+}
+
+/// A dialogue from `init` on. REF's model accepts exactly what rests on accessible words, so
+/// nothing else is held here.
+fn judge_session(input: &Value, expected: &Value) -> Result<bool, String> {
+    let language = |key: &str| text(&input["init"], key).parse::<Language>().map_err(|error| error.to_string());
+    let knobs = Knobs { holdback: Millis::ZERO, hold_last: 0, filter_width: 1, ..Knobs::low() };
+    let settings = Settings::new(language("source_lang")?, Some(language("target_lang")?))
+        .with_policy(PolicyKind::AlignAtt(Preset::Low, knobs));
+    let asked = Rc::new(Cell::new(0));
+    let model = Capitals { heads_len: knobs.heads_len, asked: asked.clone() };
+    let mut stream = Utterances::new(&settings, model, 120, Earlier::default()).map_err(|error| error.to_string())?;
+    let updates = input["updates"].as_array().cloned().unwrap_or_default();
+    let responses = expected["responses"].as_array().cloned().unwrap_or_default();
+    if updates.len() != responses.len() || updates.is_empty() {
+        return Err("not as many responses as updates".to_owned());
+    }
+    for (update, mut theirs) in updates.into_iter().zip(responses) {
+        let update: Update = serde_json::from_value(update).map_err(|error| error.to_string())?;
+        let before = asked.get();
+        let answer = pollster::block_on(stream.take(&update)).map_err(|error| error.to_string())?;
+        let mut ours = serde_json::to_value(answer).map_err(|error| error.to_string())?;
+        let again = theirs["stop_reason"] == "alignatt:commit_fast_path";
+        if again && asked.get() > before {
+            return Err("the model was asked where the held draft is enough".to_owned());
+        }
+        if theirs["stop_reason"] == "fake" {
+            // REF's model names itself; ours says what its policy found.
+            if !ours["stop_reason"].is_string() || ours["stop_reason"] == "alignatt:commit_fast_path" {
+                return Err(format!("no reason to stop: {ours}"));
+            }
+            (ours["stop_reason"], theirs["stop_reason"]) = (Value::Null, Value::Null);
+        }
+        if ours != theirs {
+            return Err(format!("ours {ours}, expected {theirs}"));
+        }
     }
     Ok(true)
 }

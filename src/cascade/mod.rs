@@ -25,6 +25,7 @@
 //! | `checkpoint` | what a stream needs to go on elsewhere |
 //! | `stream` | the step that ties them together |
 //! | `text_stream` | the same for a source that is text: no recogniser, no aligner |
+//! | `utterances` | the same for a source that somebody else recognises, as whole states |
 //! | `meter` | lag, real-time factor, tokens a second |
 
 mod captions;
@@ -39,6 +40,8 @@ mod stream;
 mod tail;
 mod text_stream;
 mod transcript;
+#[cfg(any(feature = "server", test))]
+pub(crate) mod utterances;
 
 #[cfg(test)]
 mod conformance;
@@ -56,6 +59,8 @@ mod resume_tests;
 mod tests;
 #[cfg(test)]
 mod text_tests;
+#[cfg(test)]
+mod utterances_tests;
 
 pub use checkpoint::{Checkpoint, Position, ResumeError, TargetSide, Untranslated};
 pub(crate) use engines::{Align, BoxError, DraftRequest, Engines, Recognize, Translate};

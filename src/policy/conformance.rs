@@ -47,7 +47,10 @@ pub(crate) const OF_THE_CASCADE: &[&str] = &[
     "append_only",
     "asr_commit",
     "latency_units",
+    "mailbox",
     "monotone_acceptance",
+    "mt_server_compose",
+    "mt_server_session",
     "prefill_glue",
     "source_normalize",
     "strip_live_tail_punct",
@@ -59,9 +62,6 @@ pub(crate) const OF_THE_CASCADE: &[&str] = &[
 /// The kinds that are not judged, and why.
 pub(crate) const NOT_BUILT: &[(&str, &str)] = &[
     ("audio_frontier_flush", "of the route by which Gemma hears for itself; here words come from the recognizer"),
-    ("mailbox", "of the text server, which drops partials when it is late; the cascade hears more in one step"),
-    ("mt_server_compose", "the text server's input: words with times of the caller's, which the aligner gives here"),
-    ("mt_server_session", "the text server's protocol"),
     ("prompt_messages", "the prompt is our own; that its source columns are right is tested in `models/prompt`"),
 ];
 

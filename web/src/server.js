@@ -364,7 +364,8 @@ class Feeding {
     this.#stopped = true;
     this.#wake();
     this.#sound.close();
-    for (const connection of this.#connections) connection.finish();
+    this.#kept.over = true;
+    this.#pump();
   }
 
   #pump() {
@@ -411,8 +412,6 @@ class Connection {
   #token;
   /** The place of the sound that is sent next. */
   #cursor = 0;
-  /** No more sound follows. */
-  #finished = false;
   #endSent = false;
   /** The rest of the sound is not wanted. */
   #skipped = false;
@@ -481,12 +480,6 @@ class Connection {
     this.#skipped = true;
   }
 
-  /** No sound follows what is kept now. */
-  finish() {
-    this.#finished = true;
-    this.pump();
-  }
-
   /** Sends what can be sent now. */
   pump() {
     clearTimeout(this.#later);
@@ -499,7 +492,7 @@ class Connection {
       }
       this.#send(socket);
     }
-    if (this.#finished && !this.#endSent) {
+    if (this.#kept.over && !this.#endSent) {
       this.#endSent = true;
       socket.send(JSON.stringify({ type: 'end' }));
     }

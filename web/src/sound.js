@@ -127,6 +127,8 @@ export class Kept {
   start = 0;
   /** Where it ends. */
   end = 0;
+  /** No more follows. */
+  over = false;
   #most;
 
   /** @param {number} most The most samples. The oldest are dropped. */

@@ -157,7 +157,7 @@ export function advice(code: string, message: string): Advice {
       return {
         title: 'This sound cannot be read',
         about: message,
-        steps: ['wav, flac, mp3, ogg (Vorbis), m4a and mp4 (AAC, ALAC) can be read.', 'Convert Opus and video formats first, for example with ffmpeg -i talk.webm talk.wav.'],
+        steps: ['wav, flac, mp3, ogg and webm (Vorbis), m4a and mp4 (AAC, ALAC) can be read.', 'Convert Opus first, for example with ffmpeg -i talk.webm talk.wav.'],
         cpu: false,
       };
     case 'device-lost':

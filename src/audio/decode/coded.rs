@@ -9,17 +9,21 @@ use symphonia::core::packet::Packet;
 use symphonia::core::units::TimeBase;
 
 use super::Source;
-use super::packets::{Packets, is_system_fault, mp4_decoder, open_format, open_mp4, pick_track};
+use super::packets::{
+    Packets, is_system_fault, matroska_decoder, mp4_decoder, open_format, open_matroska, open_mp4, pick_track,
+};
 use crate::audio::downmix::Downmix;
 use crate::audio::error::AudioError;
+use crate::audio::matroska::{Matroska, SECOND};
 use crate::audio::mel::SAMPLE_RATE;
-use crate::audio::mp4::Mp4;
 use crate::audio::resample::Resampler;
 
-/// A block is returned once it has this many samples (1 s), or at the end.
-const BLOCK: usize = SAMPLE_RATE as usize;
+/// A block is returned once it has this many samples (100 ms), or at the end.
+const BLOCK: usize = SAMPLE_RATE as usize / 10;
 /// A shorter hole in the time stamps of a file (in seconds) is a rounding error.
 const MIN_HOLE: f64 = 0.02;
+/// The same for Matroska. The time stamps of live recorders vary by tens of milliseconds.
+const MIN_MATROSKA_HOLE: f64 = 0.1;
 /// The longest silence that replaces one damaged packet, in seconds.
 const MAX_PACKET: f64 = 10.0;
 /// The number of packets at the start of a file of which one must be decoded. Otherwise the file is
@@ -27,6 +31,7 @@ const MAX_PACKET: f64 = 10.0;
 const MAX_UNDECODED: u64 = 200;
 /// A file is complete if less than this (in seconds) is missing at its end.
 const END_SLACK: f64 = 0.05;
+const LATE_CHOICE: &str = "its sound track must be chosen before it is read";
 /// The maximum number of warnings about sound before its channels changed.
 const MAX_EARLIER: usize = 8;
 
@@ -103,6 +108,14 @@ impl Coded {
         Ok(Coded { duration, ..Coded::new(Packets::Mp4(Box::new(mp4)), decoder) })
     }
 
+    pub(super) fn open_matroska(source: Source, name: &str) -> Result<Self, AudioError> {
+        let (matroska, decoder) = open_matroska(source, name)?;
+        let duration = matroska.seconds();
+        let skip = matroska.tracks()[matroska.chosen()].skip;
+        let this = Coded { duration, ..Coded::new(Packets::Matroska(Box::new(matroska)), decoder) };
+        Ok(Coded { skip: this.frames_of(skip), ..this })
+    }
+
     fn new(packets: Packets, decoder: Box<dyn AudioDecoder>) -> Self {
         Coded {
             packets,
@@ -131,11 +144,21 @@ impl Coded {
         }
     }
 
-    /// The MP4 that the packets come from, if they come from one.
-    pub(super) fn mp4(&self) -> Option<&Mp4> {
+    /// The number of sound tracks in the file.
+    pub(super) fn tracks(&self) -> usize {
         match &self.packets {
-            Packets::Mp4(mp4) => Some(mp4),
-            Packets::Other(_) => None,
+            Packets::Mp4(mp4) => mp4.tracks().len(),
+            Packets::Matroska(matroska) => matroska.tracks().len(),
+            Packets::Other(_) => 1,
+        }
+    }
+
+    /// The index of the sound track that is decoded.
+    pub(super) fn track(&self) -> usize {
+        match &self.packets {
+            Packets::Mp4(mp4) => mp4.chosen(),
+            Packets::Matroska(matroska) => matroska.chosen(),
+            Packets::Other(_) => 0,
         }
     }
 
@@ -144,14 +167,31 @@ impl Coded {
         self.duration
     }
 
-    /// Decodes sound track `index` of an MP4 instead, from its beginning.
+    /// Decodes sound track `index` instead, from its beginning.
     pub(super) fn choose_track(&mut self, index: usize, name: &str) -> Result<(), AudioError> {
-        if let Packets::Mp4(mp4) = &mut self.packets {
-            self.decoder = mp4_decoder(mp4, index, name)?;
-            mp4.choose(index);
-            self.duration = mp4.seconds();
+        match &mut self.packets {
+            Packets::Mp4(mp4) => {
+                self.decoder = mp4_decoder(mp4, index, name)?;
+                mp4.choose(index);
+                self.duration = mp4.seconds();
+            }
+            Packets::Matroska(matroska) => {
+                let decoder = matroska_decoder(matroska, index, name)?;
+                if !matroska.choose(index) {
+                    return Err(AudioError::Broken { name: name.into(), what: LATE_CHOICE.into() });
+                }
+                let skip = matroska.tracks()[index].skip;
+                self.rate = decoder.codec_params().sample_rate.unwrap_or(0);
+                self.decoder = decoder;
+                self.skip = self.frames_of(skip);
+            }
+            Packets::Other(_) => {}
         }
         Ok(())
+    }
+
+    fn frames_of(&self, seconds: f64) -> usize {
+        (seconds * f64::from(self.rate)).round() as usize
     }
 
     /// Returns the next samples, 16 kHz mono. None at the end.
@@ -167,7 +207,7 @@ impl Coded {
                 continue;
             }
             match self.packets.next() {
-                Ok(Some(packet)) if self.mp4().is_some() => {
+                Ok(Some(packet)) if !matches!(self.packets, Packets::Other(_)) => {
                     self.wait_for(&packet);
                     self.held = Some(packet);
                 }
@@ -177,7 +217,7 @@ impl Coded {
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => self.ended = true,
-                Err(SymphoniaError::IoError(source)) if is_system_fault(&source) => {
+                Err(SymphoniaError::IoError(source)) if self.is_fault(&source) => {
                     return Err(AudioError::Read { name: name.into(), source });
                 }
                 Err(SymphoniaError::IoError(_)) => self.ended = true,
@@ -194,6 +234,12 @@ impl Coded {
             }
         }
         Ok(Some(out).filter(|out| !out.is_empty()))
+    }
+
+    /// True if the source could not be read. Symphonia also makes errors of this kind where a file
+    /// ends.
+    fn is_fault(&self, e: &std::io::Error) -> bool {
+        matches!(self.packets, Packets::Matroska(_)) || is_system_fault(e)
     }
 
     fn stop(&mut self, why: String) {
@@ -229,6 +275,10 @@ impl Coded {
         let frames = self.interleaved.len() / channels;
         let kept = match &self.packets {
             Packets::Mp4(_) => self.trimmed(packet, frames),
+            Packets::Matroska(_) => {
+                let after = self.frames_of(self.seconds(packet.trim_end.get()));
+                skipped..frames.saturating_sub(after).max(skipped)
+            }
             Packets::Other(_) => skipped..frames,
         };
         self.frames += kept.len() as u64;
@@ -324,11 +374,12 @@ impl Coded {
         self.add_silence(frames);
     }
 
-    /// Adds silence up to the time at which the packet of an MP4 begins.
+    /// Adds silence up to the time at which the packet of an MP4 or a Matroska file begins.
     fn wait_for(&mut self, packet: &Packet) {
         let begin = self.seconds(u64::try_from(packet.pts.get()).unwrap_or(0));
         let hole = begin - self.frames as f64 / f64::from(self.rate.max(1));
-        if hole >= MIN_HOLE {
+        let min = if matches!(self.packets, Packets::Mp4(_)) { MIN_HOLE } else { MIN_MATROSKA_HOLE };
+        if hole >= min {
             self.add_silence((hole * f64::from(self.rate)).round() as u64);
         }
     }
@@ -355,10 +406,35 @@ impl Coded {
 
     /// Converts ticks of the time base of the track to seconds.
     fn seconds(&self, ticks: u64) -> f64 {
-        if let Packets::Mp4(mp4) = &self.packets {
-            return ticks as f64 / f64::from(mp4.timescale());
+        match &self.packets {
+            Packets::Mp4(mp4) => return ticks as f64 / f64::from(mp4.timescale()),
+            Packets::Matroska(_) => return ticks as f64 / SECOND as f64,
+            Packets::Other(_) => {}
         }
         self.time_base.map_or(0.0, |b| ticks as f64 * f64::from(b.numer.get()) / f64::from(b.denom.get()))
+    }
+
+    /// The faults of a Matroska file, `present` seconds of which were read.
+    fn matroska_faults(&self, matroska: &Matroska<Source>, present: f64) -> Vec<String> {
+        let lost = matroska.lost();
+        let mut all = Vec::new();
+        if self.ended && lost.cut {
+            all.push(format!("it ends early, after {present:.2} seconds"));
+        }
+        if lost.clock > 0 {
+            let begin = self.seconds(lost.clock);
+            all.push(format!("its clock begins at {begin:.0} seconds; times count from its first sound"));
+        }
+        if lost.jumps > 0 {
+            all.push(format!("its clock jumps ahead {} times, and the jumps were ignored", lost.jumps));
+        }
+        if lost.places > 0 {
+            all.push(format!("it is damaged in {} places", lost.places));
+        }
+        if lost.another {
+            all.push("another recording follows in it, which was not read".into());
+        }
+        all
     }
 
     /// The faults found so far.
@@ -390,6 +466,10 @@ impl Coded {
                 all.push("its index is damaged".into());
             }
             damaged_seconds += self.seconds(lost.within);
+        }
+        if let Packets::Matroska(matroska) = &self.packets {
+            all.extend(self.matroska_faults(matroska, present));
+            damaged_seconds += self.seconds(matroska.lost().within);
         }
         if damaged_seconds > 0.0 {
             all.push(format!("{damaged_seconds:.2} seconds are damaged and were replaced with silence"));

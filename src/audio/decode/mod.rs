@@ -4,8 +4,9 @@
 //! ```text
 //! WAV, RF64 (PCM, float, A-law, µ-law)   wav: one reader for files and pipes
 //! FLAC, MP3, AAC (ADTS)                  symphonia; aac for more than two channels
-//! Ogg (Vorbis, FLAC)                     ogg reads the packets, symphonia decodes them
-//! M4A/MP4/MOV                            mp4 reads the packets, symphonia or aac decodes them
+//! Ogg (Opus, Vorbis, FLAC)               ogg reads the packets, symphonia or opus decodes them
+//! WebM/MKV                               matroska reads the packets, the same decoders
+//! M4A/MP4/MOV                            mp4 reads the packets, the same decoders
 //! → one channel → resample → next_block()
 //! ```
 //!
@@ -13,11 +14,15 @@
 //! length takes the place of damaged packets and holes, so that later times stay right. AAC begins
 //! with an encoder delay of 20 to 50 ms. It is removed where the edit list of an MP4 gives it.
 //!
-//! Two codings are refused by name. Symphonia has no decoder for Opus. Its ADPCM decoders for WAV
-//! are wrong (version 0.6.1: IMA gives wrong samples, MS overflows).
+//! A source that cannot be seeked is decoded as it arrives. Only MP4 must be a file, because its
+//! index may be at its end.
+//!
+//! ADPCM in WAV is refused by name. Symphonia's decoders for it are wrong (version 0.6.1: IMA gives
+//! wrong samples, MS overflows).
 
 mod coded;
 mod packets;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -31,9 +36,9 @@ use symphonia::core::io::MediaSource;
 use self::coded::Coded;
 use super::error::AudioError;
 use super::id3::{self, Behind};
-use super::mp4::{self, Mp4};
-use super::ogg::Ogg;
-use super::sniff::known_format;
+use super::mp4;
+use super::ogg::{Ogg, last_granule};
+use super::sniff::{MATROSKA, known_format};
 use super::wav::{PcmReader, is_wav};
 
 /// Bytes at the beginning of a file that tell its format.
@@ -60,8 +65,7 @@ impl AudioFile {
     /// Opens a file and reads its header.
     ///
     /// Fails for a file that is missing, empty, not sound (a text file named `.wav`) or in a coding
-    /// that is not decoded here (Opus). A path that cannot be seeked (a pipe) may be a WAV or raw
-    /// 16-bit little-endian mono at 16 kHz.
+    /// that is not decoded here.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, AudioError> {
         let path = path.as_ref();
         let name = path.display().to_string();
@@ -74,9 +78,14 @@ impl AudioFile {
     }
 
     /// Does the same as [`open`](Self::open) for any source. `name` is for messages.
+    ///
+    /// A source that cannot be seeked (a pipe, a socket) is never read further than the next block
+    /// needs, so a live stream is decoded as it arrives. It may be anything but MP4, from its
+    /// beginning on. Raw samples have no beginning that tells them from other bytes, and are
+    /// refused.
     pub fn from_source(mut source: Box<dyn MediaSource>, name: String) -> Result<Self, AudioError> {
         if !source.is_seekable() {
-            return Self::from_wav(PcmReader::new(source, &name), name, None);
+            return stream::open(source, name);
         }
         let read_error = |source| AudioError::Read { name: name.clone(), source };
         let tags_len = id3::tags_len(&mut source).map_err(read_error)?;
@@ -101,9 +110,11 @@ impl AudioFile {
             None => head.windows(5).any(|w| w == b"OggS\0"),
         };
         if is_ogg {
-            let ogg = Ogg::open(source, &name)?;
-            let duration = ogg.seconds();
-            return Ok(AudioFile { name, duration, has_samples: false, decoder: Decoder::Ogg(Box::new(ogg)) });
+            let last = last_granule(&mut source).map_err(read_error)?;
+            return Self::from_ogg(source, name, last);
+        }
+        if format == Some(MATROSKA) {
+            return Ok(Self::from_coded(Coded::open_matroska(source, &name)?, name));
         }
         if is_wav(&head) {
             return Self::from_wav(PcmReader::wav_of_len(source, &name, byte_len), name, byte_len);
@@ -124,6 +135,12 @@ impl AudioFile {
         Ok(AudioFile { name, duration, has_samples: false, decoder: Decoder::Wav(Box::new(reader)) })
     }
 
+    fn from_ogg(source: Source, name: String, last: Option<(u32, u64)>) -> Result<Self, AudioError> {
+        let ogg = Ogg::open(source, &name, last)?;
+        let duration = ogg.seconds();
+        Ok(AudioFile { name, duration, has_samples: false, decoder: Decoder::Ogg(Box::new(ogg)) })
+    }
+
     fn from_coded(coded: Coded, name: String) -> Self {
         let duration = coded.duration();
         AudioFile { name, duration, has_samples: false, decoder: Decoder::Coded(Box::new(coded)) }
@@ -131,23 +148,24 @@ impl AudioFile {
 
     /// The number of sound tracks in the file.
     pub fn tracks(&self) -> usize {
-        self.mp4().map_or(1, |mp4| mp4.tracks().len())
+        self.coded().map_or(1, Coded::tracks)
     }
 
     /// The number of the sound track that is decoded, from 1. By default it is the first track that
     /// is enabled and can be decoded.
     pub fn track(&self) -> usize {
-        self.mp4().map_or(1, |mp4| mp4.chosen() + 1)
+        self.coded().map_or(1, |coded| coded.track() + 1)
     }
 
-    fn mp4(&self) -> Option<&Mp4> {
+    fn coded(&self) -> Option<&Coded> {
         match &self.decoder {
-            Decoder::Coded(coded) => coded.mp4(),
+            Decoder::Coded(coded) => Some(coded),
             Decoder::Wav(_) | Decoder::Ogg(_) => None,
         }
     }
 
-    /// Decodes sound track `track` (from 1) instead, from its beginning.
+    /// Decodes sound track `track` (from 1) instead, from its beginning. Of a Matroska file, the
+    /// track must be chosen before the first block.
     pub fn choose_track(&mut self, track: NonZero<u16>) -> Result<(), AudioError> {
         let index = usize::from(track.get()) - 1;
         if index >= self.tracks() {

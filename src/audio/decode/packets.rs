@@ -19,15 +19,19 @@ use symphonia::core::packet::Packet;
 use super::Source;
 use crate::audio::aac;
 use crate::audio::error::AudioError;
+use crate::audio::matroska::{self, Matroska};
 use crate::audio::mp4::{Mp4, OpenError};
+use crate::audio::opus;
 use crate::audio::sniff::{known_format, looks_like_text};
 
 const NO_TRACK: &str = "there is no audio track";
+const NO_MATROSKA: &str = "its Matroska header is damaged or cut off";
 const CUT_INDEX: &str = "its index is missing, as in a recording or a download that was interrupted";
 
 /// Where packets come from.
 pub(super) enum Packets {
     Mp4(Box<Mp4>),
+    Matroska(Box<Matroska<Source>>),
     Other(Box<dyn FormatReader>),
 }
 
@@ -35,6 +39,7 @@ impl Packets {
     pub(super) fn next(&mut self) -> Result<Option<Packet>, SymphoniaError> {
         match self {
             Packets::Mp4(mp4) => mp4.next_packet().map_err(SymphoniaError::IoError),
+            Packets::Matroska(matroska) => matroska.next_packet().map_err(SymphoniaError::IoError),
             Packets::Other(format) => format.next_packet(),
         }
     }
@@ -74,6 +79,42 @@ pub(super) fn mp4_decoder(mp4: &Mp4, index: usize, name: &str) -> Result<Box<dyn
     decoder(params, &options).map_err(|e| refused(coding_name(params, &e)))
 }
 
+/// Finds the tracks of a Matroska file, and the first sound track that can be decoded. Those that a
+/// player would choose come first.
+pub(super) fn open_matroska(
+    source: Source,
+    name: &str,
+) -> Result<(Matroska<Source>, Box<dyn AudioDecoder>), AudioError> {
+    let mut matroska = Matroska::open(source).map_err(|e| matroska_error(e, name))?;
+    let mut order: Vec<usize> = (0..matroska.tracks().len()).collect();
+    order.sort_by_key(|&index| !matroska.tracks()[index].default);
+    let mut refused = None;
+    for index in order {
+        match matroska_decoder(&matroska, index, name) {
+            Ok(decoder) => {
+                matroska.choose(index);
+                return Ok((matroska, decoder));
+            }
+            Err(error) => refused = refused.or(Some(error)),
+        }
+    }
+    Err(refused.unwrap_or(AudioError::Empty { name: name.into(), what: NO_TRACK }))
+}
+
+/// The decoder for sound track `index` of a Matroska file.
+pub(super) fn matroska_decoder(
+    matroska: &Matroska<Source>,
+    index: usize,
+    name: &str,
+) -> Result<Box<dyn AudioDecoder>, AudioError> {
+    let track = &matroska.tracks()[index];
+    let refused = |codec| AudioError::UnknownCodec { name: name.into(), codec };
+    let params = track.params.as_ref().ok_or_else(|| refused(track.coding.clone()))?;
+    // The container says what is not played, in the same way for every coding.
+    let options = AudioDecoderOptions::default().gapless(false);
+    decoder(params, &options).map_err(|e| refused(coding_name(params, &e)))
+}
+
 /// The first audio track that can be decoded, with its decoder. The default track comes first.
 pub(super) fn pick_track(format: &dyn FormatReader, name: &str) -> Result<(Track, Box<dyn AudioDecoder>), AudioError> {
     let default = format.default_track(TrackType::Audio);
@@ -97,12 +138,13 @@ pub(super) fn pick_track(format: &dyn FormatReader, name: &str) -> Result<(Track
     })
 }
 
-/// Symphonia's decoder, or ours for AAC with more than two channels.
+/// Symphonia's decoder, or ours for Opus and for AAC with more than two channels.
 fn decoder(
     params: &AudioCodecParameters,
     options: &AudioDecoderOptions,
 ) -> Result<Box<dyn AudioDecoder>, SymphoniaError> {
     match symphonia::default::get_codecs().make_audio_decoder(params, options) {
+        Err(_) if params.codec == CODEC_ID_OPUS => opus::decoder(params),
         Err(_) if aac::is_multichannel(params) => Ok(Box::new(aac::Multichannel::new(params)?)),
         decoder => decoder,
     }
@@ -121,6 +163,15 @@ fn mp4_error(e: OpenError, name: &str) -> AudioError {
         OpenError::Io(e) => AudioError::Broken { name, what: format!("its MP4 header is damaged ({e})") },
         OpenError::NoIndex => AudioError::Broken { name, what: CUT_INDEX.into() },
         OpenError::NoTrack => AudioError::Empty { name, what: NO_TRACK },
+    }
+}
+
+fn matroska_error(e: matroska::OpenError, name: &str) -> AudioError {
+    let name = name.to_string();
+    match e {
+        matroska::OpenError::Io(source) => AudioError::Read { name, source },
+        matroska::OpenError::Damaged => AudioError::Broken { name, what: NO_MATROSKA.into() },
+        matroska::OpenError::NoTrack => AudioError::Empty { name, what: NO_TRACK },
     }
 }
 
@@ -143,6 +194,11 @@ fn probe_error(e: &SymphoniaError, name: &str, head: &[u8]) -> AudioError {
 fn coding_name(params: &AudioCodecParameters, why: &SymphoniaError) -> String {
     let channels = params.channels.as_ref().map(Channels::count);
     match (codec_name(params.codec), channels) {
+        // The decoder says which kind of Opus it is.
+        (_, _) if params.codec == CODEC_ID_OPUS => match why {
+            SymphoniaError::Unsupported(name) => (*name).into(),
+            _ => "Opus audio".into(),
+        },
         (Some(known), _) => known.into(),
         (None, None) if params.codec == CODEC_ID_AAC => "AAC that defines its channel layout itself".into(),
         (None, Some(channels @ 3..)) if params.codec == CODEC_ID_AAC => format!("AAC with {channels} channels"),
@@ -152,7 +208,6 @@ fn coding_name(params: &AudioCodecParameters, why: &SymphoniaError) -> String {
 
 fn codec_name(codec: AudioCodecId) -> Option<&'static str> {
     Some(match codec {
-        CODEC_ID_OPUS => "Opus audio",
         CODEC_ID_SPEEX => "Speex audio",
         CODEC_ID_MP1 | CODEC_ID_MP2 => "MPEG audio of layer 1 or 2",
         CODEC_ID_AC3 | CODEC_ID_EAC3 => "Dolby AC-3 audio",

@@ -12,7 +12,7 @@ use symphonia::core::codecs::audio::well_known::{
 use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters};
 
 use super::atoms::{Kind, be_u16, be_u32, be_u64, child, children};
-use crate::audio::aac;
+use crate::audio::{aac, opus};
 
 /// A header that declares more channels than this is wrong.
 const MAX_CHANNELS: u32 = 64;
@@ -32,6 +32,7 @@ impl Coding {
     pub(in crate::audio) fn name(&self) -> String {
         match &self.kind {
             b"mp4a" => "this coding of MPEG-4 audio".into(),
+            b"Opus" => "Opus audio with a damaged header".into(),
             b"samr" | b"sawb" | b"sawp" => "AMR audio".into(),
             b"dtsc" | b"dtse" | b"dtsh" | b"dtsl" => "DTS audio".into(),
             b"ac-4" => "Dolby AC-4 audio".into(),
@@ -96,7 +97,10 @@ pub(super) fn coding(stsd: &[u8], timescale: u32) -> Option<Coding> {
             info.map(|info| with_extra(&mut params, CODEC_ID_FLAC, info))
         }
         b".mp3" | b"mp3 " | b"ms\x00\x55" => Some(CODEC_ID_MP3),
-        b"Opus" => Some(CODEC_ID_OPUS),
+        b"Opus" => {
+            let head = find(b"dOps").and_then(opus::Head::of_mp4);
+            head.map(|head| with_extra(&mut params, CODEC_ID_OPUS, &head))
+        }
         b"ac-3" | b"sac3" => Some(CODEC_ID_AC3),
         b"ec-3" => Some(CODEC_ID_EAC3),
         b"dtsc" | b"dtse" | b"dtsh" | b"dtsl" => Some(CODEC_ID_DCA),
@@ -241,7 +245,7 @@ fn descriptor(bytes: &[u8]) -> Option<(u8, &[u8])> {
 ///
 /// HE-AAC is AAC of half the rate, with a description of the upper half of the band. Only the core
 /// can be decoded for mono and stereo. In most files it is also all that 16 kHz can hold.
-fn aac_config(config: &[u8], params: &mut AudioCodecParameters) -> Option<AudioCodecId> {
+pub(in crate::audio) fn aac_config(config: &[u8], params: &mut AudioCodecParameters) -> Option<AudioCodecId> {
     let mut bits = Bits { bytes: config, at: 0 };
     let mut object = bits.object()?;
     let rate = bits.rate()?;

@@ -28,6 +28,7 @@ use symphonia::core::units::{Duration, Timestamp};
 
 pub(super) use atoms::is_mp4;
 use atoms::{Bytes, be_u32, be_u64, child, children};
+pub(super) use coding::aac_config;
 use fragment::{Defaults, Fragments};
 pub(super) use track::Track;
 use track::{Cursor, Edit, Sample, track};

@@ -1,4 +1,4 @@
-//! Reads Ogg files with Vorbis or FLAC: their packets, their times, and what is missing.
+//! Reads Ogg files with Opus, Vorbis or FLAC: their packets, their times, and what is missing.
 //!
 //! A page is decoded as a whole, and its place follows from its granule: `granule - frames
 //! decoded`. If that is later than the end of the previous page, sound is missing, and silence
@@ -9,23 +9,28 @@
 //! begins hours after the stream. The exception is that pages were lost between the headers and the
 //! first sound, which their numbers and the damage there show. Then silence takes their place.
 //!
+//! Opus begins with sound that is not part of the recording (the pre-skip). Granules count it, and
+//! it is dropped when the sound has its place.
+//!
 //! A chained file is a sequence of streams. Streams of other codings (video) are skipped.
 
 mod pages;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek};
+use std::io::Read;
 
-use symphonia::core::codecs::audio::well_known::{CODEC_ID_FLAC, CODEC_ID_VORBIS};
+use symphonia::core::codecs::audio::well_known::{CODEC_ID_FLAC, CODEC_ID_OPUS, CODEC_ID_VORBIS};
 use symphonia::core::codecs::audio::{AudioCodecId, AudioCodecParameters, AudioDecoder, AudioDecoderOptions};
 use symphonia::core::packet::Packet;
 use symphonia::core::units::{Duration, Timestamp};
 
-use self::pages::{Damage, Page, Pages, last_granule};
+pub(super) use self::pages::last_granule;
+use self::pages::{Damage, Page, Pages};
 use super::downmix::Downmix;
 use super::error::AudioError;
+use super::opus;
 use super::resample::Resampler;
 
 /// The maximum number of bytes of a packet that are kept. Only a comment with pictures is longer.
@@ -41,18 +46,27 @@ const MAX_HOLE: f64 = 3_600.0;
 const MAX_LOST_AT_START: u64 = 2;
 /// The minimum number of bytes of a page.
 const MIN_PAGE: u64 = 28;
-/// A block is returned once it has this many samples (1 s).
-const BLOCK: usize = 16_000;
+/// A block is returned once it has this many samples (100 ms).
+const BLOCK: usize = 1_600;
 /// The maximum number of warnings about one file.
 const MAX_NOTES: usize = 8;
 
 /// The sample rate and the number of channels.
 type Shape = (u32, usize);
 
+/// What a logical stream is coded as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Codec {
+    Vorbis,
+    Flac,
+    /// With this number of channels.
+    Opus(usize),
+}
+
 /// A logical stream that is being decoded.
 struct Stream {
     serial: u32,
-    vorbis: bool,
+    codec: Codec,
     /// None until the headers are complete.
     decoder: Option<Box<dyn AudioDecoder>>,
     /// The first packet. In Vorbis, a comment and the setup follow it.
@@ -62,6 +76,8 @@ struct Stream {
     /// A piece of it comes from a damaged page.
     tainted: bool,
     shape: Option<Shape>,
+    /// Frames at the beginning that are not part of the recording and have not been dropped yet.
+    skip: u64,
     /// The number of the last page that was decoded.
     sequence: u32,
     /// The granule of that page.
@@ -111,10 +127,9 @@ pub(super) struct Ogg<R> {
     notes: Vec<String>,
 }
 
-impl<R: Read + Seek> Ogg<R> {
-    /// Reads up to the first sound.
-    pub(super) fn open(mut reader: R, name: &str) -> Result<Self, AudioError> {
-        let last = last_granule(&mut reader).map_err(|e| read_error(name, e))?;
+impl<R: Read> Ogg<R> {
+    /// Reads up to the first sound. `last` is what [`last_granule`] found, if the end is known.
+    pub(super) fn open(reader: R, name: &str, last: Option<(u32, u64)>) -> Result<Self, AudioError> {
         let mut ogg = Ogg {
             pages: Pages::new(reader),
             name: name.into(),
@@ -154,9 +169,7 @@ impl<R: Read + Seek> Ogg<R> {
         ogg.seconds = ogg.length(last);
         Ok(ogg)
     }
-}
 
-impl<R: Read> Ogg<R> {
     /// The length by the last page, if it belongs to the same stream as the first.
     fn length(&self, last: Option<(u32, u64)>) -> Option<f64> {
         let stream = self.stream.as_ref()?;
@@ -272,12 +285,13 @@ impl<R: Read> Ogg<R> {
         let Some(packet) = page.pieces.first() else {
             return;
         };
-        let vorbis = packet.starts_with(b"\x01vorbis");
-        let flac = packet.starts_with(b"\x7fFLAC") && packet.len() >= 51;
-        if !vorbis && !flac {
-            self.others.insert(page.serial, codec_name(packet));
-            return;
-        }
+        let (codec, decoder, skip) = match opened(packet) {
+            Ok(opened) => opened,
+            Err(name) => {
+                self.others.insert(page.serial, name);
+                return;
+            }
+        };
         if self.stream.is_some() {
             self.others.insert(page.serial, "another sound track");
             self.note("it has another sound track, which was not read".into());
@@ -285,12 +299,13 @@ impl<R: Read> Ogg<R> {
         }
         self.stream = Some(Stream {
             serial: page.serial,
-            vorbis,
-            decoder: if flac { decoder(CODEC_ID_FLAC, &packet[17..51]) } else { None },
+            codec,
+            decoder,
             ident: packet.clone(),
             partial: Vec::new(),
             tainted: false,
             shape: None,
+            skip,
             sequence: page.sequence,
             granule: None,
             position: None,
@@ -354,7 +369,11 @@ impl<R: Read> Ogg<R> {
                 break;
             }
             let packet = std::mem::take(&mut stream.partial);
-            self.damaged_packets += u64::from(!stream.packet(packet, &mut samples));
+            match stream.packet(packet, &mut samples) {
+                Packed::Fine => {}
+                Packed::LeftOut => self.damaged_packets += 1,
+                Packed::Silent(frames) => self.silent_seconds += frames as f64 / f64::from(opus::RATE),
+            }
             if samples.len() >= MAX_SAMPLES {
                 self.place(stream, None, false, std::mem::take(&mut samples), out)?;
                 self.push_held(out);
@@ -412,10 +431,15 @@ impl<R: Read> Ogg<R> {
             stream.position = granule;
             (stream.gap, stream.lost_pages, stream.damage) = (false, 0, Damage::default());
         }
-        self.silent_seconds += seconds(hole);
-        self.hole = hole;
         samples.truncate(keep as usize * channels);
         samples.drain(..skip as usize * channels);
+        let of_hole = hole.min(stream.skip);
+        let of_sound = (stream.skip - of_hole).min((samples.len() / channels) as u64);
+        stream.skip -= of_hole + of_sound;
+        hole -= of_hole;
+        samples.drain(..of_sound as usize * channels);
+        self.silent_seconds += seconds(hole);
+        self.hole = hole;
         self.held = Some(samples).filter(|samples| !samples.is_empty());
         Ok(())
     }
@@ -462,12 +486,15 @@ impl<R: Read> Ogg<R> {
             return Ok(());
         }
         self.flush(out);
-        if let Some(mut old) = self.resampler.take() {
-            old.finish(out);
-        }
         let old = self.downmix.replace(Downmix::new(rate, channels));
         for warning in old.iter().flat_map(Downmix::warnings) {
             self.note(warning);
+        }
+        if self.rate == rate && self.resampler.is_some() {
+            return Ok(());
+        }
+        if let Some(mut old) = self.resampler.take() {
+            old.finish(out);
         }
         let error = |_| AudioError::Rate { name: self.name.clone(), rate };
         self.resampler = Some(Resampler::new(rate).map_err(error)?);
@@ -509,40 +536,81 @@ fn read_error(name: &str, source: std::io::Error) -> AudioError {
     AudioError::Read { name: name.into(), source }
 }
 
+/// What became of a packet.
+enum Packed {
+    /// It was decoded, or has no sound.
+    Fine,
+    /// It is damaged, and its length is not known.
+    LeftOut,
+    /// It is damaged, and silence of so many frames took its place.
+    Silent(usize),
+}
+
 impl Stream {
-    /// Decodes a whole packet and appends its sound. False if the packet is damaged.
-    fn packet(&mut self, packet: Vec<u8>, samples: &mut Vec<f32>) -> bool {
+    /// Decodes a whole packet and appends its sound.
+    fn packet(&mut self, packet: Vec<u8>, samples: &mut Vec<f32>) -> Packed {
         let tainted = std::mem::take(&mut self.tainted);
         let Some(decoder) = &mut self.decoder else {
             // The decoder trusts the packets of its setup.
             if packet.starts_with(b"\x05vorbis") && !tainted {
                 self.decoder = decoder(CODEC_ID_VORBIS, &[self.ident.clone(), packet].concat());
             }
-            return true;
+            return Packed::Fine;
         };
-        let sounds = match self.vorbis {
-            true => packet.first().is_some_and(|b| b & 1 == 0),
-            false => packet.first() == Some(&0xFF),
+        let sounds = match self.codec {
+            Codec::Vorbis => packet.first().is_some_and(|b| b & 1 == 0),
+            Codec::Flac => packet.first() == Some(&0xFF),
+            Codec::Opus(_) => !packet.is_empty() && !packet.starts_with(b"OpusTags"),
         };
         if !sounds {
             // This is a comment, or an empty packet.
-            return true;
+            return Packed::Fine;
         }
+        let opus = match self.codec {
+            Codec::Opus(channels) => opus::frames(&packet).map(|frames| (frames, channels)),
+            Codec::Vorbis | Codec::Flac => None,
+        };
         let Ok(buffer) = decoder.decode(&Packet::new(0, Timestamp::ZERO, Duration::ZERO, packet)) else {
-            return false;
+            let Some((frames, channels)) = opus else {
+                return Packed::LeftOut;
+            };
+            self.shape = Some((opus::RATE, channels));
+            samples.resize(samples.len() + frames * channels, 0.0);
+            return Packed::Silent(frames);
         };
         let spec = buffer.spec();
         let shape = (spec.rate(), spec.channels().count());
         // The header gives the rate and the channels. A packet with others is damaged.
         if shape.0 == 0 || shape.1 == 0 || self.shape.is_some_and(|old| old != shape) {
-            return false;
+            return Packed::LeftOut;
         }
         self.shape = Some(shape);
         let mut decoded: Vec<f32> = Vec::new();
         buffer.copy_to_vec_interleaved(&mut decoded);
         samples.extend(decoded);
-        true
+        Packed::Fine
     }
+}
+
+/// A coding, its decoder if that needs no other packets, and the frames to drop at its beginning.
+type Opened = (Codec, Option<Box<dyn AudioDecoder>>, u64);
+
+/// Begins a stream by its first packet, or names the coding that is not decoded here.
+fn opened(packet: &[u8]) -> Result<Opened, &'static str> {
+    if packet.starts_with(b"\x01vorbis") {
+        return Ok((Codec::Vorbis, None, 0));
+    }
+    if packet.starts_with(b"\x7fFLAC") && packet.len() >= 51 {
+        return Ok((Codec::Flac, decoder(CODEC_ID_FLAC, &packet[17..51]), 0));
+    }
+    if packet.starts_with(opus::MAGIC) {
+        let head = opus::Head::parse(packet)?;
+        let mut params = AudioCodecParameters::new();
+        params.for_codec(CODEC_ID_OPUS).with_extra_data(Box::from(packet));
+        let decoder = opus::decoder(&params).map_err(|_| "Opus audio")?;
+        return Ok((Codec::Opus(head.channels.into()), Some(decoder), head.pre_skip.into()));
+    }
+    Err(codec_name(packet))
 }
 
 fn decoder(codec: AudioCodecId, extra: &[u8]) -> Option<Box<dyn AudioDecoder>> {
@@ -553,8 +621,7 @@ fn decoder(codec: AudioCodecId, extra: &[u8]) -> Option<Box<dyn AudioDecoder>> {
 
 /// The name of a coding that is not decoded here, by the first packet of a stream.
 fn codec_name(packet: &[u8]) -> &'static str {
-    let all: [(&[u8], &str); 7] = [
-        (b"OpusHead", "Opus audio"),
+    let all: [(&[u8], &str); 6] = [
         (b"Speex   ", "Speex audio"),
         (b"CELT    ", "CELT audio"),
         (b"PCM     ", "PCM audio in Ogg"),

@@ -79,10 +79,10 @@ impl<R: Read> Pages<R> {
     }
 
     /// The next page. A damaged page is returned too, if another page or the end follows at the
-    /// place where it should end.
+    /// place where it should end. Nothing is read after a page that is intact, because a live
+    /// stream may pause there.
     pub(super) fn next(&mut self) -> io::Result<Option<Page>> {
         loop {
-            self.fill()?;
             let rest = &self.buffer[self.used..];
             let Some(at) = rest.windows(MARK.len()).position(|w| w == MARK) else {
                 let kept = if self.ended { 0 } else { MARK.len() - 1 };
@@ -91,11 +91,19 @@ impl<R: Read> Pages<R> {
                 if self.ended {
                     return Ok(None);
                 }
+                self.fill()?;
                 continue;
             };
             self.skip(at);
             let rest = &self.buffer[self.used..];
-            match parse(rest) {
+            let page = parse(rest);
+            let enough =
+                page.as_ref().is_some_and(|page| page.intact || (!page.cut && rest.len() >= page.len + MARK.len()));
+            if !enough && !self.ended {
+                self.fill()?;
+                continue;
+            }
+            match page {
                 Some(page) if page.intact || is_followed(&page, rest) => {
                     self.used += page.len;
                     return Ok(Some(page));
@@ -112,24 +120,18 @@ impl<R: Read> Pages<R> {
         self.damage.bytes += len as u64;
     }
 
-    /// Reads until a whole page and the mark after it are in the buffer.
+    /// Reads what has arrived. A page and the mark after it are enough, so the buffer stays small.
     fn fill(&mut self) -> io::Result<()> {
-        let enough = MAX_PAGE + MARK.len();
-        if self.ended || self.buffer.len() - self.used >= enough {
-            return Ok(());
-        }
         self.buffer.drain(..self.used);
         self.used = 0;
-        while !self.ended && self.buffer.len() < enough {
-            let at = self.buffer.len();
-            self.buffer.resize(at + READ_LEN, 0);
-            let got = self.reader.read(&mut self.buffer[at..]);
-            self.buffer.truncate(at + *got.as_ref().unwrap_or(&0));
-            match got {
-                Ok(len) => self.ended = len == 0,
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
+        let at = self.buffer.len();
+        self.buffer.resize(at + READ_LEN, 0);
+        let got = self.reader.read(&mut self.buffer[at..]);
+        self.buffer.truncate(at + *got.as_ref().unwrap_or(&0));
+        match got {
+            Ok(len) => self.ended = len == 0,
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
         }
         Ok(())
     }
@@ -211,7 +213,7 @@ pub(super) fn crc(page: &[u8]) -> u32 {
 }
 
 /// The serial and granule of the last page. The position is reset to the start.
-pub(super) fn last_granule(source: &mut (impl Read + Seek)) -> io::Result<Option<(u32, u64)>> {
+pub(in crate::audio) fn last_granule(source: &mut (impl Read + Seek)) -> io::Result<Option<(u32, u64)>> {
     let len = source.seek(SeekFrom::End(0))?;
     source.seek(SeekFrom::Start(len.saturating_sub(TAIL)))?;
     let mut tail = Vec::new();

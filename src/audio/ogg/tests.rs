@@ -29,13 +29,19 @@ fn split(bytes: &[u8]) -> Vec<Vec<u8>> {
     places(bytes).windows(2).map(|ends| bytes[ends[0]..ends[1]].to_vec()).collect()
 }
 
-/// The file with one packet per page.
-fn small_pages() -> Vec<u8> {
-    let mut pages = Pages::new(Cursor::new(file()));
+/// The packets of a file in which none continues on another page.
+pub(in crate::audio) fn packets(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut pages = Pages::new(Cursor::new(bytes));
     let mut packets = Vec::new();
     while let Some(page) = pages.next().unwrap() {
         packets.extend(page.pieces);
     }
+    packets
+}
+
+/// The file with one packet per page.
+fn small_pages() -> Vec<u8> {
+    let packets = packets(&file());
     let mut decoder = decoder(CODEC_ID_VORBIS, &[&packets[0][..], &packets[2]].concat()).unwrap();
     let (mut out, mut granule, end) = (Vec::new(), 0, last_granule(&mut Cursor::new(file())).unwrap().unwrap().1);
     for (sequence, packet) in packets.iter().enumerate() {
@@ -51,13 +57,28 @@ fn small_pages() -> Vec<u8> {
 }
 
 fn page_of(flags: u8, granule: u64, serial: u32, sequence: u32, packet: &[u8]) -> Vec<u8> {
-    let lengths: Vec<u8> = (0..=packet.len() / 255).map(|n| (packet.len() - n * 255).min(255) as u8).collect();
+    page_of_all(flags, granule, serial, sequence, &[packet.to_vec()])
+}
+
+/// A page with several packets, which must fit into it.
+pub(in crate::audio) fn page_of_all(
+    flags: u8,
+    granule: u64,
+    serial: u32,
+    sequence: u32,
+    packets: &[Vec<u8>],
+) -> Vec<u8> {
+    let lengths_of = |packet: &Vec<u8>| {
+        let len = packet.len();
+        (0..=len / 255).map(move |n| (len - n * 255).min(255) as u8).collect::<Vec<u8>>()
+    };
+    let lengths: Vec<u8> = packets.iter().flat_map(lengths_of).collect();
     let mut page = [b"OggS\0".as_slice(), &[flags], &granule.to_le_bytes(), &serial.to_le_bytes()].concat();
     page.extend(sequence.to_le_bytes());
     page.extend([0; 4]);
     page.push(lengths.len() as u8);
     page.extend(lengths);
-    page.extend(packet);
+    page.extend(packets.concat());
     sealed(page)
 }
 
@@ -84,7 +105,8 @@ fn renumbered(bytes: &[u8], from: usize, granule: u64, sequence: u32, serial: u3
 }
 
 fn open(bytes: Vec<u8>) -> Result<Ogg<Cursor<Vec<u8>>>, AudioError> {
-    Ogg::open(Cursor::new(bytes), "talk.ogg")
+    let last = last_granule(&mut Cursor::new(&bytes)).unwrap();
+    Ogg::open(Cursor::new(bytes), "talk.ogg", last)
 }
 
 fn decode(bytes: Vec<u8>) -> Result<(Vec<f32>, Option<String>), AudioError> {
@@ -370,9 +392,125 @@ fn flac_in_ogg_is_read() {
     assert!(warning.unwrap().contains("seconds are damaged or missing"));
 }
 
+/// Opus in Ogg, with one packet per page. The packets are those of a fixture, `times` times over,
+/// and `end` frames are cut off at the end.
+fn opus_pages(head: &[u8], times: usize, end: u64) -> Vec<u8> {
+    let all = packets(&std::fs::read(fixture("audio/opus.ogg")).unwrap());
+    let sound: Vec<&Vec<u8>> = (0..times).flat_map(|_| &all[2..]).collect();
+    let mut out = [page_of(2, 0, 7, 0, head), page_of(0, 0, 7, 1, &all[1])].concat();
+    let mut granule = 0;
+    for (n, packet) in sound.iter().enumerate() {
+        granule += opus::frames(packet).unwrap() as u64;
+        let last = n + 1 == sound.len();
+        let at = if last { granule - end } else { granule };
+        out.extend(page_of(u8::from(last) * 4, at, 7, n as u32 + 2, packet));
+    }
+    out
+}
+
+fn opus_head() -> Vec<u8> {
+    packets(&std::fs::read(fixture("audio/opus.ogg")).unwrap()).swap_remove(0)
+}
+
+/// The number of samples for so many frames of Opus.
+fn of_opus(frames: u64) -> usize {
+    (frames / 3) as usize
+}
+
+#[test]
+fn opus_begins_after_its_pre_skip_and_ends_at_its_granule() {
+    let (want, warning) = decode(std::fs::read(fixture("audio/opus.ogg")).unwrap()).unwrap();
+    assert_eq!((want.len(), warning), (4_800, None));
+    // The same in small pages.
+    let whole = opus_pages(&opus_head(), 1, 0);
+    let frames = 16 * 960;
+    let (got, warning) = decode(whole.clone()).unwrap();
+    assert_eq!(warning, None);
+    assert_length(&got, of_opus(frames - 312));
+    assert!(got[..4_000] == want[..4_000]);
+    let declared = open(whole.clone()).unwrap().seconds().unwrap();
+    assert!((declared * 48_000.0 - (frames - 312) as f64).abs() < 1.0, "{declared}");
+    let (got, _) = decode(opus_pages(&opus_head(), 1, 700)).unwrap();
+    assert_length(&got, of_opus(frames - 312 - 700));
+    // Two streams in a chain have a pre-skip each.
+    let (got, warning) = decode([whole.clone(), whole].concat()).unwrap();
+    assert_eq!(warning, None);
+    assert_length(&got, 2 * of_opus(frames - 312));
+    let mut head = opus_head();
+    head[10..12].copy_from_slice(&9_600u16.to_le_bytes());
+    assert_length(&decode(opus_pages(&head, 1, 0)).unwrap().0, of_opus(frames - 9_600));
+    // All of it is pre-skip.
+    head[10..12].copy_from_slice(&u16::MAX.to_le_bytes());
+    assert!(decode(opus_pages(&head, 1, 0)).unwrap().0.is_empty());
+}
+
+#[test]
+fn the_gain_of_opus_is_applied() {
+    let (want, _) = decode(opus_pages(&opus_head(), 1, 0)).unwrap();
+    let mut head = opus_head();
+    head[16..18].copy_from_slice(&(-1_541i16).to_le_bytes());
+    let (got, _) = decode(opus_pages(&head, 1, 0)).unwrap();
+    assert!(got.iter().zip(&want).all(|(half, whole)| (half * 2.0 - whole).abs() < 1e-4));
+    head[16..18].copy_from_slice(&i16::MAX.to_le_bytes());
+    let (got, _) = decode(opus_pages(&head, 1, 0)).unwrap();
+    assert!(got.iter().all(|x| x.abs() < 2.0));
+}
+
+#[test]
+fn damage_to_opus_is_silence_of_its_length() {
+    let bytes = opus_pages(&opus_head(), 3, 0);
+    let want = decode(bytes.clone()).unwrap().0;
+    let pages = split(&bytes);
+    for n in 2..pages.len() - 1 {
+        // A page is missing, or its CRC is wrong.
+        let mut flipped = bytes.clone();
+        flipped[places(&bytes)[n] + 30] ^= 1;
+        for damaged in [[pages[..n].concat(), pages[n + 1..].concat()].concat(), flipped] {
+            let (got, warning) = decode(damaged).unwrap();
+            assert_length(&got, want.len());
+            assert!(warning.unwrap().contains("0.0"), "page {n}");
+        }
+        // A packet cannot be decoded, but its first byte tells its length.
+        let mut pages = pages.clone();
+        let granule = u64::from_le_bytes(pages[n][6..14].try_into().unwrap());
+        let toc = pages[n][28] & !3 | 1;
+        let flags = pages[n][5];
+        pages[n] = page_of(flags, granule, 7, n as u32, &[toc & 0x87 | 0x60, 1, 2, 3]);
+        let (got, warning) = decode(pages.concat()).unwrap();
+        assert_length(&got, want.len());
+        let says = warning.unwrap();
+        assert!(says.contains("0.02 seconds are damaged or missing and were replaced with silence"), "{says}");
+    }
+    // A hole of a second, which the encoder left.
+    let mut later = renumbered(&bytes, 10, 48_000, 0, 7);
+    let (got, _) = decode(later.clone()).unwrap();
+    assert_length(&got, want.len() + 16_000);
+    later = renumbered(&bytes, 2, 48_000 * 50, 100, 7);
+    assert_length(&decode(later).unwrap().0, want.len());
+}
+
+#[test]
+fn hours_of_empty_opus_come_in_small_blocks() {
+    let pages = 12;
+    let page: Vec<Vec<u8>> = vec![vec![0x83, 48]; 255];
+    let mut bytes = [page_of(2, 0, 7, 0, &opus_head()), page_of(0, 0, 7, 1, b"OpusTags")].concat();
+    for n in 1..=pages {
+        bytes.extend(page_of_all(0, n * 255 * 5_760, 7, n as u32 + 1, &page));
+    }
+    assert!(bytes.len() < 10_000);
+    let mut ogg = open(bytes).unwrap();
+    let (mut len, mut longest) = (0, 0);
+    while let Some(block) = ogg.next_block().unwrap() {
+        (len, longest) = (len + block.len(), longest.max(block.len()));
+    }
+    assert_eq!(len, of_opus(pages * 255 * 5_760 - 312));
+    // A page is decoded as a whole.
+    assert!(longest <= 31 * 16_000, "{longest}");
+}
+
 /// Damage to the bytes of a file.
 #[derive(Clone, Debug)]
-enum Harm {
+pub(in crate::audio) enum Harm {
     Flip(usize, u8),
     Fill(usize, usize, u8),
     Remove(usize, usize),
@@ -380,7 +518,7 @@ enum Harm {
     Cut(usize),
 }
 
-fn harm() -> impl Strategy<Value = Harm> {
+pub(in crate::audio) fn harm() -> impl Strategy<Value = Harm> {
     let at = 0usize..20_000;
     prop_oneof![
         4 => (at.clone(), 0u8..8).prop_map(|(at, bit)| Harm::Flip(at, bit)),
@@ -393,7 +531,7 @@ fn harm() -> impl Strategy<Value = Harm> {
 
 impl Harm {
     /// Damages `bytes`, and returns the first place that changes.
-    fn apply(&self, bytes: &mut Vec<u8>) -> usize {
+    pub(in crate::audio) fn apply(&self, bytes: &mut Vec<u8>) -> usize {
         let all = bytes.len().max(1);
         let range = |at: usize, len: usize| at % all..(at % all + len).min(bytes.len());
         let place = match *self {
@@ -418,6 +556,22 @@ impl Harm {
             Harm::Cut(at) => bytes.truncate(at % all),
         }
         place
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn damaged_opus_is_decoded_or_refused(harms in proptest::collection::vec(harm(), 1..5), small in any::<bool>()) {
+        let whole = if small { opus_pages(&opus_head(), 4, 0) } else { std::fs::read(fixture("audio/opus_modes.ogg")).unwrap() };
+        let want = decode(whole.clone()).unwrap().0;
+        let mut bytes = whole;
+        harms.iter().for_each(|harm| { harm.apply(&mut bytes); });
+        if let Ok((got, warning)) = decode(bytes) {
+            prop_assert!(got.len() <= 3 * want.len() + 16_000, "{} samples", got.len());
+            // A stream of a chain that comes twice is no damage.
+            prop_assert!(!small || warning.is_some() || got == want, "{} of {} samples", got.len(), want.len());
+        }
     }
 }
 

@@ -65,6 +65,7 @@ pub(crate) struct PcmSpec {
 
 impl PcmSpec {
     /// 16-bit mono at 16 kHz.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) const RAW: PcmSpec = PcmSpec { rate: SAMPLE_RATE, channels: 1, kind: SampleKind::S16 };
 
     /// The number of bytes of a frame.

@@ -1,9 +1,9 @@
 //! Reads sound as it arrives: a WAV, or raw 16-bit little-endian mono at 16 kHz.
 //!
 //! ```text
-//! ffmpeg -i talk.mkv -f wav -             | PcmReader::new   WAV: any rate and channels; u8 s16
-//!                                                            s24 s32 f32 f64 A-law µ-law
-//! arecord -f S16_LE -r 16000 -c 1 -t raw  | PcmReader::new   no "RIFF": raw
+//! ffmpeg -i talk.mkv -f wav -             | PcmReader::wav   any rate and channels; u8 s16 s24 s32
+//!                                                            f32 f64 A-law µ-law
+//! arecord -f S16_LE -r 16000 -c 1 -t raw  | PcmReader::raw
 //! → blocks of 16 kHz mono f32
 //! ```
 //!
@@ -32,7 +32,6 @@ use self::format::{le_u32, le_u64, parse_format};
 #[cfg(all(feature = "server", not(target_arch = "wasm32")))]
 pub(crate) use self::{format::SampleKind, pushed::PushedPcm};
 use super::error::AudioError;
-use super::sniff::known_format;
 
 /// The number of bytes to read at once.
 const READ_LEN: usize = 64 * 1024;
@@ -51,18 +50,9 @@ const MIN_REST: f64 = 0.1;
 /// Sound after the declared samples that stays below this is padding, too.
 const SILENT: f32 = 0.002;
 
-/// What a stream may begin with.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Expect {
-    /// WAV by its header, else raw.
-    Either,
-    /// WAV or an error.
-    Wav,
-}
-
 enum State {
     /// Before the first bytes.
-    Start(Expect),
+    Start,
     /// Between chunks of a WAV header.
     Chunks { header: Header },
     /// Within a chunk that is not read. `left` bytes of it remain.
@@ -106,15 +96,9 @@ pub(crate) struct PcmReader<R> {
 }
 
 impl<R: Read> PcmReader<R> {
-    /// Reads a WAV if the stream begins with a WAV header, otherwise raw 16-bit mono at 16 kHz.
-    /// `name` is for messages.
-    pub(crate) fn new(reader: R, name: impl Into<String>) -> Self {
-        Self::starting(reader, name.into(), State::Start(Expect::Either))
-    }
-
-    /// Reads a WAV. Anything else is an error.
+    /// Reads a WAV. Anything else is an error. `name` is for messages.
     pub(crate) fn wav(reader: R, name: impl Into<String>) -> Self {
-        Self::starting(reader, name.into(), State::Start(Expect::Wav))
+        Self::starting(reader, name.into(), State::Start)
     }
 
     /// Does the same for a source whose length in bytes is known.
@@ -318,7 +302,7 @@ impl<R: Read> PcmReader<R> {
             let rest = self.buffer.get(at..).unwrap_or(&[]);
             if is_wav(rest) {
                 self.buffer.drain(..at);
-                self.state = State::Start(Expect::Wav);
+                self.state = State::Start;
                 return true;
             }
             if self.is_chunk(rest) {
@@ -366,7 +350,7 @@ impl<R: Read> PcmReader<R> {
     /// Reads one part of the header. Returns false if more bytes are needed, or after the header.
     fn header_step(&mut self) -> Result<bool, AudioError> {
         match self.state {
-            State::Start(expect) => self.begin(expect),
+            State::Start => self.begin(),
             State::AfterSamples { header, partial } => Ok(self.after_samples(header, partial)),
             State::Junk { len, silent } => {
                 let len = len + self.buffer.len() as u64;
@@ -401,7 +385,7 @@ impl<R: Read> PcmReader<R> {
         }
     }
 
-    fn begin(&mut self, expect: Expect) -> Result<bool, AudioError> {
+    fn begin(&mut self) -> Result<bool, AudioError> {
         if self.buffer.len() < 12 && !self.ended {
             return Ok(false);
         }
@@ -417,17 +401,7 @@ impl<R: Read> PcmReader<R> {
         if is_riff(head) && head.len() < 12 {
             return Err(self.no_data());
         }
-        if let Some(found) = known_format(head) {
-            return Err(AudioError::UnknownFormat {
-                name: self.name.clone(),
-                found: format!("this is {found}, and a stream must be WAV or raw samples"),
-            });
-        }
-        if expect == Expect::Wav {
-            return Err(AudioError::UnknownFormat { name: self.name.clone(), found: "this is not a WAV".into() });
-        }
-        self.begin_samples(PcmSpec::RAW, None)?;
-        Ok(true)
+        Err(AudioError::UnknownFormat { name: self.name.clone(), found: "this is not a WAV".into() })
     }
 
     fn chunk(&mut self, header: Header) -> Result<bool, AudioError> {
@@ -438,7 +412,7 @@ impl<R: Read> PcmReader<R> {
             return if self.ended { self.header_ended() } else { Ok(false) };
         };
         if self.converter.is_some() && is_wav(&self.buffer) {
-            self.state = State::Start(Expect::Wav);
+            self.state = State::Start;
             return Ok(true);
         }
         if self.converter.is_some() && !self.is_chunk(head) {

@@ -111,7 +111,7 @@ pub(super) struct TranscribeArgs {
 /// What `translate` and `transcribe` share.
 #[derive(Debug, Args)]
 pub(super) struct StreamArgs {
-    /// Sound files, one after another; `-` is standard input (a WAV stream, or raw with --raw)
+    /// Sound files, one after another; `-` is standard input (any format but mp4, or --raw)
     #[arg(value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The language that is spoken, as an ISO 639 code
@@ -266,6 +266,12 @@ pub(super) struct ServeArgs {
     /// The share of the device's time that live sessions may take together; another is refused
     #[arg(long, default_value_t = 0.7, value_name = "SHARE", value_parser = share)]
     pub load: f64,
+    /// A port of its own for the MT protocol, which is also at /mt; AlignAtt4LLM's is 8765
+    #[arg(long, value_name = "PORT")]
+    pub mt_port: Option<u16>,
+    /// An utterance of the MT protocol is ended when it has more words than this; 0: never
+    #[arg(long, default_value_t = 120, value_name = "N")]
+    pub max_utterance_words: usize,
     /// How many seconds a session without a connection waits for its client
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     pub linger: u64,

@@ -25,6 +25,10 @@ static HELD: Mutex<Option<Vec<u8>>> = Mutex::new(None);
 /// computes.
 const DEFAULT_FILTER: &str = "warn,symphonia=off,wgpu_hal::vulkan::instance=off";
 
+/// Libraries that log what passes through them at their lower levels: requests with their tokens,
+/// messages with text and sound. None of that may be in a log.
+const INDISCREET: [&str; 6] = ["tungstenite", "tokio_tungstenite", "hyper", "hyper_util", "axum", "ureq"];
+
 /// Starts the log with `RUST_LOG`, or with warnings only.
 pub(super) fn start_log() {
     let requested = match terminal::is_blank("RUST_LOG".as_ref()) {
@@ -36,6 +40,8 @@ pub(super) fn start_log() {
         Some(Ok(filter)) => (filter, None),
         Some(Err(error)) => (EnvFilter::new(DEFAULT_FILTER), Some(error)),
     };
+    let discreet = INDISCREET.iter().filter_map(|name| format!("{name}=warn").parse().ok());
+    let filter = discreet.fold(filter, EnvFilter::add_directive);
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(terminal::stderr_takes_colour())

@@ -1,5 +1,6 @@
 //! `alignatt serve`.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::args::{NetworkArgs, ServeArgs};
@@ -39,16 +40,24 @@ pub(super) async fn serve(args: ServeArgs) -> Result<(), CliError> {
         terms,
         page: args.page,
         public_url: network.public_url,
+        mt_port: args.mt_port,
+        most_words: args.max_utterance_words,
     };
     interrupt::set_serving();
     let mut bar = LoadingBar::new();
     let report = move |what: &str, done: u64, total: u64| bar.report(what, done, total);
-    let started = |address| eprint_line(format_args!("serving at {scheme}://{address}/"));
+    let mt_scheme = scheme.replace("http", "ws");
+    let started = move |address, mt_address: Option<SocketAddr>| {
+        if let Some(address) = mt_address {
+            eprint_line(format_args!("the MT protocol is at {mt_scheme}://{address}/"));
+        }
+        eprint_line(format_args!("serving at {scheme}://{address}/"));
+    };
     Ok(server::run(config, report, started)?)
 }
 
-/// An address that others can reach is served only to those who have a token, or if the user says that
-/// everybody may use it.
+/// An address that others can reach is served only to those who have a token, or if the user says
+/// that everybody may use it.
 fn check(network: &NetworkArgs) -> Result<(), CliError> {
     if network.listen.ip().is_loopback() || network.tokens.is_some() || network.open {
         return Ok(());
@@ -59,8 +68,8 @@ fn check(network: &NetworkArgs) -> Result<(), CliError> {
     )))
 }
 
-/// The names in the `Host` header that are served. A page of another site that resolves its own name
-/// to this computer does not get past them. Where others can reach the server, tokens do that.
+/// The names in the `Host` header that are served. A page of another site that resolves its own
+/// name to this computer does not get past them. Where others can reach the server, tokens do that.
 fn hosts(network: &NetworkArgs) -> Vec<String> {
     let mut hosts = network.host_names.clone();
     if network.listen.ip().is_loopback() || !hosts.is_empty() {

@@ -4,12 +4,14 @@
 //! meanwhile. It also decodes while the models compute. The channel is bounded: a reader that is
 //! ahead waits, so memory stays bounded.
 
-use std::io::{self, Read};
+use std::io;
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use symphonia::core::io::{MediaSource, ReadOnlySource};
 
 use crate::audio::decode::AudioFile;
 use crate::audio::error::AudioError;
@@ -104,19 +106,13 @@ impl Origin {
 
     fn read(self, cutter: &mut Cutter) -> Result<(), Stop> {
         match self {
-            Origin::File(mut file) => {
-                while let Some(block) = file.next_block()? {
-                    cutter.push(&block)?;
-                }
-                cutter.finish(file.warning())
+            Origin::File(file) => read_file(*file, cutter),
+            Origin::Stdin { raw: false } => {
+                let stdin: Box<dyn MediaSource> = Box::new(ReadOnlySource::new(io::stdin()));
+                read_file(AudioFile::from_source(stdin, STDIN.to_owned())?, cutter)
             }
-            Origin::Stdin { raw } => {
-                let stdin: Box<dyn Read> = Box::new(io::stdin().lock());
-                let name = STDIN;
-                let mut reader = match raw {
-                    true => PcmReader::raw(stdin, name, PcmSpec::RAW)?,
-                    false => PcmReader::wav(stdin, name),
-                };
+            Origin::Stdin { raw: true } => {
+                let mut reader = PcmReader::raw(io::stdin().lock(), STDIN, PcmSpec::RAW)?;
                 while let Some(block) = reader.next_block()? {
                     cutter.push(&block)?;
                 }
@@ -124,6 +120,13 @@ impl Origin {
             }
         }
     }
+}
+
+fn read_file(mut file: AudioFile, cutter: &mut Cutter) -> Result<(), Stop> {
+    while let Some(block) = file.next_block()? {
+        cutter.push(&block)?;
+    }
+    cutter.finish(file.warning())
 }
 
 impl Sound {

@@ -1,5 +1,5 @@
-//! The thread that owns a device and its models. All sessions run on it as local tasks, one step at a
-//! time, the most urgent first. Nothing else touches an engine, and no socket or file is touched
+//! The thread that owns a device and its models. All sessions run on it as local tasks, one step at
+//! a time, the most urgent first. Nothing else touches an engine, and no socket or file is touched
 //! here.
 
 use std::cell::RefCell;
@@ -14,6 +14,7 @@ use tokio::task::LocalSet;
 
 use super::load::{Cost, Load, Strain};
 use super::turns::{Deadline, Turns};
+use super::utterances;
 use crate::audio::pieces::Piece;
 use crate::cascade::event::Start;
 use crate::cascade::{Activity, BoxError, Cascade, Checkpoint, Event, Position, SAMPLE_RATE, Settings, TextStream};
@@ -67,6 +68,7 @@ pub(super) struct Job {
 
 enum Command {
     Open(Box<Job>),
+    OpenUtterances(Box<utterances::Job>),
     /// A pass through the device, to see that it lives.
     Beat(oneshot::Sender<Result<(), String>>),
 }
@@ -124,6 +126,10 @@ impl DeviceThread {
         self.commands.send(Command::Open(Box::new(job))).map_err(|_| Gone)
     }
 
+    pub(super) fn open_utterances(&self, job: utterances::Job) -> Result<(), Gone> {
+        self.commands.send(Command::OpenUtterances(Box::new(job))).map_err(|_| Gone)
+    }
+
     /// Waits for a pass through the device.
     pub(super) async fn beat(&self) -> Result<(), String> {
         let (sender, receiver) = oneshot::channel();
@@ -143,11 +149,19 @@ async fn open(
 }
 
 /// What all sessions of the device share.
-struct Shared {
-    turns: Rc<Turns>,
-    resident: Resident,
+pub(super) struct Shared {
+    pub turns: Rc<Turns>,
+    pub resident: Resident,
     busy: Arc<AtomicU64>,
-    load: Arc<Load>,
+    pub load: Arc<Load>,
+}
+
+impl Shared {
+    /// Counts the time of a step that stands for `chunk` of a stream.
+    pub(super) fn spent(&self, cost: &mut Cost, spent: Duration, chunk: Millis) {
+        self.busy.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.load.step(cost, spent, chunk);
+    }
 }
 
 async fn run(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>) {
@@ -156,6 +170,7 @@ async fn run(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>)
         let shared = shared.clone();
         match command {
             Command::Open(job) => tokio::task::spawn_local(session(shared, *job)),
+            Command::OpenUtterances(job) => tokio::task::spawn_local(utterances::run(shared, *job)),
             Command::Beat(answer) => tokio::task::spawn_local(async move {
                 let _turn = shared.turns.wait(Deadline::At(Instant::now())).await;
                 let alive = shared.resident.compute().wait_idle().await;
@@ -163,6 +178,15 @@ async fn run(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>)
             }),
         };
     }
+}
+
+/// Sound that is this far ahead of the time in which it is spoken is not spoken now. A client that
+/// comes back after a restart sends up to a minute of sound again.
+const AHEAD: Duration = Duration::from_secs(3);
+const AHEAD_RESUMED: Duration = Duration::from_secs(63);
+
+fn length_of(samples: u64) -> Duration {
+    Duration::from_micros(samples * 1_000_000 / u64::from(SAMPLE_RATE))
 }
 
 /// The chunk of a session where the device is behind.
@@ -208,6 +232,8 @@ async fn session(shared: Rc<Shared>, job: Job) {
         pushed: resumed,
         resumed,
         held: VecDeque::new(),
+        held_len: 0,
+        ahead: false,
         strain: Strain::None,
         arrived: None,
         input,
@@ -310,8 +336,14 @@ struct Session {
     /// Samples pushed to the stream, counted from its beginning; `resumed` of them before this run.
     pushed: u64,
     resumed: u64,
-    /// Sound that has arrived and is not pushed yet.
-    held: VecDeque<(Vec<Piece>, OwnedSemaphorePermit)>,
+    /// Sound that has arrived and is not pushed yet. The last piece of an input has the share of
+    /// the whole input. A piece is short, so that chunks have exactly the length that was asked
+    /// for.
+    held: VecDeque<(Piece, Option<OwnedSemaphorePermit>)>,
+    /// Samples of `held`.
+    held_len: u64,
+    /// The sound came faster than it is spoken, so nobody is speaking now, and no step is late.
+    ahead: bool,
     /// What the session leaves out.
     strain: Strain,
     /// When the oldest sound that no step has processed arrived.
@@ -353,7 +385,9 @@ impl Session {
         match input {
             Input::Sound(pieces, permit) => {
                 self.arrived.get_or_insert_with(Instant::now);
-                self.held.push_back((pieces, permit));
+                self.hold(pieces, permit);
+                let start = if self.resumed > 0 { AHEAD_RESUMED } else { AHEAD };
+                self.ahead |= self.played() + length_of(self.held_len) > self.began.elapsed() + start;
                 None
             }
             Input::Text { text, start, end } => stream.push_text(&text, start, end).then_some(Todo::Step),
@@ -367,20 +401,26 @@ impl Session {
 
     /// Pushes held sound until a chunk is ready. Under strain a chunk is longer.
     fn push_chunk(&mut self, stream: &mut Stream) {
-        if self.strain >= Strain::LongChunks && self.over.is_none() && self.held_len() < samples_in(LONG_CHUNK) {
+        if self.strain >= Strain::LongChunks && self.over.is_none() && self.held_len < samples_in(LONG_CHUNK) {
             return;
         }
         while !stream.ready() && self.push_oldest(stream) {}
     }
 
-    /// Samples that are held.
-    fn held_len(&self) -> u64 {
-        self.held.iter().flat_map(|(pieces, _)| pieces).map(|piece| piece.samples.len() as u64).sum()
+    fn hold(&mut self, pieces: Vec<Piece>, permit: OwnedSemaphorePermit) {
+        for piece in pieces {
+            self.held_len += piece.samples.len() as u64;
+            self.held.push_back((piece, None));
+        }
+        if let Some((_, last)) = self.held.back_mut() {
+            *last = Some(permit);
+        }
     }
 
-    /// Leaves out more or less where the device's strain has changed. Returns what to tell the client.
+    /// Leaves out more or less where the device's strain has changed. Returns what to tell the
+    /// client.
     fn follow_strain(&mut self, stream: &mut Stream) -> Option<&'static str> {
-        let now = if self.batch { Strain::None } else { self.shared.load.strain() };
+        let now = if self.batch || self.ahead { Strain::None } else { self.shared.load.strain() };
         let before = std::mem::replace(&mut self.strain, now);
         if now == before {
             return None;
@@ -394,16 +434,16 @@ impl Session {
     }
 
     fn push_oldest(&mut self, stream: &mut Stream) -> bool {
-        let Some((pieces, _permit)) = self.held.pop_front() else { return false };
-        for piece in pieces {
-            self.pushed += piece.samples.len() as u64;
-            stream.push(&piece.samples, Activity::of(piece.is_speech));
-        }
+        let Some((piece, _permit)) = self.held.pop_front() else { return false };
+        let len = piece.samples.len() as u64;
+        self.held_len -= len;
+        self.pushed += len;
+        stream.push(&piece.samples, Activity::of(piece.is_speech));
         true
     }
 
-    /// Where the stream is late, the step takes all whole chunks that have arrived. A flush and the
-    /// end take everything.
+    /// Where somebody speaks and the stream is late, the step takes all whole chunks that have
+    /// come. A flush and the end take everything.
     fn catch_up(&mut self, stream: &mut Stream, todo: Todo) {
         // What comes behind a flush is not part of it.
         while todo == Todo::Step
@@ -417,24 +457,25 @@ impl Session {
                 }
             }
         }
+        let due = self.played() + Duration::from_millis(self.chunk.0);
+        let late = !self.batch && !self.ahead && self.began.elapsed() > due;
         let chunk = samples_in(self.chunk);
-        let everything = todo != Todo::Step;
-        loop {
-            let held = self.held_len();
-            let late = !self.batch && self.began.elapsed() > self.played() + Duration::from_millis(self.chunk.0);
-            if !(everything || late && held >= chunk) || !self.push_oldest(stream) {
-                break;
-            }
-        }
+        let take = match todo {
+            Todo::Step if late => self.held_len / chunk * chunk,
+            Todo::Step => 0,
+            Todo::Flush | Todo::Finish | Todo::Stop => self.held_len,
+        };
+        let until = self.pushed + take;
+        while self.pushed < until && self.push_oldest(stream) {}
     }
 
     /// Length of the sound of this run that was pushed.
     fn played(&self) -> Duration {
-        Duration::from_micros((self.pushed - self.resumed) * 1_000_000 / u64::from(SAMPLE_RATE))
+        length_of(self.pushed - self.resumed)
     }
 
-    /// When the next step should be done: a chunk after its sound arrived, or after it would have been
-    /// heard, where sound comes faster than it is spoken.
+    /// When the next step should be done: a chunk after its sound arrived, or after it would have
+    /// been heard, where sound comes faster than it is spoken.
     fn deadline(&self) -> Deadline {
         if self.batch {
             return Deadline::Never;
@@ -446,15 +487,13 @@ impl Session {
     /// Counts the time of a step.
     fn spent(&mut self, spent: Duration, stream: &Stream) {
         if !self.batch
+            && !self.ahead
             && let Some(arrived) = self.arrived
         {
-            // Sound that comes faster than it is spoken is not late.
-            let due = arrived.max(self.began + self.played());
-            self.shared.load.lagged(Instant::now().saturating_duration_since(due), self.chunk, Instant::now());
+            self.shared.load.lagged(arrived.elapsed(), self.chunk, Instant::now());
         }
         self.arrived = (!self.held.is_empty() || stream.ready()).then(Instant::now);
-        self.shared.busy.fetch_add(u64::try_from(spent.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
-        self.shared.load.step(&mut self.cost, spent, self.chunk);
+        self.shared.spent(&mut self.cost, spent, self.chunk);
     }
 
     /// Whether a failed end is tried again. The stream itself gives up what fails three times.

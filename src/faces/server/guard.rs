@@ -1,5 +1,5 @@
-//! Who may do what: hosts, origins, tokens and numbers of connections. All of it is checked before a
-//! request reaches a handler, and before a WebSocket is accepted.
+//! Who may do what: hosts, origins, tokens and numbers of connections. All of it is checked before
+//! a request reaches a handler, and before a WebSocket is accepted.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -12,8 +12,8 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use super::reply::Problem;
 use super::secret::Digest;
 
-/// The most live sessions of one token, where its line says nothing else, and of one address without
-/// a token.
+/// The most live sessions of one token, where its line says nothing else, and of one address
+/// without a token.
 const SESSIONS_PER_TOKEN: usize = 8;
 const SESSIONS_PER_ADDRESS: usize = 4;
 /// The shortest token, in characters.
@@ -110,8 +110,8 @@ impl Guard {
         self.tokens_file.is_some()
     }
 
-    /// Checks the `Host` header, and the `Origin` of whatever a browser could misuse: WebSockets and
-    /// requests that change something.
+    /// Checks the `Host` header, and the `Origin` of whatever a browser could misuse: WebSockets
+    /// and requests that change something.
     pub(super) fn check_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         let forbidden = |what: &str| Problem::new(StatusCode::FORBIDDEN, what);
         let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
@@ -158,8 +158,8 @@ impl Guard {
         Err(Problem::new(StatusCode::UNAUTHORIZED, "a valid token is needed"))
     }
 
-    /// The address of a request's client: of the socket, or, behind a proxy that is known, the last one
-    /// that the proxy names.
+    /// The address of a request's client: of the socket, or, behind a proxy that is known, the last
+    /// one that the proxy names.
     pub(super) fn client(&self, socket: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.proxies.contains(&socket) {
             return socket;

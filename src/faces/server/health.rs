@@ -1,5 +1,5 @@
-//! Whether the server lives and can work. `/readyz` asks the device's thread itself: that a web thread
-//! answers says nothing about the models.
+//! Whether the server lives and can work. `/readyz` asks the device's thread itself: that a web
+//! thread answers says nothing about the models.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,5 +1,5 @@
-//! Accepts connections and keeps their limits: time for headers, their size and number, sockets of one
-//! address, TLS.
+//! Accepts connections and keeps their limits: time for headers, their size and number, sockets of
+//! one address, TLS.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! How busy a device is: whether it has room for another session, and what is left out where it falls
-//! behind.
+//! How busy a device is: whether it has room for another session, and what is left out where it
+//! falls behind.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,8 +9,8 @@ use crate::text::Millis;
 
 /// How much a new step counts in a session's average.
 const NEWEST: f64 = 0.2;
-/// A device is behind when one step in twenty takes longer than this many chunks from the arrival of
-/// its sound.
+/// A device is behind when one step in twenty takes longer than this many chunks from the arrival
+/// of its sound.
 const BEHIND: f64 = 2.0;
 /// How long it must be behind before more is left out.
 const WORSE_AFTER: Duration = Duration::from_secs(10);
@@ -127,7 +127,8 @@ impl Load {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).strain
     }
 
-    /// Counts the lag of a step with a deadline, from the arrival of its oldest sound to `now`, its end.
+    /// Counts the lag of a step with a deadline, from the arrival of its oldest sound to `now`, its
+    /// end.
     pub(super) fn lagged(&self, lag: Duration, chunk: Millis, now: Instant) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.lags.push_back((now, lag.as_secs_f64() / chunk.seconds().max(0.001)));

@@ -46,8 +46,8 @@ pub(super) struct Found {
 }
 
 impl Log {
-    /// A log for a new session. With a `folder` it is kept there as `ID.jsonl`, readable by this user
-    /// only.
+    /// A log for a new session. With a `folder` it is kept there as `ID.jsonl`, readable by this
+    /// user only.
     pub(super) fn create(opening: &Opening, folder: Option<&Path>) -> io::Result<Log> {
         let Some(folder) = folder else { return Ok(Log::with(Vec::new(), None, None)) };
         let path = folder.join(format!("{}.jsonl", opening.id));
@@ -70,8 +70,9 @@ impl Log {
         }
     }
 
-    /// All sessions of a folder that were touched within a day; older ones are deleted. A line that was being written when the program died is cut off. A
-    /// file that is not a session's is left alone, and the second list says why.
+    /// All sessions of a folder that were touched within a day; older ones are deleted. A line that
+    /// was being written when the program died is cut off. A file that is not a session's is left
+    /// alone, and the second list says why.
     pub(super) fn find_all(folder: &Path) -> io::Result<(Vec<Found>, Vec<String>)> {
         let (mut found, mut refused) = (Vec::new(), Vec::new());
         for entry in fs::read_dir(folder)? {
@@ -122,8 +123,8 @@ impl Log {
         Ok(Found { opening, log, checkpoint: last })
     }
 
-    /// Appends a record, and the state that the stream can be resumed from after it. Returns when the
-    /// record is on the disk, where there is a file.
+    /// Appends a record, and the state that the stream can be resumed from after it. Returns when
+    /// the record is on the disk, where there is a file.
     pub(super) async fn append(&self, record: Record, checkpoint: Checkpoint) -> io::Result<()> {
         if let Some(file) = &self.file {
             let file = file.clone();
@@ -152,7 +153,7 @@ impl Log {
         records[from..].to_vec()
     }
 
-    /// Whether the last record says that the session is over.
+    /// Whether the last record is there.
     pub(super) fn is_over(&self) -> bool {
         self.all().last().is_some_and(|last| last.is_end())
     }

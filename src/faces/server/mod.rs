@@ -1,25 +1,28 @@
-//! `alignatt serve`: the engine for a room, a script or another program. One protocol-neutral session
-//! (sound in, committed records out), and thin adapters around it.
+//! `alignatt serve`: the engine for a room, a script or another program. One protocol-neutral
+//! session (sound in, committed records out), and thin adapters around it.
 //!
 //! ```text
-//! socket ─► adapter ─► feed ─► session ─► device thread: one cascade a session, earliest deadline first
+//! socket ─► adapter ─► feed ─► session ─► device thread: a cascade a session, most urgent first
 //!                                 ▲                       │ steps
 //!           adapter ◄─ follower ◄─┴── log ◄── records ◄───┘
 //! ```
 //!
-//! A record is in the log before anybody sees it, and every reader follows the log at its own pace. So
-//! a slow reader loses nothing and delays nobody, and a client that comes back goes on where it was.
+//! A record is in the log before anybody sees it, and every reader follows the log at its own pace.
+//! So a slow reader loses nothing and delays nobody, and a client that comes back goes on where it
+//! was.
 //!
 //! | file | what it holds |
 //! |---|---|
 //! | `session` | sessions: opening, feeding, following, resuming, ending |
 //! | `record`, `log` | what was committed, in memory and in `--state` |
-//! | `device`, `turns`, `load` | the thread that owns the device; whose step is next; who is admitted |
+//! | `device`, `turns`, `load` | the device's thread; whose step is next; who is admitted |
 //! | `feed` | sound as clients send it |
 //! | `native` | our protocol, `/v1/stream` |
+//! | `mt`, `utterances` | the MT protocol, `/mt`, and its streams on the device's thread |
+//! | `wlk` | WhisperLiveKit's protocol, `/asr` |
 //! | `viewers` | server-sent events and captions for those who only read |
 //! | `pages` | the pages for presenters and readers, short links, QR codes |
-//! | `socket`, `http`, `guard`, `secret` | limits of sockets and connections; hosts, origins, tokens |
+//! | `socket`, `http`, `guard`, `secret` | limits of connections; hosts, origins, tokens |
 //! | `health`, `metrics` | whether the server can work; what it counts |
 //! | `reply` | errors |
 
@@ -31,6 +34,7 @@ mod http;
 mod load;
 mod log;
 mod metrics;
+mod mt;
 mod native;
 mod pages;
 mod record;
@@ -39,7 +43,9 @@ mod secret;
 mod session;
 mod socket;
 mod turns;
+mod utterances;
 mod viewers;
+mod wlk;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -110,6 +116,10 @@ pub(crate) struct Config {
     pub page: Option<PathBuf>,
     /// Where others reach the server.
     pub public_url: Option<String>,
+    /// A port for the MT protocol alone.
+    pub mt_port: Option<u16>,
+    /// An utterance of the MT protocol with more words is ended; 0: none is.
+    pub most_words: usize,
 }
 
 /// What all requests share.
@@ -118,14 +128,17 @@ struct App {
     guard: Arc<Guard>,
     beat: Arc<Beat>,
     site: Site,
+    /// See [`Config::most_words`].
+    most_words: usize,
 }
 
-/// Runs a server until SIGINT or SIGTERM. `report` is called while models load, and `started` with the
-/// server's address when it can be used.
+/// Runs a server until SIGINT or SIGTERM. `report` is called while models load, and `started` with
+/// the server's addresses when it can be used: that of all protocols, and that of the MT protocol
+/// alone.
 pub(crate) fn run(
     config: Config,
     report: impl FnMut(&str, u64, u64) + Send + 'static,
-    started: impl FnOnce(SocketAddr),
+    started: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), BoxError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config, report, started))
@@ -134,7 +147,7 @@ pub(crate) fn run(
 async fn serve(
     config: Config,
     report: impl FnMut(&str, u64, u64) + Send + 'static,
-    started: impl FnOnce(SocketAddr),
+    started: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), BoxError> {
     // Whatever can be wrong is found before the models load.
     let guard = Arc::new(Guard::new(config.tokens, config.hosts, config.origins, config.proxies, config.sockets)?);
@@ -143,6 +156,11 @@ async fn serve(
     let address = listener.local_addr()?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     let site = Site::new(config.page.as_deref(), config.public_url, address, scheme)?;
+    let mt_listener = match config.mt_port {
+        Some(port) => Some(TcpListener::bind(SocketAddr::new(address.ip(), port)).await?),
+        None => None,
+    };
+    let mt_address = mt_listener.as_ref().map(TcpListener::local_addr).transpose()?;
     if let Some(folder) = &config.state {
         std::fs::create_dir_all(folder)?;
     }
@@ -163,11 +181,15 @@ async fn serve(
     let sessions = Sessions::new(config.set, device.clone(), load, metrics, defaults, config.state, config.linger)?;
     let beat = Beat::new();
     tokio::spawn(health::watch(device, beat.clone()));
-    let app = Arc::new(App { sessions: Arc::new(sessions), guard: guard.clone(), beat, site });
+    let most_words = config.most_words;
+    let app = Arc::new(App { sessions: Arc::new(sessions), guard: guard.clone(), beat, site, most_words });
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let accepting = http::accept(listener, tls, routes(app.clone()), guard.clone(), stop.clone(), tasks.clone());
-    let accepting = tokio::spawn(accepting);
-    started(address);
+    let accept = |listener, routes| {
+        tokio::spawn(http::accept(listener, tls.clone(), routes, guard.clone(), stop.clone(), tasks.clone()))
+    };
+    let accepting = accept(listener, routes(app.clone()));
+    let mt_accepting = mt_listener.map(|listener| accept(listener, mt_routes(app.clone())));
+    started(address, mt_address);
     wait_for_signal(&guard).await?;
     // Readiness ends first, then live sockets are told to come back, then sessions end.
     app.sessions.draining.cancel();
@@ -178,6 +200,9 @@ async fn serve(
     }
     stop.cancel();
     let _ = accepting.await;
+    if let Some(accepting) = mt_accepting {
+        let _ = accepting.await;
+    }
     tasks.close();
     let _ = tokio::time::timeout(Duration::from_secs(5), tasks.wait()).await;
     Ok(())
@@ -227,6 +252,8 @@ fn routes(app: Arc<App>) -> Router {
     // What needs a token of the server. The middleware of `Router::layer` runs for these only.
     let guarded = Router::new()
         .route("/v1/stream", get(stream))
+        .route("/asr", get(wlk::upgrade))
+        .route("/mt", get(mt::upgrade))
         .route("/v1/models", get(health::models))
         .route("/v1/about", get(pages::about))
         .route("/metrics", get(health::metrics))
@@ -250,6 +277,15 @@ fn routes(app: Arc<App>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/health", get(health::health));
     guarded.merge(open).fallback(pages::large).layer(from_fn_with_state(app.clone(), every_request)).with_state(app)
+}
+
+/// Every path of a port that speaks the MT protocol alone.
+fn mt_routes(app: Arc<App>) -> Router {
+    Router::new()
+        .fallback(mt::upgrade)
+        .layer(from_fn_with_state(app.clone(), known_client))
+        .layer(from_fn_with_state(app.clone(), every_request))
+        .with_state(app)
 }
 
 fn nothing() -> Problem {
@@ -320,5 +356,8 @@ async fn stream(
     axum::Extension(who): axum::Extension<Who>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    socket::limited(upgrade).protocols([native::SUBPROTOCOL]).on_upgrade(move |socket| native::serve(socket, app, who))
+    let sessions = app.sessions.clone();
+    socket::limited(upgrade)
+        .protocols([native::SUBPROTOCOL])
+        .on_upgrade(move |socket| async move { sessions.tracked(native::serve(socket, app, who)).await })
 }

@@ -201,7 +201,7 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
         Ok(_) => return Err(bad("the first message must be `start`, as text")),
     };
     let form = start.format.form();
-    let (session, hello, after, place) = match &start.resume {
+    let (session, mut hello, after, place) = match &start.resume {
         Some(resume) => {
             let found = app.sessions.resume(&resume.token).await.map_err(Problem::from)?;
             let Some(session) = found else {
@@ -209,18 +209,12 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
                 return Err(Refusal { code: close::NO_TOKEN, problem });
             };
             let hello = json!({
-                "type": "session", "session": session.id(), "from_sample": session.received(),
-                "after": resume.after, "limits": limits(),
+                "type": "session", "session": session.id(), "after": resume.after, "limits": limits(),
             });
             (session, hello, resume.after, None)
         }
         None => {
-            let place = app.guard.session(who).ok_or_else(|| {
-                Problem::new(
-                    axum::http::StatusCode::TOO_MANY_REQUESTS,
-                    "this client has as many sessions as it may have",
-                )
-            })?;
+            let place = app.guard.session(who).ok_or_else(Problem::too_many)?;
             let wanted = wanted(app, &start, form.is_none())?;
             let opened = app.sessions.open_beside(wanted, false, start.beside.as_deref()).await;
             let opened = opened.map_err(Problem::from)?;
@@ -229,7 +223,7 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
             let link = opened.code.map(|code| format!("w/{code}"));
             let hello = json!({
                 "type": "session", "session": opened.session.id(), "token": opened.token, "viewer": opened.viewer,
-                "link": link, "from_sample": 0, "after": 0, "limits": limits(),
+                "link": link, "after": 0, "limits": limits(),
             });
             (opened.session, hello, 0, Some(place))
         }
@@ -242,8 +236,10 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
     // The follower sends the records after `after`; the view must know those before.
     let mut view = View::new(session.translates());
     session.log.after(0).iter().take_while(|record| record.n <= after).for_each(|record| drop(view.apply(record)));
+    let owner = session.take().await;
+    hello["from_sample"] = session.received().into();
     Ok(Begun {
-        owner: session.take(),
+        owner,
         feed,
         follower: session.follow(after),
         view,
@@ -283,7 +279,8 @@ fn wanted(app: &App, start: &Start, text: bool) -> Result<Wanted, Problem> {
 
 /// Why a connection ends.
 enum Over {
-    /// The session has ended, and all of it was sent. `failed`: it ended before its client wanted it to.
+    /// The session has ended, and all of it was sent. `failed`: it ended before its client wanted
+    /// it to.
     Done {
         failed: bool,
     },

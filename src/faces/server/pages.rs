@@ -248,7 +248,7 @@ pub(super) async fn large(State(app): State<Arc<App>>, uri: Uri, headers: Header
 /// `GET /v1/about`: what a page needs to know of the server.
 pub(super) async fn about(State(app): State<Arc<App>>) -> Json<Value> {
     let sessions = &app.sessions;
-    let names: Vec<&str> = sessions.set.models().map(|(_, model)| model.name.as_str()).collect();
+    let names: Vec<&str> = sessions.set.models().map(|(_, model)| named(&model.name)).collect();
     let directions = Language::codes().filter_map(|code| {
         let from: Language = code.parse().ok()?;
         let heads_len = Direction::new(from, Language::GERMAN, sessions.defaults.policy).heads_len;
@@ -266,6 +266,12 @@ pub(super) async fn about(State(app): State<Arc<App>>) -> Json<Value> {
         "public_url": app.site.public_url,
         "network_url": app.site.network_url,
     }))
+}
+
+/// The name of a model; of a folder of this computer, only the last part.
+fn named(model: &str) -> &str {
+    let path = Path::new(model);
+    path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_absolute()).unwrap_or(model)
 }
 
 /// `GET /v1/rooms/{code}`: the sessions of a short link, in the order in which they were opened.

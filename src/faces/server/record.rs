@@ -94,8 +94,8 @@ impl View {
         View { segments: BTreeMap::new(), translates }
     }
 
-    /// Takes the next record and returns what it committed as events without tentative text. Segments
-    /// that it completes are forgotten.
+    /// Takes the next record and returns what it committed as events without tentative text.
+    /// Segments that it completes are forgotten.
     pub(super) fn apply(&mut self, record: &Record) -> Vec<EventKind> {
         record.commits.iter().map(|commit| self.take(commit)).collect()
     }

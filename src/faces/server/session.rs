@@ -1,5 +1,5 @@
-//! A session: sound or text in, numbered committed records out. It knows no wire protocol, and every
-//! protocol is an adapter around it. A session outlives the connection that feeds it.
+//! A session: sound or text in, numbered committed records out. It knows no wire protocol, and
+//! every protocol is an adapter around it. A session outlives the connection that feeds it.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -26,8 +26,8 @@ use crate::engines::resident::ModelSet;
 use crate::policy::PolicyKind;
 use crate::text::{Context, Language, Millis};
 
-/// The most sound that waits in a session, in pieces of 10 ms. A client that is further ahead is not
-/// read from.
+/// The most sound that waits in a session, in pieces of 10 ms. A client that is further ahead is
+/// not read from.
 const BACKLOG: usize = 6_000;
 /// The most inputs that wait for the device's thread.
 const INPUTS: usize = BACKLOG;
@@ -145,12 +145,15 @@ pub(super) struct Session {
     received: AtomicU64,
     /// The number of the connection that feeds the session.
     owner: watch::Sender<u64>,
+    /// Held by that connection.
+    feeding: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The connection that feeds a session. Another one can take its place.
 pub(super) struct Owner {
     number: u64,
     now: watch::Receiver<u64>,
+    _feeding: tokio::sync::OwnedMutexGuard<()>,
 }
 
 impl Owner {
@@ -183,13 +186,16 @@ impl Session {
     }
 
     /// Takes the session over for a connection. Whoever had it before is told.
-    pub(super) fn take(&self) -> Owner {
+    /// Returns when that one feeds it no more: what [`Session::received`] says then is where the
+    /// new one goes on.
+    pub(super) async fn take(&self) -> Owner {
         let mut number = 0;
         self.owner.send_modify(|now| {
             *now += 1;
             number = *now;
         });
-        Owner { number, now: self.owner.subscribe() }
+        let feeding = self.feeding.clone().lock_owned().await;
+        Owner { number, now: self.owner.subscribe(), _feeding: feeding }
     }
 
     /// Samples that have been taken in, from the start of the session.
@@ -314,6 +320,9 @@ pub(super) struct Sessions {
     linger: Duration,
     known: Mutex<Known>,
     tasks: TaskTracker,
+    /// Held while a session is searched by its client's key and opened if there is none, so that
+    /// two connections that come together get one session.
+    pub by_key: tokio::sync::Mutex<()>,
     /// Set when the server shuts down.
     pub draining: CancellationToken,
 }
@@ -371,7 +380,8 @@ impl Sessions {
         }
         let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
         let known = Mutex::new(known);
-        Ok(Sessions { set, device, load, metrics, defaults, folder, linger, known, tasks, draining })
+        let by_key = tokio::sync::Mutex::default();
+        Ok(Sessions { set, device, load, metrics, defaults, folder, linger, known, tasks, by_key, draining })
     }
 
     /// Opens a session.
@@ -379,51 +389,86 @@ impl Sessions {
         self.open_beside(wanted, batch, None).await
     }
 
-    /// Opens a session in the room of the one with the resume token `beside`. Where that is not known,
-    /// the session gets a room of its own.
+    /// Opens a session in the room of the one with the resume token `beside`. Where that is not
+    /// known, the session gets a room of its own.
     pub(super) async fn open_beside(
         self: &Arc<Sessions>,
         wanted: Wanted,
         batch: bool,
         beside: Option<&str>,
     ) -> Result<Opened, Refused> {
-        let cost = self.admit(batch)?;
         let (token, viewer) = (Secret::new("rs"), Secret::new("vs"));
-        let id = Secret::new("s").text;
-        let room = beside.and_then(|token| self.room_of(token));
-        let code = room.is_none().then(short_code);
-        let opening = Opening {
-            id,
-            wanted,
-            owner: token.digest.clone(),
-            viewer: viewer.digest.clone(),
-            code: room.unwrap_or_else(|| Digest::of(code.as_deref().unwrap_or_default())),
-            opened_ms: since_1970(),
+        let (room, code) = match beside.and_then(|token| self.room_of(token)) {
+            Some(room) => (room, None),
+            None => {
+                let code = short_code();
+                (Digest::of(&code), Some(code))
+            }
         };
+        let session = self.open_for(wanted, token.digest, viewer.digest, room, batch).await?;
+        Ok(Opened { session, token: token.text, viewer: viewer.text, code })
+    }
+
+    async fn open_for(
+        self: &Arc<Sessions>,
+        wanted: Wanted,
+        owner: Digest,
+        viewer: Digest,
+        code: Digest,
+        batch: bool,
+    ) -> Result<Arc<Session>, Refused> {
+        let cost = self.admit(batch)?;
+        let opening = Opening { id: Secret::new("s").text, wanted, owner, viewer, code, opened_ms: since_1970() };
         // A batch is a request and its answer; there is nothing to come back to.
         let folder = self.folder.as_deref().filter(|_| !batch);
         let made = self.prepare(&opening.wanted)?;
         let log = Log::create(&opening, folder).map_err(Refused::Log)?;
         let session = self.run(opening, made, log, None, batch, cost).await;
-        let session = session.inspect_err(|_| self.metrics.refused("bad"))?;
-        Ok(Opened { session, token: token.text, viewer: viewer.text, code })
+        session.inspect_err(|_| self.metrics.refused("bad"))
     }
 
     /// The session with the resume token `token`, to go on with. A session of an earlier run of the
     /// server is started again.
     pub(super) async fn resume(self: &Arc<Sessions>, token: &str) -> Result<Option<Arc<Session>>, Refused> {
-        let digest = Digest::of(token);
+        self.of_owner(&Digest::of(token)).await
+    }
+
+    /// Opens a session that its client finds again by a key of its own. Hold
+    /// [`Sessions::by_key`] from the search to the opening.
+    pub(super) async fn open_with_key(
+        self: &Arc<Sessions>,
+        key: &str,
+        wanted: Wanted,
+    ) -> Result<Arc<Session>, Refused> {
+        // Nobody is told the code of its room.
+        let room = Digest::of(&short_code());
+        self.open_for(wanted, digest_of_key(key), Secret::new("vs").digest, room, false).await
+    }
+
+    /// The session that was opened with `key` and has not ended. One of an earlier run of the
+    /// server is started again.
+    pub(super) async fn with_key(self: &Arc<Sessions>, key: &str) -> Result<Option<Arc<Session>>, Refused> {
+        Ok(self.of_owner(&digest_of_key(key)).await?.filter(|session| !session.log.is_over()))
+    }
+
+    /// The session of an owner; where it has several, one that has not ended.
+    async fn of_owner(self: &Arc<Sessions>, owner: &Digest) -> Result<Option<Arc<Session>>, Refused> {
         let found = {
             let mut known = self.known();
-            if let Some(session) = known.sessions.values().find(|session| session.opening.owner == digest) {
-                return Ok(Some(session.clone()));
+            let mut own = known.sessions.values().filter(|session| session.opening.owner == *owner);
+            let ended = match own.clone().find(|session| !session.log.is_over()) {
+                Some(session) => return Ok(Some(session.clone())),
+                None => own.next().cloned(),
+            };
+            let waiting = known.waiting.iter().filter(|(_, found)| found.opening.owner == *owner);
+            let waiting = waiting.map(|(id, found)| (found.log.is_over(), id.clone())).min();
+            match waiting {
+                Some((over, id)) if !over || ended.is_none() => known.waiting.remove(&id),
+                _ => return Ok(ended),
             }
-            let id = known.waiting.iter().find(|(_, found)| found.opening.owner == digest).map(|(id, _)| id.clone());
-            id.and_then(|id| known.waiting.remove(&id))
         };
         let Some(found) = found else { return Ok(None) };
-        let over = found.log.is_over();
-        if over {
+        if found.log.is_over() {
             return Ok(Some(self.finished(found)?));
         }
         let cost = match self.admit(false) {
@@ -493,6 +538,11 @@ impl Sessions {
         });
     }
 
+    /// A connection that a shutdown waits for, so that its client is told.
+    pub(super) fn tracked<F: Future>(&self, connection: F) -> impl Future<Output = F::Output> + use<F> {
+        self.tasks.track_future(connection)
+    }
+
     /// Waits until every session has ended, after [`Sessions::draining`] was set.
     pub(super) async fn drained(&self) {
         self.tasks.close();
@@ -508,7 +558,8 @@ impl Sessions {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn admit(&self, batch: bool) -> Result<Cost, Refused> {
+    /// A place on the device. `batch`: for work without deadlines.
+    pub(super) fn admit(&self, batch: bool) -> Result<Cost, Refused> {
         if self.draining.is_cancelled() {
             self.metrics.refused("draining");
             return Err(Refused::Draining);
@@ -523,7 +574,7 @@ impl Sessions {
     }
 
     /// Checks what a client wants.
-    fn prepare(&self, wanted: &Wanted) -> Result<Prepared, Refused> {
+    pub(super) fn prepare(&self, wanted: &Wanted) -> Result<Prepared, Refused> {
         let bad = |error: &dyn std::fmt::Display| Refused::Bad(error.to_string());
         let policy: PolicyKind = wanted.policy.parse().map_err(|error| bad(&error))?;
         let plain = Settings::new(wanted.from, wanted.to);
@@ -575,6 +626,7 @@ impl Sessions {
             backlog: Arc::new(Semaphore::new(BACKLOG)),
             received: AtomicU64::new(received),
             owner: watch::Sender::default(),
+            feeding: Arc::default(),
             opening,
         });
         let text = session.opening.wanted.text;
@@ -629,6 +681,7 @@ impl Sessions {
             backlog: Arc::new(Semaphore::new(BACKLOG)),
             received: AtomicU64::new(found.checkpoint.as_ref().map_or(0, |from| from.tail_start)),
             owner: watch::Sender::default(),
+            feeding: Arc::default(),
             opening: found.opening,
         });
         self.known().sessions.insert(session.id().to_owned(), session.clone());
@@ -660,16 +713,21 @@ fn since_1970() -> u64 {
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// A client's own key is no token that the native protocol would take.
+fn digest_of_key(key: &str) -> Digest {
+    Digest::of(&format!("key {key}"))
+}
+
 /// Stops a session: for good, or until the server is started again.
 fn stop(session: &Session, resumes: bool) {
     session.suspended.store(resumes, Ordering::SeqCst);
     session.close_input();
 }
 
-struct Prepared {
-    settings: Settings,
-    direction: Option<Direction>,
-    context: Context,
+pub(super) struct Prepared {
+    pub settings: Settings,
+    pub direction: Option<Direction>,
+    pub context: Context,
 }
 
 /// Writes what the steps of a session commit, and then shows it.

@@ -43,8 +43,8 @@ pub(super) struct Asked {
     side: Option<String>,
 }
 
-/// The session, if the request may read it: with the session's own token, that of its viewers, the code
-/// of its room, or one of the server.
+/// The session, if the request may read it: with the session's own token, that of its viewers, the
+/// code of its room, or one of the server.
 fn readable(app: &Arc<App>, id: &str, asked: &Asked, who: Option<&Who>) -> Result<Arc<Session>, Problem> {
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "there is no such session, or its token is missing");
     let session = app.sessions.find(id).ok_or_else(unknown)?;
@@ -56,10 +56,10 @@ fn readable(app: &Arc<App>, id: &str, asked: &Asked, who: Option<&Who>) -> Resul
 }
 
 /// `GET /v1/sessions/{id}/events`: `source`, `target` and `end` events from after record `after` (or
-/// `Last-Event-ID`) on. Events of records that are read together are merged. The last of them has the
-/// number of the newest record as its id, so whoever is cut off before it gets all of them again; as
-/// `committed` is the whole text of a segment, an event that comes twice changes nothing. With
-/// `tentative=1` also `tentative` events, which have no id.
+/// `Last-Event-ID`) on. Events of records that are read together are merged. The last of them has
+/// the number of the newest record as its id, so whoever is cut off before it gets all of them
+/// again; as `committed` is the whole text of a segment, an event that comes twice changes nothing.
+/// With `tentative=1` also `tentative` events, which have no id.
 pub(super) async fn events(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
