@@ -74,7 +74,7 @@ use axum::http::header::{
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -294,7 +294,8 @@ fn routes(app: Arc<App>) -> Router {
     let open = Router::new()
         .route("/v1/sessions/{id}/events", get(viewers::events))
         .route("/v1/sessions/{id}/{file}", get(viewers::captions))
-        .route("/v1/sessions/{id}", get(viewers::listed).delete(viewers::forget))
+        .route("/v1/sessions/{id}", get(viewers::listed))
+        .route("/v1/sessions/{id}", delete(viewers::forget))
         .layer(from_fn_with_state(app.clone(), perhaps_known))
         .route("/v1/rooms/{code}", get(pages::room))
         .route("/", get(pages::home))
