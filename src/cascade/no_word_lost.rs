@@ -190,7 +190,8 @@ impl Run {
                 cascade.push(&sound(at, piece), self.activity(at, piece));
                 at = piece;
             }
-            while steps {
+            let mut more = steps;
+            while more {
                 let outcome = pollster::block_on(cascade.step(&mut emit));
                 if !matches!(outcome, Ok(false)) {
                     taken += 1;
@@ -202,9 +203,7 @@ impl Run {
                         parts.borrow_mut().push(Vec::new());
                     }
                 }
-                if !outcome.is_ok_and(|more| more) {
-                    break;
-                }
+                more = outcome.is_ok_and(|more| more);
             }
             if at >= self.to {
                 break;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
@@ -12,8 +13,6 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use super::reply::Problem;
 use super::secret::Digest;
 
-/// The most sockets of one address.
-const SOCKETS_PER_ADDRESS: usize = 256;
 /// The most live sessions of one token, where its line says nothing else, and of one address
 /// without a token.
 const SESSIONS_PER_TOKEN: usize = 8;
@@ -33,12 +32,16 @@ pub(super) enum Who {
 pub(super) struct Guard {
     tokens_file: Option<PathBuf>,
     tokens: RwLock<Vec<Token>>,
+    /// How often the tokens were read, so that a number of a line is known to be an old one.
+    readings: AtomicU64,
     /// Names that the `Host` header may have; empty: any.
     hosts: Vec<String>,
     /// Origins besides the server's own, exactly as browsers write them.
     origins: Vec<String>,
     /// Addresses of proxies, which say whom they ask for.
     proxies: Vec<IpAddr>,
+    /// The most sockets of one address.
+    sockets: usize,
     counts: Arc<Mutex<HashMap<Count, usize>>>,
 }
 
@@ -84,16 +87,25 @@ pub(super) enum TokensError {
 }
 
 impl Guard {
-    /// `tokens_file`: one token a line; `None`: nobody needs one. `hosts`, `origins`, `proxies`:
-    /// see the fields.
+    /// `tokens_file`: one token a line; `None`: nobody needs one. The others: see the fields.
     pub(super) fn new(
         tokens_file: Option<PathBuf>,
         hosts: Vec<String>,
         origins: Vec<String>,
         proxies: Vec<IpAddr>,
+        sockets: usize,
     ) -> Result<Guard, TokensError> {
         let tokens = tokens_file.as_deref().map(read_tokens).transpose()?.unwrap_or_default();
-        Ok(Guard { tokens_file, tokens: RwLock::new(tokens), hosts, origins, proxies, counts: Arc::default() })
+        Ok(Guard {
+            tokens_file,
+            tokens: RwLock::new(tokens),
+            readings: AtomicU64::new(0),
+            hosts,
+            origins,
+            proxies,
+            sockets,
+            counts: Arc::default(),
+        })
     }
 
     /// Reads the tokens file again. After an error the former tokens stay.
@@ -101,8 +113,14 @@ impl Guard {
         if let Some(path) = &self.tokens_file {
             let tokens = read_tokens(path)?;
             *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+            self.readings.fetch_add(1, Ordering::SeqCst);
         }
         Ok(())
+    }
+
+    /// The reading of the tokens file that numbers of its lines belong to.
+    pub(super) fn reading(&self) -> u64 {
+        self.readings.load(Ordering::SeqCst)
     }
 
     /// Whether requests need a token.
@@ -171,7 +189,7 @@ impl Guard {
 
     /// A place for a socket of `address`. The sockets of a known proxy are those of many clients.
     pub(super) fn socket(&self, address: IpAddr) -> Option<Place> {
-        let most = if self.proxies.contains(&address) { usize::MAX } else { SOCKETS_PER_ADDRESS };
+        let most = if self.proxies.contains(&address) { usize::MAX } else { self.sockets };
         self.place(Count::Sockets(address), most)
     }
 
@@ -209,7 +227,7 @@ fn name_of(host: &str) -> &str {
 
 /// All tokens that a request gives: in its header, its query, or its WebSocket's protocols, as
 /// clients of other services do.
-fn given_tokens(uri: &Uri, headers: &HeaderMap) -> Vec<String> {
+pub(super) fn given_tokens(uri: &Uri, headers: &HeaderMap) -> Vec<String> {
     let mut given = Vec::new();
     for value in headers.get_all(AUTHORIZATION).iter().filter_map(|value| value.to_str().ok()) {
         if let Some((scheme, token)) = value.split_once(' ')
@@ -287,7 +305,7 @@ mod tests {
 
     fn guard(hosts: &[&str], origins: &[&str]) -> Guard {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Guard::new(None, own(hosts), own(origins), Vec::new()).unwrap()
+        Guard::new(None, own(hosts), own(origins), Vec::new(), 256).unwrap()
     }
 
     #[test]
@@ -335,7 +353,7 @@ mod tests {
     #[test]
     fn only_a_known_proxy_is_believed() {
         let proxy: IpAddr = [192, 0, 2, 9].into();
-        let guard = Guard::new(None, Vec::new(), Vec::new(), vec![proxy]).unwrap();
+        let guard = Guard::new(None, Vec::new(), Vec::new(), vec![proxy], 256).unwrap();
         let forwarded = headers(&[("x-forwarded-for", "203.0.113.7, 198.51.100.1")]);
         let client = |socket: [u8; 4], headers: &HeaderMap| guard.client(socket.into(), headers).to_string();
         assert_eq!(client([192, 0, 2, 9], &forwarded), "198.51.100.1", "what the proxy itself saw");
@@ -343,14 +361,14 @@ mod tests {
         assert_eq!(client([192, 0, 2, 9], &headers(&[("x-forwarded-for", "nobody")])), "192.0.2.9");
         assert!((0..300).map(|_| guard.socket(proxy)).collect::<Vec<_>>().iter().all(Option::is_some));
         let other = (0..300).map(|_| guard.socket([192, 0, 2, 8].into())).collect::<Vec<_>>();
-        assert_eq!(other.iter().flatten().count(), SOCKETS_PER_ADDRESS);
+        assert_eq!(other.iter().flatten().count(), 256);
     }
 
     #[test]
     fn tokens_come_by_header_query_or_protocol() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "# who\nfirst-token-of-16\nsecond-token-of-16 2\n").unwrap();
-        let guard = Guard::new(Some(file.path().to_owned()), Vec::new(), Vec::new(), Vec::new()).unwrap();
+        let guard = Guard::new(Some(file.path().to_owned()), Vec::new(), Vec::new(), Vec::new(), 256).unwrap();
         let address: IpAddr = [192, 0, 2, 1].into();
         let who = |uri: &str, pairs: &[(&str, &str)]| guard.who(&uri.parse().unwrap(), &headers(pairs), address);
         assert_eq!(who("/", &[("authorization", "Bearer first-token-of-16")]).unwrap(), Who::Token(0));

@@ -28,17 +28,29 @@ pub(super) struct Secret {
 }
 
 impl Secret {
-    /// `kind` and 128 random bits. The system's random numbers are needed for every token, so a
-    /// system without them cannot run a server.
+    /// `kind` and 128 random bits.
     pub(super) fn new(kind: &str) -> Secret {
-        let mut bytes = [0u8; 16];
-        if let Err(error) = getrandom::fill(&mut bytes) {
-            tracing::error!("the system gives no random numbers: {error}");
-            std::process::abort();
-        }
-        let text = format!("{kind}_{}", hex(&bytes));
+        let text = format!("{kind}_{}", hex(&random::<16>()));
         Secret { digest: Digest::of(&text), text }
     }
+}
+
+/// A short code for people to type, of 50 random bits. Lower case, without letters that look like
+/// digits or like each other.
+pub(super) fn short_code() -> String {
+    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    random::<16>().iter().take(10).map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
+}
+
+/// Random bytes of the system. They are needed for every token, so a system without them cannot run
+/// a server.
+pub(super) fn random<const LEN: usize>() -> [u8; LEN] {
+    let mut bytes = [0; LEN];
+    if let Err(error) = getrandom::fill(&mut bytes) {
+        tracing::error!("the system gives no random numbers: {error}");
+        std::process::abort();
+    }
+    bytes
 }
 
 fn hex(bytes: &[u8]) -> String {
