@@ -6,7 +6,7 @@
 //! words on which two hypotheses agreed but which were not committed. Their sound is heard again.
 //!
 //! A checkpoint may come from a file or a network. [`Checkpoint::check`] refuses what no stream
-//! would have written; whatever it accepts can be resumed.
+//! would have written. Whatever it accepts can be resumed, with the settings that the stream had.
 
 use serde::{Deserialize, Serialize};
 

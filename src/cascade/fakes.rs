@@ -108,6 +108,7 @@ pub(crate) struct TalkAligner(pub Talk, pub SharedLog);
 impl Align for TalkAligner {
     async fn align(&mut self, tail: &[f32], text: &str, _: Language) -> Result<Vec<TimedWord>, BoxError> {
         call(&self.1)?;
+        assert!(!tail.is_empty(), "an aligner is asked about no sound");
         let (from, to) = span(tail);
         let mut log = self.1.borrow_mut();
         log.aligned += 1;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::checkpoint::{Checkpoint, ResumeError};
+use super::checkpoint::{Checkpoint, ResumeError, TargetSide, Untranslated};
 use super::engines::{Align, BoxError, Engines, Hypothesis, Recognize, Translate};
 use super::event::{Event, EventKind, SegmentId, Word};
 use super::fakes::*;
@@ -12,7 +12,7 @@ use super::rules::{BrokenRule, Rules};
 use super::settings::Settings;
 use super::stream::{Activity, Cascade};
 use super::tail::{samples_in, time_of};
-use crate::policy::PolicyKind;
+use crate::policy::{Committed, PolicyKind};
 use crate::text::units::join_words;
 use crate::text::{Language, Millis};
 
@@ -275,6 +275,57 @@ fn what_no_stream_has_written_is_refused() {
     for checkpoint in &refused {
         assert!(matches!(resume(checkpoint), Some(ResumeError::Checkpoint(_))), "{checkpoint:?}");
     }
+}
+
+#[test]
+fn a_translation_that_no_stream_has_written_is_refused() {
+    let shown = |text: &str| {
+        let mut shown = Committed::default();
+        shown.extend(text);
+        shown
+    };
+    let left = |segment, text: &str| Untranslated {
+        segment: SegmentId(segment),
+        words: vec![Word { text: "so".to_owned(), start_ms: Millis(100), end_ms: Millis(200) }],
+        shown: shown(text),
+    };
+    let of = |target: TargetSide| Checkpoint {
+        segment: SegmentId(4),
+        heard: 64_000,
+        tail_start: 32_000,
+        floor_ms: Millis(200),
+        announced: true,
+        closed_words: 1,
+        target: Some(target),
+        ..Checkpoint::default()
+    };
+    let open = |text: &str, rests_on| TargetSide { shown: shown(text), rests_on, ..TargetSide::default() };
+    let waits = |waiting: Vec<Untranslated>| TargetSide { waiting, ..TargetSide::default() };
+    let empty = |segment| Untranslated { words: Vec::new(), ..left(segment, "") };
+    for good in [open("Ja, das", 2), open("", 0), waits(vec![left(3, "Ja,")]), waits(vec![empty(2), left(3, "")])] {
+        assert_eq!(of(good).check(), Ok(()));
+    }
+    let history = vec![(String::new(), String::new()); 9];
+    let refused = [
+        open(" Ja", 0),
+        open("Ja  das", 0),
+        open("Ja\u{7}", 0),
+        open("", 1),
+        open("Ja", 4_001),
+        waits(vec![left(2, "")]),
+        waits(vec![left(4, "")]),
+        waits(vec![empty(1), left(3, "")]),
+        waits(vec![left(3, ""), empty(2)]),
+        waits(vec![empty(2), left(3, "Ja")]),
+        waits(vec![left(2, ""), left(3, "")]),
+        TargetSide { shown: shown("Ja"), ..waits(vec![left(3, "")]) },
+        TargetSide { history, ..TargetSide::default() },
+    ];
+    for target in refused {
+        assert!(of(target.clone()).check().is_err(), "{target:?}");
+    }
+    assert!(Checkpoint { announced: false, ..of(open("Ja", 0)) }.check().is_err());
+    assert!(Checkpoint { closed_words: 0, ..of(waits(vec![left(3, "")])) }.check().is_err());
 }
 
 /// What a recogniser does to a word of the talk.

@@ -86,7 +86,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
     /// The caller pushes sound from `checkpoint.tail_start` on. It sends no [`Cascade::start`]: the
     /// events follow those from before, whose tentative text is void. What is committed stays as it
     /// is, segments and times go on, and only wall time starts anew. The first step waits until
-    /// more sound is there than had been heard. Text after what is committed may differ from what
+    /// there is a chunk more than had been heard. Text after what is committed may differ from what
     /// an unbroken stream would have written.
     pub fn resume(
         settings: Settings,
@@ -111,6 +111,8 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
 
     /// What [`Cascade::resume`] needs to go on from here: all that has been committed so far. Take
     /// it between two steps, also after one that failed. Sound that waits for a step is not in it.
+    /// After a step whose future was dropped it may hold text that no event has shown: go on from
+    /// the checkpoint before that step.
     pub fn checkpoint(&self) -> Checkpoint {
         self.output.checkpoint(&self.transcript, self.position())
     }
@@ -152,7 +154,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         self.inbox.push(new, piece, activity, arrived);
     }
 
-    /// Whether at least one chunk waits, so that a step has work to do.
+    /// Whether at least one chunk waits that was never heard, so that a step has work to do.
     pub fn ready(&self) -> bool {
         self.inbox.waiting() >= samples_in(self.settings.chunk) + self.unheard()
     }
