@@ -360,7 +360,7 @@ struct Session {
     /// When the oldest sound that no step has processed arrived.
     arrived: Option<Instant>,
     input: mpsc::Receiver<Input>,
-    /// What was asked for while a step was being prepared.
+    /// What was asked for while a step was being prepared: it follows the sound that is held.
     next: Option<Todo>,
     /// How the session ends when all of its sound is processed.
     over: Option<Todo>,
@@ -370,12 +370,13 @@ impl Session {
     /// Waits until there is work.
     async fn wait(&mut self, stream: &mut Stream) -> Todo {
         loop {
-            if let Some(next) = self.next.take() {
-                return next;
-            }
             self.push_chunk(stream);
             if stream.ready() {
                 return Todo::Step;
+            }
+            // The sound before it is processed chunk by chunk, as it would be without a flush.
+            if let Some(next) = self.next.take() {
+                return next;
             }
             if let Some(over) = self.over {
                 return over;
@@ -456,17 +457,12 @@ impl Session {
     /// Where somebody speaks and the stream is late, the step takes all whole chunks that have
     /// come. A flush and the end take everything.
     fn catch_up(&mut self, stream: &mut Stream, todo: Todo) {
-        // What comes behind a flush is not part of it.
+        // What comes behind a flush is not part of it, and waits.
         while todo == Todo::Step
+            && self.next.is_none()
             && let Ok(input) = self.input.try_recv()
         {
-            match self.take(input, stream) {
-                None | Some(Todo::Step) => {}
-                Some(other) => {
-                    self.next = Some(other);
-                    break; // what comes behind it waits
-                }
-            }
+            self.next = self.take(input, stream).filter(|next| *next != Todo::Step);
         }
         let due = self.played() + Duration::from_millis(self.chunk.0);
         let late = !self.batch && !self.ahead && self.began.elapsed() > due;

@@ -47,7 +47,8 @@ fn nothing_is_done_without_a_token() {
             Some(401),
             "{path}"
         );
-        // One of them may have the only place for a session, and then another is told to come again.
+        // One of them may have the only place for a session, and then another is told to come
+        // again.
         let known = |opened: Result<_, u16>| matches!(opened.err(), None | Some(429));
         assert!(known(server.websocket(path, &[("authorization", "Bearer a-token-of-twenty-chars")])), "{path}");
         let mark = if path.contains('?') { '&' } else { '?' };

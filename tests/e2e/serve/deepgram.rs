@@ -57,7 +57,7 @@ fn a_stream_gives_the_text_of_the_command_line() {
     let server = Server::start(&[]);
     let sound = pcm("talk-a.flac");
     let expected = of_command_line("talk-a.flac", &["transcribe"]);
-    let ended = play(server.websocket(RAW, &[]).unwrap(), &sound);
+    let ended = play(server.websocket(&format!("{RAW}&endpointing=false"), &[]).unwrap(), &sound);
     assert_eq!(ended.code, 1000);
     assert_eq!(text_of(&ended.messages), expected);
     check_ranges(&ended.messages);
@@ -68,7 +68,8 @@ fn a_stream_gives_the_text_of_the_command_line() {
     assert!(last["created"].as_str().unwrap().starts_with("20"), "{last}");
     assert!(ended.messages.iter().all(|message| message["is_final"] != false), "no interim results");
     // A file as it is, and the empty message as the end.
-    let mut file = server.websocket("/v1/listen", &[("sec-websocket-protocol", "token, any")]).unwrap();
+    let path = "/v1/listen?endpointing=false";
+    let mut file = server.websocket(path, &[("sec-websocket-protocol", "token, any")]).unwrap();
     for part in super::openai_rest::wav(16_000, 16, &sound).chunks(9_999) {
         file.send(part);
     }
