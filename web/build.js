@@ -29,7 +29,7 @@ const modelFiles = readFileSync(here('../models/files.json'), 'utf8');
 // Bundled, so that a plain server can serve the package: a browser cannot resolve a package by its
 // name.
 await build({
-  entryPoints: ['index', 'worker', 'capture-worklet'].map((name) => here(`src/${name}.ts`)),
+  entryPoints: ['index.ts', 'server.js', 'worker.ts', 'capture-worklet.js'].map((name) => here(`src/${name}`)),
   outdir: here('dist'),
   bundle: true,
   format: 'esm',

@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { defineConfig, transformWithEsbuild, type Plugin } from 'vite';
 
 const here = (path: string) => fileURLToPath(new URL(path, import.meta.url));
-const PACKAGE = 'alignatt/dist/index.js';
+/** The package's modules, beside the page's. */
+const PACKAGE = { alignatt: '../alignatt/dist/index.js', 'alignatt/server': '../alignatt/dist/server.js' };
 const SAMPLE = 'talk-a.flac';
 /** Declarations and source maps, which are not part of the page. */
 const LEFT_OUT = /\.(d\.ts|map)$/;
@@ -65,7 +66,7 @@ export default defineConfig({
     target: 'es2022',
     modulePreload: false,
     assetsInlineLimit: 0,
-    rollupOptions: { external: ['alignatt'], output: { paths: { alignatt: `../${PACKAGE}` } } },
+    rollupOptions: { external: Object.keys(PACKAGE), output: { paths: PACKAGE } },
   },
   plugins: [beside(out), offline(out)],
 });

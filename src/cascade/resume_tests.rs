@@ -91,6 +91,15 @@ pub(super) fn check_parts(parts: &Parts) -> Result<(), BrokenRule> {
     rules.finish()
 }
 
+/// Checks the events of a stream that was resumed from a checkpoint.
+fn check_after(checkpoint: &Checkpoint, events: &[Event]) -> Result<(), BrokenRule> {
+    let mut rules = Rules::after(checkpoint);
+    for event in events {
+        rules.observe(event)?;
+    }
+    rules.finish()
+}
+
 fn committed_words(events: &[Event]) -> Vec<Word> {
     let closed = events.iter().filter_map(|event| match &event.kind {
         EventKind::Source(source) if source.closed => Some(source.committed.clone()),
@@ -218,6 +227,7 @@ fn a_stream_without_its_sound_keeps_what_was_committed() {
             let mut events = Vec::new();
             pollster::block_on(cascade.finish(&mut |event| events.push(event))).expect("an end");
             cascade.end(&mut |event| events.push(event));
+            check_after(&checkpoint, &events).expect("the rules");
             let words: Vec<Word> = committed_words(&events);
             assert_eq!(words, checkpoint.words);
             let done: usize = events.iter().filter(|e| matches!(&e.kind, EventKind::Target(t) if t.closed)).count();
@@ -516,11 +526,7 @@ proptest! {
         }
         pollster::block_on(cascade.finish(&mut emit)).expect("an end");
         cascade.end(&mut emit);
-        let mut rules = Rules::after(&checkpoint);
-        for event in &events {
-            prop_assert_eq!(rules.observe(event), Ok(()));
-        }
-        prop_assert_eq!(rules.finish(), Ok(()));
+        prop_assert_eq!(check_after(&checkpoint, &events), Ok(()));
     }
 }
 
@@ -540,5 +546,71 @@ fn what_was_pushed_and_not_heard_is_not_in_a_checkpoint() {
             assert!(matches!(stepped, Ok(false)) && events.get() == 0, "no step before there is more than was heard");
             assert_eq!(cascade.checkpoint(), checkpoint);
         }
+    }
+}
+
+/// A voice detector begins anew, too. What it took for speech before the break is heard even where
+/// it now finds silence.
+#[test]
+fn what_was_speech_before_a_break_is_no_silence_after_it() {
+    let talk = talk();
+    let settings = Settings::new(Language::ENGLISH, None);
+    let (_, checkpoints) = play_talk(&talk, settings, &|step| step % 2 == 0);
+    let tails = checkpoints.iter().filter(|left| time_of(left.heard - left.tail_start) > Millis(900));
+    let mut tried = 0;
+    for checkpoint in tails.filter(|left| left.words.is_empty()) {
+        let mut cascade =
+            Cascade::resume(settings, talk_engines(&talk, settings), ticking(), checkpoint).expect("sound");
+        let mut events = Vec::new();
+        let chunk = time_of(checkpoint.heard) + settings.chunk;
+        cascade.push(&sound(time_of(checkpoint.tail_start), chunk), Activity::Silence);
+        assert!(matches!(pollster::block_on(cascade.step(&mut |event| events.push(event))), Ok(true)));
+        pollster::block_on(cascade.finish(&mut |event| events.push(event))).expect("an end");
+        cascade.end(&mut |event| events.push(event));
+        let heard: Vec<String> = committed_words(&events).into_iter().map(|word| word.text).collect();
+        let said =
+            talk.words.iter().filter(|word| word.1 >= checkpoint.floor_ms && word.2 <= time_of(checkpoint.heard));
+        assert!(said.map(|word| &word.0).all(|word| heard.contains(word)), "{heard:?}");
+        tried += 1;
+    }
+    assert!(tried > 0);
+    // Committed words keep their sound, however short it is.
+    let word = Word { text: "Hi".to_owned(), start_ms: Millis(500), end_ms: Millis(760) };
+    let checkpoint = Checkpoint {
+        heard: 16 * 800,
+        tail_start: 16 * 500,
+        words: vec![word],
+        floor_ms: Millis(760),
+        announced: true,
+        ..Checkpoint::default()
+    };
+    let mut cascade = Cascade::resume(settings, talk_engines(&talk, settings), ticking(), &checkpoint).expect("sound");
+    cascade.push(&sound(Millis(500), Millis(1_650)), Activity::Silence);
+    assert!(matches!(pollster::block_on(cascade.step(&mut |_| ())), Ok(true)));
+    assert_eq!(cascade.position().tail_start, 16 * 500);
+}
+
+/// A tail that was full when the stream was broken off takes in no more than it had.
+#[test]
+fn a_full_tail_does_not_outgrow_the_recogniser() {
+    let settings = Settings { longest_segment: Millis(4_000), ..Settings::new(Language::ENGLISH, None) };
+    let longest = samples_in(settings.longest_segment + settings.chunk);
+    let checkpoint = Checkpoint { heard: longest, announced: true, ..Checkpoint::default() };
+    let talk = Talk::spoken(&"word ".repeat(40), 0, 300);
+    for block in [1_000, 13_600, 20_000, 100_000] {
+        let log = SharedLog::default();
+        let engines = Engines {
+            recognizer: TalkRecognizer(talk.clone(), log.clone()),
+            aligner: TalkAligner(talk.clone(), log.clone()),
+            translator: None::<WordTranslator>,
+        };
+        let mut cascade = Cascade::resume(settings, engines, ticking(), &checkpoint).expect("it goes on");
+        for at in (0..160_000).step_by(block) {
+            let piece: Vec<f32> = (at..at + block).map(|at| at as f32).collect();
+            cascade.push(&piece, Activity::Speech);
+            pollster::block_on(cascade.step(&mut |_| ())).expect("a step");
+        }
+        assert!(log.borrow().recognized > 1);
+        assert!(log.borrow().longest_tail as u64 <= longest, "{block}: {}", log.borrow().longest_tail);
     }
 }

@@ -8,6 +8,7 @@ import { folder, Peer } from './peer.js';
 import { placeOf, type Model } from './place.js';
 import type { Progress } from './progress.js';
 import type { DeviceChoice, DeviceInfo, Loaded, Note, OpenCall, Side, Stats, SubtitleFormat } from './protocol.js';
+import { Queue } from './queue.js';
 import { keepStorage } from './store.js';
 import { openSource, type OpenSource, type Source } from './sources.js';
 
@@ -190,7 +191,7 @@ export class Translator {
     const abort = () => stop(aborted());
     this.#stop = stop;
     signal?.addEventListener('abort', abort);
-    const events = new Events();
+    const events = new Queue<TranslatorEvent>();
     const over = (error?: AlignattError) => {
       if (this.#stop === stop) this.#stop = undefined;
       events.end(error);
@@ -212,35 +213,6 @@ export class Translator {
       sound?.close();
       await ended;
       if (!ended) over();
-    }
-  }
-}
-
-/**
- * Events that arrived and have not been read yet. Events that arrived before an error are read
- * before it is thrown.
- */
-class Events implements AsyncIterable<TranslatorEvent> {
-  readonly #queue: TranslatorEvent[] = [];
-  #wake: () => void = () => {};
-  #over: { error?: AlignattError } | undefined;
-
-  push(event: TranslatorEvent): void {
-    this.#queue.push(event);
-    this.#wake();
-  }
-
-  end(error?: AlignattError): void {
-    this.#over = error ? { error } : {};
-    this.#wake();
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<TranslatorEvent, void, undefined> {
-    for (;;) {
-      for (let event = this.#queue.shift(); event; event = this.#queue.shift()) yield event;
-      if (this.#over?.error) throw this.#over.error;
-      if (this.#over) return;
-      await new Promise<void>((wake) => (this.#wake = wake));
     }
   }
 }

@@ -14,6 +14,8 @@ export type Trouble =
   | 'bad-sound'
   | 'device-lost'
   | 'no-microphone'
+  | 'no-token'
+  | 'session-lost'
   | 'busy'
   | 'bad-option'
   | 'internal';
@@ -175,6 +177,15 @@ export function advice(code: string, message: string): Advice {
           'For a tab: choose a tab, not a window, and switch on “Also share tab audio”. Firefox and Safari cannot share the sound of a tab.',
           `Details: ${message}`,
         ],
+        cpu: false,
+      };
+    case 'no-token':
+      return { title: 'The server needs a token', about: message, steps: ['Ask whoever runs the server for a token, and reload the page.'], cpu: false };
+    case 'session-lost':
+      return {
+        title: 'The server does not know this talk any more',
+        about: 'It was started again. The captions so far are kept.',
+        steps: ['Try again: the talk goes on with a new session.'],
         cpu: false,
       };
     case 'busy':

@@ -8,9 +8,11 @@ import './style/dock.css';
 import './style/dialogs.css';
 
 import { check, type Capabilities, type LoadOptions, type Progress, type TranslatorEvent } from 'alignatt';
+import type { Server } from 'alignatt/server';
 import { Chooser } from './chooser';
 import { Dock } from './dock';
 import { find, make } from './dom';
+import { inThisTab, onServer, serverOfPage, type Choice } from './engine';
 import { Example } from './example';
 import { Figures } from './figures';
 import { adapterName, showFindings } from './findings';
@@ -20,11 +22,12 @@ import { Highlight } from './highlight';
 import { Listing } from './listing';
 import { Live } from './live';
 import { workOffline } from './offline';
+import { Readers } from './readers';
 import { Runner } from './run';
 import { contents, download, type Format } from './save';
 import { Follow } from './scroll';
 import { options, SETS } from './sets';
-import { LANGUAGES, load, save, type Language, type Preset } from './settings';
+import { keepServerToken, LANGUAGES, load, save, serverToken, type Language, type Preset } from './settings';
 import { file, live, release, sample, text, type Sound } from './sound';
 import { NO_OFFSET, shifted, Transcript, type Offset } from './transcript';
 import { showTrouble } from './trouble';
@@ -38,6 +41,7 @@ import { Writing } from './writing';
 const BEHIND_MS = 5000;
 
 const LISTENING = 'Listening …';
+const AWAY = 'No connection to the server. What is said meanwhile is sent later …';
 
 type Phase = 'idle' | 'opening' | 'running' | 'ended';
 
@@ -50,7 +54,11 @@ const follow = new Follow(find<HTMLButtonElement>('follow'));
 new ResizeObserver(() => phase !== 'idle' && follow.catchUp()).observe(find('dock'));
 const spoken = new Live(find('live'));
 const example = new Example(find('example'));
+const readers = new Readers(find<HTMLDialogElement>('invitation'));
+const lead = find('lead').textContent;
 let found: Capabilities | undefined;
+/** The server of this page, if it has one that translates. */
+let server: Server | undefined;
 let listing = new Listing(find('captions'), settings.language);
 let transcript = new Transcript();
 let offset: Offset = NO_OFFSET;
@@ -77,7 +85,7 @@ function enter(next: Phase): void {
   phase = next;
   document.body.dataset['phase'] = next;
   const busy = next === 'opening' || next === 'running';
-  for (const id of ['language', 'preset', 'choose']) {
+  for (const id of ['engine', 'language', 'preset', 'choose']) {
     const control = find<HTMLButtonElement>(id);
     control.disabled = busy;
     control.title = busy ? 'Stop the translation first' : '';
@@ -102,18 +110,48 @@ function changed(): void {
   find<HTMLInputElement>('aloud').checked = settings.aloud;
   find<HTMLTextAreaElement>('terms').value = settings.terms;
   find('chosen').textContent = SETS[settings.models].name;
-  find('pack').textContent =
-    settings.models === 'demo'
+  showEngine();
+  find('pack').textContent = remote()
+    ? `With the models of the server: ${[server?.about.asr, server?.about.mt].filter(Boolean).join(', ')}, on ${server?.about.device}.`
+    : settings.models === 'demo'
       ? 'With the demo pack: 20 MB, a controlled English of about 600 words. It shows that the program runs on your computer, and says nothing about translation quality.'
       : `With ${SETS[settings.models].name}, stored in this browser.`;
   if (phase === 'idle') example.show(settings.language);
 }
 
+/** Whether the server translates. */
+const remote = () => server !== undefined && settings.engine === 'server';
+
+/** Shows what translates, and what can be chosen with it. */
+function showEngine(): void {
+  const there = remote();
+  find('engines').hidden = !server;
+  find<HTMLSelectElement>('engine').value = settings.engine;
+  for (const id of ['choose', 'write', 'check']) find(id).hidden = there;
+  const targets = server?.about.directions['en'] ?? [];
+  for (const option of find<HTMLSelectElement>('language').options) option.disabled = there && !targets.includes(option.value);
+  find('lead').textContent = there
+    ? `Speech is recognised and translated by the server ${location.host}. A few attention heads of the translation model show which spoken word each drafted word rests on. A word is shown once it rests on speech that has been heard. Your sound is sent to this server and nowhere else.`
+    : lead;
+}
+
+function engine(): Choice {
+  if (!server || !remote()) return inThisTab(loadOptions());
+  const { language: to, preset } = settings;
+  const state = (now: string) => {
+    const status = find('status');
+    if (now === 'reconnecting') status.textContent = AWAY;
+    else if (status.textContent === AWAY) status.textContent = '';
+  };
+  return onServer(server, { from: 'en', to, preset, terms: terms() }, { opened: (opened) => readers.show(opened), state });
+}
+
+const terms = () => settings.terms.split('\n').filter((term) => term.trim() !== '');
+
 function loadOptions(): LoadOptions {
   const { language: to, preset, models, cpu } = settings;
-  const terms = settings.terms.split('\n').filter((term) => term.trim() !== '');
   const token = chooser.accessToken;
-  return { to, device: cpu ? 'cpu' : 'webgpu', ...(terms.length ? { terms } : {}), ...options(SETS[models], to, preset), ...(token && models !== 'demo' ? { token } : {}) };
+  return { to, device: cpu ? 'cpu' : 'webgpu', ...(terms().length ? { terms: terms() } : {}), ...options(SETS[models], to, preset), ...(token && models !== 'demo' ? { token } : {}) };
 }
 
 // ---- runs
@@ -149,7 +187,7 @@ async function run(get: () => Promise<Sound>, fromMs: number): Promise<void> {
     if (current !== latest) return release(got);
     sound = got;
     warn(sound);
-    await runner.run(sound, loadOptions(), fromMs, {
+    await runner.run(sound, engine(), fromMs, {
       progress: ifCurrent(progress),
       started: ifCurrent(started),
       event: ifCurrent(receive),
@@ -165,7 +203,7 @@ async function run(get: () => Promise<Sound>, fromMs: number): Promise<void> {
 
 function warn({ kind }: Sound): void {
   const warning = find('warning');
-  warning.hidden = settings.models !== 'demo' || kind === 'sample';
+  warning.hidden = remote() || settings.models !== 'demo' || kind === 'sample';
   warning.textContent =
     kind === 'text'
       ? 'The demo pack translates only its own controlled English of about 600 words. For other text, choose real models.'
@@ -249,7 +287,7 @@ function fail(error: unknown): void {
   const { code = 'internal', message = String(error) } = error as { code?: string; message?: string };
   const source = lastSource;
   const trouble = code === 'bad-sound' && !sound ? 'no-microphone' : code;
-  const lost = trouble === 'device-lost' || trouble === 'out-of-memory' || trouble === 'internal';
+  const lost = trouble === 'device-lost' || trouble === 'out-of-memory' || trouble === 'internal' || trouble === 'session-lost';
   if (lost) runner.reloadNext();
   listing.breakOff();
   if (listing.captions.text('target') && sound) {
@@ -287,7 +325,7 @@ function showFailure(code: string, message: string, retry: (() => void) | undefi
     findings();
     (retry ?? home)();
   };
-  const mayCpu = settings.models === 'demo' && !settings.cpu && advice(code, message).cpu;
+  const mayCpu = !remote() && settings.models === 'demo' && !settings.cpu && advice(code, message).cpu;
   showTrouble(find('trouble'), code, message, {
     again: retry ?? (() => location.reload()),
     cpu: mayCpu ? useCpu : undefined,
@@ -340,6 +378,12 @@ async function saveAs(format: Format, which: 'source' | 'target'): Promise<void>
 function wire(): void {
   wireChoice('language');
   wireChoice('preset');
+  find<HTMLSelectElement>('engine').addEventListener('change', ({ target }) => {
+    settings.engine = (target as HTMLSelectElement).value as 'tab' | 'server';
+    readers.hide();
+    changed();
+    findings();
+  });
   find('choose').addEventListener('click', () => void chooser.open(settings.models));
   find('write').addEventListener('click', () => writing.open());
   find('play').addEventListener('click', () => void start(sample));
@@ -436,17 +480,39 @@ function wireDrop(): void {
 function findings(): void {
   if (!found) return;
   showFindings(find('checked'), find('findings'), found, settings.cpu);
-  figures.device(settings.cpu ? 'CPU' : adapterName(found));
+  figures.device(remote() ? (server?.about.device ?? '') : settings.cpu ? 'CPU' : adapterName(found));
+}
+
+/** Finds the server of the page, and asks for its token if it needs one. */
+async function findServer(): Promise<void> {
+  let token = serverToken();
+  for (;;) {
+    const found = await serverOfPage(token);
+    if (found !== 'locked') {
+      server = found;
+      break;
+    }
+    const dialog = find<HTMLDialogElement>('key');
+    const closed = new Promise((done) => dialog.addEventListener('close', done, { once: true }));
+    dialog.returnValue = '';
+    dialog.showModal();
+    await closed;
+    if (dialog.returnValue !== 'use') return;
+    token = find<HTMLInputElement>('server-token').value.trim();
+    keepServerToken(token);
+  }
+  if (server) find<HTMLSelectElement>('engine').options[0]!.textContent = `server ${location.host}`;
+  changed();
 }
 
 async function begin(): Promise<void> {
   wire();
   changed();
-  found = await check();
+  [found] = await Promise.all([check(), findServer()]);
   findings();
   const reason = found.secureContext ? found.reason : 'no-secure-context';
   const usable = settings.cpu && settings.models === 'demo' && found.secureContext;
-  if (reason && !usable) showFailure(reason, '', undefined);
+  if (reason && !usable && !remote()) showFailure(reason, '', undefined);
   else workOffline();
 }
 

@@ -1,7 +1,8 @@
 // Saving the captions: as text, as subtitles of either side, or as all events.
 
-import type { Translator, TranslatorEvent } from 'alignatt';
+import type { TranslatorEvent } from 'alignatt';
 import { make } from './dom';
+import type { Engine } from './engine';
 
 export type Format = 'srt' | 'vtt' | 'jsonl' | 'txt';
 
@@ -15,20 +16,19 @@ const TYPES: { [format in Format]: string } = {
 export const lines = (events: TranslatorEvent[]): string => events.map((event) => `${JSON.stringify(event)}\n`).join('');
 
 /**
- * The content of a file in `format`. Subtitles are made by the module, so they need a loaded
- * translator.
+ * The content of a file in `format`. Subtitles are made by the engine, so it must be loaded.
  */
 export async function contents(
   events: TranslatorEvent[],
   format: Format,
   side: 'source' | 'target',
   text: string,
-  translator: Translator | undefined,
+  engine: Engine | undefined,
 ): Promise<string> {
   if (format === 'jsonl') return lines(events);
   if (format === 'txt') return `${text}\n`;
-  if (!translator) throw new Error('subtitles need the module, which is not loaded; save text or JSONL instead');
-  return translator.subtitles(events, format, side);
+  if (!engine) throw new Error('subtitles need the module, which is not loaded; save text or JSONL instead');
+  return engine.subtitles(events, format, side);
 }
 
 export function download(text: string, name: string, format: Format): void {

@@ -49,7 +49,9 @@ async function activate(): Promise<void> {
 
 async function answer(request: Request): Promise<Response> {
   const cache = await caches.open(NAME);
-  const page = request.mode === 'navigate' ? './index.html' : request;
+  // Other pages of a server that also translates are its own.
+  const own = request.mode === 'navigate' && new URL(request.url).pathname === new URL('./', location.href).pathname;
+  const page = own ? './index.html' : request;
   return (await cache.match(page, { ignoreSearch: true })) ?? fetch(request);
 }
 

@@ -256,6 +256,10 @@ pub(super) struct ServeArgs {
     /// Keep sessions in this folder, so that they go on after a restart [default: in memory]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// Serve the built page of this folder (www/dist) instead of the program's own, so that the
+    /// presenter may also compute in the browser
+    #[arg(long, value_name = "DIR")]
+    pub page: Option<PathBuf>,
     /// How many live sessions may run at a time
     #[arg(long, default_value_t = 16, value_name = "N", value_parser = at_least_one)]
     pub sessions: usize,
@@ -302,6 +306,13 @@ pub(super) struct NetworkArgs {
     /// An origin whose pages may use the server, such as https://talks.example
     #[arg(long = "allow-origin", value_name = "ORIGIN")]
     pub origins: Vec<String>,
+    /// How many sockets one address may have: all phones behind one router are one address
+    #[arg(long, default_value_t = 256, value_name = "N", value_parser = at_least_one)]
+    pub sockets: usize,
+    /// The address at which others reach the server, for links and QR codes, such as
+    /// https://captions.example/ [default: the one at which the presenter opened the page]
+    #[arg(long, value_name = "URL", value_parser = web_address)]
+    pub public_url: Option<String>,
     /// The address of a proxy in front of the server, which names its clients (X-Forwarded-For)
     #[arg(long = "trusted-proxy", value_name = "ADDRESS")]
     pub proxies: Vec<std::net::IpAddr>,
@@ -488,6 +499,15 @@ fn quantized(text: &str) -> Result<Quant, String> {
     match text.parse::<Quant>() {
         Ok(Quant::Chosen(storage)) if storage.quantizes() => Ok(Quant::Chosen(storage)),
         _ => Err("the forms are q8, q4, q4/q8 and q8/q4".to_owned()),
+    }
+}
+
+/// The address of a web server.
+fn web_address(text: &str) -> Result<String, String> {
+    let rest = ["http://", "https://"].iter().find_map(|scheme| text.strip_prefix(scheme));
+    match rest {
+        Some(rest) if !rest.is_empty() && !rest.contains(['?', '#', ' ']) => Ok(text.to_owned()),
+        _ => Err("an address such as https://captions.example/ is needed".to_owned()),
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) async fn serve(args: ServeArgs) -> Result<(), CliError> {
         hosts: hosts(&network),
         tokens: network.tokens,
         origins: network.origins,
+        sockets: network.sockets,
         proxies: network.proxies,
         tls: network.tls_cert.zip(network.tls_key),
         state: args.state,
@@ -40,6 +41,8 @@ pub(super) async fn serve(args: ServeArgs) -> Result<(), CliError> {
         policy: args.policy,
         context,
         terms,
+        page: args.page,
+        public_url: network.public_url,
         mt_port: args.mt_port,
         most_words: args.max_utterance_words,
     };

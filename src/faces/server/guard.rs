@@ -13,8 +13,6 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use super::reply::Problem;
 use super::secret::Digest;
 
-/// The most sockets of one address.
-const SOCKETS_PER_ADDRESS: usize = 256;
 /// The most live sessions of one token, where its line says nothing else, and of one address
 /// without a token.
 const SESSIONS_PER_TOKEN: usize = 8;
@@ -42,6 +40,8 @@ pub(super) struct Guard {
     origins: Vec<String>,
     /// Addresses of proxies, which say whom they ask for.
     proxies: Vec<IpAddr>,
+    /// The most sockets of one address.
+    sockets: usize,
     counts: Arc<Mutex<HashMap<Count, usize>>>,
 }
 
@@ -87,13 +87,13 @@ pub(super) enum TokensError {
 }
 
 impl Guard {
-    /// `tokens_file`: one token a line; `None`: nobody needs one. `hosts`, `origins`, `proxies`:
-    /// see the fields.
+    /// `tokens_file`: one token a line; `None`: nobody needs one. The others: see the fields.
     pub(super) fn new(
         tokens_file: Option<PathBuf>,
         hosts: Vec<String>,
         origins: Vec<String>,
         proxies: Vec<IpAddr>,
+        sockets: usize,
     ) -> Result<Guard, TokensError> {
         let tokens = tokens_file.as_deref().map(read_tokens).transpose()?.unwrap_or_default();
         Ok(Guard {
@@ -103,6 +103,7 @@ impl Guard {
             hosts,
             origins,
             proxies,
+            sockets,
             counts: Arc::default(),
         })
     }
@@ -188,7 +189,7 @@ impl Guard {
 
     /// A place for a socket of `address`. The sockets of a known proxy are those of many clients.
     pub(super) fn socket(&self, address: IpAddr) -> Option<Place> {
-        let most = if self.proxies.contains(&address) { usize::MAX } else { SOCKETS_PER_ADDRESS };
+        let most = if self.proxies.contains(&address) { usize::MAX } else { self.sockets };
         self.place(Count::Sockets(address), most)
     }
 
@@ -304,7 +305,7 @@ mod tests {
 
     fn guard(hosts: &[&str], origins: &[&str]) -> Guard {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Guard::new(None, own(hosts), own(origins), Vec::new()).unwrap()
+        Guard::new(None, own(hosts), own(origins), Vec::new(), 256).unwrap()
     }
 
     #[test]
@@ -352,7 +353,7 @@ mod tests {
     #[test]
     fn only_a_known_proxy_is_believed() {
         let proxy: IpAddr = [192, 0, 2, 9].into();
-        let guard = Guard::new(None, Vec::new(), Vec::new(), vec![proxy]).unwrap();
+        let guard = Guard::new(None, Vec::new(), Vec::new(), vec![proxy], 256).unwrap();
         let forwarded = headers(&[("x-forwarded-for", "203.0.113.7, 198.51.100.1")]);
         let client = |socket: [u8; 4], headers: &HeaderMap| guard.client(socket.into(), headers).to_string();
         assert_eq!(client([192, 0, 2, 9], &forwarded), "198.51.100.1", "what the proxy itself saw");
@@ -360,14 +361,14 @@ mod tests {
         assert_eq!(client([192, 0, 2, 9], &headers(&[("x-forwarded-for", "nobody")])), "192.0.2.9");
         assert!((0..300).map(|_| guard.socket(proxy)).collect::<Vec<_>>().iter().all(Option::is_some));
         let other = (0..300).map(|_| guard.socket([192, 0, 2, 8].into())).collect::<Vec<_>>();
-        assert_eq!(other.iter().flatten().count(), SOCKETS_PER_ADDRESS);
+        assert_eq!(other.iter().flatten().count(), 256);
     }
 
     #[test]
     fn tokens_come_by_header_query_or_protocol() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "# who\nfirst-token-of-16\nsecond-token-of-16 2\n").unwrap();
-        let guard = Guard::new(Some(file.path().to_owned()), Vec::new(), Vec::new(), Vec::new()).unwrap();
+        let guard = Guard::new(Some(file.path().to_owned()), Vec::new(), Vec::new(), Vec::new(), 256).unwrap();
         let address: IpAddr = [192, 0, 2, 1].into();
         let who = |uri: &str, pairs: &[(&str, &str)]| guard.who(&uri.parse().unwrap(), &headers(pairs), address);
         assert_eq!(who("/", &[("authorization", "Bearer first-token-of-16")]).unwrap(), Who::Token(0));

@@ -24,6 +24,7 @@
 //! | `mt`, `utterances` | the MT protocol, `/mt`, and its streams on the device's thread |
 //! | `wlk` | WhisperLiveKit's protocol, `/asr` |
 //! | `viewers` | server-sent events and captions for those who only read |
+//! | `pages` | the pages for presenters and readers, short links, QR codes |
 //! | `socket`, `http`, `guard`, `secret` | limits of connections; hosts, origins, tokens |
 //! | `health`, `metrics` | whether the server can work; what it counts |
 //! | `reply`, `description` | errors; what the routes are |
@@ -45,6 +46,7 @@ mod native;
 mod openai_realtime;
 mod openai_rest;
 mod owned;
+mod pages;
 mod record;
 mod reply;
 mod running_text;
@@ -72,7 +74,7 @@ use axum::http::header::{
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -86,6 +88,7 @@ use self::jobs::Jobs;
 use self::load::Load;
 use self::metrics::Metrics;
 use self::openai_realtime::Secrets;
+use self::pages::Site;
 use self::reply::Problem;
 use self::session::{Defaults, Sessions};
 use crate::cascade::BoxError;
@@ -105,6 +108,8 @@ pub(crate) struct Config {
     pub hosts: Vec<String>,
     /// Origins whose pages may use the server, besides its own.
     pub origins: Vec<String>,
+    /// How many sockets an address may have.
+    pub sockets: usize,
     /// Addresses of proxies that name the client of a request.
     pub proxies: Vec<IpAddr>,
     pub tls: Option<(PathBuf, PathBuf)>,
@@ -125,6 +130,10 @@ pub(crate) struct Config {
     pub policy: PolicyKind,
     pub context: String,
     pub terms: String,
+    /// The folder of the large page, which is served instead of the presenter's own.
+    pub page: Option<PathBuf>,
+    /// Where others reach the server.
+    pub public_url: Option<String>,
     /// A port for the MT protocol alone.
     pub mt_port: Option<u16>,
     /// An utterance of the MT protocol with more words is ended; 0: none is.
@@ -138,6 +147,7 @@ struct App {
     beat: Arc<Beat>,
     jobs: Jobs,
     secrets: Secrets,
+    site: Site,
     /// See [`Config::most_words`].
     most_words: usize,
 }
@@ -160,10 +170,12 @@ async fn serve(
     started: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), BoxError> {
     // Whatever can be wrong is found before the models load.
-    let guard = Arc::new(Guard::new(config.tokens, config.hosts, config.origins, config.proxies)?);
+    let guard = Arc::new(Guard::new(config.tokens, config.hosts, config.origins, config.proxies, config.sockets)?);
     let tls = config.tls.map(|(cert, key)| tls(&cert, &key)).transpose()?;
     let listener = TcpListener::bind(config.listen).await?;
     let address = listener.local_addr()?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let site = Site::new(config.page.as_deref(), config.public_url, address, scheme)?;
     let mt_listener = match config.mt_port {
         Some(port) => Some(TcpListener::bind(SocketAddr::new(address.ip(), port)).await?),
         None => None,
@@ -192,7 +204,7 @@ async fn serve(
     let most_words = config.most_words;
     let (jobs, secrets) = (Jobs::new(config.max_upload, config.max_length), Secrets::new());
     let sessions = Arc::new(sessions);
-    let app = Arc::new(App { sessions, guard: guard.clone(), beat, jobs, secrets, most_words });
+    let app = Arc::new(App { sessions, guard: guard.clone(), beat, jobs, secrets, site, most_words });
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let accept = |listener, routes| {
         tokio::spawn(http::accept(listener, tls.clone(), routes, guard.clone(), stop.clone(), tasks.clone()))
@@ -270,6 +282,7 @@ fn routes(app: Arc<App>) -> Router {
         .route("/v1/realtime/translations/client_secrets", post(openai_realtime::translation_secret))
         .route("/v1/realtime/client_secrets", post(openai_realtime::transcription_secret))
         .route("/v1/listen", get(deepgram::listen))
+        .route("/v1/about", get(pages::about))
         .route("/metrics", get(health::metrics))
         .layer(from_fn_with_state(app.clone(), known_client));
     // What also takes a client secret.
@@ -281,8 +294,17 @@ fn routes(app: Arc<App>) -> Router {
     let open = Router::new()
         .route("/v1/sessions/{id}/events", get(viewers::events))
         .route("/v1/sessions/{id}/{file}", get(viewers::captions))
-        .route("/v1/sessions/{id}", delete(viewers::forget))
+        .route("/v1/sessions/{id}", get(viewers::listed).delete(viewers::forget))
         .layer(from_fn_with_state(app.clone(), perhaps_known))
+        .route("/v1/rooms/{code}", get(pages::room))
+        .route("/", get(pages::home))
+        .route("/present", get(pages::present))
+        .route("/watch", get(pages::watch))
+        .route("/w/{code}", get(pages::watch_room))
+        .route("/overlay", get(pages::overlay))
+        .route("/w/{code}/overlay", get(pages::overlay_room))
+        .route("/pages/{name}", get(pages::part))
+        .route("/qr.svg", get(pages::qr))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/health", get(health::health))
@@ -290,7 +312,7 @@ fn routes(app: Arc<App>) -> Router {
     guarded
         .merge(realtime)
         .merge(open)
-        .fallback(missing)
+        .fallback(pages::large)
         .layer(from_fn_with_state(app.clone(), every_request))
         .with_state(app)
 }
@@ -304,7 +326,7 @@ fn mt_routes(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-async fn missing() -> Problem {
+fn nothing() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address")
 }
 

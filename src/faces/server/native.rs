@@ -80,6 +80,8 @@ struct Start {
     #[serde(default)]
     listen: bool,
     resume: Option<Resume>,
+    /// The resume token of a session whose readers are to find this one, too.
+    beside: Option<String>,
 }
 
 /// A field that is there, even if it is `null`.
@@ -199,7 +201,7 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
         Ok(_) => return Err(bad("the first message must be `start`, as text")),
     };
     let form = start.format.form();
-    let (session, hello, after, place) = match &start.resume {
+    let (session, mut hello, after, place) = match &start.resume {
         Some(resume) => {
             let found = app.sessions.resume(&resume.token).await.map_err(Problem::from)?;
             let Some(session) = found else {
@@ -207,18 +209,21 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
                 return Err(Refusal { code: close::NO_TOKEN, problem });
             };
             let hello = json!({
-                "type": "session", "session": session.id(), "from_sample": session.received(),
-                "after": resume.after, "limits": limits(),
+                "type": "session", "session": session.id(), "after": resume.after, "limits": limits(),
             });
             (session, hello, resume.after, None)
         }
         None => {
             let place = app.guard.session(who).ok_or_else(Problem::too_many)?;
             let wanted = wanted(app, &start, form.is_none())?;
-            let opened = app.sessions.open(wanted, false).await.map_err(Problem::from)?;
+            let opened = app.sessions.open_beside(wanted, false, start.beside.as_deref()).await;
+            let opened = opened.map_err(Problem::from)?;
+            // The page for readers, relative to the server's address. A session beside another one
+            // has that one's.
+            let link = opened.code.map(|code| format!("w/{code}"));
             let hello = json!({
                 "type": "session", "session": opened.session.id(), "token": opened.token, "viewer": opened.viewer,
-                "from_sample": 0, "after": 0, "limits": limits(),
+                "link": link, "after": 0, "limits": limits(),
             });
             (opened.session, hello, 0, Some(place))
         }
@@ -231,8 +236,11 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
     // The follower sends the records after `after`; the view must know those before.
     let mut view = View::new(session.translates());
     session.log.after(0).iter().take_while(|record| record.n <= after).for_each(|record| drop(view.apply(record)));
+    // Whoever fed the session before has stopped, so nothing is counted behind this.
+    let owner = session.take().await;
+    hello["from_sample"] = session.received().into();
     Ok(Begun {
-        owner: session.take(),
+        owner,
         feed,
         follower: session.follow(after),
         view,
@@ -402,7 +410,7 @@ async fn tell(
     said: &mut mpsc::Receiver<Problem>,
     session: &Session,
 ) -> Over {
-    let mut shown = Shown { acknowledged: Instant::now() - ACK, ..Shown::default_at(Instant::now()) };
+    let mut shown = Shown::new();
     let mut failed = false;
     let start = Event { audio_ms: Millis::ZERO, wall_ms: Millis::ZERO, kind: EventKind::Start(session.start.clone()) };
     if writer.json(&start).await.is_err() {
@@ -430,6 +438,7 @@ async fn tell(
                 }
                 Some(News::Volatile(now)) => shown.send(&now, view, writer, tentative, session).await,
             },
+            () = shown.due() => shown.acknowledge(writer, session).await,
             sent = writer.ping() => sent,
         };
         if sent.is_err() {
@@ -456,12 +465,29 @@ struct Shown {
     target: Option<(u32, String)>,
     warned: u64,
     progress_at: Millis,
-    acknowledged: Instant,
+    acknowledged: Option<Instant>,
+    /// An acknowledgement was put off.
+    owed: bool,
 }
 
 impl Shown {
-    fn default_at(now: Instant) -> Shown {
-        Shown { source: None, target: None, warned: 0, progress_at: Millis::ZERO, acknowledged: now }
+    fn new() -> Shown {
+        Shown { source: None, target: None, warned: 0, progress_at: Millis::ZERO, acknowledged: None, owed: false }
+    }
+
+    /// Waits until an acknowledgement that was put off is due. A client may wait for it before it
+    /// sends more, so the last one must not be missing.
+    async fn due(&self) {
+        match self.acknowledged.filter(|_| self.owed) {
+            Some(last) => tokio::time::sleep_until(last + ACK).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn acknowledge(&mut self, writer: &mut Writer, session: &Session) -> Result<(), Lost> {
+        (self.acknowledged, self.owed) = (Some(Instant::now()), false);
+        let keep_from = session.volatile().position.tail_start;
+        writer.json(&json!({"type": "ack", "samples": session.received(), "keep_from": keep_from})).await
     }
 
     async fn send(
@@ -500,14 +526,11 @@ impl Shown {
             self.progress_at = now.audio_ms;
             writer.json(&event(EventKind::Progress(progress))).await?;
         }
-        if self.acknowledged.elapsed() >= ACK {
-            self.acknowledged = Instant::now();
-            let position = now.position;
-            writer
-                .json(&json!({"type": "ack", "samples": session.received(), "keep_from": position.tail_start}))
-                .await?;
+        if self.acknowledged.is_some_and(|last| last.elapsed() < ACK) {
+            self.owed = true;
+            return Ok(());
         }
-        Ok(())
+        self.acknowledge(writer, session).await
     }
 }
 

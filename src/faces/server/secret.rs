@@ -35,6 +35,13 @@ impl Secret {
     }
 }
 
+/// A short code for people to type, of 50 random bits. Lower case, without letters that look like
+/// digits or like each other.
+pub(super) fn short_code() -> String {
+    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    random::<16>().iter().take(10).map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
+}
+
 /// Random bytes of the system. They are needed for every token, so a system without them cannot run
 /// a server.
 pub(super) fn random<const LEN: usize>() -> [u8; LEN] {

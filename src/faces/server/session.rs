@@ -17,7 +17,7 @@ use super::load::{Cost, Full, Load};
 use super::log::Log;
 use super::metrics::Metrics;
 use super::record::{Commits, Record, View};
-use super::secret::{Digest, Secret};
+use super::secret::{Digest, Secret, short_code};
 use crate::audio::pieces::{PIECE, Piece};
 use crate::cascade::event::{End, Progress};
 use crate::cascade::{Checkpoint, Event, EventKind, Position, SegmentId, Settings};
@@ -69,6 +69,33 @@ pub(super) struct Opening {
     /// Digests of the token that resumes the session and of the one that only reads it.
     pub owner: Digest,
     pub viewer: Digest,
+    /// The digest of the short code of its room.
+    pub code: Digest,
+    /// When it was opened, in milliseconds since 1970.
+    pub opened_ms: u64,
+}
+
+/// A session as the readers of its room see it.
+#[derive(Debug, Serialize)]
+pub(super) struct Listed {
+    pub session: String,
+    pub from: Language,
+    pub to: Option<Language>,
+    pub opened_ms: u64,
+    /// Whether something may follow.
+    pub live: bool,
+}
+
+impl Listed {
+    fn new(opening: &Opening, log: &Log) -> Listed {
+        Listed {
+            session: opening.id.clone(),
+            from: opening.wanted.from,
+            to: opening.wanted.to,
+            opened_ms: opening.opened_ms,
+            live: !log.is_over(),
+        }
+    }
 }
 
 /// Why no session was opened.
@@ -123,12 +150,15 @@ pub(super) struct Session {
     flushes: AtomicU64,
     /// The number of the connection that feeds the session.
     owner: watch::Sender<u64>,
+    /// Held by that connection.
+    feeding: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The connection that feeds a session. Another one can take its place.
 pub(super) struct Owner {
     number: u64,
     now: watch::Receiver<u64>,
+    _feeding: tokio::sync::OwnedMutexGuard<()>,
 }
 
 impl Owner {
@@ -170,18 +200,25 @@ impl Session {
         self.close_input();
     }
 
+    pub(super) fn listed(&self) -> Listed {
+        Listed::new(&self.opening, &self.log)
+    }
+
     pub(super) fn translates(&self) -> bool {
         self.settings.target.is_some()
     }
 
     /// Takes the session over for a connection. Whoever had it before is told.
-    pub(super) fn take(&self) -> Owner {
+    /// Returns when that one feeds it no more: what [`Session::received`] says then is where the
+    /// new one goes on.
+    pub(super) async fn take(&self) -> Owner {
         let mut number = 0;
         self.owner.send_modify(|now| {
             *now += 1;
             number = *now;
         });
-        Owner { number, now: self.owner.subscribe() }
+        let feeding = self.feeding.clone().lock_owned().await;
+        Owner { number, now: self.owner.subscribe(), _feeding: feeding }
     }
 
     /// Samples that have been taken in, from the start of the session.
@@ -332,11 +369,21 @@ struct Known {
     ended: VecDeque<String>,
 }
 
+impl Known {
+    /// All sessions, also those that nobody has resumed yet.
+    fn openings(&self) -> impl Iterator<Item = (&Opening, &Log)> {
+        let here = self.sessions.values().map(|session| (&session.opening, &session.log));
+        here.chain(self.waiting.values().map(|found| (&found.opening, &found.log)))
+    }
+}
+
 /// A session that was opened, with the secrets that its client gets.
 pub(super) struct Opened {
     pub session: Arc<Session>,
     pub token: String,
     pub viewer: String,
+    /// The code of its room; `None`: the room was there before.
+    pub code: Option<String>,
 }
 
 impl Sessions {
@@ -382,9 +429,27 @@ impl Sessions {
 
     /// Opens a session.
     pub(super) async fn open(self: &Arc<Sessions>, wanted: Wanted, batch: bool) -> Result<Opened, Refused> {
+        self.open_beside(wanted, batch, None).await
+    }
+
+    /// Opens a session in the room of the one with the resume token `beside`. Where that is not
+    /// known, the session gets a room of its own.
+    pub(super) async fn open_beside(
+        self: &Arc<Sessions>,
+        wanted: Wanted,
+        batch: bool,
+        beside: Option<&str>,
+    ) -> Result<Opened, Refused> {
         let (token, viewer) = (Secret::new("rs"), Secret::new("vs"));
-        let session = self.open_for(wanted, token.digest, viewer.digest, batch).await?;
-        Ok(Opened { session, token: token.text, viewer: viewer.text })
+        let (room, code) = match beside.and_then(|token| self.room_of(token)) {
+            Some(room) => (room, None),
+            None => {
+                let code = short_code();
+                (Digest::of(&code), Some(code))
+            }
+        };
+        let session = self.open_for(wanted, token.digest, viewer.digest, room, batch).await?;
+        Ok(Opened { session, token: token.text, viewer: viewer.text, code })
     }
 
     async fn open_for(
@@ -392,10 +457,11 @@ impl Sessions {
         wanted: Wanted,
         owner: Digest,
         viewer: Digest,
+        code: Digest,
         batch: bool,
     ) -> Result<Arc<Session>, Refused> {
         let cost = self.admit(batch)?;
-        let opening = Opening { id: Secret::new("s").text, wanted, owner, viewer };
+        let opening = Opening { id: Secret::new("s").text, wanted, owner, viewer, code, opened_ms: since_1970() };
         // A batch is a request and its answer; there is nothing to come back to.
         let folder = self.folder.as_deref().filter(|_| !batch);
         let made = self.prepare(&opening.wanted)?;
@@ -417,7 +483,9 @@ impl Sessions {
         key: &str,
         wanted: Wanted,
     ) -> Result<Arc<Session>, Refused> {
-        self.open_for(wanted, digest_of_key(key), Secret::new("vs").digest, false).await
+        // Nobody is told the code of its room.
+        let room = Digest::of(&short_code());
+        self.open_for(wanted, digest_of_key(key), Secret::new("vs").digest, room, false).await
     }
 
     /// The session that was opened with `key` and has not ended. One of an earlier run of the
@@ -456,6 +524,24 @@ impl Sessions {
         let made = self.prepare(&found.opening.wanted)?;
         let session = self.run(found.opening, made, found.log, found.checkpoint, false, cost).await?;
         Ok(Some(session))
+    }
+
+    /// The digest of the code of a session's room.
+    fn room_of(&self, token: &str) -> Option<Digest> {
+        let digest = Digest::of(token);
+        let known = self.known();
+        let found = known.openings().find(|(opening, _)| opening.owner == digest)?;
+        Some(found.0.code.clone())
+    }
+
+    /// The sessions of the room with this code, in the order in which they were opened.
+    pub(super) fn room(&self, code: &str) -> Vec<Listed> {
+        let digest = Digest::of(code);
+        let known = self.known();
+        let here = known.openings().filter(|(opening, _)| opening.code == digest);
+        let mut listed: Vec<Listed> = here.map(|(opening, log)| Listed::new(opening, log)).collect();
+        listed.sort_by(|a, b| (a.opened_ms, &a.session).cmp(&(b.opened_ms, &b.session)));
+        listed
     }
 
     /// A session by its id, also one that ended in an earlier run.
@@ -584,6 +670,7 @@ impl Sessions {
             received: AtomicU64::new(received),
             flushes: AtomicU64::new(0),
             owner: watch::Sender::default(),
+            feeding: Arc::default(),
             opening,
         });
         let text = session.opening.wanted.text;
@@ -639,6 +726,7 @@ impl Sessions {
             flushes: AtomicU64::new(0),
             received: AtomicU64::new(found.checkpoint.as_ref().map_or(0, |from| from.tail_start)),
             owner: watch::Sender::default(),
+            feeding: Arc::default(),
             opening: found.opening,
         });
         self.known().sessions.insert(session.id().to_owned(), session.clone());
@@ -663,6 +751,11 @@ impl Sessions {
             }
         }
     }
+}
+
+fn since_1970() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A client's own key is no token that the native protocol would take.

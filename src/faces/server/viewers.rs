@@ -1,9 +1,11 @@
 //! For those who only read a session: its events as server-sent events, and its captions as a file.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
@@ -16,7 +18,7 @@ use serde_json::json;
 
 use super::App;
 use super::guard::Who;
-use super::record::View;
+use super::record::{Record, View};
 use super::reply::Problem;
 use super::secret::Digest;
 use super::session::{Follower, News, Session};
@@ -24,6 +26,9 @@ use crate::cascade::{Event, EventKind};
 use crate::faces::subtitles::{Kind, Side, Subtitles};
 use crate::text::units::{join_words, push_joined};
 
+/// The most records that are made into events at once: a reader that comes late, or does not read,
+/// takes little memory.
+const BATCH: usize = 64;
 /// How often a feed without news says that it lives.
 const PING: Duration = Duration::from_secs(15);
 
@@ -38,20 +43,23 @@ pub(super) struct Asked {
     side: Option<String>,
 }
 
-/// The session, if the request may read it: with the session's own token, that of its viewers, or
-/// one of the server.
+/// The session, if the request may read it: with the session's own token, that of its viewers, the
+/// code of its room, or one of the server.
 fn readable(app: &Arc<App>, id: &str, asked: &Asked, who: Option<&Who>) -> Result<Arc<Session>, Problem> {
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "there is no such session, or its token is missing");
     let session = app.sessions.find(id).ok_or_else(unknown)?;
     let by_token = asked.token.as_deref().map(Digest::of);
-    let own = by_token.is_some_and(|given| given == session.opening.viewer || given == session.opening.owner);
+    let opening = &session.opening;
+    let own = by_token.is_some_and(|given| [&opening.viewer, &opening.owner, &opening.code].contains(&&given));
     let of_server = matches!(who, Some(Who::Token(_)));
     if own || of_server { Ok(session) } else { Err(unknown()) }
 }
 
-/// `GET /v1/sessions/{id}/events`: `source`, `target` and `end` events with the number of their
-/// record as id, from after record `after` (or `Last-Event-ID`) on. With `tentative=1` also
-/// `tentative` events, which have no id.
+/// `GET /v1/sessions/{id}/events`: `source`, `target` and `end` events from after record `after`
+/// (or `Last-Event-ID`) on. Events of records that are read together are merged. The last of them
+/// has the number of the newest record as its id, so whoever is cut off before it gets all of them
+/// again; as `committed` is the whole text of a segment, an event that comes twice changes nothing.
+/// With `tentative=1` also `tentative` events, which have no id.
 pub(super) async fn events(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
@@ -72,13 +80,15 @@ struct Reading {
     follower: Follower,
     view: View,
     tentative: bool,
-    ready: std::collections::VecDeque<Message>,
+    records: VecDeque<Arc<Record>>,
+    ready: VecDeque<Message>,
 }
 
 fn feed(session: Arc<Session>, after: u64, tentative: bool) -> impl Stream<Item = Result<Message, Infallible>> {
     let mut view = View::new(session.translates());
     session.log.after(0).iter().take_while(|record| record.n <= after).for_each(|record| drop(view.apply(record)));
-    let reading = Reading { follower: session.follow(after), view, tentative, ready: Default::default() };
+    let (records, ready) = Default::default();
+    let reading = Reading { follower: session.follow(after), view, tentative, records, ready };
     unfold(reading, |mut reading| async move {
         loop {
             if let Some(message) = reading.ready.pop_front() {
@@ -92,20 +102,12 @@ fn feed(session: Arc<Session>, after: u64, tentative: bool) -> impl Stream<Item 
 impl Reading {
     /// Waits for news. `None` after the last.
     async fn read(&mut self) -> Option<()> {
+        if !self.records.is_empty() {
+            self.tell_records();
+            return Some(());
+        }
         match self.follower.next().await? {
-            News::Records(records) => {
-                for record in records {
-                    for kind in self.view.apply(&record) {
-                        let name = match &kind {
-                            EventKind::Source(_) => "source",
-                            EventKind::Target(_) => "target",
-                            _ => "end",
-                        };
-                        let event = Event { audio_ms: record.audio_ms, wall_ms: record.wall_ms, kind };
-                        self.put(Message::default().event(name).id(record.n.to_string()), &event);
-                    }
-                }
-            }
+            News::Records(records) => self.records = records.into(),
             News::Volatile(now) if self.tentative => {
                 let side = |of: &Option<(crate::cascade::SegmentId, String)>| {
                     of.as_ref().map(|(segment, text)| json!({"segment": segment, "text": text}))
@@ -118,11 +120,52 @@ impl Reading {
         Some(())
     }
 
+    fn tell_records(&mut self) {
+        let (mut events, mut newest) = (Vec::new(), 0);
+        let count = self.records.len().min(BATCH);
+        for record in self.records.drain(..count) {
+            newest = record.n;
+            for kind in self.view.apply(&record) {
+                merge(&mut events, Event { audio_ms: record.audio_ms, wall_ms: record.wall_ms, kind });
+            }
+        }
+        let last = events.len().saturating_sub(1);
+        for (at, event) in events.iter().enumerate() {
+            let message = Message::default().event(match &event.kind {
+                EventKind::Source(_) => "source",
+                EventKind::Target(_) => "target",
+                _ => "end",
+            });
+            self.put(if at == last { message.id(newest.to_string()) } else { message }, event);
+        }
+    }
+
     fn put(&mut self, message: Message, value: &impl serde::Serialize) {
         // Only plain data is sent.
         if let Ok(message) = message.json_data(value) {
             self.ready.push_back(message);
         }
+    }
+}
+
+/// Adds an event, or lets an earlier one of the same segment and side become it.
+fn merge(events: &mut Vec<Event>, event: Event) {
+    let same = |earlier: &&mut Event| match (&earlier.kind, &event.kind) {
+        (EventKind::Source(a), EventKind::Source(b)) => a.segment == b.segment,
+        (EventKind::Target(a), EventKind::Target(b)) => a.segment == b.segment,
+        _ => false,
+    };
+    let Some(earlier) = events.iter_mut().find(same) else {
+        events.push(event);
+        return;
+    };
+    let before = match &mut earlier.kind {
+        EventKind::Target(target) => std::mem::take(&mut target.delta),
+        _ => String::new(),
+    };
+    *earlier = event;
+    if let EventKind::Target(target) = &mut earlier.kind {
+        target.delta.insert_str(0, &before);
     }
 }
 
@@ -208,6 +251,17 @@ pub(super) fn whole_text(session: &Session, side: Side) -> String {
     text
 }
 
+/// `GET /v1/sessions/{id}`: its languages, and whether something may follow.
+pub(super) async fn listed(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    Query(asked): Query<Asked>,
+    who: Option<axum::Extension<Who>>,
+) -> Result<Response, Problem> {
+    let session = readable(&app, &id, &asked, who.as_deref())?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(session.listed())).into_response())
+}
+
 /// `DELETE /v1/sessions/{id}`: ends the session and forgets all of it.
 pub(super) async fn forget(
     State(app): State<Arc<App>>,
@@ -216,8 +270,8 @@ pub(super) async fn forget(
     who: Option<axum::Extension<Who>>,
 ) -> Result<StatusCode, Problem> {
     let session = readable(&app, &id, &asked, who.as_deref())?;
-    let only_reads = asked.token.as_deref().map(Digest::of).is_some_and(|given| given == session.opening.viewer);
-    if only_reads && !matches!(who.as_deref(), Some(Who::Token(_))) {
+    let owns = asked.token.as_deref().map(Digest::of).is_some_and(|given| given == session.opening.owner);
+    if !owns && !matches!(who.as_deref(), Some(Who::Token(_))) {
         return Err(Problem::new(StatusCode::FORBIDDEN, "the token of viewers only reads"));
     }
     let failed = |error: std::io::Error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());

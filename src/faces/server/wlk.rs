@@ -166,8 +166,8 @@ async fn run(
 ) -> Result<(u16, String), Problem> {
     let Asked { wanted, mode, key } = asked;
     let (session, place) = session(app, who, wanted, key).await?;
+    let mut owner = session.take().await;
     let before = session.received();
-    let mut owner = session.take();
     let spec = PcmSpec { rate: SAMPLE_RATE, channels: 1, kind: SampleKind::S16 };
     let feed =
         Feed::new(session.clone(), Form::Raw(spec), None).map_err(|error| Problem::bad("sound", error.to_string()))?;

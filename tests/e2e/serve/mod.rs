@@ -6,6 +6,7 @@ mod deepgram;
 mod mt;
 mod openai_realtime;
 mod openai_rest;
+mod pages;
 mod resume;
 mod server;
 mod wlk;

@@ -181,3 +181,28 @@ fn a_restart_is_not_the_end_of_a_session() {
     let (heard, expected) = (screen.lines("source").join(" "), of_command_line("talk-b.flac").0.join(" "));
     assert!(crate::errors(&crate::words(&heard), &crate::words(&expected)) < 0.1, "{heard}\n{expected}");
 }
+
+/// A client may be back before the server has noticed that it was gone, and what it sent before is
+/// still arriving. No sound counts twice.
+#[test]
+fn a_client_that_comes_back_at_once_sends_no_sound_twice() {
+    let server = Server::start(&["--to", "de"]);
+    let talk = pcm("talk-b.flac");
+    let mut client = server.client(json!({}));
+    let token = client.next_of("session")["token"].as_str().unwrap().to_owned();
+    let (mut sent, mut former) = (0, Vec::new());
+    for at in 0..12 {
+        let until = talk.len().min(sent + 100_000 + at * 10_000);
+        for part in talk[sent..until].chunks(6_400) {
+            client.send(part);
+        }
+        let (again, from) = resume(&server, &token, 0).unwrap();
+        former.push(std::mem::replace(&mut client, again));
+        assert!(from <= until, "the server has {from} bytes of {until}");
+        sent = from;
+    }
+    let ended = client.play(&talk[sent..]);
+    let heard = ended.messages.last().unwrap()["audio_ms"].as_u64().unwrap();
+    let said = talk.len() as u64 / 32;
+    assert!(heard.abs_diff(said) <= 10, "heard {heard} ms of {said} ms");
+}

@@ -1,26 +1,31 @@
 // Runs on the audio thread. Takes the sound of a microphone or a tab, averages its channels, and
-// sends blocks directly to the worker through a port of their own, so that a busy page delays
-// nothing. The page posts 'over' when the capture ends.
+// sends blocks directly to whoever needs them, through a port of their own, so that a busy page
+// delays nothing. The page posts 'over' when the capture ends.
 
 /** About 40 ms at 48 kHz: few messages, and a delay that is short beside a chunk. */
 const BLOCK = 2048;
 
 class Capture extends AudioWorkletProcessor {
-  #out: MessagePort | undefined;
+  /** @type {MessagePort | undefined} */
+  #out;
   #block = new Float32Array(BLOCK);
   #len = 0;
   #over = false;
 
   constructor() {
     super();
-    this.port.onmessage = ({ data }: MessageEvent<{ out: MessagePort } | 'over'>) => {
+    this.port.onmessage = (/** @type {MessageEvent<{ out: MessagePort } | 'over'>} */ { data }) => {
       if (data === 'over') this.#end();
       else this.#out = data.out;
     };
   }
 
-  /** Called for every 128 frames. Returns false when this processor is not needed any more. */
-  process([channels = []]: Float32Array[][]): boolean {
+  /**
+   * Called for every 128 frames. Returns false when this processor is not needed any more.
+   *
+   * @param {Float32Array[][]} inputs
+   */
+  process([channels = []]) {
     const frames = channels[0]?.length ?? 0;
     for (let at = 0; at < frames && !this.#over; at += 1) {
       let sum = 0;
@@ -31,13 +36,13 @@ class Capture extends AudioWorkletProcessor {
     return !this.#over;
   }
 
-  #send(): void {
+  #send() {
     const block = this.#block.slice(0, this.#len);
     this.#len = 0;
     this.#out?.postMessage(block, [block.buffer]);
   }
 
-  #end(): void {
+  #end() {
     if (this.#over) return;
     this.#over = true;
     this.#send();

@@ -1,7 +1,7 @@
 // Errors of the package. `code` is stable and meant for programs. `message` is meant for people and
 // says what to do.
 
-const CODES = [
+const CODES = /** @type {const} */ ([
   'no-webgpu',
   'no-adapter',
   'adapter-failed-self-test',
@@ -11,35 +11,47 @@ const CODES = [
   'bad-model',
   'bad-sound',
   'device-lost',
+  'no-token',
+  'session-lost',
   'aborted',
   'busy',
   'bad-option',
   'internal',
-] as const;
+]);
 
-export type ErrorCode = (typeof CODES)[number];
+/** @typedef {(typeof CODES)[number]} ErrorCode */
 
 export class AlignattError extends Error {
-  override readonly name = 'AlignattError';
-  readonly code: ErrorCode;
+  /** @override @readonly @type {'AlignattError'} */
+  name = 'AlignattError';
+  /** @readonly @type {ErrorCode} */
+  code;
 
-  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+  /**
+   * @param {ErrorCode} code
+   * @param {string} message
+   * @param {ErrorOptions} [options]
+   */
+  constructor(code, message, options) {
     super(message, options);
     this.code = code;
   }
 }
 
-/** An error as it is sent from the worker: `postMessage` does not preserve classes. */
-export interface ErrorData {
-  code: ErrorCode;
-  message: string;
-}
+/**
+ * An error as it is sent from the worker: `postMessage` does not preserve classes.
+ *
+ * @typedef {{ code: ErrorCode, message: string }} ErrorData
+ */
 
 /**
  * Converts anything that was thrown into an `AlignattError`. Unknown errors get the code
  * `internal`.
+ *
+ * @param {unknown} thrown
+ * @returns {AlignattError}
  */
-export function asError(thrown: unknown): AlignattError {
+export function asError(thrown) {
   if (thrown instanceof AlignattError) return thrown;
   const { name, message, code } = partsOf(thrown);
   const cause = { cause: thrown };
@@ -54,25 +66,42 @@ export function asError(thrown: unknown): AlignattError {
   }
 }
 
-export function toData(thrown: unknown): ErrorData {
+/**
+ * @param {unknown} thrown
+ * @returns {ErrorData}
+ */
+export function toData(thrown) {
   const { code, message } = asError(thrown);
   return { code, message };
 }
 
-export function fromData({ code, message }: ErrorData): AlignattError {
+/**
+ * @param {ErrorData} data
+ * @returns {AlignattError}
+ */
+export function fromData({ code, message }) {
   return new AlignattError(code, message);
 }
 
-export function aborted(): AlignattError {
+/** @returns {AlignattError} */
+export function aborted() {
   return new AlignattError('aborted', 'the operation was aborted');
 }
 
-function isCode(value: unknown): value is ErrorCode {
-  return CODES.includes(value as ErrorCode);
+/**
+ * @param {unknown} value
+ * @returns {value is ErrorCode}
+ */
+function isCode(value) {
+  return CODES.includes(/** @type {ErrorCode} */ (value));
 }
 
-function partsOf(thrown: unknown): { name?: unknown; message: string; code?: unknown } {
+/**
+ * @param {unknown} thrown
+ * @returns {{ name?: unknown, message: string, code?: unknown }}
+ */
+function partsOf(thrown) {
   if (typeof thrown !== 'object' || thrown === null) return { message: String(thrown) };
-  const { name, message, code } = thrown as Record<string, unknown>;
+  const { name, message, code } = /** @type {Record<string, unknown>} */ (thrown);
   return { name, message: typeof message === 'string' ? message : '', code };
 }
