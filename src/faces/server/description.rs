@@ -17,15 +17,23 @@ mod tests {
 
     use super::*;
 
-    /// The routes as the code has them: `.route("PATH", METHOD(…))`.
+    /// The routes as the code has them: `.route("PATH", METHOD(…).METHOD(…))`.
     fn routes() -> BTreeSet<(String, String)> {
-        let code = include_str!("mod.rs").split(".route(").skip(1);
-        let route = |rest: &str| {
-            let (path, rest) = rest.trim_start().strip_prefix('"')?.split_once('"')?;
-            let (method, _) = rest.trim_start_matches([',', ' ', '\n']).split_once('(')?;
-            Some((path.to_owned(), method.to_owned()))
-        };
-        code.map(|rest| route(rest).expect("a route is written with its path and one method")).collect()
+        let mut routes = BTreeSet::new();
+        for rest in include_str!("mod.rs").split(".route(").skip(1) {
+            let (path, rest) = rest.trim_start().strip_prefix('"').and_then(|rest| rest.split_once('"')).unwrap();
+            let end = rest.find([';', '}']).into_iter().chain(rest.find(".layer(")).min();
+            let rest = &rest[..end.unwrap_or(rest.len())];
+            let methods = ["get", "post", "put", "patch", "delete"];
+            let own = methods.iter().filter(|method| {
+                let called = format!("{method}(");
+                rest.match_indices(&called).any(|(at, _)| rest[..at].ends_with([' ', '.', '\n']))
+            });
+            let before = routes.len();
+            routes.extend(own.map(|method| (path.to_owned(), (*method).to_owned())));
+            assert!(routes.len() > before, "{path} has no method that is known here");
+        }
+        routes
     }
 
     #[test]

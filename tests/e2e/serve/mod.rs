@@ -192,6 +192,7 @@ fn described_routes_answer() {
     for (path, methods) in paths {
         for method in methods.as_object().unwrap().keys() {
             let path = path.replace("{id}", "s_0").replace("{file}", "captions.txt");
+            let path = path.replace("{code}", "0000").replace("{name}", "watch.js");
             let (status, answer) = server.request(&format!(
                 "{} {path} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
                 method.to_uppercase(),
