@@ -20,6 +20,8 @@ const LASTS: f32 = 0.35;
 /// The number of frames that are speech after the last one that the network found (800 ms), because
 /// words end softly and have pauses between them.
 const AFTER: u32 = 25;
+/// How long speech lasts after the network has found the last of it.
+pub(crate) const AFTER_SPEECH_MS: u64 = AFTER as u64 * FRAME as u64 / 16;
 
 /// The largest sample of digital silence: rounding and dither move samples of 16 bits by one step.
 const SILENT: f32 = 1.5 / 32_768.0;

@@ -59,7 +59,7 @@ pub struct Checkpoint {
     pub words: Vec<Word>,
     /// End of the last committed word, also where that is in a closed segment. No later word begins
     /// before it.
-    pub floor: Millis,
+    pub floor_ms: Millis,
     /// Whether a `source` event was sent for the open segment.
     pub announced: bool,
     /// Number of words in closed segments. [`End`](super::event::End) counts them.
@@ -124,29 +124,12 @@ impl Checkpoint {
     /// Checks that a stream could have written it: sizes, the order of word times, the numbers of
     /// segments. Reads all of it once.
     pub fn check(&self) -> Result<(), ResumeError> {
-        let none = TargetSide::default();
-        let target = self.target.as_ref().unwrap_or(&none);
-        let waiting = &target.waiting;
-        rule(self.tail_start <= self.heard, "its tail begins after the sound heard")?;
-        rule(self.heard <= MOST_COUNTED && self.closed_words <= MOST_COUNTED, "its counts are out of range")?;
-        rule(self.segment.0 <= MOST_SEGMENTS, "its segment number is out of range")?;
-        rule(self.words.len() <= MOST_WORDS, "its open segment has too many words")?;
-        rule(waiting.len() <= MOST_WAITING, "too many of its segments wait")?;
-        rule(waiting.iter().all(|left| left.words.len() <= MOST_WORDS), "a segment has too many words")?;
-        rule(target.rests_on <= MOST_WORDS, "its text rests on too many words")?;
-        rule(target.history.len() <= MOST_HISTORY, "its history is too long")?;
-        rule(self.text_len() <= MOST_TEXT, "its texts are too long")?;
-        let backwards = (0..self.segment.0).rev().take(waiting.len());
-        rule(waiting.iter().rev().map(|left| left.segment.0).eq(backwards), "its segments have a gap")?;
+        self.check_sizes()?;
         self.check_words()?;
-        let shown = waiting.iter().map(|left| &left.shown).chain([&target.shown]);
-        rule(shown.into_iter().all(is_shown_text), "its shown text is not as a stream shows it")?;
-        rule(!target.shown.is_empty() || target.rests_on == 0, "nothing is shown, and it rests on words")?;
-        let has_text = !self.words.is_empty() || !target.shown.is_empty();
-        rule(self.announced || !has_text, "its open segment has text and was not announced")?;
-        let closed_len: usize = waiting.iter().map(|left| left.words.len()).sum();
-        rule(self.closed_words >= closed_len as u64, "it counts fewer words than it has")?;
-        rule(self.closed_words == 0 || self.segment.0 > 0, "it counts closed words without a closed segment")
+        rule(self.tail_start <= self.heard, "its tail begins after the sound heard")?;
+        rule(self.closed_words == 0 || self.segment.0 > 0, "it counts closed words without a closed segment")?;
+        rule(self.announced || self.words.is_empty(), "its open segment has words and was not announced")?;
+        self.target.as_ref().map_or(Ok(()), |target| self.check_target(target))
     }
 
     /// Checks it for a stream of sound with these settings.
@@ -163,6 +146,31 @@ impl Checkpoint {
         self.segment == SegmentId(0) && !self.announced
     }
 
+    fn check_sizes(&self) -> Result<(), ResumeError> {
+        rule(self.heard <= MOST_COUNTED && self.closed_words <= MOST_COUNTED, "its counts are out of range")?;
+        rule(self.segment.0 <= MOST_SEGMENTS, "its segment number is out of range")?;
+        rule(self.words.len() <= MOST_WORDS, "its open segment has too many words")?;
+        rule(self.text_len() <= MOST_TEXT, "its texts are too long")?;
+        let Some(target) = &self.target else { return Ok(()) };
+        rule(target.waiting.len() <= MOST_WAITING, "too many of its segments wait")?;
+        rule(target.waiting.iter().all(|left| left.words.len() <= MOST_WORDS), "a segment has too many words")?;
+        rule(target.rests_on <= MOST_WORDS, "its text rests on too many words")?;
+        rule(target.history.len() <= MOST_HISTORY, "its history is too long")
+    }
+
+    fn check_target(&self, target: &TargetSide) -> Result<(), ResumeError> {
+        let waiting = &target.waiting;
+        let numbers = waiting.iter().rev().map(|left| left.segment.0);
+        rule(numbers.eq((0..self.segment.0).rev().take(waiting.len())), "its segments have a gap")?;
+        let closed_len: usize = waiting.iter().map(|left| left.words.len()).sum();
+        rule(self.closed_words >= closed_len as u64, "it counts fewer words than it has")?;
+        let shown = waiting.iter().map(|left| &left.shown).chain([&target.shown]);
+        rule(shown.clone().all(is_shown_text), "its shown text is not as a stream shows it")?;
+        rule(shown.skip(1).all(Committed::is_empty), "text is shown before its turn")?;
+        rule(!target.shown.is_empty() || target.rests_on == 0, "nothing is shown, and it rests on words")?;
+        rule(self.announced || target.shown.is_empty(), "its open segment has text and was not announced")
+    }
+
     fn check_words(&self) -> Result<(), ResumeError> {
         let waiting = self.target.iter().flat_map(|target| &target.waiting);
         let mut floor = Millis::ZERO;
@@ -171,9 +179,9 @@ impl Checkpoint {
             rule(floor <= word.start_ms && word.start_ms <= word.end_ms, "its words are out of order")?;
             floor = word.end_ms;
         }
-        rule(self.words.is_empty() || floor == self.floor, "its last word does not end at its floor")?;
-        rule(floor <= self.floor, "a word ends after its floor")?;
-        rule(self.floor <= time_of(self.heard), "a word ends after the sound heard")
+        rule(self.words.is_empty() || floor == self.floor_ms, "its last word does not end at its floor")?;
+        rule(floor <= self.floor_ms, "a word ends after its floor")?;
+        rule(self.floor_ms <= time_of(self.heard), "a word ends after the sound heard")
     }
 
     fn text_len(&self) -> usize {

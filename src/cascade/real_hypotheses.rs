@@ -14,9 +14,9 @@ use serde::Deserialize;
 use super::engines::{Align, BoxError, Engines, Hypothesis, Recognize, TimedWord};
 use super::event::{Event, EventKind};
 use super::fakes::*;
-use super::rules::Rules;
+use super::resume_tests::{Player, check_parts};
 use super::settings::Settings;
-use super::stream::{Activity, Cascade};
+use super::stream::Activity;
 use crate::policy::PolicyKind;
 use crate::text::sentence::ends_sentence;
 use crate::text::units::{folded, join_words, source_words};
@@ -55,11 +55,13 @@ impl Trace {
         Trace { heard }
     }
 
-    /// The transcript at `time`, without the words that were spoken before `from`.
-    fn at(&self, from: Millis, time: Millis) -> Vec<&Spoken> {
-        let newest = self.heard.iter().rev().find(|(until, _)| *until <= time);
-        let words = newest.map_or([].as_slice(), |(_, words)| words);
-        words.iter().filter(|word| (word.start.0 + word.end.0) / 2 >= from.0).collect()
+    /// The words that were spoken from `from` to `time`, as the transcript at `time` has them, or
+    /// the one that comes `later` chunks after it.
+    fn at(&self, from: Millis, time: Millis, later: usize) -> Vec<&Spoken> {
+        let newest = self.heard.iter().rposition(|(until, _)| *until <= time);
+        let words = newest.map(|at| &self.heard[at.saturating_add(later).min(self.heard.len() - 1)].1);
+        let inside = |word: &&Spoken| (from.0..=time.0).contains(&((word.start.0 + word.end.0) / 2));
+        words.into_iter().flatten().filter(inside).collect()
     }
 
     fn length(&self) -> Millis {
@@ -125,12 +127,16 @@ fn filled(times: Vec<Option<(Millis, Millis)>>, from: Millis, until: Millis) -> 
 }
 
 /// Writes what the trace has for the tail.
-struct Replayed(Rc<Trace>);
+struct Replayed {
+    trace: Rc<Trace>,
+    /// Hears the words as they were heard so many chunks later.
+    later: usize,
+}
 
 impl Recognize for Replayed {
     async fn transcribe(&mut self, tail: &[f32], _: Language) -> Result<Hypothesis, BoxError> {
         let (from, to) = span(tail);
-        let words = self.0.at(from, to);
+        let words = self.trace.at(from, to, self.later);
         Ok(Hypothesis { text: join_words(words.iter().map(|word| word.text.as_str())), tokens: words.len() })
     }
 
@@ -141,7 +147,7 @@ impl Align for Replayed {
     async fn align(&mut self, tail: &[f32], text: &str, _: Language) -> Result<Vec<TimedWord>, BoxError> {
         let (from, to) = span(tail);
         let words = source_words(text);
-        let heard = self.0.at(from, to);
+        let heard = self.trace.at(from, to, self.later);
         let partners = partners(&words, &heard.iter().map(|word| word.text.as_str()).collect::<Vec<_>>());
         let known = partners.iter().map(|at| at.map(|at| (heard[at].start, heard[at].end)));
         let times = filled(known.collect(), from, to);
@@ -227,30 +233,35 @@ impl fmt::Display for Figures {
 }
 
 fn run_trace(trace: &Rc<Trace>, settings: Settings) -> (Figures, Vec<Event>) {
+    run_broken(trace, settings, &|_| false, 0)
+}
+
+/// A run that is broken off after some of its steps. What is resumed hears the words as they were
+/// heard `later` chunks later: with more sound behind them, and differently.
+fn run_broken(
+    trace: &Rc<Trace>,
+    settings: Settings,
+    breaks: &dyn Fn(usize) -> bool,
+    later: usize,
+) -> (Figures, Vec<Event>) {
     let log = SharedLog::default();
-    let engines = Engines {
-        recognizer: Replayed(trace.clone()),
-        aligner: Replayed(trace.clone()),
+    let replayed = |part: usize| Replayed { trace: trace.clone(), later: if part == 0 { 0 } else { later } };
+    let engines = |part| Engines {
+        recognizer: replayed(part),
+        aligner: replayed(part),
         translator: settings.target.map(|to| translator_for(to, &settings, &log)),
     };
-    let mut cascade = Cascade::new(settings, engines, ticking()).unwrap_or_else(|error| panic!("{error}"));
-    let mut events = Vec::new();
-    let mut emit = |event: Event| events.push(event);
-    cascade.start(start_of(&settings), &mut emit);
-    let outcome = pollster::block_on(async {
-        let mut at = Millis::ZERO;
-        while at < trace.length() {
-            let end = (at + settings.chunk).min(trace.length());
-            cascade.push(&sound(at, end), Activity::Unknown);
-            while cascade.step(&mut emit).await? {}
-            at = end;
-        }
-        cascade.finish(&mut emit).await
-    });
-    assert!(outcome.is_ok(), "{outcome:?}");
-    cascade.end(&mut emit);
+    let player = Player {
+        settings,
+        length: trace.length(),
+        block: settings.chunk.0,
+        activity: &|_, _| Activity::Unknown,
+        breaks,
+    };
+    let (parts, _) = player.play(engines);
     // Committed words and captions are only added to.
-    assert_eq!(Rules::check(&events), Ok(()));
+    assert_eq!(check_parts(&parts), Ok(()));
+    let events = parts.concat();
     (Figures::of(trace, &events), events)
 }
 
@@ -350,10 +361,28 @@ fn a_forgotten_beginning_loses_no_word() {
     }
 }
 
+/// Wherever a stream is broken off, and whatever it hears anew of the words before, no word is lost
+/// and none comes twice.
 #[test]
-fn a_recorded_talk() {
+fn breaks_lose_no_word_of_the_corrections() {
+    for policy in [PolicyKind::default(), PolicyKind::LocalAgreement] {
+        for later in [0, 1, 2, 5, usize::MAX] {
+            for at in 1..CORRECTIONS.len() {
+                let settings = settings(1_000, 20_000, policy);
+                let (figures, _) = run_broken(&corrections(), settings, &|step| step == at, later);
+                let [expected, shown, same] = figures.words;
+                let told = format!("{policy}, broken at {at}, heard {later} later: {:?}", figures.closed);
+                assert!(same + 1 >= expected && shown <= expected + 1, "{told}");
+            }
+        }
+    }
+}
+
+/// The recorded trace, or `None` with a message.
+fn recorded() -> Option<Rc<Trace>> {
     let Some(path) = std::env::var_os("ALIGNATT_TRACE") else {
-        return eprintln!("NOT RUN: ALIGNATT_TRACE names no recorded transcripts");
+        eprintln!("NOT RUN: ALIGNATT_TRACE names no recorded transcripts");
+        return None;
     };
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     #[derive(Deserialize)]
@@ -364,12 +393,47 @@ fn a_recorded_talk() {
     let parse = |line: &str| serde_json::from_str::<Update>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
     let updates: Vec<Update> = text.lines().filter(|line| !line.trim().is_empty()).map(parse).collect();
     let heard = updates.iter().map(|update| (update.audio_processed_ms as u64, update.asr_text.as_str()));
-    let trace = Rc::new(Trace::of(heard));
+    Some(Rc::new(Trace::of(heard)))
+}
+
+#[test]
+fn a_recorded_talk() {
+    let Some(trace) = recorded() else { return };
     for (chunk, longest) in [(960, 40_000), (960, 20_000), (960, 10_000), (960, 5_000), (1_920, 20_000)] {
         let (figures, events) = run_trace(&trace, settings(chunk, longest, PolicyKind::default()));
         println!("chunks of {chunk}, segments up to {longest}: {figures}");
         let [expected, shown, same] = figures.words;
         assert!(same * 100 >= expected * 95 && shown * 100 <= expected * 105, "{figures}");
         assert!(events.iter().all(|event| !matches!(event.kind, EventKind::Warning(_))), "a warning");
+    }
+}
+
+#[test]
+fn a_recorded_talk_that_is_broken() {
+    let Some(trace) = recorded() else { return };
+    let settings = settings(960, 20_000, PolicyKind::default());
+    let (unbroken, events) = run_trace(&trace, settings);
+    let steps = events.iter().filter(|event| matches!(event.kind, EventKind::Progress(_))).count();
+    // Words of the last transcript that are missing, and words that it does not have.
+    let wrong = |figures: &Figures| [figures.words[0] - figures.words[2], figures.words[1] - figures.words[2]];
+    println!("unbroken: {:?} words missing and others", wrong(&unbroken));
+    for later in [0, 1, 3, 10] {
+        let (mut most, mut changed) = ([0; 2], 0);
+        for at in (5..steps).step_by(10) {
+            let (broken, _) = run_broken(&trace, settings, &|step| step == at, later);
+            let wrong = wrong(&broken);
+            most = [most[0].max(wrong[0]), most[1].max(wrong[1])];
+            changed += usize::from(broken.closed != unbroken.closed);
+        }
+        println!(
+            "broken once, heard {later} chunks later: at most {most:?}; {changed} runs differ from the unbroken one"
+        );
+        let (figures, _) = run_broken(&trace, settings, &|step| step % 5 == 0, later);
+        println!("broken at every fifth step: {:?}: {figures}", wrong(&figures));
+        for (wrong, unbroken) in
+            most.into_iter().zip(wrong(&unbroken)).chain(wrong(&figures).into_iter().zip(wrong(&unbroken)))
+        {
+            assert!(wrong <= unbroken + 2, "{wrong} words, {unbroken} of the unbroken run");
+        }
     }
 }

@@ -45,6 +45,27 @@ impl Rules {
         rules.finish()
     }
 
+    /// The rules for the events of a stream that is resumed from `checkpoint`.
+    #[cfg(test)]
+    pub(crate) fn after(checkpoint: &super::checkpoint::Checkpoint) -> Rules {
+        let mut target = Side { segment: checkpoint.segment, committed: Committed::default() };
+        if let Some(side) = &checkpoint.target {
+            target.committed = side.shown.clone();
+            if let Some(oldest) = side.waiting.first() {
+                target = Side { segment: oldest.segment, committed: oldest.shown.clone() };
+            }
+        }
+        Rules {
+            seen: 1,
+            audio: super::tail::time_of(checkpoint.heard),
+            source: Side { segment: checkpoint.segment, committed: checkpoint.words.clone() },
+            target,
+            last_word_end: checkpoint.floor_ms,
+            targets: checkpoint.target.is_some(),
+            ..Rules::default()
+        }
+    }
+
     /// Checks the next event.
     pub fn observe(&mut self, event: &Event) -> Result<(), BrokenRule> {
         let at = self.seen;

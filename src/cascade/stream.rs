@@ -102,7 +102,7 @@ impl<R: Recognize, A: Align, T: Translate> Cascade<R, A, T> {
         cascade.tail = Tail::from(checkpoint.tail_start);
         cascade.heard_before = checkpoint.heard;
         // A tail without speech is shorter.
-        let had_speech = checkpoint.heard - checkpoint.tail_start > samples_in(RUN_UP);
+        let had_speech = time_of(checkpoint.heard - checkpoint.tail_start) > RUN_UP;
         if had_speech || !checkpoint.words.is_empty() {
             cascade.tail.expect_speech();
         }

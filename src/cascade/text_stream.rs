@@ -92,7 +92,7 @@ impl<T: Translate> TextStream<T> {
         stream.transcript.resume(checkpoint);
         stream.output.resume(checkpoint);
         stream.times = checkpoint.words.iter().map(|word| (word.start_ms, word.end_ms)).collect();
-        stream.pushed_end = checkpoint.floor;
+        stream.pushed_end = checkpoint.floor_ms;
         Ok(stream)
     }
 

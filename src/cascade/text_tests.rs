@@ -2,8 +2,10 @@
 
 use proptest::prelude::*;
 
+use super::checkpoint::Checkpoint;
 use super::event::{Event, EventKind};
 use super::fakes::{SharedLog, WordTranslator, closed, start_of, ticking, translator_for};
+use super::resume_tests::check_parts;
 use super::rules::Rules;
 use super::settings::Settings;
 use super::text_stream::{TextStream, TooManyWords};
@@ -41,6 +43,41 @@ fn play(settings: Settings, words: &[(String, u64, u64)], step: usize) -> Vec<Ev
     stream.end(&mut emit);
     Rules::check(&events).expect("the rules");
     events
+}
+
+/// The same words, one by one. The stream is broken off after every so many steps, with words that
+/// were pushed and not taken, and resumed.
+fn play_broken(settings: Settings, words: &[(String, u64, u64)], every: usize) -> Vec<Event> {
+    let log = SharedLog::default();
+    let mut stream = stream(settings, &log);
+    let mut parts = vec![Vec::new()];
+    stream.start(start_of(&settings), &mut |event| parts[0].push(event));
+    let (mut at, mut steps) = (0, 0);
+    while let Some((text, start, end)) = words.get(at) {
+        stream.push(text, Millis(*start), Millis(*end)).expect("room");
+        assert_eq!((stream.taken(), stream.waiting()), (at as u64, 1));
+        at += 1;
+        let newest = parts.last_mut().expect("a part");
+        pollster::block_on(stream.step(Millis(*end), &mut |event| newest.push(event))).expect("a step");
+        steps += 1;
+        if steps % every == 0 {
+            if let Some((text, start, end)) = words.get(at) {
+                stream.push(text, Millis(*start), Millis(*end)).expect("room");
+            }
+            let json = serde_json::to_string(&stream.checkpoint()).expect("JSON");
+            let checkpoint: Checkpoint = serde_json::from_str(&json).expect("a checkpoint");
+            let translator = translator_for(Language::GERMAN, &settings, &log);
+            stream = TextStream::resume(settings, translator, ticking(), &checkpoint).expect("it goes on");
+            assert_eq!(stream.checkpoint(), checkpoint);
+            assert_eq!((stream.taken(), stream.waiting()), (at as u64, 0));
+            parts.push(Vec::new());
+        }
+    }
+    let newest = parts.last_mut().expect("a part");
+    pollster::block_on(stream.finish(&mut |event| newest.push(event))).expect("an end");
+    stream.end(&mut |event| newest.push(event));
+    check_parts(&parts).expect("the rules");
+    parts.concat()
 }
 
 /// `text` said from 0, a word every 400 ms.
@@ -145,6 +182,24 @@ fn a_failure_keeps_the_text() {
     assert_eq!(closed(&events), [("We see the cat.".to_owned(), "WE SEE THE CAT.".to_owned())]);
 }
 
+#[test]
+fn a_text_that_is_broken_ends_like_one_that_is_not() {
+    let text = "Dr. Smith says that the cat sat on the mat, and nobody knows why. It slept. So did we";
+    let mut words = paced(text);
+    words.extend(paced("in the sun").into_iter().map(|(text, start, end)| (text, start + 12_000, end + 12_000)));
+    for policy in ["alignatt", "alignatt:high", "local-agreement", "hold-n", "offline"] {
+        let unbroken = play(settings(policy), &words, 1);
+        for every in 1..words.len() {
+            let broken = play_broken(settings(policy), &words, every);
+            assert_eq!(closed(&broken), closed(&unbroken), "{policy}, every {every}");
+            let (Some(EventKind::End(end)), said) = (broken.last().map(|event| &event.kind), words.len()) else {
+                panic!("no end")
+            };
+            assert_eq!((end.segments, end.words), (4, said as u64));
+        }
+    }
+}
+
 proptest! {
     /// Any words, times, steps and policies: the rules hold, and every word is in a closed segment
     /// once.
@@ -153,6 +208,7 @@ proptest! {
         words in prop::collection::vec(("[a-zA-Z3]{1,4}[.,?!]{0,3}", 0_u64..4_000, 0_u64..3_000), 0..120),
         step in 1_usize..30,
         policy in prop::sample::select(vec!["alignatt", "alignatt:high", "ref", "local-agreement", "hold-n", "offline"]),
+        every in prop::option::of(1_usize..9),
     ) {
         let mut now = 0;
         let timed = words.iter().map(|(text, gap, length)| {
@@ -162,7 +218,10 @@ proptest! {
             (text.clone(), start, start + length)
         });
         let timed: Vec<(String, u64, u64)> = timed.collect();
-        let events = play(settings(policy), &timed, step);
+        let events = match every {
+            Some(every) => play_broken(settings(policy), &timed, every),
+            None => play(settings(policy), &timed, step),
+        };
         let heard: Vec<String> = closed(&events).iter().flat_map(|(source, _)| source_words(source)).collect();
         let said: Vec<String> = words.iter().flat_map(|(text, _, _)| source_words(text)).collect();
         prop_assert_eq!(heard, said);

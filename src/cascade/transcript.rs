@@ -8,7 +8,7 @@ use super::checkpoint::Checkpoint;
 use super::event::{EventKind, SegmentId, Source, Word};
 use crate::policy::SourceWord;
 use crate::text::Millis;
-use crate::text::agreement::{agreed_len, continuation_at};
+use crate::text::agreement::{Place, agreed_len, continuation_at};
 use crate::text::repetition::without_loops;
 use crate::text::seams::normalize;
 use crate::text::sentence::{ends_clause, ends_sentence};
@@ -16,6 +16,8 @@ use crate::text::units::{folded, join_words, source_words};
 
 /// A silence of at least this length between two words counts as the end of a clause.
 const SHORT_PAUSE: Millis = Millis(400);
+/// How much later the aligner may put the end of a word when it sees it again.
+const TIME_ERROR: Millis = Millis(120);
 /// The most sound that is kept behind a segment's last word, where no word follows soon.
 const BREATH: Millis = Millis(400);
 
@@ -88,7 +90,7 @@ impl Transcript {
     pub(super) fn resume(&mut self, from: &Checkpoint) {
         self.segment = from.segment;
         self.committed.clone_from(&from.words);
-        self.floor = from.floor;
+        self.floor = from.floor_ms;
         self.is_announced = from.announced;
     }
 
@@ -97,7 +99,7 @@ impl Transcript {
         Checkpoint {
             segment: self.segment,
             words: self.committed.clone(),
-            floor: self.floor,
+            floor_ms: self.floor,
             announced: self.is_announced,
             ..Checkpoint::default()
         }
@@ -143,7 +145,8 @@ impl Transcript {
     /// times of its words where [`Transcript::departs`] asks for them; otherwise it is empty.
     pub(super) fn hear(&mut self, heard: &[String], times: &[(Millis, Millis)]) {
         let committed = self.committed_texts();
-        let at = continuation_at(&committed, heard, words_until(self.floor, times).unwrap_or(committed.len()));
+        let place = place(self.floor, times).unwrap_or(Place::behind(&committed));
+        let at = continuation_at(&committed, heard, place);
         self.keep_agreed();
         let mut rest = self.with_sure_words(&heard[at..], times.get(at..).unwrap_or_default());
         let new = rest.split_off(self.sure.min(rest.len()));
@@ -181,8 +184,8 @@ impl Transcript {
             return rest.to_vec();
         }
         let sure = &self.rest[..self.sure];
-        let expected = self.sure_until.and_then(|until| words_until(until, times)).unwrap_or(sure.len());
-        let new = &rest[continuation_at(sure, rest, expected)..];
+        let place = self.sure_until.and_then(|until| place(until, times)).unwrap_or(Place::behind(sure));
+        let new = &rest[continuation_at(sure, rest, place)..];
         sure.iter().chain(new).cloned().collect()
     }
 
@@ -348,10 +351,13 @@ pub(super) fn words_of(text: &str) -> Vec<String> {
     source_words(&normalize(&clean))
 }
 
-/// How many words have their middle at or before `time`; `None` where no times are known.
-fn words_until(time: Millis, times: &[(Millis, Millis)]) -> Option<usize> {
+/// Where words begin that are new after `time`: at the first that has its middle after it. `None`
+/// where no times are known.
+fn place(time: Millis, times: &[(Millis, Millis)]) -> Option<Place> {
     let is_before = |&(start, end): &(Millis, Millis)| start.0 + end.0 <= 2 * time.0;
-    (!times.is_empty()).then(|| times.partition_point(is_before))
+    let has_ended = |&(_, end): &(Millis, Millis)| end <= time + TIME_ERROR;
+    let place = || Place { expected: times.partition_point(is_before), past: times.partition_point(has_ended) };
+    (!times.is_empty()).then(place)
 }
 
 /// The first word in `from..to` that ends a sentence.

@@ -9,6 +9,7 @@ it can and at the speed of the talk, and its client of the MT protocol.
 It needs ffmpeg, which the test client reads files with."""
 
 import asyncio
+import difflib
 import importlib.util
 import json
 import subprocess
@@ -60,8 +61,9 @@ for mode in ["full", "diff"]:
         result = asyncio.run(test_client.transcribe_audio(talk, f"{url}/asr", mode=mode, speed=speed))
         spent = time.monotonic() - began
         print(f"     {mode}, speed {speed}: {result.n_updates} updates in {spent:.1f} s, {len(result.lines)} lines")
-        # A live run may hear other words than a file does, where the computer is slow.
-        check(f"{mode}, speed {speed}: the text is that of transcribe", result.text == expected)
+        same = difflib.SequenceMatcher(None, result.text.split(), expected.split(), autojunk=False).ratio()
+        # A computer that is too slow takes more than a chunk at a time, and hears other words.
+        check(f"{mode}, speed {speed}: {same:.1%} of the words are those of transcribe", same > (0.95 if speed else 0.999))
         check(f"{mode}, speed {speed}: every line has a translation", all(l.get("translation") for l in result.lines))
 check(f"diff: in step at each of {len(in_step)} messages", in_step and all(in_step))
 

@@ -1,4 +1,5 @@
-// One translation from start to end. Loads the engine if another one was chosen, else keeps it. Feeds it the sound and passes every event to a watcher. Knows nothing of the page.
+// One translation from start to end. Loads the engine if another one was chosen, else keeps it.
+// Feeds it the sound and passes every event to a watcher. Knows nothing of the page.
 
 import type { Progress, Source, TranslatorEvent } from 'alignatt';
 import type { Choice, Engine } from './engine';

@@ -89,7 +89,13 @@ fn every_format_has_the_same_sound() {
         let declared = duration.unwrap_or(length);
         assert!((declared - length).abs() <= slack + 1e-3, "{name}: {declared} s declared, {length} s read");
         assert!(same > 0.97, "{name}: {same}");
-        let late = if name.contains("aac") || name.contains("video") { 1_100 } else { 1 };
+        let late = match name {
+            // Only for Opus does the writer tell Matroska the delay of the encoder.
+            "vorbis.webm" => 256,
+            "mp3.mkv" => 1_105,
+            name if name.contains("aac") || name.contains("video") => 1_100,
+            _ => 1,
+        };
         assert!(lag <= late, "{name}: {lag} samples late");
     }
 }

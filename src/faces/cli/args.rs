@@ -266,6 +266,12 @@ pub(super) struct ServeArgs {
     /// The share of the device's time that live sessions may take together; another is refused
     #[arg(long, default_value_t = 0.7, value_name = "SHARE", value_parser = share)]
     pub load: f64,
+    /// The largest file that may be uploaded, in MiB
+    #[arg(long, default_value_t = 512, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_upload: u64,
+    /// The longest sound in an uploaded file, in hours
+    #[arg(long, default_value_t = 6, value_name = "HOURS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_hours: u64,
     /// A port of its own for the MT protocol, which is also at /mt; AlignAtt4LLM's is 8765
     #[arg(long, value_name = "PORT")]
     pub mt_port: Option<u16>,

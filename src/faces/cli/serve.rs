@@ -9,6 +9,7 @@ use super::progress::LoadingBar;
 use super::terminal::eprint_line;
 use super::{engines, interrupt};
 use crate::faces::server::{self, Config};
+use crate::text::Millis;
 
 /// The names by which this computer calls itself.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
@@ -31,6 +32,8 @@ pub(super) async fn serve(args: ServeArgs) -> Result<(), CliError> {
         state: args.state,
         sessions: args.sessions,
         load: args.load,
+        max_upload: args.max_upload.saturating_mul(1 << 20),
+        max_length: Millis(args.max_hours.saturating_mul(3_600_000)),
         linger: Duration::from_secs(args.linger),
         grace: Duration::from_secs(args.grace),
         from: args.from,

@@ -43,6 +43,8 @@ pub(super) struct Step {
     pub checkpoint: Checkpoint,
     /// How far the stream is.
     pub position: Position,
+    /// Flushes that were done before this step, and with it.
+    pub flushes: (u64, u64),
 }
 
 /// What runs.
@@ -58,7 +60,8 @@ pub(super) struct Job {
     pub batch: bool,
     pub from: Option<Checkpoint>,
     pub input: mpsc::Receiver<Input>,
-    /// Set where a session whose input is dropped goes on after a restart, so that it must not end.
+    /// Set where the session stops at once and without an end: it goes on after a restart, or
+    /// nobody wants the rest.
     pub suspended: Arc<AtomicBool>,
     pub steps: mpsc::Sender<Step>,
     /// Told when the engines exist, or why they do not.
@@ -240,12 +243,13 @@ async fn session(shared: Rc<Shared>, job: Job) {
         next: None,
         over: None,
     };
-    if send(&steps, &stream, &events).await.is_err() {
+    let mut flushes = 0;
+    if send(&steps, &stream, &events, (0, 0)).await.is_err() {
         return;
     }
     loop {
         let todo = session.wait(&mut stream).await;
-        if todo == Todo::Stop && suspended.load(Ordering::SeqCst) {
+        if suspended.load(Ordering::SeqCst) {
             return;
         }
         if let Some(warning) = session.follow_strain(&mut stream) {
@@ -262,6 +266,8 @@ async fn session(shared: Rc<Shared>, job: Job) {
             Todo::Finish => stream.finish(&mut emit).await,
             Todo::Stop => stream.flush(&mut emit).await,
         };
+        let before = flushes;
+        flushes += u64::from(todo == Todo::Flush);
         let spent = step_began.elapsed();
         drop(turn);
         session.spent(spent, &stream);
@@ -274,18 +280,23 @@ async fn session(shared: Rc<Shared>, job: Job) {
         }
         if matches!(todo, Todo::Finish | Todo::Stop) {
             stream.end(&mut |event| events.borrow_mut().push(event));
-            let _ = send(&steps, &stream, &events).await;
+            let _ = send(&steps, &stream, &events, (before, flushes)).await;
             return;
         }
-        if send(&steps, &stream, &events).await.is_err() {
+        if send(&steps, &stream, &events, (before, flushes)).await.is_err() {
             return;
         }
     }
 }
 
-async fn send(steps: &mpsc::Sender<Step>, stream: &Stream, events: &RefCell<Vec<Event>>) -> Result<(), Gone> {
+async fn send(
+    steps: &mpsc::Sender<Step>,
+    stream: &Stream,
+    events: &RefCell<Vec<Event>>,
+    flushes: (u64, u64),
+) -> Result<(), Gone> {
     let events = events.take();
-    let step = Step { events, checkpoint: stream.checkpoint(), position: stream.position() };
+    let step = Step { events, checkpoint: stream.checkpoint(), position: stream.position(), flushes };
     steps.send(step).await.map_err(|_| Gone)
 }
 
@@ -349,7 +360,7 @@ struct Session {
     /// When the oldest sound that no step has processed arrived.
     arrived: Option<Instant>,
     input: mpsc::Receiver<Input>,
-    /// What was asked for while a step was being prepared.
+    /// What was asked for while a step was being prepared: it follows the sound that is held.
     next: Option<Todo>,
     /// How the session ends when all of its sound is processed.
     over: Option<Todo>,
@@ -359,12 +370,13 @@ impl Session {
     /// Waits until there is work.
     async fn wait(&mut self, stream: &mut Stream) -> Todo {
         loop {
-            if let Some(next) = self.next.take() {
-                return next;
-            }
             self.push_chunk(stream);
             if stream.ready() {
                 return Todo::Step;
+            }
+            // The sound before it is processed chunk by chunk, as it would be without a flush.
+            if let Some(next) = self.next.take() {
+                return next;
             }
             if let Some(over) = self.over {
                 return over;
@@ -445,17 +457,12 @@ impl Session {
     /// Where somebody speaks and the stream is late, the step takes all whole chunks that have
     /// come. A flush and the end take everything.
     fn catch_up(&mut self, stream: &mut Stream, todo: Todo) {
-        // What comes behind a flush is not part of it.
+        // What comes behind a flush is not part of it, and waits.
         while todo == Todo::Step
+            && self.next.is_none()
             && let Ok(input) = self.input.try_recv()
         {
-            match self.take(input, stream) {
-                None | Some(Todo::Step) => {}
-                Some(other) => {
-                    self.next = Some(other);
-                    break; // what comes behind it waits
-                }
-            }
+            self.next = self.take(input, stream).filter(|next| *next != Todo::Step);
         }
         let due = self.played() + Duration::from_millis(self.chunk.0);
         let late = !self.batch && !self.ahead && self.began.elapsed() > due;

@@ -1,8 +1,8 @@
 //! Sound as a client sends it, on its way to a session: raw samples of a stated coding, or any file
-//! that is decoded as it arrives.
+//! that is decoded as it arrives. A feed also hears where speech begins and ends.
 
 use std::io::{self, Read, Seek, SeekFrom};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
 use symphonia::core::io::MediaSource;
@@ -13,6 +13,7 @@ use super::session::{Ended, Session};
 use crate::audio::decode::AudioFile;
 use crate::audio::error::AudioError;
 use crate::audio::pieces::{Piece, Pieces};
+use crate::audio::vad::AFTER_SPEECH_MS;
 use crate::audio::wav::{PcmSpec, PushedPcm};
 use crate::cascade::SAMPLE_RATE;
 use crate::text::Millis;
@@ -20,7 +21,7 @@ use crate::text::Millis;
 /// Blocks of a file that wait for its decoder.
 const WAITING: usize = 16;
 /// The name of a client's sound in messages.
-const NAME: &str = "the sound";
+pub(super) const NAME: &str = "the sound";
 
 /// The form of the sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +42,136 @@ pub(super) enum FeedError {
     TooLong { most: Millis },
 }
 
+/// Where the open segment was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// The number of the flush.
+    pub flush: u64,
+    /// The samples before it.
+    pub samples: u64,
+}
+
+/// Speech begins or ends, in stream time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speech {
+    Began {
+        at: Millis,
+    },
+    /// `mark`: the open segment was closed there; `None`: it was not closed.
+    Ended {
+        at: Millis,
+        mark: Option<Mark>,
+    },
+}
+
+/// Hears where speech begins and ends, and closes the open segment where it ends.
+pub(super) struct Listener {
+    /// After this much silence speech has ended; `None`: when the detector says so, and nothing is
+    /// closed.
+    silence: Option<Millis>,
+    says: mpsc::UnboundedSender<Speech>,
+    speaking: bool,
+    /// Samples that were heard, and those up to the newest speech.
+    heard: u64,
+    speech_end: u64,
+}
+
+impl Listener {
+    /// The receiver gets what is heard before later sound is with the session.
+    pub(super) fn new(silence: Option<Millis>) -> (Listener, mpsc::UnboundedReceiver<Speech>) {
+        let (says, speech) = mpsc::unbounded_channel();
+        (Listener { silence, says, speaking: false, heard: 0, speech_end: 0 }, speech)
+    }
+
+    /// Whether speech ends with this piece, and when it ended.
+    fn hear(&mut self, piece: &Piece) -> Option<Millis> {
+        let before = self.heard;
+        self.heard += piece.samples.len() as u64;
+        if piece.is_speech {
+            self.speech_end = self.heard;
+            if !self.speaking {
+                self.speaking = true;
+                self.say(Speech::Began { at: time_of(before) });
+            }
+            return None;
+        }
+        // What the detector calls speech has a silence at its end.
+        let end = Millis(time_of(self.speech_end).0.saturating_sub(AFTER_SPEECH_MS));
+        let ended = self.speaking && time_of(self.heard) >= end + self.silence.unwrap_or_default();
+        self.speaking &= !ended;
+        ended.then_some(end)
+    }
+
+    fn closes(&self) -> bool {
+        self.silence.is_some()
+    }
+
+    fn say(&self, speech: Speech) {
+        // Nobody listens any more once the connection is gone.
+        let _ = self.says.send(speech);
+    }
+}
+
+fn time_of(samples: u64) -> Millis {
+    Millis(samples * 1000 / u64::from(SAMPLE_RATE))
+}
+
+/// Gives pieces to a session.
+#[derive(Clone)]
+struct Giver {
+    session: Arc<Session>,
+    /// Locked only between two waits.
+    listener: Option<Arc<Mutex<Listener>>>,
+}
+
+impl Giver {
+    async fn give(&self, pieces: Vec<Piece>) -> Result<(), Ended> {
+        if self.listener.is_none() {
+            return self.session.push(pieces).await;
+        }
+        let mut block = Vec::new();
+        for piece in pieces {
+            let ended = self.with(|listener| (listener.hear(&piece), listener.closes()));
+            block.push(piece);
+            if let Some((Some(at), closes)) = ended {
+                self.session.push(std::mem::take(&mut block)).await?;
+                self.ended(at, closes).await?;
+            }
+        }
+        self.session.push(block).await
+    }
+
+    /// The sound is over, and so is speech.
+    async fn finish(&self) -> Result<(), Ended> {
+        let open = self.with(|listener| {
+            (std::mem::take(&mut listener.speaking).then(|| time_of(listener.heard)), listener.closes())
+        });
+        match open {
+            Some((Some(at), closes)) => self.ended(at, closes).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn ended(&self, at: Millis, closes: bool) -> Result<(), Ended> {
+        let mark = if closes { Some(self.flush().await?) } else { None };
+        self.with(|listener| listener.say(Speech::Ended { at, mark }));
+        Ok(())
+    }
+
+    async fn flush(&self) -> Result<Mark, Ended> {
+        let samples = self.session.received();
+        Ok(Mark { flush: self.session.flush().await?, samples })
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Listener) -> T) -> Option<T> {
+        let listener = self.listener.as_ref()?;
+        Some(look(&mut listener.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
 /// Feeds one session.
 pub(super) struct Feed {
-    session: Arc<Session>,
+    giver: Giver,
     kind: Kind,
 }
 
@@ -57,6 +185,20 @@ impl Feed {
     ///
     /// Errors: a rate or a number of channels is out of range.
     pub(super) fn new(session: Arc<Session>, form: Form, most: Option<Millis>) -> Result<Feed, AudioError> {
+        Feed::with(Giver { session, listener: None }, form, most)
+    }
+
+    /// A feed that also hears where speech begins and ends.
+    pub(super) fn listening(
+        session: Arc<Session>,
+        form: Form,
+        most: Option<Millis>,
+        listener: Listener,
+    ) -> Result<Feed, AudioError> {
+        Feed::with(Giver { session, listener: Some(Arc::new(Mutex::new(listener))) }, form, most)
+    }
+
+    fn with(giver: Giver, form: Form, most: Option<Millis>) -> Result<Feed, AudioError> {
         let kind = match form {
             Form::Raw(spec) => Kind::Raw {
                 pcm: Some(Box::new(PushedPcm::new(spec, NAME)?)),
@@ -66,15 +208,17 @@ impl Feed {
             Form::Container => {
                 let (bytes, waiting) = mpsc::channel(WAITING);
                 let (sender, done) = oneshot::channel();
-                let (session, runtime) = (session.clone(), Handle::current());
+                let (giver, runtime) = (giver.clone(), Handle::current());
                 // It ends with the sound, with the session, or when `bytes` is dropped.
                 tokio::task::spawn_blocking(move || {
-                    let _ = sender.send(decode(Arrived::new(waiting), &session, &runtime, most));
+                    let file = AudioFile::from_source(Box::new(Arrived::new(waiting)), NAME.to_owned());
+                    let outcome = file.map_err(FeedError::from).and_then(|file| run(file, &giver, &runtime, most));
+                    let _ = sender.send(outcome.map(drop));
                 });
                 Kind::Container { bytes: Some(bytes), done: Some(done) }
             }
         };
-        Ok(Feed { session, kind })
+        Ok(Feed { giver, kind })
     }
 
     /// Takes bytes in. Waits while the session has a minute of sound.
@@ -87,7 +231,7 @@ impl Feed {
                     samples.clear();
                     pcm.push(part, samples);
                     let ready = cut(pieces, samples);
-                    self.session.push(ready).await?;
+                    self.giver.give(ready).await?;
                 }
                 Ok(())
             }
@@ -102,6 +246,17 @@ impl Feed {
         }
     }
 
+    /// Closes the open segment. Speech that goes on begins anew.
+    pub(super) async fn flush(&mut self) -> Result<Mark, Ended> {
+        self.giver.with(|listener| listener.speaking = false);
+        self.giver.flush().await
+    }
+
+    /// Changes after how much silence speech has ended.
+    pub(super) fn set_silence(&self, silence: Option<Millis>) {
+        self.giver.with(|listener| listener.silence = silence);
+    }
+
     /// The sound is over. Waits until all of it is with the session.
     pub(super) async fn finish(&mut self) -> Result<(), FeedError> {
         match &mut self.kind {
@@ -110,11 +265,9 @@ impl Feed {
                 samples.clear();
                 pcm.finish(samples);
                 let mut ready = cut(pieces, samples);
-                let Ok(()) = pieces.finish(&mut |piece| {
-                    ready.push(piece);
-                    Ok::<(), std::convert::Infallible>(())
-                });
-                Ok(self.session.push(ready).await?)
+                ready.extend(last(pieces));
+                self.giver.give(ready).await?;
+                Ok(self.giver.finish().await?)
             }
             Kind::Container { bytes, .. } => {
                 *bytes = None;
@@ -141,9 +294,33 @@ fn cut(pieces: &mut Pieces, samples: &[f32]) -> Vec<Piece> {
     ready
 }
 
-/// Decodes a file as it arrives, and gives its sound to the session.
-fn decode(source: Arrived, session: &Session, runtime: &Handle, most: Option<Millis>) -> Result<(), FeedError> {
-    let mut file = AudioFile::from_source(Box::new(source), NAME.to_owned())?;
+/// The rest of the sound.
+fn last(pieces: &mut Pieces) -> Vec<Piece> {
+    let mut rest = Vec::new();
+    let Ok(()) = pieces.finish(&mut |piece| {
+        rest.push(piece);
+        Ok::<(), std::convert::Infallible>(())
+    });
+    rest
+}
+
+/// Decodes a file and gives its sound to the session, on a thread that may wait. Returns what the
+/// user should know about the file.
+pub(super) fn decode(
+    file: AudioFile,
+    session: Arc<Session>,
+    runtime: &Handle,
+    most: Option<Millis>,
+) -> Result<Option<String>, FeedError> {
+    run(file, &Giver { session, listener: None }, runtime, most)
+}
+
+fn run(
+    mut file: AudioFile,
+    giver: &Giver,
+    runtime: &Handle,
+    most: Option<Millis>,
+) -> Result<Option<String>, FeedError> {
     let mut pieces = Pieces::new();
     let mut decoded = 0u64;
     while let Some(block) = file.next_block()? {
@@ -153,32 +330,31 @@ fn decode(source: Arrived, session: &Session, runtime: &Handle, most: Option<Mil
         {
             return Err(FeedError::TooLong { most });
         }
-        runtime.block_on(session.push(cut(&mut pieces, &block)))?;
+        runtime.block_on(giver.give(cut(&mut pieces, &block)))?;
     }
-    let mut rest = Vec::new();
-    let Ok(()) = pieces.finish(&mut |piece| {
-        rest.push(piece);
-        Ok::<(), std::convert::Infallible>(())
-    });
-    Ok(runtime.block_on(session.push(rest))?)
+    runtime.block_on(async {
+        giver.give(last(&mut pieces)).await?;
+        giver.finish().await
+    })?;
+    Ok(file.warning())
 }
 
 /// Bytes that arrive in blocks, as a reader that waits for them.
 struct Arrived {
-    blocks: std::sync::Mutex<mpsc::Receiver<Bytes>>,
+    blocks: Mutex<mpsc::Receiver<Bytes>>,
     rest: Bytes,
 }
 
 impl Arrived {
     fn new(blocks: mpsc::Receiver<Bytes>) -> Arrived {
-        Arrived { blocks: std::sync::Mutex::new(blocks), rest: Bytes::new() }
+        Arrived { blocks: Mutex::new(blocks), rest: Bytes::new() }
     }
 }
 
 impl Read for Arrived {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         while self.rest.is_empty() {
-            let blocks = self.blocks.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let blocks = self.blocks.get_mut().unwrap_or_else(PoisonError::into_inner);
             match blocks.blocking_recv() {
                 Some(block) => self.rest = block,
                 None => return Ok(0),

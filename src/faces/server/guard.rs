@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
@@ -31,6 +32,8 @@ pub(super) enum Who {
 pub(super) struct Guard {
     tokens_file: Option<PathBuf>,
     tokens: RwLock<Vec<Token>>,
+    /// How often the tokens were read, so that a number of a line is known to be an old one.
+    readings: AtomicU64,
     /// Names that the `Host` header may have; empty: any.
     hosts: Vec<String>,
     /// Origins besides the server's own, exactly as browsers write them.
@@ -93,7 +96,16 @@ impl Guard {
         sockets: usize,
     ) -> Result<Guard, TokensError> {
         let tokens = tokens_file.as_deref().map(read_tokens).transpose()?.unwrap_or_default();
-        Ok(Guard { tokens_file, tokens: RwLock::new(tokens), hosts, origins, proxies, sockets, counts: Arc::default() })
+        Ok(Guard {
+            tokens_file,
+            tokens: RwLock::new(tokens),
+            readings: AtomicU64::new(0),
+            hosts,
+            origins,
+            proxies,
+            sockets,
+            counts: Arc::default(),
+        })
     }
 
     /// Reads the tokens file again. After an error the former tokens stay.
@@ -101,8 +113,14 @@ impl Guard {
         if let Some(path) = &self.tokens_file {
             let tokens = read_tokens(path)?;
             *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
+            self.readings.fetch_add(1, Ordering::SeqCst);
         }
         Ok(())
+    }
+
+    /// The reading of the tokens file that numbers of its lines belong to.
+    pub(super) fn reading(&self) -> u64 {
+        self.readings.load(Ordering::SeqCst)
     }
 
     /// Whether requests need a token.
@@ -209,7 +227,7 @@ fn name_of(host: &str) -> &str {
 
 /// All tokens that a request gives: in its header, its query, or its WebSocket's protocols, as
 /// clients of other services do.
-fn given_tokens(uri: &Uri, headers: &HeaderMap) -> Vec<String> {
+pub(super) fn given_tokens(uri: &Uri, headers: &HeaderMap) -> Vec<String> {
     let mut given = Vec::new();
     for value in headers.get_all(AUTHORIZATION).iter().filter_map(|value| value.to_str().ok()) {
         if let Some((scheme, token)) = value.split_once(' ')

@@ -118,10 +118,8 @@ impl Metrics {
         Metrics { registry, ..metrics }
     }
 
-    pub(super) fn opened(&self, batch: bool) {
-        if !batch {
-            self.sessions.inc();
-        }
+    pub(super) fn opened(&self) {
+        self.sessions.inc();
         self.opened.inc();
     }
 

@@ -18,30 +18,42 @@
 //! | `device`, `turns`, `load` | the device's thread; whose step is next; who is admitted |
 //! | `feed` | sound as clients send it |
 //! | `native` | our protocol, `/v1/stream` |
+//! | `openai_rest`, `openai_realtime`, `deepgram` | protocols of other services |
+//! | `owned`, `running_text` | what these share: a session of one connection, growing text |
+//! | `jobs`, `spool`, `multipart` | whole files: their turns, where they wait, how they arrive |
 //! | `mt`, `utterances` | the MT protocol, `/mt`, and its streams on the device's thread |
 //! | `wlk` | WhisperLiveKit's protocol, `/asr` |
 //! | `viewers` | server-sent events and captions for those who only read |
 //! | `pages` | the pages for presenters and readers, short links, QR codes |
 //! | `socket`, `http`, `guard`, `secret` | limits of connections; hosts, origins, tokens |
 //! | `health`, `metrics` | whether the server can work; what it counts |
-//! | `reply` | errors |
+//! | `reply`, `description` | errors; what the routes are |
 
+mod deepgram;
+mod description;
 mod device;
 mod feed;
 mod guard;
 mod health;
 mod http;
+mod jobs;
 mod load;
 mod log;
 mod metrics;
 mod mt;
+mod multipart;
 mod native;
+mod openai_realtime;
+mod openai_rest;
+mod owned;
 mod pages;
 mod record;
 mod reply;
+mod running_text;
 mod secret;
 mod session;
 mod socket;
+mod spool;
 mod turns;
 mod utterances;
 mod viewers;
@@ -62,7 +74,7 @@ use axum::http::header::{
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{delete, get, post};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -72,8 +84,10 @@ use self::device::DeviceThread;
 use self::guard::{Guard, Who};
 use self::health::Beat;
 use self::http::Peer;
+use self::jobs::Jobs;
 use self::load::Load;
 use self::metrics::Metrics;
+use self::openai_realtime::Secrets;
 use self::pages::Site;
 use self::reply::Problem;
 use self::session::{Defaults, Sessions};
@@ -81,7 +95,7 @@ use crate::cascade::BoxError;
 use crate::engines::resident::ModelSet;
 use crate::gpu::DeviceChoice;
 use crate::policy::PolicyKind;
-use crate::text::Language;
+use crate::text::{Language, Millis};
 
 /// How a server is run.
 pub(crate) struct Config {
@@ -103,6 +117,10 @@ pub(crate) struct Config {
     pub state: Option<PathBuf>,
     pub sessions: usize,
     pub load: f64,
+    /// The largest upload, in bytes.
+    pub max_upload: u64,
+    /// The most sound in an upload.
+    pub max_length: Millis,
     pub linger: Duration,
     /// How long a shutdown waits for sessions to end.
     pub grace: Duration,
@@ -127,6 +145,8 @@ struct App {
     sessions: Arc<Sessions>,
     guard: Arc<Guard>,
     beat: Arc<Beat>,
+    jobs: Jobs,
+    secrets: Secrets,
     site: Site,
     /// See [`Config::most_words`].
     most_words: usize,
@@ -182,7 +202,9 @@ async fn serve(
     let beat = Beat::new();
     tokio::spawn(health::watch(device, beat.clone()));
     let most_words = config.most_words;
-    let app = Arc::new(App { sessions: Arc::new(sessions), guard: guard.clone(), beat, site, most_words });
+    let (jobs, secrets) = (Jobs::new(config.max_upload, config.max_length), Secrets::new());
+    let sessions = Arc::new(sessions);
+    let app = Arc::new(App { sessions, guard: guard.clone(), beat, site, jobs, secrets, most_words });
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let accept = |listener, routes| {
         tokio::spawn(http::accept(listener, tls.clone(), routes, guard.clone(), stop.clone(), tasks.clone()))
@@ -256,27 +278,44 @@ fn routes(app: Arc<App>) -> Router {
         .route("/mt", get(mt::upgrade))
         .route("/v1/models", get(health::models))
         .route("/v1/about", get(pages::about))
+        .route("/v1/audio/transcriptions", post(openai_rest::transcriptions))
+        .route("/v1/audio/translations", post(openai_rest::translations))
+        .route("/v1/realtime/translations/client_secrets", post(openai_realtime::translation_secret))
+        .route("/v1/realtime/client_secrets", post(openai_realtime::transcription_secret))
+        .route("/v1/listen", get(deepgram::listen))
         .route("/metrics", get(health::metrics))
         .layer(from_fn_with_state(app.clone(), known_client));
+    // What also takes a client secret.
+    let realtime = Router::new()
+        .route("/v1/realtime/translations", get(openai_realtime::translations))
+        .route("/v1/realtime", get(openai_realtime::transcription))
+        .layer(from_fn_with_state(app.clone(), openai_realtime::known_caller));
     // What has a token of its own, or tells nothing.
     let open = Router::new()
         .route("/v1/sessions/{id}/events", get(viewers::events))
         .route("/v1/sessions/{id}/{file}", get(viewers::captions))
-        .route("/v1/sessions/{id}", get(viewers::listed).delete(viewers::forget))
+        .route("/v1/sessions/{id}", get(viewers::listed))
+        .route("/v1/sessions/{id}", delete(viewers::forget))
         .layer(from_fn_with_state(app.clone(), perhaps_known))
-        .route("/v1/rooms/{code}", get(pages::room))
+        .route("/v1/links/{code}", get(pages::link))
         .route("/", get(pages::home))
         .route("/present", get(pages::present))
         .route("/watch", get(pages::watch))
-        .route("/w/{code}", get(pages::watch_room))
+        .route("/w/{code}", get(pages::watch_link))
         .route("/overlay", get(pages::overlay))
-        .route("/w/{code}/overlay", get(pages::overlay_room))
+        .route("/w/{code}/overlay", get(pages::overlay_link))
         .route("/pages/{name}", get(pages::part))
         .route("/qr.svg", get(pages::qr))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .route("/health", get(health::health));
-    guarded.merge(open).fallback(pages::large).layer(from_fn_with_state(app.clone(), every_request)).with_state(app)
+        .route("/health", get(health::health))
+        .route("/openapi.json", get(description::description));
+    guarded
+        .merge(realtime)
+        .merge(open)
+        .fallback(pages::large)
+        .layer(from_fn_with_state(app.clone(), every_request))
+        .with_state(app)
 }
 
 /// Every path of a port that speaks the MT protocol alone.
@@ -321,11 +360,15 @@ async fn every_request(State(app): State<Arc<App>>, request: Request, next: Next
 }
 
 fn who(app: &App, request: &Request) -> Result<Who, Problem> {
+    app.guard.who(request.uri(), request.headers(), address(app, request)?)
+}
+
+/// The address of the client.
+fn address(app: &App, request: &Request) -> Result<IpAddr, Problem> {
     let socket = request.extensions().get::<Peer>().map(|peer| peer.0);
     // Every request of `http` has an address.
     let socket = socket.ok_or_else(|| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "no address"))?;
-    let address = app.guard.client(socket, request.headers());
-    app.guard.who(request.uri(), request.headers(), address)
+    Ok(app.guard.client(socket, request.headers()))
 }
 
 /// Lets a request pass that has a token of the server, where one is needed.

@@ -80,7 +80,7 @@ struct Start {
     #[serde(default)]
     listen: bool,
     resume: Option<Resume>,
-    /// The resume token of a session whose readers are to find this one, too.
+    /// The resume token of a session whose viewers are to find this one, too.
     beside: Option<String>,
 }
 
@@ -218,8 +218,8 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
             let wanted = wanted(app, &start, form.is_none())?;
             let opened = app.sessions.open_beside(wanted, false, start.beside.as_deref()).await;
             let opened = opened.map_err(Problem::from)?;
-            // The page for readers, relative to the server's address. A session beside another one has
-            // that one's.
+            // The viewers' page, relative to the server's address. A session beside another one
+            // shares that one's.
             let link = opened.code.map(|code| format!("w/{code}"));
             let hello = json!({
                 "type": "session", "session": opened.session.id(), "token": opened.token, "viewer": opened.viewer,
@@ -346,7 +346,7 @@ async fn hear(mut reader: Reader, mut feed: Option<Feed>, session: Arc<Session>,
             Incoming::TooLong => {
                 return Over::Closing(
                     close::TOO_LARGE,
-                    Problem::bad("message", "a text message is longer than 64 KiB"),
+                    Problem::bad("message", "a message is longer than 64 KiB, or than 1 MiB of sound"),
                 );
             }
             Incoming::Binary(bytes) if bytes.is_empty() || over => Ok(()),
@@ -358,7 +358,7 @@ async fn hear(mut reader: Reader, mut feed: Option<Feed>, session: Arc<Session>,
                 }
             },
             Incoming::Text(text) => match serde_json::from_str::<Said>(&text) {
-                Ok(Said::Flush) => session.flush().await.map_err(FeedError::from),
+                Ok(Said::Flush) => session.flush().await.map(drop).map_err(FeedError::from),
                 Ok(Said::End) if over => Ok(()),
                 Ok(Said::End) => {
                     over = true;
@@ -474,8 +474,8 @@ impl Shown {
         Shown { source: None, target: None, warned: 0, progress_at: Millis::ZERO, acknowledged: None, owed: false }
     }
 
-    /// Waits until an acknowledgement that was put off is due. A client may wait for it before it sends
-    /// more, so the last one must not be missing.
+    /// Waits until an acknowledgement that was put off is due. A client may wait for it before it
+    /// sends more, so the last one must not be missing.
     async fn due(&self) {
         match self.acknowledged.filter(|_| self.owed) {
             Some(last) => tokio::time::sleep_until(last + ACK).await,

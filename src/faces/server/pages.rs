@@ -1,6 +1,6 @@
-//! The pages for people: one to speak to, one to read on a phone, and one to lay over a picture. They
-//! are plain files within the program, so that every installation has them. The large page, which
-//! can also compute in the browser, is built by npm and served from a folder (`--page`).
+//! The pages for people: one to speak to, one to read on a phone, and one to lay over a picture.
+//! They are plain files within the program, so that every installation has them. The large page,
+//! which can also compute in the browser, is built by npm and served from a folder (`--page`).
 //!
 //! No page holds a secret: the scripts ask the server with what their address says. Addresses in
 //! the pages are relative, so a proxy may serve them under a path of its own.
@@ -36,7 +36,7 @@ const FILES: [(&str, &[u8]); 18] = [
     ("overlay.js", include_bytes!("pages/overlay.js")),
     ("present.css", include_bytes!("pages/present.css")),
     ("present.js", include_bytes!("pages/present.js")),
-    ("room.js", include_bytes!("pages/room.js")),
+    ("link.js", include_bytes!("pages/link.js")),
     ("watch.css", include_bytes!("pages/watch.css")),
     ("watch.js", include_bytes!("pages/watch.js")),
     // The npm package's part for servers.
@@ -117,7 +117,8 @@ fn network_address(listen: SocketAddr) -> Option<IpAddr> {
     if !listen.ip().is_unspecified() {
         return Some(listen.ip());
     }
-    // Nothing is sent: to connect a datagram socket only chooses the address that it would send from.
+    // Nothing is sent: to connect a datagram socket only chooses the address that it would send
+    // from.
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
     socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
     socket.local_addr().ok().map(|own| own.ip()).filter(|own| !own.is_loopback() && !own.is_unspecified())
@@ -205,13 +206,13 @@ pub(super) async fn present() -> Response {
     page(include_str!("pages/present.html"), 0)
 }
 
-/// `GET /watch`, with `session` and `token`: the page for readers.
+/// `GET /watch`, with `session` and `token`: the page for viewers.
 pub(super) async fn watch() -> Response {
     page(include_str!("pages/watch.html"), 0)
 }
 
 /// `GET /w/{code}`: the same by its short link.
-pub(super) async fn watch_room() -> Response {
+pub(super) async fn watch_link() -> Response {
     page(include_str!("pages/watch.html"), 1)
 }
 
@@ -221,7 +222,7 @@ pub(super) async fn overlay() -> Response {
 }
 
 /// `GET /w/{code}/overlay`.
-pub(super) async fn overlay_room() -> Response {
+pub(super) async fn overlay_link() -> Response {
     page(include_str!("pages/overlay.html"), 2)
 }
 
@@ -274,12 +275,12 @@ fn named(model: &str) -> &str {
     path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_absolute()).unwrap_or(model)
 }
 
-/// `GET /v1/rooms/{code}`: the sessions of a short link, in the order in which they were opened.
-pub(super) async fn room(State(app): State<Arc<App>>, Part(code): Part<String>) -> Result<Response, Problem> {
-    let sessions = app.sessions.room(&code);
+/// `GET /v1/links/{code}`: the sessions of a short link, in the order in which they were opened.
+pub(super) async fn link(State(app): State<Arc<App>>, Part(code): Part<String>) -> Result<Response, Problem> {
+    let sessions = app.sessions.of_link(&code);
     if sessions.is_empty() {
         tokio::time::sleep(WRONG_CODE).await;
-        return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such room, or it was forgotten"));
+        return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such link, or its sessions were forgotten"));
     }
     Ok(([(CACHE_CONTROL, "no-store")], Json(json!({"sessions": sessions}))).into_response())
 }
@@ -300,7 +301,7 @@ pub(super) async fn qr(Query(Text { text }): Query<Text>) -> Result<Response, Pr
     Ok((headers, svg(&code)).into_response())
 }
 
-/// A QR code as a picture, with the margin that readers of such codes need.
+/// A QR code as a picture, with the margin that viewers of such codes need.
 fn svg(code: &QrCode) -> String {
     let (size, margin) = (code.size(), 4);
     let mut dark = String::new();
@@ -345,8 +346,8 @@ mod tests {
         }
     }
 
-    /// A policy without inline scripts is kept only by pages that have none, and what they name must
-    /// be served.
+    /// A policy without inline scripts is kept only by pages that have none, and what they name
+    /// must be served.
     #[test]
     fn pages_name_only_files_that_are_there() {
         for html in
@@ -372,8 +373,8 @@ mod tests {
 
     /// The page for phones is small: it is loaded by a whole hall at once.
     #[test]
-    fn the_page_for_readers_is_small() {
-        let needed = ["captions.js", "follow.js", "icon.svg", "room.js", "watch.css", "watch.js"];
+    fn the_page_for_viewers_is_small() {
+        let needed = ["captions.js", "follow.js", "icon.svg", "link.js", "watch.css", "watch.js"];
         let files = FILES.iter().filter(|(name, _)| needed.contains(name)).map(|(_, content)| content.len());
         let all = files.sum::<usize>() + include_str!("pages/watch.html").len();
         assert!(all < 30_000, "{all} bytes");

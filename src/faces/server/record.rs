@@ -19,6 +19,9 @@ pub(super) struct Record {
     pub audio_ms: Millis,
     /// Wall time of the stream when the step ended.
     pub wall_ms: Millis,
+    /// Flushes that were done before the step, in this run.
+    #[serde(default)]
+    pub flushes: u64,
     pub commits: Vec<Commit>,
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Secret {
 impl Secret {
     /// `kind` and 128 random bits.
     pub(super) fn new(kind: &str) -> Secret {
-        let text = format!("{kind}_{}", hex(&random()));
+        let text = format!("{kind}_{}", hex(&random::<16>()));
         Secret { digest: Digest::of(&text), text }
     }
 }
@@ -39,12 +39,13 @@ impl Secret {
 /// digits or like each other.
 pub(super) fn short_code() -> String {
     const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    random().iter().take(10).map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
+    random::<10>().iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
 }
 
-/// 128 random bits. A server cannot run without them.
-fn random() -> [u8; 16] {
-    let mut bytes = [0u8; 16];
+/// Random bytes of the system. They are needed for every token, so a system without them cannot run
+/// a server.
+pub(super) fn random<const LEN: usize>() -> [u8; LEN] {
+    let mut bytes = [0; LEN];
     if let Err(error) = getrandom::fill(&mut bytes) {
         tracing::error!("the system gives no random numbers: {error}");
         std::process::abort();

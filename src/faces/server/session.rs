@@ -69,13 +69,13 @@ pub(super) struct Opening {
     /// Digests of the token that resumes the session and of the one that only reads it.
     pub owner: Digest,
     pub viewer: Digest,
-    /// The digest of the short code of its room.
+    /// The digest of the code of its short link.
     pub code: Digest,
     /// When it was opened, in milliseconds since 1970.
     pub opened_ms: u64,
 }
 
-/// A session as the readers of its room see it.
+/// A session as the viewers of its link see it.
 #[derive(Debug, Serialize)]
 pub(super) struct Listed {
     pub session: String,
@@ -120,6 +120,8 @@ pub(super) struct Volatile {
     pub audio_ms: Millis,
     pub wall_ms: Millis,
     pub position: Position,
+    /// Flushes that were done in this run.
+    pub flushes: u64,
     pub source: Option<(SegmentId, String)>,
     pub target: Option<(SegmentId, String)>,
     pub progress: Option<Progress>,
@@ -138,11 +140,14 @@ pub(super) struct Session {
     /// The first event of this run.
     pub start: crate::cascade::event::Start,
     input: Mutex<Option<mpsc::Sender<Input>>>,
-    /// The session has stopped, and goes on after a restart of the server.
+    /// The session stops at once and without an end: it goes on after a restart of the server, or
+    /// nobody wants the rest.
     suspended: Arc<AtomicBool>,
     backlog: Arc<Semaphore>,
     /// Samples of the session's sound that have been taken in.
     received: AtomicU64,
+    /// Flushes that were asked for in this run.
+    flushes: AtomicU64,
     /// The number of the connection that feeds the session.
     owner: watch::Sender<u64>,
     /// Held by that connection.
@@ -179,6 +184,24 @@ impl Session {
 
     pub(super) fn listed(&self) -> Listed {
         Listed::new(&self.opening, &self.log)
+    }
+
+    /// How much sound was taken in.
+    pub(super) fn length(&self) -> Duration {
+        Duration::from_millis(self.received() * 1000 / u64::from(crate::cascade::SAMPLE_RATE))
+    }
+
+    /// Whether the session has no end that its client asked for.
+    pub(super) fn interrupted(&self) -> bool {
+        let records = self.log.after(0);
+        let ends = records.iter().rev().take(1).flat_map(|record| &record.commits);
+        !ends.into_iter().any(|commit| matches!(commit, super::record::Commit::End(end) if !end.interrupted))
+    }
+
+    /// Stops at once, without an end.
+    pub(super) fn abandon(&self) {
+        self.suspended.store(true, Ordering::SeqCst);
+        self.close_input();
     }
 
     pub(super) fn translates(&self) -> bool {
@@ -222,9 +245,10 @@ impl Session {
         self.send(Input::Text { text, start, end }).await
     }
 
-    /// Closes the open segment now.
-    pub(super) async fn flush(&self) -> Result<(), Ended> {
-        self.send(Input::Flush).await
+    /// Closes the open segment now. Returns the number of this flush: 1, 2, 3, ….
+    pub(super) async fn flush(&self) -> Result<u64, Ended> {
+        self.send(Input::Flush).await?;
+        Ok(self.flushes.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     /// Nothing follows: the rest is computed, and the session ends.
@@ -358,7 +382,7 @@ pub(super) struct Opened {
     pub session: Arc<Session>,
     pub token: String,
     pub viewer: String,
-    /// The code of its room; `None`: the room was there before.
+    /// The code of its link; `None`: it shares the link of another session.
     pub code: Option<String>,
 }
 
@@ -384,13 +408,32 @@ impl Sessions {
         Ok(Sessions { set, device, load, metrics, defaults, folder, linger, known, tasks, by_key, draining })
     }
 
+    /// What a session gets whose client says nothing but its languages.
+    pub(super) fn usual(&self, from: Language, to: Option<Language>) -> Wanted {
+        Wanted {
+            from,
+            to,
+            policy: self.defaults.policy.to_string(),
+            chunk_ms: None,
+            context: self.defaults.context.clone(),
+            terms: self.defaults.terms.clone(),
+            history: 0,
+            text: false,
+        }
+    }
+
+    /// Whether there can be such a session, if there is room.
+    pub(super) fn check(&self, wanted: &Wanted) -> Result<(), Refused> {
+        self.prepare(wanted).map(drop)
+    }
+
     /// Opens a session.
     pub(super) async fn open(self: &Arc<Sessions>, wanted: Wanted, batch: bool) -> Result<Opened, Refused> {
         self.open_beside(wanted, batch, None).await
     }
 
-    /// Opens a session in the room of the one with the resume token `beside`. Where that is not
-    /// known, the session gets a room of its own.
+    /// Opens a session that shares the link of the one with the resume token `beside`. Where that
+    /// is not known, the session gets a link of its own.
     pub(super) async fn open_beside(
         self: &Arc<Sessions>,
         wanted: Wanted,
@@ -398,14 +441,14 @@ impl Sessions {
         beside: Option<&str>,
     ) -> Result<Opened, Refused> {
         let (token, viewer) = (Secret::new("rs"), Secret::new("vs"));
-        let (room, code) = match beside.and_then(|token| self.room_of(token)) {
-            Some(room) => (room, None),
+        let (link, code) = match beside.and_then(|token| self.link_of(token)) {
+            Some(link) => (link, None),
             None => {
                 let code = short_code();
                 (Digest::of(&code), Some(code))
             }
         };
-        let session = self.open_for(wanted, token.digest, viewer.digest, room, batch).await?;
+        let session = self.open_for(wanted, token.digest, viewer.digest, link, batch).await?;
         Ok(Opened { session, token: token.text, viewer: viewer.text, code })
     }
 
@@ -440,9 +483,9 @@ impl Sessions {
         key: &str,
         wanted: Wanted,
     ) -> Result<Arc<Session>, Refused> {
-        // Nobody is told the code of its room.
-        let room = Digest::of(&short_code());
-        self.open_for(wanted, digest_of_key(key), Secret::new("vs").digest, room, false).await
+        // Nobody is told the code of its link.
+        let link = Digest::of(&short_code());
+        self.open_for(wanted, digest_of_key(key), Secret::new("vs").digest, link, false).await
     }
 
     /// The session that was opened with `key` and has not ended. One of an earlier run of the
@@ -483,16 +526,16 @@ impl Sessions {
         Ok(Some(session))
     }
 
-    /// The digest of the code of a session's room.
-    fn room_of(&self, token: &str) -> Option<Digest> {
+    /// The digest of the code of a session's link.
+    fn link_of(&self, token: &str) -> Option<Digest> {
         let digest = Digest::of(token);
         let known = self.known();
         let found = known.openings().find(|(opening, _)| opening.owner == digest)?;
         Some(found.0.code.clone())
     }
 
-    /// The sessions of the room with this code, in the order in which they were opened.
-    pub(super) fn room(&self, code: &str) -> Vec<Listed> {
+    /// The sessions of the link with this code, in the order in which they were opened.
+    pub(super) fn of_link(&self, code: &str) -> Vec<Listed> {
         let digest = Digest::of(code);
         let known = self.known();
         let here = known.openings().filter(|(opening, _)| opening.code == digest);
@@ -625,6 +668,7 @@ impl Sessions {
             suspended: suspended.clone(),
             backlog: Arc::new(Semaphore::new(BACKLOG)),
             received: AtomicU64::new(received),
+            flushes: AtomicU64::new(0),
             owner: watch::Sender::default(),
             feeding: Arc::default(),
             opening,
@@ -655,7 +699,7 @@ impl Sessions {
             Err(_) => return Err(Refused::Device("its thread has ended".to_owned())),
         }
         self.known().sessions.insert(session.id().to_owned(), session.clone());
-        self.metrics.opened(batch);
+        self.metrics.opened();
         let sessions = self.clone();
         let driven = session.clone();
         self.tasks.spawn(async move {
@@ -679,6 +723,7 @@ impl Sessions {
             input: Mutex::new(None),
             suspended: Arc::default(),
             backlog: Arc::new(Semaphore::new(BACKLOG)),
+            flushes: AtomicU64::new(0),
             received: AtomicU64::new(found.checkpoint.as_ref().map_or(0, |from| from.tail_start)),
             owner: watch::Sender::default(),
             feeding: Arc::default(),
@@ -741,23 +786,29 @@ async fn drive(session: &Session, mut steps: mpsc::Receiver<Step>, metrics: &Met
     let mut over = false;
     let mut checkpoint = session.log.checkpoint();
     while let Some(step) = steps.recv().await {
-        let Step { events, checkpoint: now, position } = step;
+        let Step { events, checkpoint: now, position, flushes } = step;
         let new: Vec<_> = events.iter().filter_map(|event| commits.of(&event.kind)).collect();
         let (audio_ms, wall_ms) = events.last().map_or((Millis::ZERO, Millis::ZERO), |e| (e.audio_ms, e.wall_ms));
         if !new.is_empty() {
             n += 1;
-            let record = Record { n, audio_ms, wall_ms, commits: new };
+            let record = Record { n, audio_ms, wall_ms, flushes: flushes.0, commits: new };
             over |= record.is_end();
             append(session, record, now.clone(), metrics).await;
         }
         checkpoint = Some(now);
-        show(session, &events, position, &mut warned, metrics);
+        show(session, &events, (position, flushes.1), &mut warned, metrics);
     }
     if !over && !session.suspended.load(Ordering::SeqCst) {
         // The device's thread is gone, or gave up. Followers must not wait for ever.
         let end = super::record::Commit::End(End { interrupted: true, ..End::default() });
         let last = session.volatile();
-        let record = Record { n: n + 1, audio_ms: last.audio_ms, wall_ms: last.wall_ms, commits: vec![end] };
+        let record = Record {
+            n: n + 1,
+            audio_ms: last.audio_ms,
+            wall_ms: last.wall_ms,
+            flushes: last.flushes,
+            commits: vec![end],
+        };
         if let Some(checkpoint) = checkpoint {
             append(session, record, checkpoint, metrics).await;
         }
@@ -774,9 +825,9 @@ async fn append(session: &Session, record: Record, checkpoint: Checkpoint, metri
 }
 
 /// Shows what a step gave and did not commit.
-fn show(session: &Session, events: &[Event], position: Position, warned: &mut u64, metrics: &Metrics) {
+fn show(session: &Session, events: &[Event], at: (Position, u64), warned: &mut u64, metrics: &Metrics) {
     let mut now = (*session.volatile()).clone();
-    now.position = position;
+    (now.position, now.flushes) = at;
     for event in events {
         (now.audio_ms, now.wall_ms) = (event.audio_ms, event.wall_ms);
         match &event.kind {

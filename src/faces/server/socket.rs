@@ -1,11 +1,13 @@
 //! A WebSocket that keeps its limits: sizes, pings, and a peer that does not read.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
 /// The largest message and frame.
@@ -37,10 +39,17 @@ pub(super) fn limited(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
 pub(super) enum Incoming {
     Text(String),
     Binary(Bytes),
-    /// Text that is longer than the protocol needs.
+    /// Text that is longer than the protocol needs, or anything of more than 1 MiB.
     TooLong,
     /// The peer has closed the socket, or is gone.
     Closed,
+}
+
+fn ended_by(error: axum::Error) -> Incoming {
+    match error.into_inner().downcast_ref() {
+        Some(tungstenite::Error::Capacity(_)) => Incoming::TooLong,
+        _ => Incoming::Closed,
+    }
 }
 
 /// The receiving half.
@@ -74,8 +83,10 @@ impl Reader {
     /// The next message with content. Pongs are sent by the socket itself.
     pub(super) async fn next(&mut self) -> Incoming {
         loop {
-            let Ok(Some(Ok(message))) = timeout(DEAD, self.stream.next()).await else {
-                return Incoming::Closed;
+            let message = match timeout(DEAD, self.stream.next()).await {
+                Ok(Some(Ok(message))) => message,
+                Ok(Some(Err(error))) => return ended_by(error),
+                Err(_) | Ok(None) => return Incoming::Closed,
             };
             match message {
                 Message::Text(text) if text.len() > self.largest_text => return Incoming::TooLong,
@@ -84,6 +95,19 @@ impl Reader {
                 Message::Close(_) => return Incoming::Closed,
                 Message::Ping(_) | Message::Pong(_) => {}
             }
+        }
+    }
+}
+
+/// Passes on what a peer sends, for a loop that waits for other things, too: a wait for a message
+/// that began anew each time would never see that the peer is gone. A peer is not read from while
+/// its last message waits.
+pub(super) async fn pump(mut reader: Reader, into: mpsc::Sender<Incoming>) -> Infallible {
+    loop {
+        let message = reader.next().await;
+        let last = matches!(message, Incoming::Closed | Incoming::TooLong);
+        if into.send(message).await.is_err() || last {
+            std::future::pending().await
         }
     }
 }

@@ -70,7 +70,7 @@ pub(super) async fn open(
         Ok(Err(why)) => return Err(Refused::Bad(why)),
         Err(_) => return Err(Refused::Device("its thread has ended".to_owned())),
     }
-    sessions.metrics.opened(false);
+    sessions.metrics.opened();
     Ok(Stream { inbox, answers: answered, metrics: sessions.metrics.clone() })
 }
 

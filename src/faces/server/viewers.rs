@@ -26,8 +26,8 @@ use crate::cascade::{Event, EventKind};
 use crate::faces::subtitles::{Kind, Side, Subtitles};
 use crate::text::units::{join_words, push_joined};
 
-/// The most records that are made into events at once: a reader that comes late, or does not read, takes
-/// little memory.
+/// The most records that are made into events at once: a viewer that comes late, or does not read,
+/// takes little memory.
 const BATCH: usize = 64;
 /// How often a feed without news says that it lives.
 const PING: Duration = Duration::from_secs(15);
@@ -44,7 +44,7 @@ pub(super) struct Asked {
 }
 
 /// The session, if the request may read it: with the session's own token, that of its viewers, the
-/// code of its room, or one of the server.
+/// code of its link, or one of the server.
 fn readable(app: &Arc<App>, id: &str, asked: &Asked, who: Option<&Who>) -> Result<Arc<Session>, Problem> {
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "there is no such session, or its token is missing");
     let session = app.sessions.find(id).ok_or_else(unknown)?;
@@ -55,9 +55,9 @@ fn readable(app: &Arc<App>, id: &str, asked: &Asked, who: Option<&Who>) -> Resul
     if own || of_server { Ok(session) } else { Err(unknown()) }
 }
 
-/// `GET /v1/sessions/{id}/events`: `source`, `target` and `end` events from after record `after` (or
-/// `Last-Event-ID`) on. Events of records that are read together are merged. The last of them has
-/// the number of the newest record as its id, so whoever is cut off before it gets all of them
+/// `GET /v1/sessions/{id}/events`: `source`, `target` and `end` events from after record `after`
+/// (or `Last-Event-ID`) on. Events of records that are read together are merged. The last of them
+/// has the number of the newest record as its id, so whoever is cut off before it gets all of them
 /// again; as `committed` is the whole text of a segment, an event that comes twice changes nothing.
 /// With `tentative=1` also `tentative` events, which have no id.
 pub(super) async fn events(

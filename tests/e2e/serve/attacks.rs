@@ -11,7 +11,8 @@ use super::server::{Server, folder, pcm};
 use crate::common::long;
 
 /// Every path that takes a WebSocket.
-const SOCKETS: &[&str] = &["/v1/stream", "/asr", "/mt"];
+const SOCKETS: &[&str] =
+    &["/v1/stream", "/asr", "/mt", "/v1/listen", "/v1/realtime/translations", "/v1/realtime?intent=transcription"];
 
 #[test]
 fn pages_of_other_origins_are_refused_before_the_upgrade() {
@@ -46,8 +47,12 @@ fn nothing_is_done_without_a_token() {
             Some(401),
             "{path}"
         );
-        assert!(server.websocket(path, &[("authorization", "Bearer a-token-of-twenty-chars")]).is_ok(), "{path}");
-        assert!(server.websocket(&format!("{path}?token=a-token-of-twenty-chars"), &[]).is_ok(), "{path}");
+        // One of them may have the only place for a session, and then another is told to come
+        // again.
+        let known = |opened: Result<_, u16>| matches!(opened.err(), None | Some(429));
+        assert!(known(server.websocket(path, &[("authorization", "Bearer a-token-of-twenty-chars")])), "{path}");
+        let mark = if path.contains('?') { '&' } else { '?' };
+        assert!(known(server.websocket(&format!("{path}{mark}token=a-token-of-twenty-chars"), &[])), "{path}");
     }
     for path in ["/v1/models", "/metrics"] {
         assert_eq!(server.get(path).0, 401, "{path}");

@@ -2,7 +2,10 @@
 //! others have tried on servers of this kind.
 
 mod attacks;
+mod deepgram;
 mod mt;
+mod openai_realtime;
+mod openai_rest;
 mod pages;
 mod resume;
 mod server;
@@ -176,5 +179,26 @@ fn the_server_says_how_it_is() {
     assert_eq!(status, 200);
     for name in ["alignatt_sessions_opened_total 1", "alignatt_slots 16", "alignatt_lag_seconds_count"] {
         assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
+    }
+}
+/// All routes that the description has are there.
+#[test]
+fn described_routes_answer() {
+    let server = Server::start(&[]);
+    let (status, description) = server.get("/openapi.json");
+    assert_eq!(status, 200);
+    let description: Value = serde_json::from_str(&description).unwrap();
+    let paths = description["paths"].as_object().unwrap();
+    for (path, methods) in paths {
+        for method in methods.as_object().unwrap().keys() {
+            let path = path.replace("{id}", "s_0").replace("{file}", "captions.txt");
+            let (status, answer) = server.request(&format!(
+                "{} {path} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+                method.to_uppercase(),
+                server.port
+            ));
+            let unknown = status == 404 && answer.contains("there is nothing at this address");
+            assert!(status != 405 && status != 0 && !unknown, "{method} {path}: {status} {answer}");
+        }
     }
 }

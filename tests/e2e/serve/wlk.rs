@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tungstenite::Message;
 
 use super::of_command_line;
-use super::server::{Client, Server, folder, pcm};
+use super::server::{Client, PATIENCE, Server, folder, pcm};
 use crate::{events, sample, shown};
 
 /// A client that rebuilds the lines as WhisperLiveKit's own does.
@@ -17,11 +17,20 @@ struct Asr {
 }
 
 impl Asr {
+    /// Connects as soon as the device has room.
     fn connect(server: &Server, query: &str) -> Asr {
-        let mut client = server.websocket(&format!("/asr{query}"), &[]).unwrap();
         let mode = if query.contains("mode=diff") { "diff" } else { "full" };
-        assert_eq!(client.next(), Ok(json!({"type": "config", "useAudioWorklet": true, "mode": mode})));
-        Asr { client, lines: Vec::new(), updates: Vec::new() }
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut client = server.websocket(&format!("/asr{query}"), &[]).unwrap();
+            let first = client.next().unwrap();
+            if first == json!({"type": "config", "useAudioWorklet": true, "mode": mode}) {
+                return Asr { client, lines: Vec::new(), updates: Vec::new() };
+            }
+            assert!(first["error"].as_str().is_some_and(|why| why.contains("busy")), "{first}");
+            assert!(Instant::now() < deadline, "{first}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
     }
 
     /// Takes the next message. False after the last one.

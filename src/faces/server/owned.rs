@@ -1,0 +1,66 @@
+//! A session that lives as long as its connection: in the protocols of other services a client
+//! cannot come back to one.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+
+use super::App;
+use super::guard::{Place, Who};
+use super::reply::Problem;
+use super::session::{Session, Wanted};
+
+/// A session. Dropping it ends it, and nothing of it is kept.
+pub(super) struct Owned {
+    app: Arc<App>,
+    session: Arc<Session>,
+    protocol: &'static str,
+    _place: Place,
+}
+
+/// A place among the sessions of a client.
+pub(super) fn place(app: &App, who: &Who) -> Result<Place, Problem> {
+    app.guard.session(who).ok_or_else(|| {
+        app.sessions.metrics.refused("client");
+        let what = "this client has as many sessions as it may have";
+        Problem { code: Some("rate_limit_exceeded"), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, what) }
+    })
+}
+
+impl Owned {
+    /// Opens a session. `batch`: a whole file, which has no deadline.
+    pub(super) async fn open(
+        app: &Arc<App>,
+        place: Place,
+        wanted: Wanted,
+        batch: bool,
+        protocol: &'static str,
+    ) -> Result<Owned, Problem> {
+        let session = app.sessions.open(wanted, batch).await?.session;
+        Ok(Owned { app: app.clone(), session, protocol, _place: place })
+    }
+
+    /// The session itself, for whoever feeds it.
+    pub(super) fn shared(&self) -> Arc<Session> {
+        self.session.clone()
+    }
+}
+
+impl Deref for Owned {
+    type Target = Arc<Session>;
+
+    fn deref(&self) -> &Arc<Session> {
+        &self.session
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.app.sessions.metrics.audio(self.protocol, self.session.length());
+        self.session.abandon();
+        if let Err(error) = self.app.sessions.forget(&self.session) {
+            tracing::warn!("the log of a session cannot be deleted: {error}");
+        }
+    }
+}
