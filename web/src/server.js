@@ -34,9 +34,11 @@ const WAITING_BYTES = 64 << 10;
 const LOOK_MS = 50;
 /** A server that says nothing for this long, while sound is being sent, is not reached any more. */
 const SILENT_MS = 30_000;
-/** The waits before the first attempts to connect again, and between later ones. */
+/** The wait before the first attempt to connect again, and the longest between later ones. */
 const FIRST_WAIT_MS = 250;
 const LAST_WAIT_MS = 5000;
+/** A connection that lasted this long was a good one: the next wait is short again. */
+const LASTED_MS = 5000;
 /** After this time without a connection the translation fails. */
 const PATIENCE_MS = 10 * 60_000;
 /** How long a stream that was stopped waits for its last events. */
@@ -452,13 +454,11 @@ class Connection {
         if (this.#over || this.#stopped) return;
         const error = this.#fatal(closed);
         if (error) throw error;
-        if (opened) {
-          wait = FIRST_WAIT_MS;
-          lostAt = performance.now();
-        }
+        if (opened) lostAt = performance.now();
+        if (performance.now() - began > LASTED_MS) wait = FIRST_WAIT_MS;
         if (performance.now() - lostAt > PATIENCE_MS) throw new AlignattError('network', 'the server was not reached for ten minutes');
         this.#listener.state('reconnecting');
-        await this.#pause(Math.max(0, wait - (opened ? 0 : performance.now() - began)));
+        await this.#pause(wait);
         if (this.#stopped) return;
         wait = Math.min(wait * 2, LAST_WAIT_MS);
       }

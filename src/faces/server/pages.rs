@@ -15,7 +15,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path as Part, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use qrcodegen::{QrCode, QrCodeEcc};
 use serde::Deserialize;
@@ -197,8 +197,11 @@ fn page(html: &str, deep: usize) -> Response {
 }
 
 /// `GET /`: the large page where there is one, else the presenter's.
-pub(super) async fn home(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
-    if app.site.large.is_empty() { present().await } else { large(State(app), uri, headers).await.into_response() }
+pub(super) async fn home(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    if app.site.large.is_empty() {
+        return Ok(present().await);
+    }
+    large(State(app), Method::GET, uri, headers).await
 }
 
 /// `GET /present`: the presenter's page.
@@ -235,7 +238,15 @@ pub(super) async fn part(Part(name): Part<String>, headers: HeaderMap) -> Result
 }
 
 /// Every other address: a file of the large page.
-pub(super) async fn large(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn large(
+    State(app): State<Arc<App>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if !matches!(method, Method::GET | Method::HEAD) {
+        return Err(super::nothing());
+    }
     let path = uri.path().trim_start_matches('/');
     let path = if path.is_empty() { "index.html" } else { path };
     let found = app.site.large.get(path).ok_or_else(super::nothing)?;
@@ -357,6 +368,8 @@ mod tests {
                 assert!(tag.trim_end().ends_with("\">"), "an inline script: {tag}");
             }
             assert!(!html.contains("style=") && !html.contains("<style"));
+            // A proxy may serve them under a path of its own.
+            assert!(!html.contains("=\"/") && !html.contains("=\"http"), "an address that is not relative");
             for name in html.split("{root}pages/").skip(1) {
                 let name = name.split('"').next().unwrap();
                 assert!(FILES.iter().any(|(known, _)| *known == name), "{name}");
