@@ -1,4 +1,4 @@
-// The pages of `alignatt serve`: a presenter who speaks, readers who follow on phones, captions
+// The pages of `alignatt serve`: a presenter who speaks, viewers who follow on phones, captions
 // over a picture. Connections break, phones sleep, the server crashes, and no word is lost or comes
 // twice.
 
@@ -7,14 +7,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { repo, withoutWebgpu } from './browser.js';
-import { Reader, Serving, Wire } from './serving.js';
+import { Viewer, Serving, Wire } from './serving.js';
 
 const TALK = repo('samples/talk-a.flac');
 const TALK_MS = 812_460 / 16;
 const SAID = (JSON.parse(readFileSync(repo('samples/talk-a.json'), 'utf8')) as { transcript: string }).transcript;
 const LAST = 120_000;
-/** Readers of one talk, besides the phone. */
-const READERS = 240;
+/** Viewers of one talk, besides the phone. */
+const VIEWERS = 240;
 
 const test = base.extend<{ serving: Serving; options: string[]; wire: Wire }>({
   options: [['--to', 'de'], { option: true }],
@@ -48,7 +48,7 @@ async function presenter(browser: Browser, url: string): Promise<Page> {
   return page;
 }
 
-/** Chooses a file, and returns the path of the link for readers. */
+/** Chooses a file, and returns the path of the link for viewers. */
 async function present(page: Page, { pace = 'fast' }: { pace?: 'fast' | 'real' } = {}): Promise<string> {
   await page.locator('#realtime').setChecked(pace === 'real');
   const chooser = page.waitForEvent('filechooser');
@@ -96,7 +96,7 @@ interface Truth {
  */
 async function truth(serving: Serving, link: string, to = 'de'): Promise<Truth> {
   const code = link.split('/').at(-1)!;
-  const listed = (await (await fetch(`${serving.url}/v1/rooms/${code}`)).json()) as { sessions: Array<{ session: string; to: string }> };
+  const listed = (await (await fetch(`${serving.url}/v1/links/${code}`)).json()) as { sessions: Array<{ session: string; to: string }> };
   const all: Truth = { source: '', target: '', heard: 0 };
   for (const { session } of listed.sessions.filter((session) => session.to === to)) {
     const captions = async (file: string) => (await fetch(`${serving.url}/v1/sessions/${session}/captions.${file}`)).text();
@@ -129,9 +129,9 @@ test('what a presenter says is read on phones, also by those who come late', asy
   const late = await phone(browser, serving.url + link);
   const expected = await truth(serving, link);
   expectWhole(expected);
-  for (const reader of [page, first, late]) {
-    await expect.poll(() => textOf(reader, 'target'), { timeout: LAST }).toBe(expected.target);
-    expect(await textOf(reader, 'source')).toBe(expected.source);
+  for (const viewer of [page, first, late]) {
+    await expect.poll(() => textOf(viewer, 'target'), { timeout: LAST }).toBe(expected.target);
+    expect(await textOf(viewer, 'source')).toBe(expected.source);
   }
   await state(first, 'ended');
   // The newest words are in sight.
@@ -144,9 +144,9 @@ test('what a presenter says is read on phones, also by those who come late', asy
 test('connections that break lose nothing and double nothing', async ({ browser, serving, wire }) => {
   const page = await presenter(browser, wire.url);
   const link = await present(page);
-  const reader = await phone(browser, wire.url + link);
+  const viewer = await phone(browser, wire.url + link);
   for (let broken = 0; broken < 6; broken += 1) {
-    await lines(reader, 'target', broken + 1);
+    await lines(viewer, 'target', broken + 1);
     wire.cut({ down: broken % 2 === 1 });
     await new Promise((wake) => setTimeout(wake, 300 + 200 * broken));
     wire.up();
@@ -154,7 +154,7 @@ test('connections that break lose nothing and double nothing', async ({ browser,
   await ended(page);
   const expected = await truth(serving, link);
   expectWhole(expected);
-  for (const of of [page, reader]) {
+  for (const of of [page, viewer]) {
     await expect.poll(() => textOf(of, 'target'), { timeout: LAST }).toBe(expected.target);
     expect(await textOf(of, 'source')).toBe(expected.source);
   }
@@ -164,33 +164,33 @@ test('connections that break lose nothing and double nothing', async ({ browser,
 test('a phone without a network goes on where it was', async ({ browser, serving }) => {
   const page = await presenter(browser, serving.url);
   const link = await present(page);
-  const reader = await phone(browser, serving.url + link);
-  await lines(reader, 'target', 2);
-  await reader.context().setOffline(true);
-  await state(reader, 'lost');
-  const before = await textOf(reader, 'target');
-  await picture(reader, 'phone-offline');
+  const viewer = await phone(browser, serving.url + link);
+  await lines(viewer, 'target', 2);
+  await viewer.context().setOffline(true);
+  await state(viewer, 'lost');
+  const before = await textOf(viewer, 'target');
+  await picture(viewer, 'phone-offline');
   await ended(page);
-  expect(await textOf(reader, 'target')).toBe(before);
-  await reader.context().setOffline(false);
+  expect(await textOf(viewer, 'target')).toBe(before);
+  await viewer.context().setOffline(false);
   const expected = await truth(serving, link);
-  await expect.poll(() => textOf(reader, 'target'), { timeout: LAST }).toBe(expected.target);
+  await expect.poll(() => textOf(viewer, 'target'), { timeout: LAST }).toBe(expected.target);
 });
 
 test('a connection that is dead and does not say so is given up', async ({ browser, serving, wire }) => {
   const page = await presenter(browser, serving.url);
   const link = await present(page);
-  const reader = await phone(browser, wire.url + link);
-  await lines(reader, 'target', 1);
+  const viewer = await phone(browser, wire.url + link);
+  await lines(viewer, 'target', 1);
   // A phone that sleeps: its clock goes on, its connection does not.
-  await reader.clock.install();
+  await viewer.clock.install();
   wire.hold();
   await ended(page);
   const expected = await truth(serving, link);
-  expect(await textOf(reader, 'target')).not.toBe(expected.target);
-  await reader.clock.fastForward(60_000);
-  await reader.clock.resume();
-  await expect.poll(() => textOf(reader, 'target'), { timeout: LAST }).toBe(expected.target);
+  expect(await textOf(viewer, 'target')).not.toBe(expected.target);
+  await viewer.clock.fastForward(60_000);
+  await viewer.clock.resume();
+  await expect.poll(() => textOf(viewer, 'target'), { timeout: LAST }).toBe(expected.target);
 });
 
 test.describe('with a folder', () => {
@@ -201,49 +201,49 @@ test.describe('with a folder', () => {
   test('a server that crashes and starts again goes on with the talk', async ({ browser, serving }) => {
     const page = await presenter(browser, serving.url);
     const link = await present(page);
-    const reader = await phone(browser, serving.url + link);
+    const viewer = await phone(browser, serving.url + link);
     for (const count of [1, 4]) {
-      await lines(reader, 'target', count);
+      await lines(viewer, 'target', count);
       await serving.kill();
-      const shown = await textOf(reader, 'target');
-      await state(reader, 'lost');
+      const shown = await textOf(viewer, 'target');
+      await state(viewer, 'lost');
       await serving.again();
-      await state(reader, 'live');
-      expect((await textOf(reader, 'target')).startsWith(shown)).toBe(true);
+      await state(viewer, 'live');
+      expect((await textOf(viewer, 'target')).startsWith(shown)).toBe(true);
     }
     await ended(page);
-    await state(reader, 'ended');
+    await state(viewer, 'ended');
     const expected = await truth(serving, link);
     expectWhole(expected);
     const late = await phone(browser, serving.url + link);
-    for (const of of [page, reader, late]) {
+    for (const of of [page, viewer, late]) {
       await expect.poll(() => textOf(of, 'target'), { timeout: LAST }).toBe(expected.target);
       expect(await textOf(of, 'source')).toBe(expected.source);
     }
   });
 });
 
-test('a hall full of readers gets every word at once', async ({ browser, serving }) => {
+test('a hall full of viewers gets every word at once', async ({ browser, serving }) => {
   const page = await presenter(browser, serving.url);
   const link = await present(page, { pace: 'real' });
-  const reader = await phone(browser, serving.url + link);
+  const viewer = await phone(browser, serving.url + link);
   const code = link.split('/').at(-1)!;
-  const { sessions } = (await (await fetch(`${serving.url}/v1/rooms/${code}`)).json()) as { sessions: Array<{ session: string }> };
+  const { sessions } = (await (await fetch(`${serving.url}/v1/links/${code}`)).json()) as { sessions: Array<{ session: string }> };
   const events = `${serving.url}/v1/sessions/${sessions[0]!.session}/events?token=${code}`;
-  const readers = Array.from({ length: READERS }, (_, at) => new Reader(events, `127.0.0.${2 + (at % 4)}`));
-  await Promise.all([...readers.map(({ ended }) => ended), ended(page)]);
+  const viewers = Array.from({ length: VIEWERS }, (_, at) => new Viewer(events, `127.0.0.${2 + (at % 4)}`));
+  await Promise.all([...viewers.map(({ ended }) => ended), ended(page)]);
   const expected = await truth(serving, link);
-  await expect.poll(() => textOf(reader, 'target'), { timeout: LAST }).toBe(expected.target);
+  await expect.poll(() => textOf(viewer, 'target'), { timeout: LAST }).toBe(expected.target);
   const delays: number[] = [];
-  for (const n of readers[0]!.at.keys()) {
-    const times = readers.map(({ at }) => at.get(n)).filter((at) => at !== undefined);
+  for (const n of viewers[0]!.at.keys()) {
+    const times = viewers.map(({ at }) => at.get(n)).filter((at) => at !== undefined);
     // Those who came late got several records at once.
-    if (times.length === READERS) delays.push(Math.max(...times) - Math.min(...times));
+    if (times.length === VIEWERS) delays.push(Math.max(...times) - Math.min(...times));
   }
-  for (const { text } of readers) expect([...text.values()].filter(Boolean).join('\n')).toBe(expected.target);
+  for (const { text } of viewers) expect([...text.values()].filter(Boolean).join('\n')).toBe(expected.target);
   delays.sort((a, b) => a - b);
   const [median, most] = [delays[delays.length >> 1]!, delays.at(-1)!];
-  console.log(`${READERS} readers, ${delays.length} records: the last reader is behind the first by ${median.toFixed(1)} ms, at most ${most.toFixed(1)} ms`);
+  console.log(`${VIEWERS} viewers, ${delays.length} records: the last viewer is behind the first by ${median.toFixed(1)} ms, at most ${most.toFixed(1)} ms`);
   expect(delays.length).toBeGreaterThan(20);
   expect(median).toBeLessThan(500);
 });
@@ -282,40 +282,40 @@ test('captions lie over a picture and cover nothing else', async ({ browser, ser
   expect(bottom!.y + bottom!.height).toBeLessThanOrEqual(720);
 });
 
-test('readers choose among the languages of a talk', async ({ browser, serving }) => {
+test('viewers choose among the languages of a talk', async ({ browser, serving }) => {
   const page = await presenter(browser, serving.url);
   for (const code of ['it', 'zh']) await page.locator(`#targets input[value=${code}]`).check();
   const link = await present(page);
-  const reader = await phone(browser, serving.url + link, { locale: 'it-IT' });
-  await expect(reader.locator('#choice option')).toHaveText(['Deutsch', 'Italiano', '中文', 'English (originale)'], { timeout: LAST });
-  await expect(reader.locator('#choice')).toHaveValue('it');
+  const viewer = await phone(browser, serving.url + link, { locale: 'it-IT' });
+  await expect(viewer.locator('#choice option')).toHaveText(['Deutsch', 'Italiano', '中文', 'English (originale)'], { timeout: LAST });
+  await expect(viewer.locator('#choice')).toHaveValue('it');
   await ended(page);
   const [german, italian] = [await truth(serving, link), await truth(serving, link, 'it')];
-  await expect.poll(() => textOf(reader, 'target'), { timeout: LAST }).toBe(italian.target);
-  await reader.selectOption('#choice', 'source');
-  await expect.poll(() => textOf(reader, 'source'), { timeout: LAST }).toBe(german.source);
-  await expect(reader.locator('.segment .target').first()).toBeHidden();
-  await reader.selectOption('#choice', 'zh');
-  await expect.poll(() => textOf(reader, 'target'), { timeout: LAST }).toMatch(/\p{Script=Han}/u);
-  await picture(reader, 'phone-chinese');
+  await expect.poll(() => textOf(viewer, 'target'), { timeout: LAST }).toBe(italian.target);
+  await viewer.selectOption('#choice', 'source');
+  await expect.poll(() => textOf(viewer, 'source'), { timeout: LAST }).toBe(german.source);
+  await expect(viewer.locator('.segment .target').first()).toBeHidden();
+  await viewer.selectOption('#choice', 'zh');
+  await expect.poll(() => textOf(viewer, 'target'), { timeout: LAST }).toMatch(/\p{Script=Han}/u);
+  await picture(viewer, 'phone-chinese');
   // The choice is kept.
-  await reader.reload();
-  await expect(reader.locator('#choice')).toHaveValue('zh');
+  await viewer.reload();
+  await expect(viewer.locator('#choice')).toHaveValue('zh');
 });
 
-test('a link stays for the next talk, and readers follow on', async ({ browser, serving }) => {
+test('a link stays for the next talk, and viewers follow on', async ({ browser, serving }) => {
   const page = await presenter(browser, serving.url);
   const link = await present(page);
-  const reader = await phone(browser, serving.url + link);
+  const viewer = await phone(browser, serving.url + link);
   await ended(page);
-  await state(reader, 'ended');
+  await state(viewer, 'ended');
   await page.reload();
   await expect(page.locator('#setup')).toBeVisible();
   expect(await present(page)).toBe(link);
   await ended(page);
   const expected = await truth(serving, link);
   expect(Math.abs(expected.heard - 2 * TALK_MS)).toBeLessThanOrEqual(10);
-  await expect.poll(() => textOf(reader, 'target'), { timeout: LAST }).toBe(expected.target);
+  await expect.poll(() => textOf(viewer, 'target'), { timeout: LAST }).toBe(expected.target);
 });
 
 test('markup in what is said is only text', async ({ browser, serving }) => {
@@ -335,34 +335,34 @@ test('markup in what is said is only text', async ({ browser, serving }) => {
     socket.send(JSON.stringify({ type: 'end' }));
     return (await session).link;
   }, evil);
-  const reader = await phone(browser, `${serving.url}/${link}`, { locale: 'en-GB' });
-  await state(reader, 'ended');
-  await expect.poll(() => textOf(reader, 'source')).toContain(evil);
-  expect(await reader.locator('#captions img').count()).toBe(0);
-  expect(await reader.title()).toBe('Captions');
+  const viewer = await phone(browser, `${serving.url}/${link}`, { locale: 'en-GB' });
+  await state(viewer, 'ended');
+  await expect.poll(() => textOf(viewer, 'source')).toContain(evil);
+  expect(await viewer.locator('#captions img').count()).toBe(0);
+  expect(await viewer.title()).toBe('Captions');
 });
 
 test('a link that leads nowhere says so', async ({ browser, serving }) => {
-  const reader = await phone(browser, `${serving.url}/w/0000000000`, { locale: 'en-GB' });
-  await expect(reader.locator('#state')).toContainText('Nothing is shown at this address');
+  const viewer = await phone(browser, `${serving.url}/w/0000000000`, { locale: 'en-GB' });
+  await expect(viewer.locator('#state')).toContainText('Nothing is shown at this address');
 });
 
-test('a reader who scrolls up is left there, and can return to the newest words', async ({ browser, serving }) => {
+test('a viewer who scrolls up is left there, and can return to the newest words', async ({ browser, serving }) => {
   const page = await presenter(browser, serving.url);
   const link = await present(page);
-  const reader = await phone(browser, serving.url + link, { viewport: { width: 390, height: 400 } });
-  await lines(reader, 'target', 4);
-  await reader.mouse.move(200, 200);
-  await reader.mouse.wheel(0, -3000);
-  await expect(reader.locator('#newest')).toBeVisible();
-  const top = await reader.evaluate(() => scrollY);
+  const viewer = await phone(browser, serving.url + link, { viewport: { width: 390, height: 400 } });
+  await lines(viewer, 'target', 4);
+  await viewer.mouse.move(200, 200);
+  await viewer.mouse.wheel(0, -3000);
+  await expect(viewer.locator('#newest')).toBeVisible();
+  const top = await viewer.evaluate(() => scrollY);
   await ended(page);
   const expected = await truth(serving, link);
-  await expect.poll(() => textOf(reader, 'target'), { timeout: LAST }).toBe(expected.target);
-  expect(Math.abs((await reader.evaluate(() => scrollY)) - top)).toBeLessThan(3);
-  await reader.click('#newest');
-  await expect(reader.locator('.segment').last()).toBeInViewport();
-  await expect(reader.locator('#newest')).toBeHidden();
+  await expect.poll(() => textOf(viewer, 'target'), { timeout: LAST }).toBe(expected.target);
+  expect(Math.abs((await viewer.evaluate(() => scrollY)) - top)).toBeLessThan(3);
+  await viewer.click('#newest');
+  await expect(viewer.locator('.segment').last()).toBeInViewport();
+  await expect(viewer.locator('#newest')).toBeHidden();
 });
 
 test.describe('with tokens', () => {
@@ -371,7 +371,7 @@ test.describe('with tokens', () => {
   test.use({ options: ['--to', 'de', '--tokens', join(folder, 'tokens')] });
   test.afterAll(() => rmSync(folder, { recursive: true }));
 
-  test('the presenter needs one, and readers only their link', async ({ browser, serving }) => {
+  test('the presenter needs one, and viewers only their link', async ({ browser, serving }) => {
     const page = watched(await (await browser.newContext()).newPage());
     await page.goto(serving.url);
     await page.fill('#token', 'a-wrong-token-for-the-tests');
@@ -381,11 +381,49 @@ test.describe('with tokens', () => {
     await page.click('#key button');
     await expect(page.locator('#setup')).toBeVisible();
     const link = await present(page);
-    const reader = await phone(browser, serving.url + link);
+    const viewer = await phone(browser, serving.url + link);
     await ended(page);
     const expected = await truth(serving, link);
-    await expect.poll(() => textOf(reader, 'target'), { timeout: LAST }).toBe(expected.target);
+    await expect.poll(() => textOf(viewer, 'target'), { timeout: LAST }).toBe(expected.target);
     expect((await fetch(`${serving.url}/v1/about`)).status).toBe(401);
+  });
+});
+
+test.describe('with the large page', () => {
+  test.use({ options: ['--to', 'de', '--page', repo('www/dist')], serviceWorkers: 'block' });
+
+  test('the large page can use the server that it comes from', async ({ browser, serving }) => {
+    const page = watched(await (await browser.newContext({ acceptDownloads: true })).newPage());
+    await page.goto(serving.url);
+    await expect(page.locator('#engine')).toHaveValue('server');
+    await expect(page.locator('#engine option').first()).toHaveText(`server ${new URL(serving.url).host}`);
+    await expect(page.locator('#lead')).toContainText('by the server');
+    await expect(page.locator('#choose')).toBeHidden();
+    await page.uncheck('#aloud');
+    await page.click('#play');
+    await expect(page.locator('#viewers')).toBeVisible({ timeout: LAST });
+    await page.click('#viewers');
+    const link = new URL((await page.locator('#invitation a').getAttribute('href'))!).pathname;
+    await picture(page, 'large-viewers');
+    await page.keyboard.press('Escape');
+    const viewer = await phone(browser, serving.url + link);
+    await ended(page);
+    const expected = await truth(serving, link);
+    expectWhole(expected);
+    await expect.poll(() => textOf(viewer, 'target'), { timeout: LAST }).toBe(expected.target);
+    const shown = await page.locator('#captions .target').allInnerTexts();
+    expect(shown.map((line) => line.trim()).join('\n')).toBe(expected.target);
+    await picture(page, 'large-ended');
+    await page.click('#save');
+    const saving = page.waitForEvent('download');
+    await page.click('#formats button:has-text("Translation, SRT")');
+    const saved = readFileSync(await (await saving).path(), 'utf8');
+    expect(saved).toContain('-->');
+    // The models of the tab are there, too.
+    await page.click('#again');
+    await page.selectOption('#engine', 'tab');
+    await expect(page.locator('#choose')).toBeVisible();
+    await expect(page.locator('#lead')).toContainText('in this tab');
   });
 });
 
@@ -400,9 +438,9 @@ test('a microphone is heard through a connection that breaks', async ({ serving,
     await page.click('#microphone');
     await expect(page.locator('#link')).toHaveText(/\/w\/[0-9a-z]{10}$/);
     const link = new URL((await page.locator('#link').getAttribute('href'))!).pathname;
-    const reader = await phone(browser, serving.url + link);
+    const viewer = await phone(browser, serving.url + link);
     for (const count of [1, 3]) {
-      await lines(reader, 'target', count);
+      await lines(viewer, 'target', count);
       wire.cut({ down: true });
       await expect(page.locator('#state')).toContainText('No connection');
       await new Promise((wake) => setTimeout(wake, 4000));
@@ -413,10 +451,10 @@ test('a microphone is heard through a connection that breaks', async ({ serving,
     await new Promise((wake) => setTimeout(wake, TALK_MS));
     await page.click('#stop');
     await ended(page);
-    await state(reader, 'ended');
+    await state(viewer, 'ended');
     const expected = await truth(serving, link);
     expectWhole({ ...expected, heard: TALK_MS });
-    for (const of of [page, reader]) {
+    for (const of of [page, viewer]) {
       expect(await textOf(of, 'target')).toBe(expected.target);
       expect(await textOf(of, 'source')).toBe(expected.source);
     }

@@ -1,4 +1,4 @@
-// `alignatt serve` for the tests, connections that break, and readers that are no browsers.
+// `alignatt serve` for the tests, connections that break, and viewers that are no browsers.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { get, type IncomingMessage } from 'node:http';
@@ -111,8 +111,8 @@ export class Wire {
   }
 }
 
-/** A reader that notes when the records arrive. */
-export class Reader {
+/** A viewer that notes when the records arrive. */
+export class Viewer {
   /** When each record had arrived, in milliseconds. */
   readonly at = new Map<number, number>();
   /** The whole committed text of each segment. */

@@ -34,9 +34,11 @@ const WAITING_BYTES = 64 << 10;
 const LOOK_MS = 50;
 /** A server that says nothing for this long, while sound is being sent, is not reached any more. */
 const SILENT_MS = 30_000;
-/** The waits before the first attempts to connect again, and between later ones. */
+/** The wait before the first attempt to connect again, and the longest between later ones. */
 const FIRST_WAIT_MS = 250;
 const LAST_WAIT_MS = 5000;
+/** A connection that lasted this long was a good one: the next wait is short again. */
+const LASTED_MS = 5000;
 /** After this time without a connection the translation fails. */
 const PATIENCE_MS = 10 * 60_000;
 /** How long a stream that was stopped waits for its last events. */
@@ -47,7 +49,7 @@ const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
 /**
  * @typedef {object} ConnectOptions
  * @property {string} [token] A token of the server, if it needs one.
- * @property {string} [room] Goes on with the room of an earlier `server.room`.
+ * @property {string} [share] The `share` of an earlier `Server`, to go on with its link.
  * @property {AbortSignal} [signal] Ends the attempt.
  */
 
@@ -72,7 +74,7 @@ const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
  * @property {string} [from] The language that is spoken.
  * @property {string | null} [to] The language to translate to; `null`: only transcribe. Without
  *   both, the server's own.
- * @property {string[]} [also] Further languages for readers of the same room. Their events are not
+ * @property {string[]} [also] Further languages for viewers of the same link. Their events are not
  *   delivered here.
  * @property {'low' | 'high'} [preset] `low` shows text earlier, `high` later and better.
  * @property {string} [policy] Instead of a preset: a policy with its knobs.
@@ -89,12 +91,12 @@ const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
  */
 
 /**
- * A session as readers find it.
+ * A session as viewers find it.
  *
  * @typedef {object} Opened
  * @property {string} session Its id.
  * @property {string} viewer The token of those who only read it.
- * @property {string} link The address of the page for readers. It stays the same for all streams of
+ * @property {string} link The address of the page for viewers. It stays the same for all streams of
  *   a `Server`.
  */
 
@@ -107,7 +109,7 @@ const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/;
  * @param {ConnectOptions} [options]
  * @returns {Promise<Server>}
  */
-export async function connect(address, { token, room, signal } = {}) {
+export async function connect(address, { token, share, signal } = {}) {
   const root = new URL(address, globalThis.location?.href);
   if (!root.pathname.endsWith('/')) root.pathname += '/';
   root.search = root.hash = '';
@@ -119,8 +121,8 @@ export async function connect(address, { token, room, signal } = {}) {
   } catch (cause) {
     throw new AlignattError('network', `${root.href} is not a server of alignatt`, { cause });
   }
-  const [roomToken, link] = room?.split(' ') ?? [];
-  return new Server(root, about, token, roomToken && link ? { token: roomToken, link } : undefined);
+  const [owner, link] = share?.split(' ') ?? [];
+  return new Server(root, about, token, owner && link ? { token: owner, link } : undefined);
 }
 
 /**
@@ -143,17 +145,17 @@ async function ask(url, token, signal) {
   return answer;
 }
 
-/** @typedef {{ token: string, link: string }} Room */
+/** @typedef {{ token: string, link: string }} Share */
 
-/** A server. Its streams are one room: readers follow all of them at one address. */
+/** A server. Its streams have one link, at which viewers follow all of them. */
 export class Server {
   /** @readonly @type {URL} */
   address;
   /** @readonly @type {About} */
   about;
   #token;
-  /** @type {Room | undefined} */
-  #room;
+  /** @type {Share | undefined} */
+  #share;
   /** @type {Opened | undefined} */
   #last;
 
@@ -161,23 +163,23 @@ export class Server {
    * @param {URL} address
    * @param {About} about
    * @param {string | undefined} token
-   * @param {Room | undefined} room
+   * @param {Share | undefined} share
    */
-  constructor(address, about, token, room) {
+  constructor(address, about, token, share) {
     this.address = address;
     this.about = about;
     this.#token = token;
-    this.#room = room;
+    this.#share = share;
   }
 
   /**
-   * What `connect` needs to go on with this room. It lets its holder write to all readers: keep it
+   * What `connect` needs to go on with this link. It lets its holder write to all viewers: keep it
    * as a password.
    *
    * @returns {string | undefined}
    */
-  get room() {
-    return this.#room && `${this.#room.token} ${this.#room.link}`;
+  get share() {
+    return this.#share && `${this.#share.token} ${this.#share.link}`;
   }
 
   /**
@@ -216,13 +218,13 @@ export class Server {
     const opened = (/** @type {Hello} */ hello) => {
       this.#opened(hello, onOpen);
       for (const to of also) {
-        const warn = (/** @type {string} */ message) => events.push({ type: 'warning', audio_ms: 0, wall_ms: 0, message: `for readers in ${to}: ${message}` });
+        const warn = (/** @type {string} */ message) => events.push({ type: 'warning', audio_ms: 0, wall_ms: 0, message: `for viewers in ${to}: ${message}` });
         const beside = { ...start, to, listen: false, tentative: true, beside: hello.token };
         others.push(open(beside, { opened: () => {}, event: () => {}, state: () => {} }).catch(({ message }) => warn(message)));
       }
     };
     const state = (/** @type {'connected' | 'reconnecting'} */ now) => onState?.(now);
-    const beside = this.#room ? { beside: this.#room.token } : {};
+    const beside = this.#share ? { beside: this.#share.token } : {};
     let stopped = false;
     const stop = () => {
       if (stopped) return;
@@ -292,14 +294,14 @@ export class Server {
    */
   #opened(hello, onOpen) {
     // A session beside another one has the link of that one.
-    const link = hello.link ? new URL(hello.link, this.readersAddress()).href : (this.#room?.link ?? '');
-    this.#room = { token: hello.token, link };
+    const link = hello.link ? new URL(hello.link, this.viewersAddress()).href : (this.#share?.link ?? '');
+    this.#share = { token: hello.token, link };
     this.#last = { session: hello.session, viewer: hello.viewer, link };
     onOpen?.(this.#last);
   }
 
-  /** Where readers reach the server: the address of this page may be that of this computer only. */
-  readersAddress() {
+  /** Where viewers reach the server: the address of this page may be that of this computer only. */
+  viewersAddress() {
     const { public_url: open, network_url: near } = this.about;
     const here = /^(localhost|127(\.\d+){3}|\[::1\])$/.test(this.address.hostname);
     return new URL(open ?? (here && near ? near : this.address.href));
@@ -452,13 +454,11 @@ class Connection {
         if (this.#over || this.#stopped) return;
         const error = this.#fatal(closed);
         if (error) throw error;
-        if (opened) {
-          wait = FIRST_WAIT_MS;
-          lostAt = performance.now();
-        }
+        if (opened) lostAt = performance.now();
+        if (performance.now() - began > LASTED_MS) wait = FIRST_WAIT_MS;
         if (performance.now() - lostAt > PATIENCE_MS) throw new AlignattError('network', 'the server was not reached for ten minutes');
         this.#listener.state('reconnecting');
-        await this.#pause(Math.max(0, wait - (opened ? 0 : performance.now() - began)));
+        await this.#pause(wait);
         if (this.#stopped) return;
         wait = Math.min(wait * 2, LAST_WAIT_MS);
       }

@@ -22,7 +22,7 @@ import { Highlight } from './highlight';
 import { Listing } from './listing';
 import { Live } from './live';
 import { workOffline } from './offline';
-import { Readers } from './readers';
+import { Viewers } from './viewers';
 import { Runner } from './run';
 import { contents, download, type Format } from './save';
 import { Follow } from './scroll';
@@ -54,7 +54,7 @@ const follow = new Follow(find<HTMLButtonElement>('follow'));
 new ResizeObserver(() => phase !== 'idle' && follow.catchUp()).observe(find('dock'));
 const spoken = new Live(find('live'));
 const example = new Example(find('example'));
-const readers = new Readers(find<HTMLDialogElement>('invitation'));
+const viewers = new Viewers(find<HTMLDialogElement>('invitation'));
 const lead = find('lead').textContent;
 let found: Capabilities | undefined;
 /** The server of this page, if it has one that translates. */
@@ -143,7 +143,7 @@ function engine(): Choice {
     if (now === 'reconnecting') status.textContent = AWAY;
     else if (status.textContent === AWAY) status.textContent = '';
   };
-  return onServer(server, { from: 'en', to, preset, terms: terms() }, { opened: (opened) => readers.show(opened), state });
+  return onServer(server, { from: 'en', to, preset, terms: terms() }, { opened: (opened) => viewers.show(opened), state });
 }
 
 const terms = () => settings.terms.split('\n').filter((term) => term.trim() !== '');
@@ -380,7 +380,7 @@ function wire(): void {
   wireChoice('preset');
   find<HTMLSelectElement>('engine').addEventListener('change', ({ target }) => {
     settings.engine = (target as HTMLSelectElement).value as 'tab' | 'server';
-    readers.hide();
+    viewers.hide();
     changed();
     findings();
   });

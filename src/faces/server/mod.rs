@@ -24,7 +24,7 @@
 //! | `mt`, `utterances` | the MT protocol, `/mt`, and its streams on the device's thread |
 //! | `wlk` | WhisperLiveKit's protocol, `/asr` |
 //! | `viewers` | server-sent events and captions for those who only read |
-//! | `pages` | the pages for presenters and readers, short links, QR codes |
+//! | `pages` | the pages for presenters and viewers, short links, QR codes |
 //! | `socket`, `http`, `guard`, `secret` | limits of connections; hosts, origins, tokens |
 //! | `health`, `metrics` | whether the server can work; what it counts |
 //! | `reply`, `description` | errors; what the routes are |
@@ -204,7 +204,7 @@ async fn serve(
     let most_words = config.most_words;
     let (jobs, secrets) = (Jobs::new(config.max_upload, config.max_length), Secrets::new());
     let sessions = Arc::new(sessions);
-    let app = Arc::new(App { sessions, guard: guard.clone(), beat, jobs, secrets, site, most_words });
+    let app = Arc::new(App { sessions, guard: guard.clone(), beat, site, jobs, secrets, most_words });
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let accept = |listener, routes| {
         tokio::spawn(http::accept(listener, tls.clone(), routes, guard.clone(), stop.clone(), tasks.clone()))
@@ -277,12 +277,12 @@ fn routes(app: Arc<App>) -> Router {
         .route("/asr", get(wlk::upgrade))
         .route("/mt", get(mt::upgrade))
         .route("/v1/models", get(health::models))
+        .route("/v1/about", get(pages::about))
         .route("/v1/audio/transcriptions", post(openai_rest::transcriptions))
         .route("/v1/audio/translations", post(openai_rest::translations))
         .route("/v1/realtime/translations/client_secrets", post(openai_realtime::translation_secret))
         .route("/v1/realtime/client_secrets", post(openai_realtime::transcription_secret))
         .route("/v1/listen", get(deepgram::listen))
-        .route("/v1/about", get(pages::about))
         .route("/metrics", get(health::metrics))
         .layer(from_fn_with_state(app.clone(), known_client));
     // What also takes a client secret.
@@ -297,13 +297,13 @@ fn routes(app: Arc<App>) -> Router {
         .route("/v1/sessions/{id}", get(viewers::listed))
         .route("/v1/sessions/{id}", delete(viewers::forget))
         .layer(from_fn_with_state(app.clone(), perhaps_known))
-        .route("/v1/rooms/{code}", get(pages::room))
+        .route("/v1/links/{code}", get(pages::link))
         .route("/", get(pages::home))
         .route("/present", get(pages::present))
         .route("/watch", get(pages::watch))
-        .route("/w/{code}", get(pages::watch_room))
+        .route("/w/{code}", get(pages::watch_link))
         .route("/overlay", get(pages::overlay))
-        .route("/w/{code}/overlay", get(pages::overlay_room))
+        .route("/w/{code}/overlay", get(pages::overlay_link))
         .route("/pages/{name}", get(pages::part))
         .route("/qr.svg", get(pages::qr))
         .route("/healthz", get(health::healthz))

@@ -80,7 +80,7 @@ struct Start {
     #[serde(default)]
     listen: bool,
     resume: Option<Resume>,
-    /// The resume token of a session whose readers are to find this one, too.
+    /// The resume token of a session whose viewers are to find this one, too.
     beside: Option<String>,
 }
 
@@ -218,8 +218,8 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
             let wanted = wanted(app, &start, form.is_none())?;
             let opened = app.sessions.open_beside(wanted, false, start.beside.as_deref()).await;
             let opened = opened.map_err(Problem::from)?;
-            // The page for readers, relative to the server's address. A session beside another one
-            // has that one's.
+            // The viewers' page, relative to the server's address. A session beside another one
+            // shares that one's.
             let link = opened.code.map(|code| format!("w/{code}"));
             let hello = json!({
                 "type": "session", "session": opened.session.id(), "token": opened.token, "viewer": opened.viewer,

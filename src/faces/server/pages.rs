@@ -15,7 +15,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path as Part, Query, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use qrcodegen::{QrCode, QrCodeEcc};
 use serde::Deserialize;
@@ -36,7 +36,7 @@ const FILES: [(&str, &[u8]); 18] = [
     ("overlay.js", include_bytes!("pages/overlay.js")),
     ("present.css", include_bytes!("pages/present.css")),
     ("present.js", include_bytes!("pages/present.js")),
-    ("room.js", include_bytes!("pages/room.js")),
+    ("link.js", include_bytes!("pages/link.js")),
     ("watch.css", include_bytes!("pages/watch.css")),
     ("watch.js", include_bytes!("pages/watch.js")),
     // The npm package's part for servers.
@@ -197,8 +197,11 @@ fn page(html: &str, deep: usize) -> Response {
 }
 
 /// `GET /`: the large page where there is one, else the presenter's.
-pub(super) async fn home(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Response {
-    if app.site.large.is_empty() { present().await } else { large(State(app), uri, headers).await.into_response() }
+pub(super) async fn home(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    if app.site.large.is_empty() {
+        return Ok(present().await);
+    }
+    large(State(app), Method::GET, uri, headers).await
 }
 
 /// `GET /present`: the presenter's page.
@@ -206,13 +209,13 @@ pub(super) async fn present() -> Response {
     page(include_str!("pages/present.html"), 0)
 }
 
-/// `GET /watch`, with `session` and `token`: the page for readers.
+/// `GET /watch`, with `session` and `token`: the page for viewers.
 pub(super) async fn watch() -> Response {
     page(include_str!("pages/watch.html"), 0)
 }
 
 /// `GET /w/{code}`: the same by its short link.
-pub(super) async fn watch_room() -> Response {
+pub(super) async fn watch_link() -> Response {
     page(include_str!("pages/watch.html"), 1)
 }
 
@@ -222,7 +225,7 @@ pub(super) async fn overlay() -> Response {
 }
 
 /// `GET /w/{code}/overlay`.
-pub(super) async fn overlay_room() -> Response {
+pub(super) async fn overlay_link() -> Response {
     page(include_str!("pages/overlay.html"), 2)
 }
 
@@ -235,7 +238,15 @@ pub(super) async fn part(Part(name): Part<String>, headers: HeaderMap) -> Result
 }
 
 /// Every other address: a file of the large page.
-pub(super) async fn large(State(app): State<Arc<App>>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+pub(super) async fn large(
+    State(app): State<Arc<App>>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    if !matches!(method, Method::GET | Method::HEAD) {
+        return Err(super::nothing());
+    }
     let path = uri.path().trim_start_matches('/');
     let path = if path.is_empty() { "index.html" } else { path };
     let found = app.site.large.get(path).ok_or_else(super::nothing)?;
@@ -275,12 +286,12 @@ fn named(model: &str) -> &str {
     path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_absolute()).unwrap_or(model)
 }
 
-/// `GET /v1/rooms/{code}`: the sessions of a short link, in the order in which they were opened.
-pub(super) async fn room(State(app): State<Arc<App>>, Part(code): Part<String>) -> Result<Response, Problem> {
-    let sessions = app.sessions.room(&code);
+/// `GET /v1/links/{code}`: the sessions of a short link, in the order in which they were opened.
+pub(super) async fn link(State(app): State<Arc<App>>, Part(code): Part<String>) -> Result<Response, Problem> {
+    let sessions = app.sessions.of_link(&code);
     if sessions.is_empty() {
         tokio::time::sleep(WRONG_CODE).await;
-        return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such room, or it was forgotten"));
+        return Err(Problem::new(StatusCode::NOT_FOUND, "there is no such link, or its sessions were forgotten"));
     }
     Ok(([(CACHE_CONTROL, "no-store")], Json(json!({"sessions": sessions}))).into_response())
 }
@@ -301,7 +312,7 @@ pub(super) async fn qr(Query(Text { text }): Query<Text>) -> Result<Response, Pr
     Ok((headers, svg(&code)).into_response())
 }
 
-/// A QR code as a picture, with the margin that readers of such codes need.
+/// A QR code as a picture, with the margin that viewers of such codes need.
 fn svg(code: &QrCode) -> String {
     let (size, margin) = (code.size(), 4);
     let mut dark = String::new();
@@ -357,6 +368,8 @@ mod tests {
                 assert!(tag.trim_end().ends_with("\">"), "an inline script: {tag}");
             }
             assert!(!html.contains("style=") && !html.contains("<style"));
+            // A proxy may serve them under a path of its own.
+            assert!(!html.contains("=\"/") && !html.contains("=\"http"), "an address that is not relative");
             for name in html.split("{root}pages/").skip(1) {
                 let name = name.split('"').next().unwrap();
                 assert!(FILES.iter().any(|(known, _)| *known == name), "{name}");
@@ -373,8 +386,8 @@ mod tests {
 
     /// The page for phones is small: it is loaded by a whole hall at once.
     #[test]
-    fn the_page_for_readers_is_small() {
-        let needed = ["captions.js", "follow.js", "icon.svg", "room.js", "watch.css", "watch.js"];
+    fn the_page_for_viewers_is_small() {
+        let needed = ["captions.js", "follow.js", "icon.svg", "link.js", "watch.css", "watch.js"];
         let files = FILES.iter().filter(|(name, _)| needed.contains(name)).map(|(_, content)| content.len());
         let all = files.sum::<usize>() + include_str!("pages/watch.html").len();
         assert!(all < 30_000, "{all} bytes");

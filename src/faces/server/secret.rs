@@ -39,7 +39,7 @@ impl Secret {
 /// digits or like each other.
 pub(super) fn short_code() -> String {
     const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    random::<16>().iter().take(10).map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
+    random::<10>().iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
 }
 
 /// Random bytes of the system. They are needed for every token, so a system without them cannot run

@@ -69,13 +69,13 @@ pub(super) struct Opening {
     /// Digests of the token that resumes the session and of the one that only reads it.
     pub owner: Digest,
     pub viewer: Digest,
-    /// The digest of the short code of its room.
+    /// The digest of the code of its short link.
     pub code: Digest,
     /// When it was opened, in milliseconds since 1970.
     pub opened_ms: u64,
 }
 
-/// A session as the readers of its room see it.
+/// A session as the viewers of its link see it.
 #[derive(Debug, Serialize)]
 pub(super) struct Listed {
     pub session: String,
@@ -182,6 +182,10 @@ impl Session {
         &self.opening.id
     }
 
+    pub(super) fn listed(&self) -> Listed {
+        Listed::new(&self.opening, &self.log)
+    }
+
     /// How much sound was taken in.
     pub(super) fn length(&self) -> Duration {
         Duration::from_millis(self.received() * 1000 / u64::from(crate::cascade::SAMPLE_RATE))
@@ -198,10 +202,6 @@ impl Session {
     pub(super) fn abandon(&self) {
         self.suspended.store(true, Ordering::SeqCst);
         self.close_input();
-    }
-
-    pub(super) fn listed(&self) -> Listed {
-        Listed::new(&self.opening, &self.log)
     }
 
     pub(super) fn translates(&self) -> bool {
@@ -382,7 +382,7 @@ pub(super) struct Opened {
     pub session: Arc<Session>,
     pub token: String,
     pub viewer: String,
-    /// The code of its room; `None`: the room was there before.
+    /// The code of its link; `None`: it shares the link of another session.
     pub code: Option<String>,
 }
 
@@ -432,8 +432,8 @@ impl Sessions {
         self.open_beside(wanted, batch, None).await
     }
 
-    /// Opens a session in the room of the one with the resume token `beside`. Where that is not
-    /// known, the session gets a room of its own.
+    /// Opens a session that shares the link of the one with the resume token `beside`. Where that
+    /// is not known, the session gets a link of its own.
     pub(super) async fn open_beside(
         self: &Arc<Sessions>,
         wanted: Wanted,
@@ -441,14 +441,14 @@ impl Sessions {
         beside: Option<&str>,
     ) -> Result<Opened, Refused> {
         let (token, viewer) = (Secret::new("rs"), Secret::new("vs"));
-        let (room, code) = match beside.and_then(|token| self.room_of(token)) {
-            Some(room) => (room, None),
+        let (link, code) = match beside.and_then(|token| self.link_of(token)) {
+            Some(link) => (link, None),
             None => {
                 let code = short_code();
                 (Digest::of(&code), Some(code))
             }
         };
-        let session = self.open_for(wanted, token.digest, viewer.digest, room, batch).await?;
+        let session = self.open_for(wanted, token.digest, viewer.digest, link, batch).await?;
         Ok(Opened { session, token: token.text, viewer: viewer.text, code })
     }
 
@@ -483,9 +483,9 @@ impl Sessions {
         key: &str,
         wanted: Wanted,
     ) -> Result<Arc<Session>, Refused> {
-        // Nobody is told the code of its room.
-        let room = Digest::of(&short_code());
-        self.open_for(wanted, digest_of_key(key), Secret::new("vs").digest, room, false).await
+        // Nobody is told the code of its link.
+        let link = Digest::of(&short_code());
+        self.open_for(wanted, digest_of_key(key), Secret::new("vs").digest, link, false).await
     }
 
     /// The session that was opened with `key` and has not ended. One of an earlier run of the
@@ -526,16 +526,16 @@ impl Sessions {
         Ok(Some(session))
     }
 
-    /// The digest of the code of a session's room.
-    fn room_of(&self, token: &str) -> Option<Digest> {
+    /// The digest of the code of a session's link.
+    fn link_of(&self, token: &str) -> Option<Digest> {
         let digest = Digest::of(token);
         let known = self.known();
         let found = known.openings().find(|(opening, _)| opening.owner == digest)?;
         Some(found.0.code.clone())
     }
 
-    /// The sessions of the room with this code, in the order in which they were opened.
-    pub(super) fn room(&self, code: &str) -> Vec<Listed> {
+    /// The sessions of the link with this code, in the order in which they were opened.
+    pub(super) fn of_link(&self, code: &str) -> Vec<Listed> {
         let digest = Digest::of(code);
         let known = self.known();
         let here = known.openings().filter(|(opening, _)| opening.code == digest);

@@ -26,7 +26,7 @@ use crate::cascade::{Event, EventKind};
 use crate::faces::subtitles::{Kind, Side, Subtitles};
 use crate::text::units::{join_words, push_joined};
 
-/// The most records that are made into events at once: a reader that comes late, or does not read,
+/// The most records that are made into events at once: a viewer that comes late, or does not read,
 /// takes little memory.
 const BATCH: usize = 64;
 /// How often a feed without news says that it lives.
@@ -44,7 +44,7 @@ pub(super) struct Asked {
 }
 
 /// The session, if the request may read it: with the session's own token, that of its viewers, the
-/// code of its room, or one of the server.
+/// code of its link, or one of the server.
 fn readable(app: &Arc<App>, id: &str, asked: &Asked, who: Option<&Who>) -> Result<Arc<Session>, Problem> {
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "there is no such session, or its token is missing");
     let session = app.sessions.find(id).ok_or_else(unknown)?;

@@ -1,4 +1,4 @@
-//! The pages, short links and rooms of `alignatt serve`. What they do in a browser is tested in
+//! The pages and short links of `alignatt serve`. What they do in a browser is tested in
 //! tests/browser/serve.spec.ts.
 
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ fn head(server: &Server, path: &str, header: &str) -> String {
 }
 
 fn listed(server: &Server, link: &str) -> Vec<Value> {
-    let (status, body) = server.get(&format!("/v1/rooms/{}", link.strip_prefix("w/").unwrap()));
+    let (status, body) = server.get(&format!("/v1/links/{}", link.strip_prefix("w/").unwrap()));
     assert_eq!(status, 200, "{body}");
     serde_json::from_str::<Value>(&body).unwrap()["sessions"].as_array().unwrap().clone()
 }
@@ -57,7 +57,7 @@ fn pages_and_their_files_come_with_types_and_policies() {
 }
 
 #[test]
-fn a_short_link_leads_to_all_sessions_of_a_room() {
+fn a_short_link_leads_to_all_of_its_sessions() {
     let (_kept, path) = folder();
     let arguments = ["--to", "de", "--state", path.to_str().unwrap()];
     let mut server = Server::start(&arguments);
@@ -70,7 +70,7 @@ fn a_short_link_leads_to_all_sessions_of_a_room() {
     let beside = italian.next_of("session");
     assert_eq!(beside["link"], Value::Null, "it has the link of the first");
     let other = server.client(json!({"beside": "rs_00000000000000000000000000000000"})).next_of("session");
-    assert_ne!(other["link"].as_str().unwrap(), link, "a room that is not known is not joined");
+    assert_ne!(other["link"].as_str().unwrap(), link, "a session that is not known has no link to share");
     let sessions = listed(&server, link);
     let to: Vec<&str> = sessions.iter().map(|session| session["to"].as_str().unwrap()).collect();
     assert_eq!(to, ["de", "it"]);
@@ -84,9 +84,9 @@ fn a_short_link_leads_to_all_sessions_of_a_room() {
     let wrong = server.request(&format!(
         "DELETE /v1/sessions/{id}?token={code} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n"
     ));
-    assert_eq!(wrong.0, 403, "readers only read");
+    assert_eq!(wrong.0, 403, "viewers only read");
     let began = Instant::now();
-    assert_eq!(server.get("/v1/rooms/0000000000").0, 404);
+    assert_eq!(server.get("/v1/links/0000000000").0, 404);
     assert!(began.elapsed() >= Duration::from_secs(1), "codes can be tried fast");
     // The link is still there after a crash, also for a session that nobody has resumed.
     server.kill();
@@ -116,8 +116,7 @@ fn late_readers_get_merged_events() {
     let whole: Vec<&str> =
         targets.iter().filter(|e| e["closed"] == true).map(|e| e["committed"].as_str().unwrap()).collect();
     assert_eq!(whole, expected);
-    // What was cut off in a batch comes again; otherwise each segment comes once, and `delta` is
-    // all that an event adds.
+    // Each segment comes once or twice, and `delta` is all that an event adds.
     let mut shown = std::collections::BTreeMap::<u64, String>::new();
     for target in &targets {
         let text = shown.entry(target["segment"].as_u64().unwrap()).or_default();

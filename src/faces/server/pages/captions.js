@@ -3,7 +3,7 @@
 
 /** Letters and marks without blanks between words: CJK, kana, and their punctuation. */
 const WIDE = /[⺀-〿぀-ヿ㇀-㇯㐀-鿿豈-﫿︰-﹏＀-￯\u{1b000}-\u{1b16f}\u{20000}-\u{3fffd}]/u;
-/** What is said to a screen reader and is still kept. */
+/** What is said to a screen viewer and is still kept. */
 const SAID = 30;
 
 /** Joins words and pieces of text as their languages do. */
@@ -34,7 +34,7 @@ export class Captions {
   #changed;
   #segments = [];
   #languages = { source: '', target: '' };
-  /** Nothing is said before: readers who come late are not read all that was said. */
+  /** Nothing is said before: viewers who come late are not read all that was said. */
   #sayFrom = Infinity;
 
   /**

@@ -1,4 +1,4 @@
-// The page follows the newest words until the reader scrolls up, and again when the reader is back
+// The page follows the newest words until the viewer scrolls up, and again when the viewer is back
 // at the end.
 
 const NEAR_PX = 80;

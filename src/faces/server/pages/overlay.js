@@ -4,7 +4,7 @@
 //   back=000000  to=de  tentative=1
 
 import { Captions } from './captions.js';
-import { placeOf, Room } from './room.js';
+import { Link, placeOf } from './link.js';
 
 /** Segments that are kept: more than fit. */
 const KEPT = 8;
@@ -48,5 +48,5 @@ function choose(sessions) {
 }
 
 const state = (now) => (document.body.dataset.state = now);
-const room = new Room(placeOf(location.href), new Captions(main, { most: KEPT }), { sessions: choose, state });
-void room.look();
+const link = new Link(placeOf(location.href), new Captions(main, { most: KEPT }), { sessions: choose, state });
+void link.look();

@@ -1,4 +1,4 @@
-// The presenter's page: sends sound to the server and shows what readers see, with the link and the
+// The presenter's page: sends sound to the server and shows what viewers see, with the link and the
 // QR code for them.
 
 import { Captions, joined, languageName } from './captions.js';
@@ -12,7 +12,7 @@ const SHORT_MS = 5000;
 const LOOPBACK = /^(localhost|127(\.\d+){3}|\[::1\])$/;
 
 const find = (id) => document.getElementById(id);
-/** What this tab remembers: the token, and the room, so that its link outlives a reload. */
+/** What this tab remembers: the token, and the share of the link, which so outlives a reload. */
 const kept = { ...stored() };
 
 let server;
@@ -48,7 +48,7 @@ function problem(error) {
 
 async function begin() {
   try {
-    server = await connect(ROOT, { token: kept.token, room: kept.room });
+    server = await connect(ROOT, { token: kept.token, share: kept.share });
   } catch (error) {
     find('key').hidden = error.code !== 'no-token';
     if (error.code !== 'no-token' || kept.token) problem(error);
@@ -155,16 +155,16 @@ function say(text) {
   find('state').textContent = text;
 }
 
-/** Shows readers the way to their page. */
+/** Shows viewers the way to their page. */
 function invite({ link }) {
-  keep({ room: server.room });
+  keep({ share: server.share });
   const qr = new URL('qr.svg', ROOT);
   qr.searchParams.set('text', link);
   for (const id of ['code', 'big-code']) find(id).src = qr.href;
   find('link').href = link;
   find('link').textContent = find('big-link').textContent = link.replace(/^https?:\/\//, '');
   find('only-here').hidden = !LOOPBACK.test(new URL(link).hostname);
-  find('readers').hidden = false;
+  find('viewers').hidden = false;
 }
 
 function enter(phase) {

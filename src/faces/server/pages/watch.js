@@ -1,8 +1,8 @@
-// The page for readers: one language, large, following along.
+// The page for viewers: one language, large, following along.
 
 import { Captions, languageName } from './captions.js';
 import { Follow } from './follow.js';
-import { placeOf, Room } from './room.js';
+import { Link, placeOf } from './link.js';
 
 const WORDS = {
   en: { label: 'as spoken', waiting: 'Waiting for the speaker …', lost: 'No connection. Trying again …', ended: 'The talk is over.', unknown: 'Nothing is shown at this address. Is the link complete?', newest: 'Newest' },
@@ -87,14 +87,14 @@ async function keepAwake() {
 
 const follow = new Follow(find('newest'));
 const captions = new Captions(find('captions'), { said: find('said'), changed: () => follow.catchUp() });
-const room = new Room(placeOf(location.href), captions, { sessions: offer, state: say });
+const link = new Link(placeOf(location.href), captions, { sessions: offer, state: say });
 
 find('newest').setAttribute('aria-label', words.newest);
 find('choice').addEventListener('change', ({ target }) => {
   settings.choice = target.value;
   changed();
   show(target.value);
-  room.choose(target.value);
+  link.choose(target.value);
 });
 const resize = (by) => {
   settings.size = Math.max(0, Math.min(SIZES.length - 1, settings.size + by));
@@ -111,4 +111,4 @@ document.addEventListener('visibilitychange', () => void keepAwake());
 changed();
 say('waiting');
 void keepAwake();
-void room.look();
+void link.look();

@@ -1,5 +1,4 @@
-// A room as its readers see it: the sessions of one link, and the events of those that a reader
-// chose.
+// A link as its viewers see it: its sessions, and the events of those that a viewer chose.
 //
 // The events come by `fetch` and not by an `EventSource`. A phone that slept holds a connection
 // that is dead and does not say so; here the server's pings are seen, so their absence is, too.
@@ -12,7 +11,7 @@ const SILENT_MS = 40_000;
 const FRESH_MS = 16_000;
 const FIRST_WAIT_MS = 300;
 const LAST_WAIT_MS = 5000;
-/** How often the room is asked for new sessions: while one is live, and else. */
+/** How often the link is asked for new sessions: while one is live, and else. */
 const LOOK_MS = 20_000;
 const LOOK_SOON_MS = 3000;
 /** Sessions that begin within this time belong to one sound. */
@@ -21,12 +20,12 @@ const TOGETHER_MS = 10_000;
 /** The server's address: this file is in its folder `pages`. */
 export const ROOT = new URL('..', import.meta.url);
 
-/** Where to read: a link `w/CODE`, or a session with a token of its readers. */
+/** Where to read: a link `w/CODE`, or a session with a token of its viewers. */
 export function placeOf(location) {
   const { searchParams: query, pathname } = new URL(location);
   // Somebody who types a code may write it in capitals.
   const code = /\/w\/([0-9a-z]+)/i.exec(pathname)?.[1]?.toLowerCase();
-  if (code) return { list: new URL(`v1/rooms/${code}`, ROOT), token: code };
+  if (code) return { list: new URL(`v1/links/${code}`, ROOT), token: code };
   const session = query.get('session') ?? '';
   const token = query.get('token') ?? '';
   const list = new URL(`v1/sessions/${encodeURIComponent(session)}`, ROOT);
@@ -48,7 +47,7 @@ export function chosen(sessions, choice) {
   return found;
 }
 
-export class Room {
+export class Link {
   #place;
   #captions;
   #on;
@@ -59,8 +58,8 @@ export class Room {
   #states = new Map();
 
   /**
-   * `on.sessions(list)` is called when the room changed, and returns the choice. `on.state(now)` is
-   * called with `waiting`, `live`, `lost`, `ended` or `unknown`.
+   * `on.sessions(list)` is called when there are new sessions, and returns the choice.
+   * `on.state(now)` is called with `waiting`, `live`, `lost`, `ended` or `unknown`.
    */
   constructor(place, captions, on) {
     this.#place = place;
@@ -81,7 +80,7 @@ export class Room {
     this.#follow();
   }
 
-  /** Asks for the room's sessions, now and from then on. */
+  /** Asks for the link's sessions, now and from then on. */
   async look() {
     clearTimeout(this.#looking);
     try {
@@ -143,7 +142,7 @@ export class Room {
     await follow(url, { event, state, signal });
   }
 
-  /** The best of what the sessions say: one that is live is what the reader waits for. */
+  /** The best of what the sessions say: one that is live is what the viewer waits for. */
   #tell() {
     const states = [...this.#states.values()];
     this.#on.state(['live', 'lost', 'waiting', 'ended'].find((state) => states.includes(state)) ?? 'waiting');

@@ -1,23 +1,23 @@
-// The dialog that shows readers the way: a link, and its QR code. Only where a server translates.
+// The dialog that shows viewers the way: a link, and its QR code. Only where a server translates.
 
 import type { Opened } from 'alignatt/server';
 import { find, make } from './dom';
 
-export class Readers {
-  private readonly code = make('img', { alt: 'QR code of the link for readers', width: 320, height: 320 });
+export class Viewers {
+  private readonly code = make('img', { alt: 'QR code of the link for viewers', width: 320, height: 320 });
   private readonly link = make('a', { target: '_blank', rel: 'noopener' });
 
   constructor(private readonly dialog: HTMLDialogElement) {
     dialog.append(
       make('form', { method: 'dialog', class: 'close' }, make('button', { 'aria-label': 'Close' }, '×')),
-      make('h2', { id: 'readers-title' }, 'For readers'),
+      make('h2', { id: 'viewers-title' }, 'For viewers'),
       make('p', {}, 'Whoever opens this link, for example on a phone, reads along:'),
       make('p', { class: 'way' }, this.code),
       make('p', { class: 'way' }, this.link),
       make('p', { class: 'small' }, 'The same address with /overlay shows captions over a picture, for OBS or a projector.'),
     );
     dialog.addEventListener('click', (event) => event.target === dialog && dialog.close());
-    find('readers').addEventListener('click', () => dialog.showModal());
+    find('viewers').addEventListener('click', () => dialog.showModal());
   }
 
   show({ link }: Opened): void {
@@ -26,11 +26,11 @@ export class Readers {
     const code = new URL('./qr.svg', location.href);
     code.searchParams.set('text', link);
     this.code.src = code.href;
-    find('readers').hidden = false;
+    find('viewers').hidden = false;
   }
 
   hide(): void {
-    find('readers').hidden = true;
+    find('viewers').hidden = true;
     this.dialog.close();
   }
 }
