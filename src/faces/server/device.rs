@@ -599,3 +599,29 @@ impl Stream {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a device was asked.
+    pub(in super::super) struct Questions(mpsc::UnboundedReceiver<Command>);
+
+    impl Questions {
+        /// Answers the oldest question.
+        pub(in super::super) async fn answer(&mut self) {
+            match self.0.recv().await {
+                Some(Command::Beat(answer)) => answer.send(Ok(())).unwrap(),
+                _ => panic!("something else was asked"),
+            }
+        }
+    }
+
+    impl DeviceThread {
+        /// A device that never answers by itself.
+        pub(in super::super) fn silent() -> (DeviceThread, Questions) {
+            let (commands, questions) = mpsc::unbounded_channel();
+            (DeviceThread { commands, name: "silent".into(), busy_ns: Arc::default() }, Questions(questions))
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -11,6 +11,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::App;
 use super::device::DeviceThread;
@@ -113,4 +114,37 @@ pub(super) async fn models(State(app): State<Arc<App>>) -> Json<serde_json::Valu
         .models()
         .map(|(_, model)| json!({"id": model.name, "object": "model", "created": 0, "owned_by": "alignatt"}));
     Json(json!({"object": "list", "data": models.collect::<Vec<_>>()}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device that takes questions and does not answer is not ready after fifteen seconds, though
+    /// the rest of the server is well.
+    #[tokio::test(start_paused = true)]
+    async fn a_device_that_hangs_is_not_ready() {
+        let (device, _questions) = DeviceThread::silent();
+        let beat = Beat::new();
+        let watching = tokio::spawn(watch(device, beat.clone()));
+        tokio::time::sleep(LATE - Duration::from_secs(1)).await;
+        assert_eq!(beat.problem(), None);
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(beat.problem().as_deref(), Some("the device has not answered for 16 s"));
+        watching.abort();
+    }
+
+    /// A device that answers again is ready again.
+    #[tokio::test(start_paused = true)]
+    async fn a_device_that_answers_late_is_ready_again() {
+        let (device, mut questions) = DeviceThread::silent();
+        let beat = Beat::new();
+        let watching = tokio::spawn(watch(device, beat.clone()));
+        tokio::time::sleep(LATE + Duration::from_secs(5)).await;
+        assert!(beat.problem().is_some());
+        questions.answer().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(beat.problem(), None);
+        watching.abort();
+    }
 }

@@ -1,5 +1,5 @@
-//! Accepts connections and keeps their limits: time for headers, their size and number, sockets of
-//! one address, TLS.
+//! Accepts connections and keeps their limits: time for headers, their size and number, time to take
+//! an answer, sockets of one address, TLS.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +25,8 @@ const HEADERS: Duration = Duration::from_secs(10);
 const HEADER_BYTES: usize = 16 << 10;
 /// The most headers of a request.
 const MOST_HEADERS: usize = 100;
+/// A client that takes no byte of what is sent to it for this long loses its connection.
+const STUCK: Duration = Duration::from_secs(60);
 /// How long to wait where the system gives no more sockets.
 const EXHAUSTED: Duration = Duration::from_millis(200);
 
@@ -72,6 +75,9 @@ async fn connection(
 ) {
     // Captions are small messages that should not wait for each other.
     let _ = stream.set_nodelay(true);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(STUCK));
+    let stream = Box::pin(stream);
     match tls {
         None => serve(stream, address, routes, place, stop).await,
         Some(tls) => {

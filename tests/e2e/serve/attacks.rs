@@ -171,6 +171,79 @@ fn slow_clients_are_cut_off() {
     assert_eq!(server.get("/healthz").0, 200);
 }
 
+/// A frame as a client sends it, with a mask of zeros: its first byte, how its length is written,
+/// and its content.
+fn frame(first: u8, length: &[u8], content: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![first];
+    bytes.extend(length);
+    bytes[1] |= 0x80;
+    bytes.extend([0; 4]);
+    bytes.extend(content);
+    bytes
+}
+
+/// Frames that break the protocol, claim to be endless or are endless end their socket and nothing
+/// else.
+#[test]
+fn broken_frames_end_their_socket() {
+    let server = Server::start(&["--to", "de"]);
+    let before = server.memory();
+    let start = br#"{"type":"start"}"#;
+    let kilobyte = |first| frame(first, &[126, 4, 0], &[b' '; 1024]);
+    let endless = [kilobyte(0x01), kilobyte(0x00).repeat(2_000)].concat();
+    let cases: [(&str, Vec<u8>); 9] = [
+        ("a text of 2^62 bytes", frame(0x81, &[127, 0x40, 0, 0, 0, 0, 0, 0, 0], b"{")),
+        ("a length with its highest bit set", frame(0x82, &[127, 0xff, 0, 0, 0, 0, 0, 0, 0], b"")),
+        ("fragments without an end", endless),
+        ("compressed, which was not agreed on", frame(0xc1, &[start.len() as u8], start)),
+        ("reserved bits", frame(0xb1, &[start.len() as u8], start)),
+        ("an unknown kind of frame", frame(0x83, &[1], b"x")),
+        ("a ping that is too long", frame(0x89, &[126, 0, 200], &[b'x'; 200])),
+        ("a ping in parts", frame(0x09, &[1], b"x")),
+        ("text that is no UTF-8", frame(0x81, &[2], &[0xc3, 0x28])),
+    ];
+    for path in SOCKETS {
+        for (what, bytes) in &cases {
+            let mut client = server.websocket(path, &[]).unwrap();
+            let stream = client.socket.get_mut();
+            // The server may close while this is sent.
+            let _ = stream.write_all(bytes);
+            let began = Instant::now();
+            client.rest();
+            assert!(began.elapsed() < Duration::from_secs(5), "{path}: {what} kept it for {:?}", began.elapsed());
+        }
+        // Bytes of a client are masked.
+        let mut client = server.websocket(path, &[]).unwrap();
+        let _ = client.socket.get_mut().write_all(&[&[0x81, start.len() as u8], &start[..]].concat());
+        client.rest();
+    }
+    let after = server.memory();
+    assert!(after < before + 60.0, "{before} MiB became {after} MiB");
+    let talk = &pcm("talk-c.flac")[..96_000];
+    assert_eq!(server.client(json!({})).play(talk).code, 1000);
+}
+
+/// A client that asks and asks, and never reads the answers, loses its socket.
+#[test]
+fn clients_that_never_read_are_cut_off() {
+    if !long() {
+        return;
+    }
+    let server = Server::start(&["--to", "de"]);
+    let mut socket = server.socket();
+    let ask = format!("GET /openapi.json HTTP/1.1\r\nhost: 127.0.0.1:{}\r\n\r\n", server.port);
+    socket.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+    // As much as the buffers hold.
+    while socket.write_all(ask.as_bytes()).is_ok() {}
+    let began = Instant::now();
+    socket.set_write_timeout(None).unwrap();
+    // The rest of the question waits until the server reads it, or is gone.
+    assert!(socket.write_all(&ask.as_bytes().repeat(100_000)).is_err());
+    let waited = began.elapsed();
+    assert!(waited > Duration::from_secs(30) && waited < Duration::from_secs(75), "{waited:?}");
+    assert_eq!(server.get("/healthz").0, 200);
+}
+
 /// Clients that vanish at any moment leave nothing behind.
 #[test]
 fn clients_that_vanish_leave_nothing_behind() {

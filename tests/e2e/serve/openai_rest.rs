@@ -342,6 +342,44 @@ fn sound_that_is_too_long_is_refused() {
     assert!(after < before + 200.0, "{before} MiB became {after} MiB");
 }
 
+/// A page of a stream in Ogg that ends at frame `end`.
+fn ogg_page(kind: u8, end: u64, number: u32, packets: &[&[u8]]) -> Vec<u8> {
+    let mut page = b"OggS\0".to_vec();
+    page.push(kind);
+    page.extend(end.to_le_bytes());
+    page.extend(7u32.to_le_bytes());
+    page.extend(number.to_le_bytes());
+    page.extend([0; 4]); // the checksum
+    page.push(packets.len() as u8);
+    page.extend(packets.iter().map(|packet| packet.len() as u8));
+    packets.iter().for_each(|packet| page.extend(*packet));
+    let checksum = page.iter().fold(0u32, |sum, byte| {
+        (0..8).fold(sum ^ (u32::from(*byte) << 24), |sum, _| (sum << 1) ^ (0x04c1_1db7 * (sum >> 31)))
+    });
+    page[22..26].copy_from_slice(&checksum.to_le_bytes());
+    page
+}
+
+/// Some megabytes of empty Opus are days of silence. They are refused when too much of them is
+/// decoded, and take little memory until then.
+#[test]
+fn megabytes_that_are_days_are_refused() {
+    let server = Server::start(&[]);
+    let before = server.memory();
+    let head = [&b"OpusHead\x01\x01\0\0"[..], &48_000u32.to_le_bytes(), &[0; 3]].concat();
+    let tags = [&b"OpusTags"[..], &[0; 8]].concat();
+    let mut file = [ogg_page(2, 0, 0, &[&head]), ogg_page(0, 0, 1, &[&tags])].concat();
+    // 48 frames of 2.5 ms in two bytes.
+    let packet: &[u8] = &[0x83, 48];
+    for number in 2..4_000 {
+        file.extend(ogg_page(0, u64::from(number - 1) * 255 * 5_760, number, &[packet; 255]));
+    }
+    let answer = post(&server, "transcriptions", &[Field("model", "any"), File(&file)]);
+    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (413, Some("too_long")), "{}", answer.body);
+    let after = server.memory();
+    assert!(after < before + 200.0, "{before} MiB became {after} MiB");
+}
+
 /// Many at once: each gets its own text. What does not fit is refused, and says when to come again.
 #[test]
 fn many_files_at_once_keep_apart() {
