@@ -69,6 +69,8 @@ pub use output::{CascadeError, Clock, Stage};
 pub use settings::{Settings, SettingsError};
 pub use stream::{Activity, Cascade};
 pub use text_stream::{TextStream, TooManyWords};
+#[cfg_attr(not(feature = "server"), expect(unused_imports, reason = "a server counts words"))]
+pub(crate) use transcript::words_of;
 
 /// Sample rate of all sound in this module, in Hz.
 pub const SAMPLE_RATE: u32 = 16_000;

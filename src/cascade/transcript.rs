@@ -346,7 +346,7 @@ impl Transcript {
 }
 
 /// Splits the text of a hypothesis into words.
-pub(super) fn words_of(text: &str) -> Vec<String> {
+pub(crate) fn words_of(text: &str) -> Vec<String> {
     let clean: String = text.chars().filter(|c| c.is_whitespace() || !c.is_control()).collect();
     source_words(&normalize(&clean))
 }

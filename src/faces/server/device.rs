@@ -29,7 +29,7 @@ pub(super) enum Input {
     /// Sound, with its share of the session's backlog.
     Sound(Vec<Piece>, OwnedSemaphorePermit),
     /// Text that is said or written from `start` to `end`, in stream time.
-    Text { text: String, start: Millis, end: Millis },
+    Text { text: String, start: Millis, end: Millis, permit: OwnedSemaphorePermit },
     /// Close the open segment now.
     Flush,
     /// Nothing follows. Without it, a session whose input is dropped ends as interrupted.
@@ -402,7 +402,11 @@ impl Session {
                 self.ahead |= self.played() + length_of(self.held_len) > self.began.elapsed() + start;
                 None
             }
-            Input::Text { text, start, end } => stream.push_text(&text, start, end).then_some(Todo::Step),
+            Input::Text { text, start, end, permit } => {
+                let taken = stream.push_text(&text, start, end);
+                drop(permit);
+                taken.then_some(Todo::Step)
+            }
             Input::Flush => Some(Todo::Flush),
             Input::Finish => {
                 self.over = Some(Todo::Finish);

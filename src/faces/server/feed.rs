@@ -2,6 +2,7 @@
 //! that is decoded as it arrives. A feed also hears where speech begins and ends.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::Bytes;
@@ -9,7 +10,7 @@ use symphonia::core::io::MediaSource;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use super::session::{Ended, Session};
+use super::session::{Ended, FeedingGuard, Session};
 use crate::audio::decode::AudioFile;
 use crate::audio::error::AudioError;
 use crate::audio::pieces::{Piece, Pieces};
@@ -122,9 +123,18 @@ struct Giver {
     session: Arc<Session>,
     /// Locked only between two waits.
     listener: Option<Arc<Mutex<Listener>>>,
+    /// Set when nobody wants the rest of the sound.
+    stopped: Arc<AtomicBool>,
+    /// Until this is dropped, no other connection feeds the session.
+    _feeding: Option<FeedingGuard>,
 }
 
 impl Giver {
+    fn new(session: Arc<Session>, listener: Option<Listener>, feeding: Option<FeedingGuard>) -> Giver {
+        let listener = listener.map(|listener| Arc::new(Mutex::new(listener)));
+        Giver { session, listener, stopped: Arc::default(), _feeding: feeding }
+    }
+
     async fn give(&self, pieces: Vec<Piece>) -> Result<(), Ended> {
         if self.listener.is_none() {
             return self.session.push(pieces).await;
@@ -158,6 +168,12 @@ impl Giver {
         Ok(())
     }
 
+    /// A flush that the client asks for.
+    async fn flush_asked(&self) -> Result<Mark, Ended> {
+        self.with(|listener| listener.speaking = false);
+        self.flush().await
+    }
+
     async fn flush(&self) -> Result<Mark, Ended> {
         let samples = self.session.received();
         Ok(Mark { flush: self.session.flush().await?, samples })
@@ -175,27 +191,51 @@ pub(super) struct Feed {
     kind: Kind,
 }
 
+/// What goes to the thread that decodes a file.
+enum Block {
+    Bytes(Bytes),
+    /// Close the open segment behind the sound of the bytes before.
+    Flush(oneshot::Sender<Result<Mark, Ended>>),
+}
+
 enum Kind {
     Raw { pcm: Option<Box<PushedPcm>>, pieces: Box<Pieces>, samples: Vec<f32> },
-    Container { bytes: Option<mpsc::Sender<Bytes>>, done: Option<oneshot::Receiver<Result<(), FeedError>>> },
+    Container { blocks: Option<mpsc::Sender<Block>>, done: Option<oneshot::Receiver<Result<(), FeedError>>> },
+}
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.giver.stopped.store(true, Ordering::SeqCst);
+    }
+}
+
+impl Form {
+    /// Errors: a rate or a number of channels is out of range.
+    pub(super) fn check(self) -> Result<(), AudioError> {
+        match self {
+            Form::Raw(spec) => PushedPcm::new(spec, NAME).map(drop),
+            Form::Container => Ok(()),
+        }
+    }
 }
 
 impl Feed {
-    /// `most`: the most sound that a file may hold.
+    /// A feed of the connection that keeps `feeding`.
     ///
-    /// Errors: a rate or a number of channels is out of range.
-    pub(super) fn new(session: Arc<Session>, form: Form, most: Option<Millis>) -> Result<Feed, AudioError> {
-        Feed::with(Giver { session, listener: None }, form, most)
+    /// Errors: see [`Form::check`].
+    pub(super) fn new(session: Arc<Session>, form: Form, feeding: FeedingGuard) -> Result<Feed, AudioError> {
+        Feed::with(Giver::new(session, None, Some(feeding)), form, None)
     }
 
-    /// A feed that also hears where speech begins and ends.
+    /// A feed that also hears where speech begins and ends. `most`: the most sound that a file may
+    /// hold.
     pub(super) fn listening(
         session: Arc<Session>,
         form: Form,
         most: Option<Millis>,
         listener: Listener,
     ) -> Result<Feed, AudioError> {
-        Feed::with(Giver { session, listener: Some(Arc::new(Mutex::new(listener))) }, form, most)
+        Feed::with(Giver::new(session, Some(listener), None), form, most)
     }
 
     fn with(giver: Giver, form: Form, most: Option<Millis>) -> Result<Feed, AudioError> {
@@ -206,16 +246,17 @@ impl Feed {
                 samples: Vec::new(),
             },
             Form::Container => {
-                let (bytes, waiting) = mpsc::channel(WAITING);
+                let (blocks, waiting) = mpsc::channel(WAITING);
                 let (sender, done) = oneshot::channel();
                 let (giver, runtime) = (giver.clone(), Handle::current());
-                // It ends with the sound, with the session, or when `bytes` is dropped.
+                // It ends with the sound, with the session, or when `blocks` is dropped.
                 tokio::task::spawn_blocking(move || {
-                    let file = AudioFile::from_source(Box::new(Arrived::new(waiting)), NAME.to_owned());
+                    let arrived = Arrived::new(waiting, giver.clone(), runtime.clone());
+                    let file = AudioFile::from_source(Box::new(arrived), NAME.to_owned());
                     let outcome = file.map_err(FeedError::from).and_then(|file| run(file, &giver, &runtime, most));
                     let _ = sender.send(outcome.map(drop));
                 });
-                Kind::Container { bytes: Some(bytes), done: Some(done) }
+                Kind::Container { blocks: Some(blocks), done: Some(done) }
             }
         };
         Ok(Feed { giver, kind })
@@ -235,9 +276,9 @@ impl Feed {
                 }
                 Ok(())
             }
-            Kind::Container { bytes: sender, .. } => {
-                let sender = sender.as_ref().ok_or(Ended)?;
-                match sender.send(bytes).await {
+            Kind::Container { blocks, .. } => {
+                let blocks = blocks.as_ref().ok_or(Ended)?;
+                match blocks.send(Block::Bytes(bytes)).await {
                     Ok(()) => Ok(()),
                     // The decoder has given up.
                     Err(_) => self.decoded().await,
@@ -246,10 +287,19 @@ impl Feed {
         }
     }
 
-    /// Closes the open segment. Speech that goes on begins anew.
+    /// Closes the open segment behind the sound that was pushed so far. Speech that goes on begins
+    /// anew.
     pub(super) async fn flush(&mut self) -> Result<Mark, Ended> {
-        self.giver.with(|listener| listener.speaking = false);
-        self.giver.flush().await
+        if let Kind::Container { blocks: Some(blocks), .. } = &self.kind {
+            let (answer, mark) = oneshot::channel();
+            // The decoder may have given up: then all that it decoded is with the session.
+            if blocks.send(Block::Flush(answer)).await.is_ok()
+                && let Ok(mark) = mark.await
+            {
+                return mark;
+            }
+        }
+        self.giver.flush_asked().await
     }
 
     /// Changes after how much silence speech has ended.
@@ -269,8 +319,8 @@ impl Feed {
                 self.giver.give(ready).await?;
                 Ok(self.giver.finish().await?)
             }
-            Kind::Container { bytes, .. } => {
-                *bytes = None;
+            Kind::Container { blocks, .. } => {
+                *blocks = None;
                 self.decoded().await
             }
         }
@@ -312,7 +362,7 @@ pub(super) fn decode(
     runtime: &Handle,
     most: Option<Millis>,
 ) -> Result<Option<String>, FeedError> {
-    run(file, &Giver { session, listener: None }, runtime, most)
+    run(file, &Giver::new(session, None, None), runtime, most)
 }
 
 fn run(
@@ -324,6 +374,9 @@ fn run(
     let mut pieces = Pieces::new();
     let mut decoded = 0u64;
     while let Some(block) = file.next_block()? {
+        if giver.stopped.load(Ordering::SeqCst) {
+            return Err(Ended.into());
+        }
         decoded += block.len() as u64;
         if let Some(most) = most
             && decoded * 1000 > most.0.saturating_mul(u64::from(SAMPLE_RATE))
@@ -341,13 +394,15 @@ fn run(
 
 /// Bytes that arrive in blocks, as a reader that waits for them.
 struct Arrived {
-    blocks: Mutex<mpsc::Receiver<Bytes>>,
+    blocks: Mutex<mpsc::Receiver<Block>>,
     rest: Bytes,
+    giver: Giver,
+    runtime: Handle,
 }
 
 impl Arrived {
-    fn new(blocks: mpsc::Receiver<Bytes>) -> Arrived {
-        Arrived { blocks: Mutex::new(blocks), rest: Bytes::new() }
+    fn new(blocks: mpsc::Receiver<Block>, giver: Giver, runtime: Handle) -> Arrived {
+        Arrived { blocks: Mutex::new(blocks), rest: Bytes::new(), giver, runtime }
     }
 }
 
@@ -356,7 +411,11 @@ impl Read for Arrived {
         while self.rest.is_empty() {
             let blocks = self.blocks.get_mut().unwrap_or_else(PoisonError::into_inner);
             match blocks.blocking_recv() {
-                Some(block) => self.rest = block,
+                Some(Block::Bytes(bytes)) => self.rest = bytes,
+                // More bytes are asked for, so the sound of those before is with the session.
+                Some(Block::Flush(answer)) => {
+                    let _ = answer.send(self.runtime.block_on(self.giver.flush_asked()));
+                }
                 None => return Ok(0),
             }
         }

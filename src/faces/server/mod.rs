@@ -81,7 +81,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::device::DeviceThread;
-use self::guard::{Guard, Who};
+use self::guard::{Guard, Place, Who};
 use self::health::Beat;
 use self::http::Peer;
 use self::jobs::Jobs;
@@ -152,6 +152,15 @@ struct App {
     most_words: usize,
 }
 
+impl App {
+    /// A place for a live session of a client: a free one, or that of the client's oldest session
+    /// that no connection has.
+    fn place(&self, who: &Who) -> Option<(Who, Place)> {
+        let free = self.guard.session(who).map(|place| (who.clone(), place));
+        free.or_else(|| self.sessions.place_of_idle(who))
+    }
+}
+
 /// Runs a server until SIGINT or SIGTERM. `report` is called while models load, and `started` with
 /// the server's addresses when it can be used: that of all protocols, and that of the MT protocol
 /// alone.
@@ -181,9 +190,6 @@ async fn serve(
         None => None,
     };
     let mt_address = mt_listener.as_ref().map(TcpListener::local_addr).transpose()?;
-    if let Some(folder) = &config.state {
-        std::fs::create_dir_all(folder)?;
-    }
     let load = Arc::new(Load::new(config.sessions, config.load));
     let (set, device_load) = (config.set.clone(), load.clone());
     let device = tokio::task::spawn_blocking(move || {
@@ -211,6 +217,7 @@ async fn serve(
     };
     let accepting = accept(listener, routes(app.clone()));
     let mt_accepting = mt_listener.map(|listener| accept(listener, mt_routes(app.clone())));
+    app.sessions.look_after();
     started(address, mt_address);
     wait_for_signal(&guard).await?;
     // Readiness ends first, then live sockets are told to come back, then sessions end.

@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::App;
-use super::guard::{Place, Who};
+use super::guard::Who;
+use super::reply::RETRY_MS;
 use super::session::{Refused, Wanted};
 use super::socket::{self, Incoming, Lost, Reader, Writer, split};
 use super::utterances::{self, Answer, Inbox};
@@ -99,6 +100,9 @@ impl Refusal {
 
     fn json(&self) -> Value {
         let mut error = json!({"type": "error", "code": self.code, "message": self.message});
+        if self.close == close::TRY_LATER {
+            error["retry_after_ms"] = RETRY_MS.into();
+        }
         if let Some(supported) = &self.supported {
             error["supported"] = json!(supported);
         }
@@ -109,7 +113,9 @@ impl Refusal {
 impl From<Refused> for Refusal {
     fn from(refused: Refused) -> Refusal {
         match refused {
-            Refused::Full(_) | Refused::Draining => Refusal::new(close::TRY_LATER, "busy", refused.to_string()),
+            Refused::Full(_) | Refused::Draining | Refused::TooMany => {
+                Refusal::new(close::TRY_LATER, "busy", refused.to_string())
+            }
             Refused::Bad(message) => Refusal::bad(message),
             Refused::Device(_) | Refused::Log(_) => {
                 Refusal::new(close::FAILED, "processing_failed", refused.to_string())
@@ -145,9 +151,7 @@ async fn serve(socket: WebSocket, app: &Arc<App>, who: &Who) {
 
 async fn run(mut reader: Reader, writer: &mut Writer, app: &Arc<App>, who: &Who) -> Result<(u16, String), Refusal> {
     // A client takes its place when it connects, as the protocol wants it.
-    let busy = |message: &str| Refusal::new(close::TRY_LATER, "busy", message);
-    let _place: Place =
-        app.guard.session(who).ok_or_else(|| busy("this client has as many sessions as it may have"))?;
+    let _place = app.sessions.place(&|| app.place(who))?;
     let cost = app.sessions.admit(false)?;
     let restarting = || (close::RESTARTING, "the server is restarting; connect again".to_owned());
     let first = tokio::select! {

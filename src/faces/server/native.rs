@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::App;
 use super::feed::{Feed, FeedError, Form};
-use super::guard::{Place, Who};
+use super::guard::Who;
 use super::record::View;
 use super::reply::Problem;
 use super::session::{Follower, News, Owner, Session, Volatile, Wanted};
@@ -37,6 +37,7 @@ const LARGEST_CONTEXT: usize = 4 << 10;
 mod close {
     pub(super) const DONE: u16 = 1000;
     pub(super) const TOO_LARGE: u16 = 1009;
+    pub(super) const GONE: u16 = 1001;
     pub(super) const FAILED: u16 = 1011;
     pub(super) const RESTARTING: u16 = 1012;
     pub(super) const TRY_LATER: u16 = 1013;
@@ -169,8 +170,6 @@ struct Begun {
     hello: Value,
     tentative: bool,
     listen: Option<broadcast::Receiver<Arc<Event>>>,
-    /// A new session's place among those of its client.
-    place: Option<Place>,
 }
 
 struct Refusal {
@@ -180,7 +179,11 @@ struct Refusal {
 
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Refusal {
-        let code = if problem.passes() { close::TRY_LATER } else { close::BAD };
+        let code = match problem.status {
+            _ if problem.passes() => close::TRY_LATER,
+            status if status.is_server_error() => close::FAILED,
+            _ => close::BAD,
+        };
         Refusal { code, problem }
     }
 }
@@ -201,9 +204,13 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
         Ok(_) => return Err(bad("the first message must be `start`, as text")),
     };
     let form = start.format.form();
-    let (session, mut hello, after, place) = match &start.resume {
+    if let Some(form) = form {
+        form.check().map_err(|error| bad(error.to_string()))?;
+    }
+    let place = || app.place(who);
+    let (session, mut hello, after) = match &start.resume {
         Some(resume) => {
-            let found = app.sessions.resume(&resume.token).await.map_err(Problem::from)?;
+            let found = app.sessions.resume(&resume.token, form.is_none(), &place).await.map_err(Problem::from)?;
             let Some(session) = found else {
                 let problem = Problem::bad("resume", "this session is not known here, or it was forgotten");
                 return Err(Refusal { code: close::NO_TOKEN, problem });
@@ -211,12 +218,11 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
             let hello = json!({
                 "type": "session", "session": session.id(), "after": resume.after, "limits": limits(),
             });
-            (session, hello, resume.after, None)
+            (session, hello, resume.after)
         }
         None => {
-            let place = app.guard.session(who).ok_or_else(Problem::too_many)?;
             let wanted = wanted(app, &start, form.is_none())?;
-            let opened = app.sessions.open_beside(wanted, false, start.beside.as_deref()).await;
+            let opened = app.sessions.open_beside(wanted, start.beside.as_deref(), &place).await;
             let opened = opened.map_err(Problem::from)?;
             // The viewers' page, relative to the server's address. A session beside another one
             // shares that one's.
@@ -225,20 +231,23 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
                 "type": "session", "session": opened.session.id(), "token": opened.token, "viewer": opened.viewer,
                 "link": link, "after": 0, "limits": limits(),
             });
-            (opened.session, hello, 0, Some(place))
+            (opened.session, hello, 0)
         }
     };
-    if session.opening.wanted.text != form.is_none() {
-        return Err(bad("a session goes on with what it began with: sound or text"));
-    }
-    let feed = form.map(|form| Feed::new(session.clone(), form, None)).transpose();
-    let feed = feed.map_err(|error| bad(error.to_string()))?;
+    // Whoever fed the session before has stopped, so nothing is counted behind this.
+    let owner = session.take().await;
+    let unit = if form.is_none() { "from_word" } else { "from_sample" };
+    hello[unit] = session.received().into();
+    let feed = match form.map(|form| Feed::new(session.clone(), form, owner.feeding())).transpose() {
+        Ok(feed) => feed,
+        Err(error) => {
+            app.sessions.linger(session, owner);
+            return Err(bad(error.to_string()));
+        }
+    };
     // The follower sends the records after `after`; the view must know those before.
     let mut view = View::new(session.translates());
     session.log.after(0).iter().take_while(|record| record.n <= after).for_each(|record| drop(view.apply(record)));
-    // Whoever fed the session before has stopped, so nothing is counted behind this.
-    let owner = session.take().await;
-    hello["from_sample"] = session.received().into();
     Ok(Begun {
         owner,
         feed,
@@ -248,7 +257,6 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
         tentative: start.tentative,
         listen: start.listen.then(|| session.details()),
         session,
-        place,
     })
 }
 
@@ -285,18 +293,20 @@ enum Over {
     Done {
         failed: bool,
     },
-    /// The client is gone, and may come back.
-    Lost,
+    /// The client is gone, and may come back. `idle`: it said nothing for a minute.
+    Lost {
+        idle: bool,
+    },
     Taken,
     Draining,
     Closing(u16, Problem),
 }
 
 async fn run(begun: Begun, reader: Reader, writer: &mut Writer, app: &Arc<App>) -> (u16, String) {
-    let Begun { session, mut owner, feed, mut follower, mut view, hello, tentative, mut listen, place } = begun;
+    let Begun { session, mut owner, feed, mut follower, mut view, hello, tentative, mut listen } = begun;
     let before = session.received();
     let over = match writer.json(&hello).await {
-        Err(Lost) => Over::Lost,
+        Err(Lost) => Over::Lost { idle: false },
         Ok(()) => {
             let (says, mut said) = mpsc::channel::<Problem>(4);
             let hearing = hear(reader, feed, session.clone(), says);
@@ -309,15 +319,18 @@ async fn run(begun: Begun, reader: Reader, writer: &mut Writer, app: &Arc<App>) 
             }
         }
     };
-    drop(place);
     let samples = session.received().saturating_sub(before);
     app.sessions.metrics.audio("native", Duration::from_millis(samples * 1000 / u64::from(SAMPLE_RATE)));
     match over {
         Over::Done { failed: false } => (close::DONE, "the session has ended".to_owned()),
         Over::Done { failed: true } => (close::FAILED, "the session was interrupted".to_owned()),
-        Over::Lost => {
+        Over::Lost { idle } => {
             app.sessions.linger(session, owner);
-            (close::IDLE, "nothing came for a minute".to_owned())
+            if idle {
+                (close::IDLE, "nothing came for a minute".to_owned())
+            } else {
+                (close::GONE, "the connection was closed".to_owned())
+            }
         }
         Over::Taken => (close::TAKEN, "another connection goes on with this session".to_owned()),
         Over::Draining => {
@@ -340,10 +353,10 @@ async fn hear(mut reader: Reader, mut feed: Option<Feed>, session: Arc<Session>,
             Ok(incoming) => incoming,
             // A client that has sent everything only waits.
             Err(_) if over => continue,
-            Err(_) => return Over::Lost,
+            Err(_) => return Over::Lost { idle: true },
         };
         let outcome = match incoming {
-            Incoming::Closed => return Over::Lost,
+            Incoming::Closed => return Over::Lost { idle: false },
             Incoming::TooLong => {
                 return Over::Closing(
                     close::TOO_LARGE,
@@ -359,7 +372,10 @@ async fn hear(mut reader: Reader, mut feed: Option<Feed>, session: Arc<Session>,
                 }
             },
             Incoming::Text(text) => match serde_json::from_str::<Said>(&text) {
-                Ok(Said::Flush) => session.flush().await.map(drop).map_err(FeedError::from),
+                Ok(Said::Flush) => match &mut feed {
+                    Some(feed) => feed.flush().await.map(drop).map_err(FeedError::from),
+                    None => session.flush().await.map(drop).map_err(FeedError::from),
+                },
                 Ok(Said::End) if over => Ok(()),
                 Ok(Said::End) => {
                     over = true;
@@ -412,9 +428,12 @@ async fn tell(
 ) -> Over {
     let mut shown = Shown::new();
     let mut failed = false;
-    let start = Event { audio_ms: Millis::ZERO, wall_ms: Millis::ZERO, kind: EventKind::Start(session.start.clone()) };
-    if writer.json(&start).await.is_err() {
-        return Over::Lost;
+    if let Some(start) = session.start() {
+        let kind = EventKind::Start(start.clone());
+        let start = Event { audio_ms: Millis::ZERO, wall_ms: Millis::ZERO, kind };
+        if writer.json(&start).await.is_err() {
+            return Over::Lost { idle: false };
+        }
     }
     loop {
         let sent = tokio::select! {
@@ -442,7 +461,7 @@ async fn tell(
             sent = writer.ping() => sent,
         };
         if sent.is_err() {
-            return Over::Lost;
+            return Over::Lost { idle: false };
         }
     }
 }
@@ -486,8 +505,8 @@ impl Shown {
 
     async fn acknowledge(&mut self, writer: &mut Writer, session: &Session) -> Result<(), Lost> {
         (self.acknowledged, self.owed) = (Some(Instant::now()), false);
-        let keep_from = session.volatile().position.tail_start;
-        writer.json(&json!({"type": "ack", "samples": session.received(), "keep_from": keep_from})).await
+        let unit = if session.opening.wanted.text { "words" } else { "samples" };
+        writer.json(&json!({"type": "ack", unit: session.received(), "keep_from": session.keep_from()})).await
     }
 
     async fn send(
@@ -544,5 +563,10 @@ fn numbered(event: Event, n: u64) -> Value {
 }
 
 fn error_of(problem: &Problem) -> Value {
-    json!({"type": "error", "code": problem.code.unwrap_or("bad"), "param": problem.param, "message": problem.message})
+    let code = problem.code.unwrap_or("bad");
+    let mut error = json!({"type": "error", "code": code, "param": problem.param, "message": problem.message});
+    if let Some(after) = problem.retry_after_ms() {
+        error["retry_after_ms"] = after.into();
+    }
+    error
 }

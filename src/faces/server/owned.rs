@@ -4,8 +4,6 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use axum::http::StatusCode;
-
 use super::App;
 use super::guard::{Place, Who};
 use super::reply::Problem;
@@ -19,13 +17,10 @@ pub(super) struct Owned {
     _place: Place,
 }
 
-/// A place among the sessions of a client.
+/// A free place among the sessions of a client.
 pub(super) fn place(app: &App, who: &Who) -> Result<Place, Problem> {
-    app.guard.session(who).ok_or_else(|| {
-        app.sessions.metrics.refused("client");
-        let what = "this client has as many sessions as it may have";
-        Problem { code: Some("rate_limit_exceeded"), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, what) }
-    })
+    let free = || app.guard.session(who).map(|place| (who.clone(), place));
+    Ok(app.sessions.place(&free).map(|(_, place)| place)?)
 }
 
 impl Owned {
@@ -37,7 +32,7 @@ impl Owned {
         batch: bool,
         protocol: &'static str,
     ) -> Result<Owned, Problem> {
-        let session = app.sessions.open(wanted, batch).await?.session;
+        let session = app.sessions.open(wanted, batch, None).await?;
         Ok(Owned { app: app.clone(), session, protocol, _place: place })
     }
 
@@ -59,8 +54,6 @@ impl Drop for Owned {
     fn drop(&mut self) {
         self.app.sessions.metrics.audio(self.protocol, self.session.length());
         self.session.abandon();
-        if let Err(error) = self.app.sessions.forget(&self.session) {
-            tracing::warn!("the log of a session cannot be deleted: {error}");
-        }
+        self.app.sessions.remove(&self.session);
     }
 }

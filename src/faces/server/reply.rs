@@ -11,6 +11,8 @@ use super::session::Refused;
 
 /// After how many seconds a client that was refused may try again.
 const RETRY_SECONDS: u64 = 5;
+/// The same in milliseconds, for protocols that have no header for that.
+pub(super) const RETRY_MS: u64 = RETRY_SECONDS * 1000;
 
 /// An error of a request.
 #[derive(Clone, Debug)]
@@ -30,11 +32,6 @@ impl Problem {
     /// A request that is wrong in its parameter `param`.
     pub(super) fn bad(param: &'static str, message: impl Into<String>) -> Problem {
         Problem { param: Some(param), ..Problem::new(StatusCode::BAD_REQUEST, message) }
-    }
-
-    /// A client has as many sessions as it may have.
-    pub(super) fn too_many() -> Problem {
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "this client has as many sessions as it may have")
     }
 
     fn kind(&self) -> &'static str {
@@ -57,11 +54,19 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// After which time the same request may succeed, if it may.
+    pub(super) fn retry_after_ms(&self) -> Option<u64> {
+        self.passes().then_some(RETRY_MS)
+    }
+}
+
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Problem {
         let (status, code) = match &refused {
             Refused::Full(_) => (StatusCode::SERVICE_UNAVAILABLE, "at_capacity"),
             Refused::Draining => (StatusCode::SERVICE_UNAVAILABLE, "draining"),
+            Refused::TooMany => (StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded"),
             Refused::Bad(_) => (StatusCode::BAD_REQUEST, "unsupported"),
             Refused::Device(_) | Refused::Log(_) => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
         };

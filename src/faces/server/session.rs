@@ -2,9 +2,10 @@
 //! every protocol is an adapter around it. A session outlives the connection that feeds it.
 
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -13,14 +14,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::device::{DeviceThread, Input, Job, Step};
+use super::guard::{Place, Who};
 use super::load::{Cost, Full, Load};
-use super::log::Log;
+use super::log::{self, Log};
 use super::metrics::Metrics;
 use super::record::{Commits, Record, View};
 use super::secret::{Digest, Secret, short_code};
 use crate::audio::pieces::{PIECE, Piece};
-use crate::cascade::event::{End, Progress};
-use crate::cascade::{Checkpoint, Event, EventKind, Position, SegmentId, Settings};
+use crate::cascade::event::{End, Progress, Start};
+use crate::cascade::words_of;
+use crate::cascade::{Checkpoint, Event, EventKind, Position, SAMPLE_RATE, SegmentId, Settings};
 use crate::engines::load::{self, Direction};
 use crate::engines::resident::ModelSet;
 use crate::policy::PolicyKind;
@@ -29,6 +32,8 @@ use crate::text::{Context, Language, Millis};
 /// The most sound that waits in a session, in pieces of 10 ms. A client that is further ahead is
 /// not read from.
 const BACKLOG: usize = 6_000;
+/// A piece of this backlog holds so many bytes of text.
+const TEXT_IN_PIECE: usize = 64;
 /// The most inputs that wait for the device's thread.
 const INPUTS: usize = BACKLOG;
 /// The most sound in one input, in pieces.
@@ -37,6 +42,10 @@ const BLOCK: usize = 10;
 const WARNINGS: usize = 8;
 /// Sessions that have ended and whose captions can still be read.
 const ENDED: usize = 256;
+/// How far a stream moves on without committing anything, in samples, before its state is kept.
+const KEEP_AFTER: u64 = 10 * SAMPLE_RATE as u64;
+/// How often sessions are looked for that nobody touched for a day.
+const PURGE: Duration = Duration::from_secs(60 * 60);
 /// How long to wait before a record that could not be written is written again.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -105,6 +114,8 @@ pub(super) enum Refused {
     Full(#[from] Full),
     #[error("the server is shutting down")]
     Draining,
+    #[error("this client has as many sessions as it may have")]
+    TooMany,
     /// The request cannot be met on this server.
     #[error("{0}")]
     Bad(String),
@@ -129,41 +140,75 @@ pub(super) struct Volatile {
     pub warnings: VecDeque<(u64, String)>,
 }
 
-/// A session.
+/// A session. One of an earlier run of the server does not run until its client resumes it.
 pub(super) struct Session {
     pub opening: Opening,
-    pub settings: Settings,
     pub log: Log,
     volatile: watch::Sender<Arc<Volatile>>,
     /// `start` and `listen` events, for those who want them.
     details: broadcast::Sender<Arc<Event>>,
-    /// The first event of this run.
-    pub start: crate::cascade::event::Start,
+    /// What it runs with; empty while it does not run. A session that has run never runs again.
+    run: OnceLock<Run>,
+    /// Held while the session begins to run, or ends without that.
+    waking: tokio::sync::Mutex<()>,
     input: Mutex<Option<mpsc::Sender<Input>>>,
     /// The session stops at once and without an end: it goes on after a restart of the server, or
     /// nobody wants the rest.
     suspended: Arc<AtomicBool>,
     backlog: Arc<Semaphore>,
-    /// Samples of the session's sound that have been taken in.
+    /// Samples of the session's sound that have been taken in, or words of its text.
     received: AtomicU64,
     /// Flushes that were asked for in this run.
     flushes: AtomicU64,
     /// The number of the connection that feeds the session.
     owner: watch::Sender<u64>,
     /// Held by that connection.
-    feeding: Arc<tokio::sync::Mutex<()>>,
+    feeding: Arc<Feeding>,
+    /// The session's place among those of its client, until it ends.
+    place: Mutex<Option<(Who, Place)>>,
 }
+
+/// What a session runs with.
+struct Run {
+    chunk: Millis,
+    /// The first event of this run.
+    start: Start,
+}
+
+type Feeding = tokio::sync::Mutex<()>;
+
+/// Kept by whatever feeds a session. The next connection waits until all of these are dropped.
+pub(super) type FeedingGuard = Arc<tokio::sync::OwnedMutexGuard<()>>;
+
+/// Finds a place for another session of a client; `None`: it has as many as it may have.
+pub(super) type FindPlace<'a> = &'a (dyn Fn() -> Option<(Who, Place)> + Send + Sync);
 
 /// The connection that feeds a session. Another one can take its place.
 pub(super) struct Owner {
+    watch: Watch,
+    feeding: FeedingGuard,
+}
+
+/// Sees when another connection takes the session.
+struct Watch {
     number: u64,
     now: watch::Receiver<u64>,
-    _feeding: tokio::sync::OwnedMutexGuard<()>,
 }
 
 impl Owner {
+    /// For what feeds the session on behalf of the connection.
+    pub(super) fn feeding(&self) -> FeedingGuard {
+        self.feeding.clone()
+    }
+
     /// Waits until another connection has taken the session.
     pub(super) async fn replaced(&mut self) {
+        self.watch.replaced().await;
+    }
+}
+
+impl Watch {
+    async fn replaced(&mut self) {
         let number = self.number;
         // An error means that the session is gone, and then nobody can take it.
         if self.now.wait_for(|now| *now != number).await.is_err() {
@@ -178,6 +223,26 @@ impl Owner {
 pub(super) struct Ended;
 
 impl Session {
+    /// A session that does not run yet.
+    fn new(opening: Opening, log: Log) -> Session {
+        Session {
+            received: AtomicU64::new(log.kept(|newest| received(newest, opening.wanted.text))),
+            opening,
+            log,
+            volatile: watch::Sender::default(),
+            details: broadcast::Sender::new(64),
+            run: OnceLock::new(),
+            waking: tokio::sync::Mutex::default(),
+            input: Mutex::new(None),
+            suspended: Arc::default(),
+            backlog: Arc::new(Semaphore::new(BACKLOG)),
+            flushes: AtomicU64::new(0),
+            owner: watch::Sender::default(),
+            feeding: Arc::default(),
+            place: Mutex::new(None),
+        }
+    }
+
     pub(super) fn id(&self) -> &str {
         &self.opening.id
     }
@@ -186,9 +251,35 @@ impl Session {
         Listed::new(&self.opening, &self.log)
     }
 
+    /// Whether it runs, or has run.
+    fn has_run(&self) -> bool {
+        self.run.get().is_some()
+    }
+
+    /// The first event of this run.
+    pub(super) fn start(&self) -> Option<&Start> {
+        Some(&self.run.get()?.start)
+    }
+
+    /// How much sound a step takes; `None` where the session does not run.
+    pub(super) fn chunk(&self) -> Option<Millis> {
+        Some(self.run.get()?.chunk)
+    }
+
     /// How much sound was taken in.
     pub(super) fn length(&self) -> Duration {
-        Duration::from_millis(self.received() * 1000 / u64::from(crate::cascade::SAMPLE_RATE))
+        Duration::from_millis(self.received() * 1000 / u64::from(SAMPLE_RATE))
+    }
+
+    /// Keeps the session's place among those of its client until it ends.
+    fn hold(&self, place: (Who, Place)) {
+        *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
+    }
+
+    /// Gives the place up, if it is one of `who`'s and no connection has the session.
+    fn give_up_place(&self, who: &Who) -> Option<(Who, Place)> {
+        let _feeding = self.feeding.try_lock().ok()?;
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(of, _)| of == who)
     }
 
     /// Whether the session has no end that its client asked for.
@@ -205,12 +296,12 @@ impl Session {
     }
 
     pub(super) fn translates(&self) -> bool {
-        self.settings.target.is_some()
+        self.opening.wanted.to.is_some()
     }
 
-    /// Takes the session over for a connection. Whoever had it before is told.
-    /// Returns when that one feeds it no more: what [`Session::received`] says then is where the
-    /// new one goes on.
+    /// Takes the session over for a connection, and tells the former one. Waits until nothing feeds
+    /// the session for that one any more. From then on [`Session::received`] is where the new one
+    /// goes on.
     pub(super) async fn take(&self) -> Owner {
         let mut number = 0;
         self.owner.send_modify(|now| {
@@ -218,12 +309,22 @@ impl Session {
             number = *now;
         });
         let feeding = self.feeding.clone().lock_owned().await;
-        Owner { number, now: self.owner.subscribe(), _feeding: feeding }
+        Owner { watch: Watch { number, now: self.owner.subscribe() }, feeding: Arc::new(feeding) }
     }
 
-    /// Samples that have been taken in, from the start of the session.
+    /// Samples that have been taken in, from the start of the session; in a session of text, words.
     pub(super) fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
+    }
+
+    /// What lies before it will never be needed again: samples, or words of a text.
+    pub(super) fn keep_from(&self) -> u64 {
+        self.log.kept(|newest| received(newest, self.opening.wanted.text))
+    }
+
+    /// Whether a checkpoint is `by` samples or more ahead of what was kept.
+    fn needs_keeping(&self, checkpoint: &Checkpoint, by: u64) -> bool {
+        self.log.kept(|newest| checkpoint.tail_start >= newest.map_or(0, |newest| newest.tail_start) + by)
     }
 
     /// Takes sound in. Waits while the session has a minute of it.
@@ -240,9 +341,14 @@ impl Session {
         Ok(())
     }
 
-    /// Takes text in.
+    /// Takes text in. Waits while much of it is waiting.
     pub(super) async fn push_text(&self, text: String, start: Millis, end: Millis) -> Result<(), Ended> {
-        self.send(Input::Text { text, start, end }).await
+        let words = words_of(&text).len() as u64;
+        let share = u32::try_from(text.len().div_ceil(TEXT_IN_PIECE).clamp(1, BACKLOG)).unwrap_or(u32::MAX);
+        let permit = self.backlog.clone().acquire_many_owned(share).await.map_err(|_| Ended)?;
+        self.send(Input::Text { text, start, end, permit }).await?;
+        self.received.fetch_add(words, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Closes the open segment now. Returns the number of this flush: 1, 2, 3, ….
@@ -268,13 +374,15 @@ impl Session {
         sender.ok_or(Ended)?.send(input).await.map_err(|_| Ended)
     }
 
-    /// Follows the session after record `after`.
+    /// Follows the session after record `after`, or after the newest one, if that is earlier.
     pub(super) fn follow(self: &Arc<Session>, after: u64) -> Follower {
+        let latest = self.log.latest();
+        let newest = *latest.borrow();
         Follower {
-            after,
-            latest: self.log.latest(),
+            after: after.min(newest),
+            latest,
             volatile: self.volatile.subscribe(),
-            over: false,
+            over: after >= newest && self.log.is_over(),
             session: self.clone(),
         }
     }
@@ -341,6 +449,8 @@ pub(super) struct Sessions {
     pub metrics: Arc<Metrics>,
     pub defaults: Defaults,
     folder: Option<PathBuf>,
+    /// The lock on that folder.
+    _lock: Option<File>,
     linger: Duration,
     known: Mutex<Known>,
     tasks: TaskTracker,
@@ -363,18 +473,11 @@ pub(super) struct Defaults {
 
 #[derive(Default)]
 struct Known {
+    /// All sessions: those that run, those of an earlier run of the server that nobody has resumed,
+    /// and those that are over.
     sessions: HashMap<String, Arc<Session>>,
-    /// Sessions of an earlier run that nobody has resumed yet.
-    waiting: HashMap<String, super::log::Found>,
+    /// Those that are over, oldest first.
     ended: VecDeque<String>,
-}
-
-impl Known {
-    /// All sessions, also those that nobody has resumed yet.
-    fn openings(&self) -> impl Iterator<Item = (&Opening, &Log)> {
-        let here = self.sessions.values().map(|session| (&session.opening, &session.log));
-        here.chain(self.waiting.values().map(|found| (&found.opening, &found.log)))
-    }
 }
 
 /// A session that was opened, with the secrets that its client gets.
@@ -397,15 +500,80 @@ impl Sessions {
         linger: Duration,
     ) -> std::io::Result<Sessions> {
         let mut known = Known::default();
+        let lock = folder.as_deref().map(log::lock).transpose()?;
         if let Some(folder) = &folder {
-            let (found, refused) = Log::find_all(folder)?;
+            let (mut found, refused) = Log::find_all(folder)?;
             refused.iter().for_each(|why| tracing::warn!("{why}"));
-            known.waiting = found.into_iter().map(|found| (found.opening.id.clone(), found)).collect();
+            found.sort_by_key(|found| found.opening.opened_ms);
+            for log::Found { opening, log } in found {
+                let session = Session::new(opening, log);
+                if session.log.is_over() {
+                    known.ended.push_back(session.id().to_owned());
+                }
+                known.sessions.insert(session.id().to_owned(), Arc::new(session));
+            }
         }
-        let (tasks, draining) = (TaskTracker::new(), CancellationToken::new());
-        let known = Mutex::new(known);
-        let by_key = tokio::sync::Mutex::default();
-        Ok(Sessions { set, device, load, metrics, defaults, folder, linger, known, tasks, by_key, draining })
+        Ok(Sessions {
+            set,
+            device,
+            load,
+            metrics,
+            defaults,
+            folder,
+            _lock: lock,
+            linger,
+            known: Mutex::new(known),
+            tasks: TaskTracker::new(),
+            by_key: tokio::sync::Mutex::default(),
+            draining: CancellationToken::new(),
+        })
+    }
+
+    /// Looks after the sessions of earlier runs: those that nobody resumes end, and those that
+    /// nobody has touched for a day are deleted. Call it when clients can come.
+    pub(super) fn look_after(self: &Arc<Sessions>) {
+        let all: Vec<_> = self.known().sessions.values().cloned().collect();
+        for session in all.into_iter().filter(|session| !session.log.is_over()) {
+            let sessions = self.clone();
+            self.tasks.spawn(async move {
+                tokio::select! {
+                    () = tokio::time::sleep(sessions.linger) => sessions.end_unless_resumed(&session).await,
+                    () = sessions.draining.cancelled() => {}
+                }
+            });
+        }
+        let sessions = self.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(PURGE).await;
+                sessions.purge();
+            }
+        });
+    }
+
+    /// Ends a session of an earlier run as interrupted, unless somebody has resumed it.
+    async fn end_unless_resumed(&self, session: &Arc<Session>) {
+        let _waking = session.waking.lock().await;
+        if session.has_run() || session.log.is_over() {
+            return;
+        }
+        let records = session.log.after(0);
+        let last = records.last().map_or((0, Millis::ZERO, Millis::ZERO), |last| (last.n, last.audio_ms, last.wall_ms));
+        append(session, interruption(last.0 + 1, last.1, last.2, 0), None, &self.metrics).await;
+        self.ended(session);
+    }
+
+    /// Forgets sessions that are over and that nobody touched for a day.
+    fn purge(&self) {
+        let old: Vec<_> = {
+            let mut known = self.known();
+            let old = |session: &Session| session.log.is_over() && session.log.is_old();
+            let gone: Vec<_> =
+                known.sessions.extract_if(|_, session| old(session)).map(|(_, session)| session).collect();
+            known.ended.retain(|id| gone.iter().all(|session| session.id() != id));
+            gone
+        };
+        delete(old);
     }
 
     /// What a session gets whose client says nothing but its languages.
@@ -427,9 +595,16 @@ impl Sessions {
         self.prepare(wanted).map(drop)
     }
 
-    /// Opens a session.
-    pub(super) async fn open(self: &Arc<Sessions>, wanted: Wanted, batch: bool) -> Result<Opened, Refused> {
-        self.open_beside(wanted, batch, None).await
+    /// Opens a session that lives as long as its connection, and of which nothing is kept. `batch`:
+    /// it has no deadlines. `place`: `None` where the caller has the session's place.
+    pub(super) async fn open(
+        self: &Arc<Sessions>,
+        wanted: Wanted,
+        batch: bool,
+        place: Option<FindPlace<'_>>,
+    ) -> Result<Arc<Session>, Refused> {
+        let opening = Opening::new(wanted, Digest::of(&short_code()), Digest::of(&short_code()));
+        self.open_as(opening, batch, None, place).await
     }
 
     /// Opens a session that shares the link of the one with the resume token `beside`. Where that
@@ -437,10 +612,11 @@ impl Sessions {
     pub(super) async fn open_beside(
         self: &Arc<Sessions>,
         wanted: Wanted,
-        batch: bool,
         beside: Option<&str>,
+        place: FindPlace<'_>,
     ) -> Result<Opened, Refused> {
-        let (token, viewer) = (Secret::new("rs"), Secret::new("vs"));
+        let token = Secret::new("rs");
+        let viewer = Secret::new("vs");
         let (link, code) = match beside.and_then(|token| self.link_of(token)) {
             Some(link) => (link, None),
             None => {
@@ -448,32 +624,71 @@ impl Sessions {
                 (Digest::of(&code), Some(code))
             }
         };
-        let session = self.open_for(wanted, token.digest, viewer.digest, link, batch).await?;
+        let opening = Opening { viewer: viewer.digest, ..Opening::new(wanted, token.digest, link) };
+        let session = self.open_as(opening, false, self.folder.clone(), Some(place)).await?;
         Ok(Opened { session, token: token.text, viewer: viewer.text, code })
     }
 
-    async fn open_for(
+    async fn open_as(
         self: &Arc<Sessions>,
-        wanted: Wanted,
-        owner: Digest,
-        viewer: Digest,
-        code: Digest,
+        opening: Opening,
         batch: bool,
+        folder: Option<PathBuf>,
+        place: Option<FindPlace<'_>>,
     ) -> Result<Arc<Session>, Refused> {
+        let made = self.prepare(&opening.wanted).inspect_err(|_| self.metrics.refused("bad"))?;
+        let place = place.map(|place| self.place(place)).transpose()?;
         let cost = self.admit(batch)?;
-        let opening = Opening { id: Secret::new("s").text, wanted, owner, viewer, code, opened_ms: since_1970() };
-        // A batch is a request and its answer; there is nothing to come back to.
-        let folder = self.folder.as_deref().filter(|_| !batch);
-        let made = self.prepare(&opening.wanted)?;
-        let log = Log::create(&opening, folder).map_err(Refused::Log)?;
-        let session = self.run(opening, made, log, None, batch, cost).await;
-        session.inspect_err(|_| self.metrics.refused("bad"))
+        let made_log = tokio::task::spawn_blocking(move || {
+            Log::create(&opening, folder.as_deref()).map(|log| (opening, log)).map_err(Refused::Log)
+        });
+        let (opening, log) = made_log.await.map_err(|error| Refused::Log(std::io::Error::other(error)))??;
+        let session = Arc::new(Session::new(opening, log));
+        if let Some(place) = place {
+            session.hold(place);
+        }
+        match self.run(&session, made, batch, cost).await {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                self.metrics.refused("bad");
+                delete(vec![session]);
+                Err(error)
+            }
+        }
+    }
+
+    /// A place for another session of a client.
+    pub(super) fn place(&self, find: FindPlace<'_>) -> Result<(Who, Place), Refused> {
+        find().ok_or_else(|| {
+            self.metrics.refused("client");
+            Refused::TooMany
+        })
+    }
+
+    /// The place of the oldest session of a client that no connection has. That session ends.
+    pub(super) fn place_of_idle(&self, who: &Who) -> Option<(Who, Place)> {
+        let known = self.known();
+        let mut all: Vec<_> = known.sessions.values().collect();
+        all.sort_by_key(|session| session.opening.opened_ms);
+        let (session, place) = all.into_iter().find_map(|session| Some((session, session.give_up_place(who)?)))?;
+        session.close_input();
+        Some(place)
     }
 
     /// The session with the resume token `token`, to go on with. A session of an earlier run of the
-    /// server is started again.
-    pub(super) async fn resume(self: &Arc<Sessions>, token: &str) -> Result<Option<Arc<Session>>, Refused> {
-        self.of_owner(&Digest::of(token)).await
+    /// server is started again. `text`: the client sends text, not sound.
+    pub(super) async fn resume(
+        self: &Arc<Sessions>,
+        token: &str,
+        text: bool,
+        place: FindPlace<'_>,
+    ) -> Result<Option<Arc<Session>>, Refused> {
+        let Some(session) = self.of_owner(&Digest::of(token)) else { return Ok(None) };
+        if session.opening.wanted.text != text {
+            return Err(Refused::Bad("a session goes on with what it began with: sound or text".to_owned()));
+        }
+        self.wake(&session, place).await?;
+        Ok(Some(session))
     }
 
     /// Opens a session that its client finds again by a key of its own. Hold
@@ -482,99 +697,86 @@ impl Sessions {
         self: &Arc<Sessions>,
         key: &str,
         wanted: Wanted,
+        place: FindPlace<'_>,
     ) -> Result<Arc<Session>, Refused> {
         // Nobody is told the code of its link.
-        let link = Digest::of(&short_code());
-        self.open_for(wanted, digest_of_key(key), Secret::new("vs").digest, link, false).await
+        let opening = Opening::new(wanted, digest_of_key(key), Digest::of(&short_code()));
+        self.open_as(opening, false, self.folder.clone(), Some(place)).await
     }
 
-    /// The session that was opened with `key` and has not ended. One of an earlier run of the
-    /// server is started again.
-    pub(super) async fn with_key(self: &Arc<Sessions>, key: &str) -> Result<Option<Arc<Session>>, Refused> {
-        Ok(self.of_owner(&digest_of_key(key)).await?.filter(|session| !session.log.is_over()))
+    /// The session that was opened with `key` and has not ended. It may have to be woken.
+    pub(super) fn with_key(&self, key: &str) -> Option<Arc<Session>> {
+        self.of_owner(&digest_of_key(key)).filter(|session| !session.log.is_over())
     }
 
     /// The session of an owner; where it has several, one that has not ended.
-    async fn of_owner(self: &Arc<Sessions>, owner: &Digest) -> Result<Option<Arc<Session>>, Refused> {
-        let found = {
-            let mut known = self.known();
-            let mut own = known.sessions.values().filter(|session| session.opening.owner == *owner);
-            let ended = match own.clone().find(|session| !session.log.is_over()) {
-                Some(session) => return Ok(Some(session.clone())),
-                None => own.next().cloned(),
-            };
-            let waiting = known.waiting.iter().filter(|(_, found)| found.opening.owner == *owner);
-            let waiting = waiting.map(|(id, found)| (found.log.is_over(), id.clone())).min();
-            match waiting {
-                Some((over, id)) if !over || ended.is_none() => known.waiting.remove(&id),
-                _ => return Ok(ended),
-            }
-        };
-        let Some(found) = found else { return Ok(None) };
-        if found.log.is_over() {
-            return Ok(Some(self.finished(found)?));
+    fn of_owner(&self, owner: &Digest) -> Option<Arc<Session>> {
+        let known = self.known();
+        let own = known.sessions.values().filter(|session| session.opening.owner == *owner);
+        own.min_by_key(|session| session.log.is_over()).cloned()
+    }
+
+    /// Lets a session of an earlier run go on. Nothing changes where it is over, or runs already, or
+    /// where it cannot run now: then it can be woken later.
+    pub(super) async fn wake(
+        self: &Arc<Sessions>,
+        session: &Arc<Session>,
+        place: FindPlace<'_>,
+    ) -> Result<(), Refused> {
+        let _waking = session.waking.lock().await;
+        if session.has_run() || session.log.is_over() {
+            return Ok(());
         }
-        let cost = match self.admit(false) {
-            Ok(cost) => cost,
-            Err(full) => {
-                self.known().waiting.insert(found.opening.id.clone(), found);
-                return Err(full);
-            }
-        };
-        let made = self.prepare(&found.opening.wanted)?;
-        let session = self.run(found.opening, made, found.log, found.checkpoint, false, cost).await?;
-        Ok(Some(session))
+        let made = self.prepare(&session.opening.wanted)?;
+        let place = self.place(place)?;
+        let cost = self.admit(false)?;
+        self.run(session, made, false, cost).await?;
+        session.hold(place);
+        Ok(())
     }
 
     /// The digest of the code of a session's link.
     fn link_of(&self, token: &str) -> Option<Digest> {
-        let digest = Digest::of(token);
-        let known = self.known();
-        let found = known.openings().find(|(opening, _)| opening.owner == digest)?;
-        Some(found.0.code.clone())
+        Some(self.of_owner(&Digest::of(token))?.opening.code.clone())
     }
 
     /// The sessions of the link with this code, in the order in which they were opened.
     pub(super) fn of_link(&self, code: &str) -> Vec<Listed> {
         let digest = Digest::of(code);
         let known = self.known();
-        let here = known.openings().filter(|(opening, _)| opening.code == digest);
-        let mut listed: Vec<Listed> = here.map(|(opening, log)| Listed::new(opening, log)).collect();
+        let here = known.sessions.values().filter(|session| session.opening.code == digest);
+        let mut listed: Vec<Listed> = here.map(|session| session.listed()).collect();
         listed.sort_by(|a, b| (a.opened_ms, &a.session).cmp(&(b.opened_ms, &b.session)));
         listed
     }
 
-    /// A session by its id, also one that ended in an earlier run.
-    pub(super) fn find(self: &Arc<Sessions>, id: &str) -> Option<Arc<Session>> {
-        let found = {
-            let mut known = self.known();
-            if let Some(session) = known.sessions.get(id) {
-                return Some(session.clone());
-            }
-            known.waiting.remove(id)?
-        };
-        if found.log.is_over() {
-            return self.finished(found).ok();
-        }
-        self.known().waiting.insert(id.to_owned(), found);
-        None
+    /// A session by its id, also one of an earlier run.
+    pub(super) fn find(&self, id: &str) -> Option<Arc<Session>> {
+        self.known().sessions.get(id).cloned()
     }
 
-    /// Forgets a session: ends it and deletes what was kept of it.
-    pub(super) fn forget(&self, session: &Session) -> std::io::Result<()> {
+    /// Ends a session that nobody can find any more.
+    pub(super) fn remove(&self, session: &Session) {
         session.close_input();
         let mut known = self.known();
         known.sessions.remove(session.id());
         known.ended.retain(|id| id != session.id());
-        session.log.forget()
+    }
+
+    /// Forgets a session: ends it and deletes what was kept of it.
+    pub(super) async fn forget(&self, session: Arc<Session>) -> std::io::Result<()> {
+        self.remove(&session);
+        tokio::task::spawn_blocking(move || session.log.forget()).await.map_err(std::io::Error::other)?
     }
 
     /// Called when the connection of `owner` is gone: if none comes back, the session ends.
-    pub(super) fn linger(self: &Arc<Sessions>, session: Arc<Session>, mut owner: Owner) {
+    pub(super) fn linger(self: &Arc<Sessions>, session: Arc<Session>, owner: Owner) {
+        let Owner { mut watch, feeding } = owner;
+        drop(feeding); // nobody feeds it now
         let (linger, draining, resumes) = (self.linger, self.draining.clone(), self.folder.is_some());
         self.tasks.spawn(async move {
             tokio::select! {
-                () = owner.replaced() => {}
+                () = watch.replaced() => {}
                 () = tokio::time::sleep(linger) => session.close_input(),
                 () = draining.cancelled() => stop(&session, resumes),
             }
@@ -641,50 +843,33 @@ impl Sessions {
         Ok(Prepared { settings, direction, context })
     }
 
+    /// Lets a session run, from its newest checkpoint. If it cannot, it is as it was.
     async fn run(
         self: &Arc<Sessions>,
-        opening: Opening,
+        session: &Arc<Session>,
         made: Prepared,
-        log: Log,
-        from: Option<Checkpoint>,
         batch: bool,
         cost: Cost,
-    ) -> Result<Arc<Session>, Refused> {
+    ) -> Result<(), Refused> {
         let Prepared { settings, direction, context } = made;
         let names = self.set.names(direction.as_ref(), &self.device.name);
         let start = load::start(&settings, &names);
         let (input, inputs) = mpsc::channel(INPUTS);
         let (steps, stepped) = mpsc::channel(4);
         let (opened, answer) = oneshot::channel();
-        let suspended = Arc::new(AtomicBool::new(false));
-        let received = from.as_ref().map_or(0, |from| from.tail_start);
-        let session = Arc::new(Session {
-            settings,
-            start: start.clone(),
-            log,
-            volatile: watch::Sender::default(),
-            details: broadcast::Sender::new(64),
-            input: Mutex::new(Some(input)),
-            suspended: suspended.clone(),
-            backlog: Arc::new(Semaphore::new(BACKLOG)),
-            received: AtomicU64::new(received),
-            flushes: AtomicU64::new(0),
-            owner: watch::Sender::default(),
-            feeding: Arc::default(),
-            opening,
-        });
-        let text = session.opening.wanted.text;
+        let from = session.log.checkpoint();
+        session.received.store(received(from.as_ref(), session.opening.wanted.text), Ordering::Relaxed);
         let job = Job {
             settings,
             direction,
             context,
-            start,
+            start: start.clone(),
             notes: names.notes,
-            text,
+            text: session.opening.wanted.text,
             batch,
             from,
             input: inputs,
-            suspended,
+            suspended: session.suspended.clone(),
             steps,
             opened,
             cost,
@@ -692,65 +877,66 @@ impl Sessions {
         self.device.open(job).map_err(|error| Refused::Device(error.to_string()))?;
         match answer.await {
             Ok(Ok(())) => {}
-            Ok(Err(why)) => {
-                let _ = session.log.forget();
-                return Err(Refused::Bad(why));
-            }
+            Ok(Err(why)) => return Err(Refused::Bad(why)),
             Err(_) => return Err(Refused::Device("its thread has ended".to_owned())),
         }
+        *session.input.lock().unwrap_or_else(PoisonError::into_inner) = Some(input);
+        let _ = session.run.set(Run { chunk: settings.chunk, start });
         self.known().sessions.insert(session.id().to_owned(), session.clone());
         self.metrics.opened();
-        let sessions = self.clone();
-        let driven = session.clone();
+        let (sessions, driven) = (self.clone(), session.clone());
         self.tasks.spawn(async move {
             drive(&driven, stepped, &sessions.metrics).await;
             sessions.ended(&driven);
             sessions.metrics.ended();
         });
-        Ok(session)
-    }
-
-    /// A session of an earlier run that is over: only its captions can be read.
-    fn finished(&self, found: super::log::Found) -> Result<Arc<Session>, Refused> {
-        let Prepared { settings, direction, .. } = self.prepare(&found.opening.wanted)?;
-        let names = self.set.names(direction.as_ref(), &self.device.name);
-        let session = Arc::new(Session {
-            settings,
-            start: load::start(&settings, &names),
-            log: found.log,
-            volatile: watch::Sender::default(),
-            details: broadcast::Sender::new(1),
-            input: Mutex::new(None),
-            suspended: Arc::default(),
-            backlog: Arc::new(Semaphore::new(BACKLOG)),
-            flushes: AtomicU64::new(0),
-            received: AtomicU64::new(found.checkpoint.as_ref().map_or(0, |from| from.tail_start)),
-            owner: watch::Sender::default(),
-            feeding: Arc::default(),
-            opening: found.opening,
-        });
-        self.known().sessions.insert(session.id().to_owned(), session.clone());
-        self.ended(&session);
-        Ok(session)
+        Ok(())
     }
 
     /// Keeps the captions of a session that has ended, and forgets those of the oldest one.
     fn ended(&self, session: &Session) {
         session.close_input();
-        let mut known = self.known();
-        if !known.sessions.contains_key(session.id()) {
-            return; // forgotten meanwhile
+        session.place.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut gone = Vec::new();
+        {
+            let mut known = self.known();
+            if !known.sessions.contains_key(session.id()) {
+                return; // forgotten meanwhile
+            }
+            known.ended.push_back(session.id().to_owned());
+            while known.ended.len() > ENDED {
+                let Some(id) = known.ended.pop_front() else { break };
+                gone.extend(known.sessions.remove(&id));
+            }
         }
-        known.ended.push_back(session.id().to_owned());
-        while known.ended.len() > ENDED {
-            let Some(id) = known.ended.pop_front() else { break };
-            if let Some(session) = known.sessions.remove(&id)
-                && let Err(error) = session.log.forget()
-            {
+        delete(gone);
+    }
+}
+
+impl Opening {
+    fn new(wanted: Wanted, owner: Digest, code: Digest) -> Opening {
+        let viewer = Secret::new("vs").digest;
+        Opening { id: Secret::new("s").text, wanted, owner, viewer, code, opened_ms: since_1970() }
+    }
+}
+
+/// Deletes what was kept of sessions, on a thread that may wait for the disk.
+fn delete(sessions: Vec<Arc<Session>>) {
+    if sessions.is_empty() {
+        return;
+    }
+    tokio::task::spawn_blocking(move || {
+        for session in sessions {
+            if let Err(error) = session.log.forget() {
                 tracing::warn!("the log of a session cannot be deleted: {error}");
             }
         }
-    }
+    });
+}
+
+/// What was taken in before a checkpoint and is not needed again: samples, or words of a text.
+fn received(from: Option<&Checkpoint>, text: bool) -> u64 {
+    from.map_or(0, |from| if text { from.closed_words + from.words.len() as u64 } else { from.tail_start })
 }
 
 fn since_1970() -> u64 {
@@ -784,43 +970,56 @@ async fn drive(session: &Session, mut steps: mpsc::Receiver<Step>, metrics: &Met
     let mut n = records.last().map_or(0, |record| record.n);
     let mut warned = 0;
     let mut over = false;
-    let mut checkpoint = session.log.checkpoint();
+    let mut newest = None;
     while let Some(step) = steps.recv().await {
-        let Step { events, checkpoint: now, position, flushes } = step;
+        let Step { events, checkpoint, position, flushes } = step;
         let new: Vec<_> = events.iter().filter_map(|event| commits.of(&event.kind)).collect();
         let (audio_ms, wall_ms) = events.last().map_or((Millis::ZERO, Millis::ZERO), |e| (e.audio_ms, e.wall_ms));
         if !new.is_empty() {
             n += 1;
             let record = Record { n, audio_ms, wall_ms, flushes: flushes.0, commits: new };
             over |= record.is_end();
-            append(session, record, now.clone(), metrics).await;
+            append(session, record, Some(checkpoint.clone()), metrics).await;
+        } else if session.needs_keeping(&checkpoint, KEEP_AFTER) {
+            keep(session, checkpoint.clone(), metrics).await;
         }
-        checkpoint = Some(now);
+        newest = Some(checkpoint);
         show(session, &events, (position, flushes.1), &mut warned, metrics);
     }
-    if !over && !session.suspended.load(Ordering::SeqCst) {
-        // The device's thread is gone, or gave up. Followers must not wait for ever.
-        let end = super::record::Commit::End(End { interrupted: true, ..End::default() });
-        let last = session.volatile();
-        let record = Record {
-            n: n + 1,
-            audio_ms: last.audio_ms,
-            wall_ms: last.wall_ms,
-            flushes: last.flushes,
-            commits: vec![end],
-        };
-        if let Some(checkpoint) = checkpoint {
-            append(session, record, checkpoint, metrics).await;
-        }
+    if over {
+        return;
     }
+    if session.suspended.load(Ordering::SeqCst) {
+        if let Some(newest) = newest.filter(|newest| session.needs_keeping(newest, 1)) {
+            keep(session, newest, metrics).await;
+        }
+        return;
+    }
+    // The device's thread is gone, or gave up. Followers must not wait for ever.
+    let last = session.volatile();
+    append(session, interruption(n + 1, last.audio_ms, last.wall_ms, last.flushes), newest, metrics).await;
+}
+
+/// The last record of a session that was interrupted.
+fn interruption(n: u64, audio_ms: Millis, wall_ms: Millis, flushes: u64) -> Record {
+    let end = super::record::Commit::End(End { interrupted: true, ..End::default() });
+    Record { n, audio_ms, wall_ms, flushes, commits: vec![end] }
 }
 
 /// Writes a record, however long that takes. Nothing of it is shown before.
-async fn append(session: &Session, record: Record, checkpoint: Checkpoint, metrics: &Metrics) {
+async fn append(session: &Session, record: Record, checkpoint: Option<Checkpoint>, metrics: &Metrics) {
     while let Err(error) = session.log.append(record.clone(), checkpoint.clone()).await {
         metrics.log_waits();
         tracing::warn!("a session's log cannot be written, and its captions wait: {error}");
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Keeps the state of a stream, if that is possible now. Until it is, clients keep more sound.
+async fn keep(session: &Session, checkpoint: Checkpoint, metrics: &Metrics) {
+    if let Err(error) = session.log.keep(checkpoint).await {
+        metrics.log_waits();
+        tracing::warn!("a session's log cannot be written: {error}");
     }
 }
 

@@ -275,6 +275,6 @@ pub(super) async fn forget(
         return Err(Problem::new(StatusCode::FORBIDDEN, "the token of viewers only reads"));
     }
     let failed = |error: std::io::Error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
-    app.sessions.forget(&session).map_err(failed)?;
+    app.sessions.forget(session).await.map_err(failed)?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 
 use super::App;
 use super::feed::{Feed, FeedError, Form};
-use super::guard::{Place, Who, query_value};
+use super::guard::{Who, query_value};
 use super::record::Commit;
 use super::reply::Problem;
 use super::session::{Follower, News, Session, Volatile, Wanted};
@@ -51,6 +51,8 @@ const KEY: std::ops::RangeInclusive<usize> = 8..=256;
 /// Codes with which the server closes a socket.
 mod close {
     pub(super) const DONE: u16 = 1000;
+    pub(super) const GONE: u16 = 1001;
+    pub(super) const TOO_LARGE: u16 = 1009;
     pub(super) const FAILED: u16 = 1011;
     pub(super) const RESTARTING: u16 = 1012;
     pub(super) const TRY_LATER: u16 = 1013;
@@ -136,7 +138,11 @@ async fn serve(socket: WebSocket, app: &Arc<App>, who: &Who, asked: Result<Asked
         Ok(over) => over,
         Err(problem) => {
             // Those that see no error must see a message.
-            let _ = writer.json(&json!({"type": "error", "error": problem.message})).await;
+            let mut error = json!({"type": "error", "error": problem.message});
+            if let Some(after) = problem.retry_after_ms() {
+                error["retry_after_ms"] = after.into();
+            }
+            let _ = writer.json(&error).await;
             (if problem.passes() { close::TRY_LATER } else { close::BAD }, problem.message)
         }
     };
@@ -150,8 +156,12 @@ enum Over {
     Done {
         failed: bool,
     },
-    /// The client is gone, and may come back.
-    Lost,
+    /// The client is gone, and may come back. `idle`: it said nothing for a minute.
+    Lost {
+        idle: bool,
+    },
+    /// A message was too large.
+    TooLarge,
     Taken,
     Draining,
     Failed(FeedError),
@@ -165,15 +175,16 @@ async fn run(
     asked: Asked,
 ) -> Result<(u16, String), Problem> {
     let Asked { wanted, mode, key } = asked;
-    let (session, place) = session(app, who, wanted, key).await?;
+    let found_again = key.is_some();
+    let session = session(app, who, wanted, key).await?;
     let mut owner = session.take().await;
     let before = session.received();
     let spec = PcmSpec { rate: SAMPLE_RATE, channels: 1, kind: SampleKind::S16 };
-    let feed =
-        Feed::new(session.clone(), Form::Raw(spec), None).map_err(|error| Problem::bad("sound", error.to_string()))?;
+    let feed = Feed::new(session.clone(), Form::Raw(spec), owner.feeding());
+    let feed = feed.map_err(|error| Problem::bad("sound", error.to_string()))?;
     let hello = json!({"type": "config", "useAudioWorklet": true, "mode": mode.name()});
     let over = if writer.json(&hello).await.is_err() {
-        Over::Lost
+        Over::Lost { idle: false }
     } else {
         let mut hearing = pin!(hear(reader, feed, session.clone()));
         let over = tokio::select! {
@@ -187,42 +198,49 @@ async fn run(
         }
         over
     };
-    drop(place);
     let samples = session.received().saturating_sub(before);
     app.sessions.metrics.audio("whisperlivekit", Duration::from_millis(samples * 1000 / u64::from(SAMPLE_RATE)));
     let (code, reason) = match over {
         Over::Done { failed: false } => return Ok((close::DONE, "the session has ended".to_owned())),
         Over::Done { failed: true } => return Ok((close::FAILED, "the session was interrupted".to_owned())),
         Over::Taken => return Ok((close::TAKEN, "another connection goes on with this session".to_owned())),
-        Over::Lost => (close::IDLE, "nothing came for a minute".to_owned()),
+        Over::Lost { idle: true } => (close::IDLE, "nothing came for a minute".to_owned()),
+        Over::Lost { idle: false } => (close::GONE, "the connection was closed".to_owned()),
+        Over::TooLarge => {
+            let what = "a message has more than 1 MiB";
+            let _ = writer.json(&json!({"type": "error", "error": what})).await;
+            (close::TOO_LARGE, what.to_owned())
+        }
         Over::Draining => (close::RESTARTING, "the server is restarting; connect again".to_owned()),
         Over::Failed(error) => (close::FAILED, error.to_string()),
     };
-    app.sessions.linger(session, owner);
+    if found_again {
+        app.sessions.linger(session, owner);
+    } else {
+        // Nobody can come back to it.
+        session.abandon();
+        app.sessions.remove(&session);
+    }
     Ok((code, reason))
 }
 
-/// The session with the client's key, or a new one with its place among those of the client.
-async fn session(
-    app: &Arc<App>,
-    who: &Who,
-    wanted: Wanted,
-    key: Option<String>,
-) -> Result<(Arc<Session>, Option<Place>), Problem> {
-    let place = || app.guard.session(who).ok_or_else(Problem::too_many);
+/// The session with the client's key, or a new one.
+async fn session(app: &Arc<App>, who: &Who, wanted: Wanted, key: Option<String>) -> Result<Arc<Session>, Problem> {
+    let place = || app.place(who);
     let Some(key) = key else {
-        let place = place()?;
-        return Ok((app.sessions.open(wanted, false).await?.session, Some(place)));
+        return Ok(app.sessions.open(wanted, false, Some(&place)).await?);
     };
     let _searching = app.sessions.by_key.lock().await;
-    match app.sessions.with_key(&key).await? {
-        Some(session) if session.opening.wanted == wanted => Ok((session, None)),
-        Some(_) => Err(Problem::bad("session", "the session with this key has other languages")),
-        None => {
-            let place = place()?;
-            Ok((app.sessions.open_with_key(&key, wanted).await?, Some(place)))
-        }
+    let Some(session) = app.sessions.with_key(&key) else {
+        return Ok(app.sessions.open_with_key(&key, wanted, &place).await?);
+    };
+    // What else is wanted are the server's options, which may have changed since.
+    let languages = |wanted: &Wanted| (wanted.from, wanted.to);
+    if languages(&session.opening.wanted) != languages(&wanted) {
+        return Err(Problem::bad("session", "the session with this key has other languages"));
     }
+    app.sessions.wake(&session, &place).await?;
+    Ok(session)
 }
 
 /// Takes sound until the client is gone. An empty message is the end of it, and what follows that
@@ -238,11 +256,12 @@ async fn hear(mut reader: Reader, mut feed: Feed, session: Arc<Session>) -> Over
             Ok(incoming) => incoming,
             // A client that has sent everything only waits.
             Err(_) if over => continue,
-            Err(_) => return Over::Lost,
+            Err(_) => return Over::Lost { idle: true },
         };
         let outcome = match incoming {
-            Incoming::Closed => return Over::Lost,
-            Incoming::Text(_) | Incoming::TooLong => Ok(()),
+            Incoming::Closed => return Over::Lost { idle: false },
+            Incoming::TooLong => return Over::TooLarge,
+            Incoming::Text(_) => Ok(()),
             Incoming::Binary(_) if over => Ok(()),
             Incoming::Binary(bytes) if bytes.is_empty() => {
                 over = true;
@@ -318,17 +337,17 @@ async fn tell(mode: Mode, mut follower: Follower, writer: &mut Writer, session: 
             sent = writer.ping() => sent,
         };
         if sent.is_err() {
-            return Over::Lost;
+            return Over::Lost { idle: false };
         }
     }
     while let Some(update) = screen.update() {
         if writer.json(&update).await.is_err() {
-            return Over::Lost;
+            return Over::Lost { idle: false };
         }
     }
     match writer.json(&json!({"type": "ready_to_stop"})).await {
         Ok(()) => Over::Done { failed: screen.interrupted },
-        Err(_) => Over::Lost,
+        Err(_) => Over::Lost { idle: false },
     }
 }
 
@@ -342,7 +361,7 @@ impl Quiet {
     /// Whether no sound has come since the last look, and none is left to be heard.
     fn look(&mut self, session: &Session) -> bool {
         let received = session.received();
-        let chunk = session.settings.chunk.0 * u64::from(SAMPLE_RATE) / 1000;
+        let chunk = session.chunk().unwrap_or_default().0 * u64::from(SAMPLE_RATE) / 1000;
         let quiet = received == self.received && received <= session.volatile().position.heard + chunk;
         *self = Quiet { received, since: Instant::now() };
         quiet

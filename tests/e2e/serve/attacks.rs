@@ -80,6 +80,42 @@ fn nothing_is_done_without_a_token() {
     assert_eq!(second.rest().code, 1013);
 }
 
+/// A session that waits for its client counts as one of that client's. A further one takes its
+/// place, and going on with it needs one again.
+#[test]
+fn a_client_has_as_many_sessions_as_it_may_have() {
+    let (_keep, folder) = folder();
+    let tokens = folder.join("tokens");
+    std::fs::write(&tokens, "a-token-of-twenty-chars 2\n").unwrap();
+    let server = Server::start(&["--to", "de", "--tokens", tokens.to_str().unwrap()]);
+    let open = || {
+        let mut client = server.websocket("/v1/stream?token=a-token-of-twenty-chars", &[]).unwrap();
+        client.say(json!({"type": "start"}));
+        let first = client.next().unwrap();
+        (client, first)
+    };
+    let (mut first, hello) = open();
+    let (_second, _) = open();
+    let (_, refused) = open();
+    assert_eq!((&refused["code"], &refused["retry_after_ms"]), (&json!("rate_limit_exceeded"), &json!(5_000)));
+    first.socket.close(None).unwrap();
+    first.rest();
+    // The first one lingers for a minute. It makes room for another one, and ends.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let _third = loop {
+        let (client, first) = open();
+        if first["type"] == "session" {
+            break client;
+        }
+        assert!(Instant::now() < deadline, "{first}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    let mut again = server.websocket("/v1/stream?token=a-token-of-twenty-chars", &[]).unwrap();
+    again.say(json!({"type": "start", "resume": {"token": hello["token"]}}));
+    let ended = again.rest();
+    assert_eq!(ended.messages.last().unwrap()["interrupted"], true, "{:?}", ended.messages);
+}
+
 /// An address that others can reach is not served without tokens.
 #[test]
 fn an_open_address_needs_tokens() {
@@ -115,6 +151,8 @@ fn messages_that_are_wrong_or_too_large_are_refused_with_a_reason() {
     }
     let long_context = json!({"context": "x".repeat(5_000)});
     assert_eq!(server.client(long_context).rest().code, 4400);
+    // What was refused takes no place.
+    assert!(server.get("/metrics").1.contains("alignatt_sessions 0\n"), "{}", server.get("/metrics").1);
     let mut client = server.websocket("/v1/stream", &[]).unwrap();
     client.say(json!({"type": "start"}));
     client.next_of("session");

@@ -102,6 +102,44 @@ fn a_session_takes_text() {
     assert_eq!(ended.code, 1000);
 }
 
+/// A client of a text that was cut off learns how many of its words are with the server.
+#[test]
+fn a_text_goes_on_after_a_lost_connection() {
+    let (_keep, state) = server::folder();
+    let arguments = ["--state", state.to_str().unwrap()];
+    let mut server = Server::start(&arguments);
+    let text = "The birds come back in spring. They sing in the morning. We hear them in the garden.";
+    let words: Vec<&str> = text.split(' ').collect();
+    let say = |client: &mut server::Client, words: &[&str], first: usize| {
+        for (at, word) in words.iter().enumerate() {
+            let start = (first + at) as u64 * 400;
+            client.say(json!({"type": "words", "text": word, "start_ms": start, "end_ms": start + 300}));
+        }
+    };
+    let start = json!({"to": "de", "format": {"encoding": "text"}});
+    let mut client = server.client(start.clone());
+    let token = client.next_of("session")["token"].clone();
+    say(&mut client, &words[..4], 0);
+    while client.next_of("ack")["words"] != 4 {}
+    drop(client);
+    let mut again = start.clone();
+    again["resume"] = json!({"token": token});
+    let mut client = server.client(again.clone());
+    assert_eq!(client.next_of("session")["from_word"], 4);
+    say(&mut client, &words[4..8], 4);
+    while client.next_of("ack")["keep_from"].as_u64().unwrap() < 6 {}
+    server.kill();
+    let server = Server::start(&arguments);
+    let mut client = server.client(again);
+    let from = client.next_of("session")["from_word"].as_u64().unwrap() as usize;
+    assert!((6..=8).contains(&from), "{from}");
+    say(&mut client, &words[from..], from);
+    client.say(json!({"type": "end"}));
+    let ended = client.rest();
+    assert_eq!(closed(&ended.messages).0.join(" "), text);
+    assert_eq!(ended.code, 1000);
+}
+
 /// Ten minutes of silence are not the end of a session, and the speech behind it is heard.
 #[test]
 fn silence_is_not_idleness() {

@@ -398,16 +398,21 @@ fn many_files_at_once_keep_apart() {
             assert_eq!(text, alone[at]);
         }
     });
-    // Requests that never end take all places. One of them may be refused in place of a later one.
-    let waiting: Vec<_> = (0..70)
-        .map(|_| {
-            let mut socket = server.socket();
-            let head = head(&server, "/v1/audio/transcriptions", "content-length: 1000");
-            socket.write_all(head.as_bytes()).unwrap();
-            socket
-        })
-        .collect();
-    let refused = loop_until(|| post(&server, "transcriptions", &[Field("model", "any"), File(&files[0])]), 503);
+    // Requests that never end take all places. A request that came between them may have had one of
+    // the places, so another one takes it.
+    let waiting = std::cell::RefCell::new(Vec::new());
+    let wait = || {
+        let mut socket = server.socket();
+        let head = head(&server, "/v1/audio/transcriptions", "content-length: 1000");
+        socket.write_all(head.as_bytes()).unwrap();
+        waiting.borrow_mut().push(socket);
+    };
+    (0..64).for_each(|_| wait());
+    let ask = || {
+        wait();
+        post(&server, "transcriptions", &[Field("model", "any"), File(&files[0])])
+    };
+    let refused = loop_until(ask, 503);
     assert!(refused.head.contains("retry-after: "), "{}", refused.head);
     assert_eq!(refused.json()["error"]["code"], "at_capacity");
     drop(waiting);

@@ -144,6 +144,128 @@ fn a_killed_server_loses_nothing_that_was_shown() {
     }
 }
 
+/// The newest acknowledgement among messages: what lies before is not kept by the client.
+fn kept_from(messages: &[Value]) -> u64 {
+    messages.iter().filter_map(|message| message["keep_from"].as_u64()).max().unwrap_or(0)
+}
+
+/// What a client need not keep is never asked for again, also after a silence in which nothing is
+/// committed.
+#[test]
+fn sound_that_need_not_be_kept_is_never_asked_for() {
+    let (_keep, state) = folder();
+    let state = state.to_str().unwrap();
+    let mut server = Server::start(&["--to", "de", "--state", state]);
+    let mut client = server.client(json!({}));
+    let token = client.next_of("session")["token"].as_str().unwrap().to_owned();
+    let talk = pcm("talk-c.flac");
+    client.send(&talk[..320_000]);
+    // Two minutes of silence.
+    for _ in 0..120 {
+        client.send(&[0; 32_000]);
+    }
+    let mut acknowledged = 0;
+    while acknowledged < 100 * 16_000 {
+        acknowledged = client.next_of("ack")["keep_from"].as_u64().unwrap();
+    }
+    server.kill();
+    let mut rest = Vec::new();
+    while let Ok(message) = client.next() {
+        rest.push(message);
+    }
+    let kept = acknowledged.max(kept_from(&rest));
+    let server = Server::start(&["--to", "de", "--state", state]);
+    let (client, sent) = resume(&server, &token, 0).unwrap();
+    assert!(sent as u64 / 2 >= kept, "sound from {} on is asked for, and {kept} was acknowledged", sent / 2);
+    assert_eq!(client.play(&talk[..64_000]).code, 1000);
+}
+
+/// After a restart the captions can be read before anybody goes on with the session. A session that
+/// nobody goes on with ends.
+#[test]
+fn a_session_that_nobody_resumes_can_be_read_and_ends() {
+    let (_keep, state) = folder();
+    let arguments = ["--to", "de", "--state", state.to_str().unwrap()];
+    let mut server = Server::start(&arguments);
+    let mut client = server.client(json!({}));
+    let hello = client.next_of("session");
+    let mut screen = Screen::default();
+    client.send(&pcm("talk-a.flac")[..600_000]);
+    while !screen.segments.values().any(|(_, closed)| *closed) {
+        screen.take(&client.next().unwrap());
+    }
+    server.kill();
+    let server = Server::start(&[&arguments[..], &["--linger", "2"]].concat());
+    let path = |file: &str| {
+        let (id, viewer) = (hello["session"].as_str().unwrap(), hello["viewer"].as_str().unwrap());
+        format!("/v1/sessions/{id}/{file}?token={viewer}")
+    };
+    let (status, captions) = server.get(&path("captions.txt"));
+    let first = screen.lines("target")[0];
+    assert_eq!(status, 200);
+    assert!(captions.contains(first), "{first:?} is not in {captions:?}");
+    // The feed ends when the session does.
+    let (status, events) = server.get(&path("events"));
+    assert_eq!(status, 200);
+    assert!(events.contains("event: end") && events.contains(r#""interrupted":true"#), "{events}");
+    // Who has read the end already is not kept waiting.
+    let last = events.lines().rev().find_map(|line| line.strip_prefix("id: ")).unwrap();
+    for after in [last, "999999"] {
+        let (status, events) = server.get(&format!("{}&after={after}", path("events")));
+        assert!(status == 200 && !events.contains("event:"), "{events}");
+    }
+    let (status, _) = server.request(&format!(
+        "DELETE {}token={} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nconnection: close\r\n\r\n",
+        path("").replace("/?", "?").split("token").next().unwrap(),
+        hello["token"].as_str().unwrap(),
+        server.port
+    ));
+    assert_eq!(status, 204);
+    let files = std::fs::read_dir(&state).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+    assert_eq!(files.filter(|name| name.ends_with(".jsonl")).count(), 0);
+}
+
+/// A session that this server cannot go on with stays in the folder for one that can.
+#[test]
+fn a_session_that_cannot_go_on_is_kept() {
+    let (_keep, state) = folder();
+    let arguments = ["--state", state.to_str().unwrap(), "--to", "de"];
+    let mut server = Server::start(&arguments);
+    let mut client = server.client(json!({}));
+    let token = client.next_of("session")["token"].as_str().unwrap().to_owned();
+    let talk = pcm("talk-c.flac");
+    client.send(&talk[..320_000]);
+    while client.next_of("source")["committed"].as_array().unwrap().is_empty() {}
+    server.kill();
+    // There is one place, and it is taken.
+    let mut server = Server::start(&[&arguments[..], &["--sessions", "1"]].concat());
+    let mut other = server.client(json!({}));
+    other.next_of("session");
+    let mut refused = server.client(json!({"resume": {"token": token}}));
+    assert_eq!(refused.rest().code, 1013);
+    server.kill();
+    let server = Server::start(&arguments);
+    // Two connections at once: one of them has it, and neither is told that there is none.
+    std::thread::scope(|scope| {
+        let both: Vec<_> = (0..2)
+            .map(|_| scope.spawn(|| server.client(json!({"resume": {"token": token}})).next().unwrap()["type"].clone()))
+            .collect();
+        both.into_iter().for_each(|one| assert_eq!(one.join().unwrap(), "session"));
+    });
+    let (client, sent) = resume(&server, &token, 0).unwrap();
+    assert_eq!(client.play(&talk[sent..]).code, 1000);
+}
+
+/// Two servers would write into the same files.
+#[test]
+fn a_folder_belongs_to_one_server() {
+    let (_keep, state) = folder();
+    let _server = Server::start(&["--to", "de", "--state", state.to_str().unwrap()]);
+    let second =
+        crate::run(&["serve", "--device", "cpu", "--listen", "127.0.0.1:0", "--state", state.to_str().unwrap()]);
+    crate::refused(&second, 1, &["used by another server"]);
+}
+
 /// A server that is asked to end tells its clients to come back, closes what is open, and ends
 /// well.
 #[cfg(unix)]

@@ -168,6 +168,23 @@ fn a_key_in_the_address_resumes_the_session() {
     fourth.finish();
 }
 
+/// Without a key nobody can come back, so the session ends with its connection.
+#[test]
+fn a_session_without_a_key_ends_with_its_connection() {
+    let server = Server::start(&["--to", "de", "--sessions", "1"]);
+    for _ in 0..3 {
+        let mut client = Asr::connect(&server, "");
+        client.send(&[0; 32_000]);
+        assert!(client.read());
+        drop(client);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !server.get("/metrics").1.contains("alignatt_sessions 0\n") {
+            assert!(std::time::Instant::now() < deadline, "the session lingers");
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+}
+
 /// After a restart the captions of before are there, and what is said then is heard.
 #[cfg(unix)]
 #[test]
@@ -190,7 +207,8 @@ fn a_restart_keeps_the_captions() {
         }
     };
     assert_eq!(known.0, 1012);
-    let server = Server::start(&arguments);
+    // The server's other options do not matter.
+    let server = Server::start(&[&arguments[..], &["--policy", "alignatt:high"]].concat());
     let mut client = Asr::connect(&server, "?session=room-17-monday");
     client.send(&talk[talk.len() / 4 * 2..]);
     let client = client.finish();
