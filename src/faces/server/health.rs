@@ -1,8 +1,8 @@
 //! Whether the server lives and can work. `/readyz` asks the device's thread itself: that a web
 //! thread answers says nothing about the models.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -30,12 +30,11 @@ pub(super) struct Beat {
     began: Instant,
     /// Milliseconds since `began`.
     answered: AtomicU64,
-    problem: Mutex<Option<String>>,
 }
 
 impl Beat {
     pub(super) fn new() -> Arc<Beat> {
-        Arc::new(Beat { began: Instant::now(), answered: AtomicU64::new(0), problem: Mutex::new(None) })
+        Arc::new(Beat { began: Instant::now(), answered: AtomicU64::new(0) })
     }
 
     /// How long ago the device answered.
@@ -45,9 +44,8 @@ impl Beat {
 
     /// Why the device is not ready.
     fn problem(&self) -> Option<String> {
-        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let silence = self.silence();
-        problem.or_else(|| (silence > LATE).then(|| format!("the device has not answered for {} s", silence.as_secs())))
+        (silence > LATE).then(|| format!("the device has not answered for {} s", silence.as_secs()))
     }
 }
 
@@ -59,10 +57,7 @@ pub(super) async fn watch(device: DeviceThread, beat: Arc<Beat>) {
                 let now = u64::try_from(beat.began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 beat.answered.store(now, Ordering::Relaxed);
             }
-            Ok(Err(why)) => {
-                *beat.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
-                lost(&why);
-            }
+            Ok(Err(why)) => lost(&why),
             Err(_) => lost("the device has not answered for a minute"),
         }
         tokio::time::sleep(BEAT).await;

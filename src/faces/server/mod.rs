@@ -81,7 +81,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::device::DeviceThread;
-use self::guard::{Guard, Who};
+use self::guard::{Guard, Place, Who};
 use self::health::Beat;
 use self::http::Peer;
 use self::jobs::Jobs;
@@ -361,6 +361,15 @@ async fn every_request(State(app): State<Arc<App>>, request: Request, next: Next
 
 fn who(app: &App, request: &Request) -> Result<Who, Problem> {
     app.guard.who(request.uri(), request.headers(), address(app, request)?)
+}
+
+/// A place among the live sessions of a client.
+fn place(app: &App, who: &Who) -> Result<Place, Problem> {
+    app.guard.session(who).ok_or_else(|| {
+        app.sessions.metrics.refused("client");
+        let what = "this client has as many sessions as it may have";
+        Problem { code: Some("rate_limit_exceeded"), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, what) }
+    })
 }
 
 /// The address of the client.

@@ -146,8 +146,7 @@ async fn serve(socket: WebSocket, app: &Arc<App>, who: &Who) {
 async fn run(mut reader: Reader, writer: &mut Writer, app: &Arc<App>, who: &Who) -> Result<(u16, String), Refusal> {
     // A client takes its place when it connects, as the protocol wants it.
     let busy = |message: &str| Refusal::new(close::TRY_LATER, "busy", message);
-    let _place: Place =
-        app.guard.session(who).ok_or_else(|| busy("this client has as many sessions as it may have"))?;
+    let _place: Place = super::place(app, who).map_err(|problem| busy(&problem.message))?;
     let cost = app.sessions.admit(false)?;
     let restarting = || (close::RESTARTING, "the server is restarting; connect again".to_owned());
     let first = tokio::select! {

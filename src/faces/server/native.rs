@@ -214,7 +214,7 @@ async fn begin(reader: &mut Reader, app: &Arc<App>, who: &Who) -> Result<Begun, 
             (session, hello, resume.after, None)
         }
         None => {
-            let place = app.guard.session(who).ok_or_else(Problem::too_many)?;
+            let place = super::place(app, who)?;
             let wanted = wanted(app, &start, form.is_none())?;
             let opened = app.sessions.open_beside(wanted, false, start.beside.as_deref()).await;
             let opened = opened.map_err(Problem::from)?;

@@ -4,10 +4,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use axum::http::StatusCode;
-
 use super::App;
-use super::guard::{Place, Who};
+use super::guard::Place;
 use super::reply::Problem;
 use super::session::{Session, Wanted};
 
@@ -17,15 +15,6 @@ pub(super) struct Owned {
     session: Arc<Session>,
     protocol: &'static str,
     _place: Place,
-}
-
-/// A place among the sessions of a client.
-pub(super) fn place(app: &App, who: &Who) -> Result<Place, Problem> {
-    app.guard.session(who).ok_or_else(|| {
-        app.sessions.metrics.refused("client");
-        let what = "this client has as many sessions as it may have";
-        Problem { code: Some("rate_limit_exceeded"), ..Problem::new(StatusCode::TOO_MANY_REQUESTS, what) }
-    })
 }
 
 impl Owned {

@@ -32,11 +32,6 @@ impl Problem {
         Problem { param: Some(param), ..Problem::new(StatusCode::BAD_REQUEST, message) }
     }
 
-    /// A client has as many sessions as it may have.
-    pub(super) fn too_many() -> Problem {
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "this client has as many sessions as it may have")
-    }
-
     fn kind(&self) -> &'static str {
         match self.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => "authentication_error",

@@ -209,7 +209,7 @@ async fn session(
     wanted: Wanted,
     key: Option<String>,
 ) -> Result<(Arc<Session>, Option<Place>), Problem> {
-    let place = || app.guard.session(who).ok_or_else(Problem::too_many);
+    let place = || super::place(app, who);
     let Some(key) = key else {
         let place = place()?;
         return Ok((app.sessions.open(wanted, false).await?.session, Some(place)));

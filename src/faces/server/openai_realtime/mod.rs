@@ -344,7 +344,7 @@ impl Conversation {
 
     async fn open(&mut self) -> Result<Live, Problem> {
         let wanted = self.protocol.wanted(&self.app)?;
-        let place = owned::place(&self.app, &self.who)?;
+        let place = super::place(&self.app, &self.who)?;
         let session = Owned::open(&self.app, place, wanted, false, "openai_realtime").await?;
         let (listener, speech) = Listener::new(self.protocol.silence());
         let feed = Feed::listening(session.shared(), Form::Raw(self.protocol.pcm()), None, listener);
