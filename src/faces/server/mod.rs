@@ -104,8 +104,8 @@ pub(crate) struct Config {
     pub listen: SocketAddr,
     /// A file with a token a line; `None`: nobody needs one.
     pub tokens: Option<PathBuf>,
-    /// Names that requests may call the server by; empty: any.
-    pub hosts: Vec<String>,
+    /// Names that requests may call the server by, besides `localhost` and addresses; `None`: any.
+    pub hosts: Option<Vec<String>>,
     /// Origins whose pages may use the server, besides its own.
     pub origins: Vec<String>,
     /// How many sockets an address may have.
