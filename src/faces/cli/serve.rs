@@ -48,6 +48,8 @@ pub(super) async fn serve(args: ServeArgs) -> Result<(), CliError> {
     let report = move |what: &str, done: u64, total: u64| bar.report(what, done, total);
     let mt_scheme = scheme.replace("http", "ws");
     let started = move |address, mt_address: Option<SocketAddr>| {
+        // Until now there was nothing to finish, and a signal ended the program at once.
+        interrupt::set_streaming(true);
         if let Some(address) = mt_address {
             eprint_line(format_args!("the MT protocol is at {mt_scheme}://{address}/"));
         }

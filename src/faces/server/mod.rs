@@ -60,7 +60,7 @@ mod viewers;
 mod wlk;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,6 +169,8 @@ async fn serve(
     report: impl FnMut(&str, u64, u64) + Send + 'static,
     started: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), BoxError> {
+    // A SIGHUP that comes while the models load is not lost.
+    let mut signals = Signals::new()?;
     // Whatever can be wrong is found before the models load.
     let guard = Arc::new(Guard::new(config.tokens, config.hosts, config.origins, config.proxies, config.sockets)?);
     let tls = config.tls.map(|(cert, key)| tls(&cert, &key)).transpose()?;
@@ -182,7 +184,7 @@ async fn serve(
     };
     let mt_address = mt_listener.as_ref().map(TcpListener::local_addr).transpose()?;
     if let Some(folder) = &config.state {
-        std::fs::create_dir_all(folder)?;
+        create_private(folder)?;
     }
     let load = Arc::new(Load::new(config.sessions, config.load));
     let (set, device_load) = (config.set.clone(), load.clone());
@@ -212,7 +214,7 @@ async fn serve(
     let accepting = accept(listener, routes(app.clone()));
     let mt_accepting = mt_listener.map(|listener| accept(listener, mt_routes(app.clone())));
     started(address, mt_address);
-    wait_for_signal(&guard).await?;
+    signals.stop(&guard).await?;
     // Readiness ends first, then live sockets are told to come back, then sessions end.
     app.sessions.draining.cancel();
     let drained = tokio::time::timeout(config.grace, app.sessions.drained());
@@ -230,34 +232,69 @@ async fn serve(
     Ok(())
 }
 
+/// Creates a folder, if there is none, that nobody else can look into.
+fn create_private(folder: &Path) -> std::io::Result<()> {
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.recursive(true).create(folder)
+}
+
+/// The signals that a server knows, from the moment that this is made.
 #[cfg(unix)]
-async fn wait_for_signal(guard: &Guard) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut stop = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut reload = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = stop.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = reload.recv() => match guard.reload() {
-                Ok(()) => tracing::warn!("the tokens were read again"),
-                Err(error) => tracing::error!("the former tokens stay: {error}"),
-            },
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    reload: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal to stop.
+    async fn stop(&mut self, guard: &Guard) -> std::io::Result<()> {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Ok(()),
+                _ = self.interrupt.recv() => return Ok(()),
+                _ = self.reload.recv() => match guard.reload() {
+                    Ok(()) => tracing::warn!("the tokens were read again"),
+                    Err(error) => tracing::error!("the former tokens stay: {error}"),
+                },
+            }
         }
     }
 }
 
+/// Ctrl-C. It is caught only from [`Signals::stop`] on: who catches it last is asked first, and
+/// while the models load it must end the program.
 #[cfg(not(unix))]
-async fn wait_for_signal(_: &Guard) -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals)
+    }
+
+    async fn stop(&mut self, _: &Guard) -> std::io::Result<()> {
+        tokio::signal::ctrl_c().await
+    }
 }
 
 /// TLS with a certificate chain and a key, both PEM files.
-fn tls(cert: &std::path::Path, key: &std::path::Path) -> Result<TlsAcceptor, BoxError> {
+fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, BoxError> {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let named = |path: &std::path::Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let named = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let chain = CertificateDer::pem_file_iter(cert).map_err(|error| named(cert, &error))?;
     let chain = chain.collect::<Result<Vec<_>, _>>().map_err(|error| named(cert, &error))?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, &error))?;
@@ -412,4 +449,18 @@ async fn stream(
     socket::limited(upgrade)
         .protocols([native::SUBPROTOCOL])
         .on_upgrade(move |socket| async move { sessions.tracked(native::serve(socket, app, who)).await })
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn nobody_else_can_look_into_a_new_folder() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("a/b");
+        super::create_private(&folder).unwrap();
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        super::create_private(&folder).expect("it may be there already");
+    }
 }
