@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::App;
 use super::device::DeviceThread;
+use super::pages::named;
 
 /// How often the device is asked for a pass.
 const BEAT: Duration = Duration::from_secs(5);
@@ -97,17 +98,16 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Json<serde_json::Valu
 /// `GET /metrics`.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let busy = Duration::from_nanos(app.sessions.device.busy_ns.load(Ordering::Relaxed));
-    let text = app.sessions.metrics.text(app.sessions.load.slots(), busy);
+    let text = app.sessions.metrics.text(app.sessions.load.slots(), app.sessions.kept(), busy);
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }
 
 /// `GET /v1/models`, as OpenAI has it.
 pub(super) async fn models(State(app): State<Arc<App>>) -> Json<serde_json::Value> {
-    let models = app
-        .sessions
-        .set
-        .models()
-        .map(|(_, model)| json!({"id": model.name, "object": "model", "created": 0, "owned_by": "alignatt"}));
+    let models =
+        app.sessions.set.models().map(
+            |(_, model)| json!({"id": named(&model.name), "object": "model", "created": 0, "owned_by": "alignatt"}),
+        );
     Json(json!({"object": "list", "data": models.collect::<Vec<_>>()}))
 }
 

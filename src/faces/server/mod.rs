@@ -66,7 +66,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY,
     REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
@@ -372,12 +372,13 @@ fn nothing() -> Problem {
 async fn every_request(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let readable_by = app.guard.readable_by(request.headers());
     let preflight = request.method() == Method::OPTIONS && readable_by.is_some();
+    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
     let mut response = match app.guard.check_origin(request.method(), request.headers()) {
         Err(problem) => problem.into_response(),
         Ok(()) if preflight => StatusCode::NO_CONTENT.into_response(),
         Ok(()) => next.run(request).await,
     };
-    app.sessions.metrics.response(response.status().as_u16());
+    app.sessions.metrics.request(route, response.status().as_u16());
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

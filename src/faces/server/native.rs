@@ -36,6 +36,8 @@ const LARGEST_CONTEXT: usize = 4 << 10;
 /// Codes with which the server closes a socket.
 mod close {
     pub(super) const DONE: u16 = 1000;
+    /// For the metrics: the client has left, and nobody reads this.
+    pub(super) const GONE: u16 = 1001;
     pub(super) const TOO_LARGE: u16 = 1009;
     pub(super) const FAILED: u16 = 1011;
     pub(super) const RESTARTING: u16 = 1012;
@@ -287,6 +289,8 @@ enum Over {
     },
     /// The client is gone, and may come back.
     Lost,
+    /// The client says nothing.
+    Idle,
     Taken,
     Draining,
     Closing(u16, Problem),
@@ -317,6 +321,10 @@ async fn run(begun: Begun, reader: Reader, writer: &mut Writer, app: &Arc<App>) 
         Over::Done { failed: true } => (close::FAILED, "the session was interrupted".to_owned()),
         Over::Lost => {
             app.sessions.linger(session, owner);
+            (close::GONE, String::new())
+        }
+        Over::Idle => {
+            app.sessions.linger(session, owner);
             (close::IDLE, "nothing came for a minute".to_owned())
         }
         Over::Taken => (close::TAKEN, "another connection goes on with this session".to_owned()),
@@ -340,7 +348,7 @@ async fn hear(mut reader: Reader, mut feed: Option<Feed>, session: Arc<Session>,
             Ok(incoming) => incoming,
             // A client that has sent everything only waits.
             Err(_) if over => continue,
-            Err(_) => return Over::Lost,
+            Err(_) => return Over::Idle,
         };
         let outcome = match incoming {
             Incoming::Closed => return Over::Lost,

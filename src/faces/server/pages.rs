@@ -281,7 +281,7 @@ pub(super) async fn about(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 /// The name of a model; of a folder of this computer, only the last part.
-fn named(model: &str) -> &str {
+pub(super) fn named(model: &str) -> &str {
     let path = Path::new(model);
     path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_absolute()).unwrap_or(model)
 }

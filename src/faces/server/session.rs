@@ -422,6 +422,13 @@ impl Sessions {
         }
     }
 
+    /// How many sessions have ended and can be read, and how many of an earlier run can go on.
+    pub(super) fn kept(&self) -> (usize, usize) {
+        let known = self.known();
+        let over = known.waiting.values().filter(|found| found.log.is_over()).count();
+        (known.ended.len() + over, known.waiting.len() - over)
+    }
+
     /// Whether there can be such a session, if there is room.
     pub(super) fn check(&self, wanted: &Wanted) -> Result<(), Refused> {
         self.prepare(wanted).map(drop)
@@ -699,13 +706,13 @@ impl Sessions {
             Err(_) => return Err(Refused::Device("its thread has ended".to_owned())),
         }
         self.known().sessions.insert(session.id().to_owned(), session.clone());
-        self.metrics.opened();
+        let running = self.metrics.opened();
         let sessions = self.clone();
         let driven = session.clone();
         self.tasks.spawn(async move {
             drive(&driven, stepped, &sessions.metrics).await;
             sessions.ended(&driven);
-            sessions.metrics.ended();
+            drop(running);
         });
         Ok(session)
     }
@@ -817,11 +824,13 @@ async fn drive(session: &Session, mut steps: mpsc::Receiver<Step>, metrics: &Met
 
 /// Writes a record, however long that takes. Nothing of it is shown before.
 async fn append(session: &Session, record: Record, checkpoint: Checkpoint, metrics: &Metrics) {
+    let began = std::time::Instant::now();
     while let Err(error) = session.log.append(record.clone(), checkpoint.clone()).await {
         metrics.log_waits();
         tracing::warn!("a session's log cannot be written, and its captions wait: {error}");
         tokio::time::sleep(RETRY).await;
     }
+    metrics.log_append(began.elapsed());
 }
 
 /// Shows what a step gave and did not commit.

@@ -51,6 +51,8 @@ const KEY: std::ops::RangeInclusive<usize> = 8..=256;
 /// Codes with which the server closes a socket.
 mod close {
     pub(super) const DONE: u16 = 1000;
+    /// For the metrics: the client has left, and nobody reads this.
+    pub(super) const GONE: u16 = 1001;
     pub(super) const FAILED: u16 = 1011;
     pub(super) const RESTARTING: u16 = 1012;
     pub(super) const TRY_LATER: u16 = 1013;
@@ -152,6 +154,8 @@ enum Over {
     },
     /// The client is gone, and may come back.
     Lost,
+    /// The client says nothing.
+    Idle,
     Taken,
     Draining,
     Failed(FeedError),
@@ -194,7 +198,8 @@ async fn run(
         Over::Done { failed: false } => return Ok((close::DONE, "the session has ended".to_owned())),
         Over::Done { failed: true } => return Ok((close::FAILED, "the session was interrupted".to_owned())),
         Over::Taken => return Ok((close::TAKEN, "another connection goes on with this session".to_owned())),
-        Over::Lost => (close::IDLE, "nothing came for a minute".to_owned()),
+        Over::Lost => (close::GONE, String::new()),
+        Over::Idle => (close::IDLE, "nothing came for a minute".to_owned()),
         Over::Draining => (close::RESTARTING, "the server is restarting; connect again".to_owned()),
         Over::Failed(error) => (close::FAILED, error.to_string()),
     };
@@ -238,7 +243,7 @@ async fn hear(mut reader: Reader, mut feed: Feed, session: Arc<Session>) -> Over
             Ok(incoming) => incoming,
             // A client that has sent everything only waits.
             Err(_) if over => continue,
-            Err(_) => return Over::Lost,
+            Err(_) => return Over::Idle,
         };
         let outcome = match incoming {
             Incoming::Closed => return Over::Lost,

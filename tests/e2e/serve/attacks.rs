@@ -315,7 +315,7 @@ fn clients_that_vanish_leave_nothing_behind() {
         let _ = socket.write_all(b"GET /v1/sess");
     }
     let deadline = Instant::now() + super::server::PATIENCE;
-    while !server.get("/metrics").1.contains("alignatt_sessions 0\n") {
+    while !server.get("/metrics").1.contains("alignatt_sessions{state=\"running\"} 0\n") {
         assert!(Instant::now() < deadline, "{}", server.get("/metrics").1);
         std::thread::sleep(Duration::from_millis(200));
     }
