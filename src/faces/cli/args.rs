@@ -300,7 +300,8 @@ pub(super) struct NetworkArgs {
     /// Let everybody who can reach the server use it
     #[arg(long, conflicts_with = "tokens")]
     pub open: bool,
-    /// A name that requests may call the server by, besides those of this computer
+    /// A name that requests may call the server by, besides localhost and addresses [default: any,
+    /// with --tokens at an address that others can reach]
     #[arg(long = "host-name", value_name = "NAME")]
     pub host_names: Vec<String>,
     /// An origin whose pages may use the server, such as https://talks.example

@@ -1,6 +1,6 @@
 //! Signals that ask the program to stop: Ctrl-C, SIGTERM, and the SIGHUP of a closing terminal. At
-//! the first signal the stream is finished cleanly. At the second one, or where no output would be
-//! lost, the program exits at once.
+//! the first signal the stream is finished cleanly, or the sessions of a server. At the second one,
+//! or where no output would be lost, the program exits at once.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,9 +68,8 @@ pub(super) fn set_streaming(on: bool) {
     STREAMING.store(on, Ordering::SeqCst);
 }
 
-/// Says that a server runs. It ends by itself at the first signal, and SIGHUP does not end it.
+/// Says that the program is a server, which SIGHUP does not end.
 #[cfg(feature = "server")]
 pub(super) fn set_serving() {
     SERVING.store(true, Ordering::SeqCst);
-    STREAMING.store(true, Ordering::SeqCst);
 }

@@ -11,9 +11,6 @@ use super::{engines, interrupt};
 use crate::faces::server::{self, Config};
 use crate::text::Millis;
 
-/// The names by which this computer calls itself.
-const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
-
 pub(super) async fn serve(args: ServeArgs) -> Result<(), CliError> {
     let network = args.network;
     check(&network)?;
@@ -51,6 +48,8 @@ pub(super) async fn serve(args: ServeArgs) -> Result<(), CliError> {
     let report = move |what: &str, done: u64, total: u64| bar.report(what, done, total);
     let mt_scheme = scheme.replace("http", "ws");
     let started = move |address, mt_address: Option<SocketAddr>| {
+        // Until now there was nothing to finish, and a signal ended the program at once.
+        interrupt::set_streaming(true);
         if let Some(address) = mt_address {
             eprint_line(format_args!("the MT protocol is at {mt_scheme}://{address}/"));
         }
@@ -71,12 +70,58 @@ fn check(network: &NetworkArgs) -> Result<(), CliError> {
     )))
 }
 
-/// The names in the `Host` header that are served. A page of another site that resolves its own
-/// name to this computer does not get past them. Where others can reach the server, tokens do that.
-fn hosts(network: &NetworkArgs) -> Vec<String> {
-    let mut hosts = network.host_names.clone();
-    if network.listen.ip().is_loopback() || !hosts.is_empty() {
-        hosts.extend(LOOPBACK.map(str::to_owned));
+/// The names in the `Host` header that are served. A page of another site that has its own name
+/// resolve to this server does not get past them. Where others can reach the server, tokens do
+/// that, too: such a page has none.
+fn hosts(network: &NetworkArgs) -> Option<Vec<String>> {
+    let any = !network.listen.ip().is_loopback() && network.tokens.is_some() && network.host_names.is_empty();
+    (!any).then(|| network.host_names.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::faces::cli::args::{Cli, Command};
+
+    fn hosts_of(arguments: &[&str]) -> Option<Vec<String>> {
+        match Cli::parse_from([&["alignatt", "serve"], arguments].concat()).command {
+            Command::Serve(args) => hosts(&args.network),
+            other => panic!("{other:?}"),
+        }
     }
-    hosts
+
+    #[test]
+    fn only_tokens_make_all_names_good() {
+        let (open, none) = (["--listen", "0.0.0.0:8000", "--open"], Some(Vec::new()));
+        assert_eq!(hosts_of(&[]), none);
+        assert_eq!(hosts_of(&["--tokens", "tokens"]), none, "a proxy's name must be said");
+        assert_eq!(hosts_of(&open), none, "a page could have its name resolve to the server");
+        assert_eq!(hosts_of(&["--listen", "0.0.0.0:8000", "--tokens", "tokens"]), None);
+        let named = Some(vec!["captions.example".to_owned()]);
+        assert_eq!(hosts_of(&[&open[..], &["--host-name", "captions.example"]].concat()), named);
+    }
+
+    /// The commands of the documentation are valid, and its unit has one setting a line, as systemd
+    /// reads it.
+    #[test]
+    fn the_documentation_can_be_followed() {
+        let docs = include_str!("../../../docs/serving.md").replace("\\\n", " ");
+        let mut commands = 0;
+        for line in docs.lines() {
+            let line = line.strip_prefix("ExecStart=/usr/local/bin/").unwrap_or(line);
+            if line.starts_with("alignatt serve --") {
+                let words = line.split(" #").next().unwrap_or_default().split_whitespace();
+                Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+                commands += 1;
+            }
+        }
+        assert_eq!(commands, 4, "two at the beginning, that of the unit, and that behind a proxy");
+        let unit = docs.split("```ini\n").nth(1).unwrap().split("```").next().unwrap();
+        for line in unit.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            let section = line.starts_with('[') && line.ends_with(']');
+            assert!(section || !line.starts_with('[') && line.matches('=').count() == 1, "{line}");
+        }
+    }
 }

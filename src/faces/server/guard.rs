@@ -2,13 +2,13 @@
 //! a request reaches a handler, and before a WebSocket is accepted.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
 use axum::http::header::{AUTHORIZATION, HOST, ORIGIN, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
 
 use super::reply::Problem;
 use super::secret::Digest;
@@ -23,19 +23,17 @@ const SHORTEST_TOKEN: usize = 16;
 /// Who makes a request, as far as limits go.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Who {
-    /// The number of a token's line.
-    Token(usize),
+    /// The digest of the token.
+    Token(Digest),
     Address(IpAddr),
 }
 
 /// The rules of a server.
 pub(super) struct Guard {
     tokens_file: Option<PathBuf>,
-    tokens: RwLock<Vec<Token>>,
-    /// How often the tokens were read, so that a number of a line is known to be an old one.
-    readings: AtomicU64,
-    /// Names that the `Host` header may have; empty: any.
-    hosts: Vec<String>,
+    tokens: RwLock<Tokens>,
+    /// Names that the `Host` header may have, besides `localhost` and addresses; `None`: any.
+    hosts: Option<Vec<String>>,
     /// Origins besides the server's own, exactly as browsers write them.
     origins: Vec<String>,
     /// Addresses of proxies, which say whom they ask for.
@@ -43,6 +41,22 @@ pub(super) struct Guard {
     /// The most sockets of one address.
     sockets: usize,
     counts: Arc<Mutex<HashMap<Count, usize>>>,
+}
+
+/// What is in the tokens file.
+#[derive(Default)]
+struct Tokens {
+    lines: Vec<Token>,
+    /// Counts readings of the file. A line number of an earlier reading is not valid any more.
+    readings: u64,
+}
+
+/// A token by its line: who reads this learns nothing about the token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Line {
+    pub at: usize,
+    /// The reading of the file that numbered the lines.
+    pub reading: u64,
 }
 
 /// A line of the tokens file: `TOKEN [SESSIONS]`.
@@ -90,16 +104,15 @@ impl Guard {
     /// `tokens_file`: one token a line; `None`: nobody needs one. The others: see the fields.
     pub(super) fn new(
         tokens_file: Option<PathBuf>,
-        hosts: Vec<String>,
+        hosts: Option<Vec<String>>,
         origins: Vec<String>,
         proxies: Vec<IpAddr>,
         sockets: usize,
     ) -> Result<Guard, TokensError> {
-        let tokens = tokens_file.as_deref().map(read_tokens).transpose()?.unwrap_or_default();
+        let lines = tokens_file.as_deref().map(read_tokens).transpose()?.unwrap_or_default();
         Ok(Guard {
             tokens_file,
-            tokens: RwLock::new(tokens),
-            readings: AtomicU64::new(0),
+            tokens: RwLock::new(Tokens { lines, readings: 0 }),
             hosts,
             origins,
             proxies,
@@ -111,16 +124,15 @@ impl Guard {
     /// Reads the tokens file again. After an error the former tokens stay.
     pub(super) fn reload(&self) -> Result<(), TokensError> {
         if let Some(path) = &self.tokens_file {
-            let tokens = read_tokens(path)?;
-            *self.tokens.write().unwrap_or_else(PoisonError::into_inner) = tokens;
-            self.readings.fetch_add(1, Ordering::SeqCst);
+            let lines = read_tokens(path)?;
+            let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+            *tokens = Tokens { lines, readings: tokens.readings + 1 };
         }
         Ok(())
     }
 
-    /// The reading of the tokens file that numbers of its lines belong to.
-    pub(super) fn reading(&self) -> u64 {
-        self.readings.load(Ordering::SeqCst)
+    fn tokens(&self) -> RwLockReadGuard<'_, Tokens> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether requests need a token.
@@ -133,7 +145,7 @@ impl Guard {
     pub(super) fn check_origin(&self, method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
         let forbidden = |what: &str| Problem::new(StatusCode::FORBIDDEN, what);
         let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-        if !self.hosts.is_empty() && !self.hosts.iter().any(|name| name.eq_ignore_ascii_case(name_of(host))) {
+        if !self.serves(name_of(host)) {
             return Err(forbidden("this host name is not served here; --host-name allows one"));
         }
         let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) || headers.contains_key(UPGRADE);
@@ -148,6 +160,14 @@ impl Guard {
         Err(forbidden("pages of this origin may not use the server; --allow-origin allows one"))
     }
 
+    /// Whether requests may call the server by `name`. A page of another site can have its own name
+    /// resolve to this server, and its requests still bear that name. It is never an address.
+    fn serves(&self, name: &str) -> bool {
+        let Some(hosts) = &self.hosts else { return true };
+        let own = |host: &str| host.eq_ignore_ascii_case(name);
+        own("localhost") || is_address(name) || hosts.iter().any(|host| own(host))
+    }
+
     /// The origin of a request, if its answer may be read by that page.
     pub(super) fn readable_by(&self, headers: &HeaderMap) -> Option<String> {
         let origin = headers.get(ORIGIN)?.to_str().ok()?;
@@ -159,21 +179,35 @@ impl Guard {
         if !self.wants_token() {
             return Ok(Who::Address(address));
         }
-        let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
+        let tokens = self.tokens();
         for given in given_tokens(uri, headers) {
             let digest = Digest::of(&given);
             // All are compared, so the time says nothing about which one was close.
             let mut found = None;
-            for (at, token) in tokens.iter().enumerate() {
+            for token in &tokens.lines {
                 if token.digest == digest {
-                    found = Some(at);
+                    found = Some(&token.digest);
                 }
             }
-            if let Some(at) = found {
-                return Ok(Who::Token(at));
+            if let Some(digest) = found {
+                return Ok(Who::Token(digest.clone()));
             }
         }
         Err(Problem::new(StatusCode::UNAUTHORIZED, "a valid token is needed"))
+    }
+
+    /// The line of a token that is still in the file.
+    pub(super) fn line(&self, digest: &Digest) -> Option<Line> {
+        let tokens = self.tokens();
+        let at = tokens.lines.iter().position(|token| token.digest == *digest)?;
+        Some(Line { at, reading: tokens.readings })
+    }
+
+    /// Who has the token of a line, if the file was not read again since.
+    pub(super) fn of_line(&self, line: Line) -> Option<Who> {
+        let tokens = self.tokens();
+        let token = tokens.lines.get(line.at).filter(|_| line.reading == tokens.readings)?;
+        Some(Who::Token(token.digest.clone()))
     }
 
     /// The address of a request's client: of the socket, or, behind a proxy that is known, the last
@@ -196,9 +230,10 @@ impl Guard {
     /// A place for a live session.
     pub(super) fn session(&self, who: &Who) -> Option<Place> {
         let most = match who {
-            Who::Token(at) => {
-                let tokens = self.tokens.read().unwrap_or_else(PoisonError::into_inner);
-                tokens.get(*at).map_or(SESSIONS_PER_TOKEN, |token| token.sessions)
+            Who::Token(digest) => {
+                let tokens = self.tokens();
+                // A token that was taken away opens nothing more.
+                tokens.lines.iter().find(|token| token.digest == *digest).map_or(0, |token| token.sessions)
             }
             Who::Address(address) if address.is_loopback() => usize::MAX,
             Who::Address(_) => SESSIONS_PER_ADDRESS,
@@ -222,6 +257,14 @@ fn name_of(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
         _ => host,
+    }
+}
+
+/// Whether a name in a `Host` header is an address.
+fn is_address(name: &str) -> bool {
+    match name.strip_prefix('[').and_then(|name| name.strip_suffix(']')) {
+        Some(name) => name.parse::<Ipv6Addr>().is_ok(),
+        None => name.parse::<Ipv4Addr>().is_ok(),
     }
 }
 
@@ -305,12 +348,12 @@ mod tests {
 
     fn guard(hosts: &[&str], origins: &[&str]) -> Guard {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        Guard::new(None, own(hosts), own(origins), Vec::new(), 256).unwrap()
+        Guard::new(None, Some(own(hosts)), own(origins), Vec::new(), 256).unwrap()
     }
 
     #[test]
     fn foreign_pages_cannot_open_a_websocket() {
-        let guard = guard(&["localhost", "127.0.0.1", "[::1]"], &["https://talks.example"]);
+        let guard = guard(&[], &["https://talks.example"]);
         let check = |host: &str, origin: Option<&str>| {
             let mut pairs = vec![("host", host), ("upgrade", "websocket")];
             pairs.extend(origin.map(|origin| ("origin", origin)));
@@ -333,14 +376,39 @@ mod tests {
         ] {
             assert!(!check("localhost:8000", Some(origin)), "{origin}");
         }
-        for host in ["evil.example", "evil.example:8000", "localhost.evil.example", "", "127.0.0.1.nip.example:8000"] {
-            assert!(!check(host, None), "{host}");
+    }
+
+    /// A page that has its own name resolve to the server gives that name as host and as origin.
+    #[test]
+    fn a_name_of_somebody_else_is_not_served() {
+        let check = |guard: &Guard, host: &str| {
+            let origin = format!("http://{host}");
+            guard.check_origin(&Method::POST, &headers(&[("host", host), ("origin", &origin)])).is_ok()
+        };
+        let own = guard(&["captions.example"], &[]);
+        for host in ["localhost:8000", "192.168.1.5:8000", "192.168.1.5", "[fd00::5]:8000", "Captions.example"] {
+            assert!(check(&own, host), "{host}");
         }
+        for host in [
+            "evil.example",
+            "evil.example:8000",
+            "localhost.evil.example",
+            "127.0.0.1.nip.example:8000",
+            "127.1",
+            "::1",
+            "[127.0.0.1]",
+            "[evil.example]",
+            "",
+        ] {
+            assert!(!check(&own, host), "{host}");
+        }
+        let any = Guard::new(None, None, Vec::new(), Vec::new(), 256).unwrap();
+        assert!(check(&any, "some.example"));
     }
 
     #[test]
     fn reading_needs_no_origin_and_changing_does() {
-        let guard = guard(&[], &[]);
+        let guard = guard(&["a.example"], &[]);
         let foreign = headers(&[("host", "a.example"), ("origin", "http://b.example")]);
         assert!(guard.check_origin(&Method::GET, &foreign).is_ok());
         for method in [Method::POST, Method::DELETE, Method::PUT] {
@@ -353,7 +421,7 @@ mod tests {
     #[test]
     fn only_a_known_proxy_is_believed() {
         let proxy: IpAddr = [192, 0, 2, 9].into();
-        let guard = Guard::new(None, Vec::new(), Vec::new(), vec![proxy], 256).unwrap();
+        let guard = Guard::new(None, None, Vec::new(), vec![proxy], 256).unwrap();
         let forwarded = headers(&[("x-forwarded-for", "203.0.113.7, 198.51.100.1")]);
         let client = |socket: [u8; 4], headers: &HeaderMap| guard.client(socket.into(), headers).to_string();
         assert_eq!(client([192, 0, 2, 9], &forwarded), "198.51.100.1", "what the proxy itself saw");
@@ -368,27 +436,40 @@ mod tests {
     fn tokens_come_by_header_query_or_protocol() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "# who\nfirst-token-of-16\nsecond-token-of-16 2\n").unwrap();
-        let guard = Guard::new(Some(file.path().to_owned()), Vec::new(), Vec::new(), Vec::new(), 256).unwrap();
+        let guard = Guard::new(Some(file.path().to_owned()), None, Vec::new(), Vec::new(), 256).unwrap();
         let address: IpAddr = [192, 0, 2, 1].into();
+        let token = |text: &str| Who::Token(Digest::of(text));
         let who = |uri: &str, pairs: &[(&str, &str)]| guard.who(&uri.parse().unwrap(), &headers(pairs), address);
-        assert_eq!(who("/", &[("authorization", "Bearer first-token-of-16")]).unwrap(), Who::Token(0));
-        assert_eq!(who("/", &[("authorization", "token second-token-of-16")]).unwrap(), Who::Token(1));
-        assert_eq!(who("/?a=b&token=second-token-of-16", &[]).unwrap(), Who::Token(1));
+        assert_eq!(who("/", &[("authorization", "Bearer first-token-of-16")]).unwrap(), token("first-token-of-16"));
+        assert_eq!(who("/", &[("authorization", "token second-token-of-16")]).unwrap(), token("second-token-of-16"));
+        assert_eq!(who("/?a=b&token=second-token-of-16", &[]).unwrap(), token("second-token-of-16"));
         let protocols = "realtime, openai-insecure-api-key.first-token-of-16";
-        assert_eq!(who("/", &[("sec-websocket-protocol", protocols)]).unwrap(), Who::Token(0));
-        assert_eq!(who("/", &[("sec-websocket-protocol", "token, first-token-of-16")]).unwrap(), Who::Token(0));
+        assert_eq!(who("/", &[("sec-websocket-protocol", protocols)]).unwrap(), token("first-token-of-16"));
+        assert_eq!(
+            who("/", &[("sec-websocket-protocol", "token, first-token-of-16")]).unwrap(),
+            token("first-token-of-16")
+        );
         for pairs in
             [&[][..], &[("authorization", "Bearer first-token-of-1")], &[("authorization", "first-token-of-16")]]
         {
             assert!(who("/", pairs).is_err(), "{pairs:?}");
         }
-        let two: Vec<Place> = (0..2).map(|_| guard.session(&Who::Token(1)).unwrap()).collect();
-        assert!(guard.session(&Who::Token(1)).is_none(), "its line allows two");
-        drop(two);
-        assert!(guard.session(&Who::Token(1)).is_some());
-        std::fs::write(file.path(), "third-token-of-16\n").unwrap();
+        let second = token("second-token-of-16");
+        let two: Vec<Place> = (0..2).map(|_| guard.session(&second).unwrap()).collect();
+        assert!(guard.session(&second).is_none(), "its line allows two");
+        let line = guard.line(&Digest::of("second-token-of-16")).unwrap();
+        assert_eq!(guard.of_line(line), Some(second.clone()));
+        std::fs::write(file.path(), "third-token-of-16 1\nsecond-token-of-16 3\n").unwrap();
         guard.reload().unwrap();
+        assert_eq!(guard.of_line(line), None, "its lines may be others now");
         assert!(who("/?token=first-token-of-16", &[]).is_err(), "it was taken away");
+        assert!(guard.session(&token("first-token-of-16")).is_none(), "it was taken away");
+        // The sessions that run still count for their token, whatever its line is now.
+        let third = guard.session(&second).expect("its line now allows three");
+        assert!(guard.session(&second).is_none());
+        assert!(guard.session(&token("third-token-of-16")).is_some());
+        drop((two, third));
+        assert!(guard.session(&second).is_some());
         std::fs::write(file.path(), "short\n").unwrap();
         assert!(guard.reload().is_err());
         assert!(who("/?token=third-token-of-16", &[]).is_ok(), "after an error the former tokens stay");

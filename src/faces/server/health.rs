@@ -1,8 +1,8 @@
 //! Whether the server lives and can work. `/readyz` asks the device's thread itself: that a web
 //! thread answers says nothing about the models.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::App;
 use super::device::DeviceThread;
+use super::pages::named;
 
 /// How often the device is asked for a pass.
 const BEAT: Duration = Duration::from_secs(5);
@@ -30,12 +31,11 @@ pub(super) struct Beat {
     began: Instant,
     /// Milliseconds since `began`.
     answered: AtomicU64,
-    problem: Mutex<Option<String>>,
 }
 
 impl Beat {
     pub(super) fn new() -> Arc<Beat> {
-        Arc::new(Beat { began: Instant::now(), answered: AtomicU64::new(0), problem: Mutex::new(None) })
+        Arc::new(Beat { began: Instant::now(), answered: AtomicU64::new(0) })
     }
 
     /// How long ago the device answered.
@@ -45,9 +45,8 @@ impl Beat {
 
     /// Why the device is not ready.
     fn problem(&self) -> Option<String> {
-        let problem = self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let silence = self.silence();
-        problem.or_else(|| (silence > LATE).then(|| format!("the device has not answered for {} s", silence.as_secs())))
+        (silence > LATE).then(|| format!("the device has not answered for {} s", silence.as_secs()))
     }
 }
 
@@ -59,10 +58,7 @@ pub(super) async fn watch(device: DeviceThread, beat: Arc<Beat>) {
                 let now = u64::try_from(beat.began.elapsed().as_millis()).unwrap_or(u64::MAX);
                 beat.answered.store(now, Ordering::Relaxed);
             }
-            Ok(Err(why)) => {
-                *beat.problem.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
-                lost(&why);
-            }
+            Ok(Err(why)) => lost(&why),
             Err(_) => lost("the device has not answered for a minute"),
         }
         tokio::time::sleep(BEAT).await;
@@ -102,17 +98,16 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Json<serde_json::Valu
 /// `GET /metrics`.
 pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     let busy = Duration::from_nanos(app.sessions.device.busy_ns.load(Ordering::Relaxed));
-    let text = app.sessions.metrics.text(app.sessions.load.slots(), busy);
+    let text = app.sessions.metrics.text(app.sessions.load.slots(), app.sessions.kept(), busy);
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }
 
 /// `GET /v1/models`, as OpenAI has it.
 pub(super) async fn models(State(app): State<Arc<App>>) -> Json<serde_json::Value> {
-    let models = app
-        .sessions
-        .set
-        .models()
-        .map(|(_, model)| json!({"id": model.name, "object": "model", "created": 0, "owned_by": "alignatt"}));
+    let models =
+        app.sessions.set.models().map(
+            |(_, model)| json!({"id": named(&model.name), "object": "model", "created": 0, "owned_by": "alignatt"}),
+        );
     Json(json!({"object": "list", "data": models.collect::<Vec<_>>()}))
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::App;
 use super::feed::{self, FeedError};
 use super::guard::{self, Who};
-use super::owned::{self, Owned};
+use super::owned::Owned;
 use super::reply::Problem;
 use super::session::{Follower, News, Wanted};
 use super::spool::{Disk, Kept, Taken};
@@ -19,7 +19,7 @@ use crate::text::Millis;
 
 /// Jobs that run at a time. A second one computes while the first waits for the device.
 const RUNNING: usize = 2;
-/// Jobs that are there at a time, with those that wait and those whose file arrives.
+/// The most jobs at a time: running, waiting, or still being uploaded.
 const WAITING: usize = 64;
 /// How many of the largest files the disk holds.
 const FILES: u64 = 4;
@@ -71,7 +71,7 @@ impl Jobs {
 
     /// A place for a job, before anything of its request is read.
     pub(super) fn place(&self, app: &App, who: &Who) -> Result<Place, Problem> {
-        let client = owned::place(app, who)?;
+        let client = super::place(app, who)?;
         let job = self.places.clone().try_acquire_owned().map_err(|_| {
             app.sessions.metrics.refused("queue");
             let what = "as many requests wait as may wait; try again later";

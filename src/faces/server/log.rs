@@ -396,13 +396,20 @@ mod tests {
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
+    /// Nobody else can look into it.
     #[test]
     fn a_folder_belongs_to_one_server() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = lock(folder.path()).unwrap();
-        let error = lock(folder.path()).unwrap_err();
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("a/b");
+        let first = lock(&folder).unwrap();
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700);
+        }
+        let error = lock(&folder).unwrap_err();
         assert!(error.to_string().contains("another server"), "{error}");
         drop(first);
-        lock(folder.path()).unwrap();
+        lock(&folder).unwrap();
     }
 }

@@ -60,13 +60,13 @@ mod viewers;
 mod wlk;
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY,
     REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
@@ -104,8 +104,8 @@ pub(crate) struct Config {
     pub listen: SocketAddr,
     /// A file with a token a line; `None`: nobody needs one.
     pub tokens: Option<PathBuf>,
-    /// Names that requests may call the server by; empty: any.
-    pub hosts: Vec<String>,
+    /// Names that requests may call the server by, besides `localhost` and addresses; `None`: any.
+    pub hosts: Option<Vec<String>>,
     /// Origins whose pages may use the server, besides its own.
     pub origins: Vec<String>,
     /// How many sockets an address may have.
@@ -178,6 +178,8 @@ async fn serve(
     report: impl FnMut(&str, u64, u64) + Send + 'static,
     started: impl FnOnce(SocketAddr, Option<SocketAddr>),
 ) -> Result<(), BoxError> {
+    // A SIGHUP that comes while the models load is not lost.
+    let mut signals = Signals::new()?;
     // Whatever can be wrong is found before the models load.
     let guard = Arc::new(Guard::new(config.tokens, config.hosts, config.origins, config.proxies, config.sockets)?);
     let tls = config.tls.map(|(cert, key)| tls(&cert, &key)).transpose()?;
@@ -219,7 +221,7 @@ async fn serve(
     let mt_accepting = mt_listener.map(|listener| accept(listener, mt_routes(app.clone())));
     app.sessions.look_after();
     started(address, mt_address);
-    wait_for_signal(&guard).await?;
+    signals.stop(&guard).await?;
     // Readiness ends first, then live sockets are told to come back, then sessions end.
     app.sessions.draining.cancel();
     let drained = tokio::time::timeout(config.grace, app.sessions.drained());
@@ -237,34 +239,61 @@ async fn serve(
     Ok(())
 }
 
+/// The signals that a server knows, from the moment that this is made.
 #[cfg(unix)]
-async fn wait_for_signal(guard: &Guard) -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut stop = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut reload = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = stop.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = reload.recv() => match guard.reload() {
-                Ok(()) => tracing::warn!("the tokens were read again"),
-                Err(error) => tracing::error!("the former tokens stay: {error}"),
-            },
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    reload: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for a signal to stop.
+    async fn stop(&mut self, guard: &Guard) -> std::io::Result<()> {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Ok(()),
+                _ = self.interrupt.recv() => return Ok(()),
+                _ = self.reload.recv() => match guard.reload() {
+                    Ok(()) => tracing::warn!("the tokens were read again"),
+                    Err(error) => tracing::error!("the former tokens stay: {error}"),
+                },
+            }
         }
     }
 }
 
+/// Ctrl-C. It is caught only from [`Signals::stop`] on: who catches it last is asked first, and
+/// while the models load it must end the program.
 #[cfg(not(unix))]
-async fn wait_for_signal(_: &Guard) -> std::io::Result<()> {
-    tokio::signal::ctrl_c().await
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals)
+    }
+
+    async fn stop(&mut self, _: &Guard) -> std::io::Result<()> {
+        tokio::signal::ctrl_c().await
+    }
 }
 
 /// TLS with a certificate chain and a key, both PEM files.
-fn tls(cert: &std::path::Path, key: &std::path::Path) -> Result<TlsAcceptor, BoxError> {
+fn tls(cert: &Path, key: &Path) -> Result<TlsAcceptor, BoxError> {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    let named = |path: &std::path::Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let named = |path: &Path, error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let chain = CertificateDer::pem_file_iter(cert).map_err(|error| named(cert, &error))?;
     let chain = chain.collect::<Result<Vec<_>, _>>().map_err(|error| named(cert, &error))?;
     let key = PrivateKeyDer::from_pem_file(key).map_err(|error| named(key, &error))?;
@@ -342,12 +371,13 @@ fn nothing() -> Problem {
 async fn every_request(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let readable_by = app.guard.readable_by(request.headers());
     let preflight = request.method() == Method::OPTIONS && readable_by.is_some();
+    let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
     let mut response = match app.guard.check_origin(request.method(), request.headers()) {
         Err(problem) => problem.into_response(),
         Ok(()) if preflight => StatusCode::NO_CONTENT.into_response(),
         Ok(()) => next.run(request).await,
     };
-    app.sessions.metrics.response(response.status().as_u16());
+    app.sessions.metrics.request(route, response.status().as_u16());
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -368,6 +398,12 @@ async fn every_request(State(app): State<Arc<App>>, request: Request, next: Next
 
 fn who(app: &App, request: &Request) -> Result<Who, Problem> {
     app.guard.who(request.uri(), request.headers(), address(app, request)?)
+}
+
+/// A free place among the live sessions of a client.
+fn place(app: &App, who: &Who) -> Result<Place, Problem> {
+    let free = || app.guard.session(who).map(|place| (who.clone(), place));
+    Ok(app.sessions.place(&free).map(|(_, place)| place)?)
 }
 
 /// The address of the client.

@@ -1,5 +1,5 @@
 //! Reads `multipart/form-data` as it arrives, within bounds: of the whole body, of a part's
-//! headers, and of the time between two pieces.
+//! headers, and of the time that it may take.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use axum::body::{Body, BodyDataStream};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use futures_util::StreamExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::reply::Problem;
 
@@ -19,6 +19,9 @@ const BOUNDARY: usize = 70;
 const VALUE: usize = 64 << 10;
 /// A body that does not go on for this long is given up.
 const IDLE: Duration = Duration::from_secs(60);
+/// The fewest bytes that must come in so long a wait: 1 KiB a second. Whoever sends less would keep
+/// a job from others for as long as they like.
+const LEAST: usize = 60 << 10;
 /// What is still read of a body after it was refused, so that its sender gets to read why.
 const DRAINED: usize = 64 << 20;
 const DRAINING: Duration = Duration::from_secs(10);
@@ -34,6 +37,9 @@ pub(super) struct Multipart {
     /// How much more may be read, of `most`.
     left: u64,
     most: u64,
+    /// How long the sender was waited for, and how much came. Both begin anew every minute.
+    waited: Duration,
+    came: usize,
 }
 
 /// Where in the body the buffer begins.
@@ -63,6 +69,8 @@ impl Multipart {
             place: Place::Content,
             left: most,
             most,
+            waited: Duration::ZERO,
+            came: 0,
         };
         let declared = headers.get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
         if declared.is_some_and(|declared| declared > most) {
@@ -171,12 +179,23 @@ impl Multipart {
     }
 
     async fn fill(&mut self) -> Result<(), Problem> {
-        match timeout(IDLE, self.body.next()).await {
+        let began = Instant::now();
+        let read = timeout(IDLE, self.body.next()).await;
+        self.waited += began.elapsed();
+        match read {
             Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not go on for a minute")),
             Ok(None) => Err(broken("it ends early")),
             Ok(Some(Err(_))) => Err(broken("it was cut off")),
             Ok(Some(Ok(bytes))) => {
                 self.left = self.left.checked_sub(bytes.len() as u64).ok_or_else(|| self.too_large())?;
+                self.came = self.came.saturating_add(bytes.len());
+                if self.waited >= IDLE {
+                    if self.came < LEAST {
+                        let what = "the body comes more slowly than 1 KiB a second";
+                        return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, what));
+                    }
+                    (self.waited, self.came) = (Duration::ZERO, 0);
+                }
                 self.buffer.extend_from_slice(&bytes);
                 Ok(())
             }
@@ -332,6 +351,41 @@ mod tests {
             assert_eq!(boundary(kind), None, "{kind}");
         }
         assert_eq!(boundary(&format!("multipart/form-data; boundary={}", "b".repeat(71))), None);
+    }
+
+    /// A file that comes in `piece` bytes every `pause`, whole or given up.
+    async fn slow(piece: usize, pause: Duration, count: usize) -> Result<usize, Problem> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("multipart/form-data; boundary=b"));
+        let begin = b"--b\r\nContent-Disposition: form-data; name=file\r\n\r\n".to_vec();
+        let file = std::iter::repeat_n(vec![0; piece], count);
+        let pieces = std::iter::once(begin).chain(file).chain([b"\r\n--b--".to_vec()]);
+        let body = futures_util::stream::iter(pieces).then(move |piece| async move {
+            tokio::time::sleep(pause).await;
+            Ok::<_, Infallible>(piece)
+        });
+        let mut multipart = Multipart::new(&headers, Body::from_stream(body), 1 << 30)?;
+        let mut read = 0;
+        while multipart.next().await?.is_some() {
+            while let Some(content) = multipart.chunk().await? {
+                read += content.len();
+            }
+        }
+        Ok(read)
+    }
+
+    /// Every minute of an upload counts, also after a fast one.
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_trickles_is_given_up() {
+        let began = Instant::now();
+        let problem = slow(1, Duration::from_secs(59), 1_000_000).await.unwrap_err();
+        assert_eq!(problem.status, StatusCode::REQUEST_TIMEOUT);
+        assert!(began.elapsed() < Duration::from_secs(150), "{:?}", began.elapsed());
+        let problem = slow(1_000, Duration::from_secs(1), 1_000).await.unwrap_err();
+        assert_eq!(problem.status, StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(slow(1_100, Duration::from_secs(1), 600).await.unwrap(), 660_000);
+        assert_eq!(slow(64 << 10, Duration::from_secs(50), 20).await.unwrap(), 20 * (64 << 10), "in bursts");
+        assert_eq!(slow(1, Duration::from_secs(61), 1).await.unwrap_err().status, StatusCode::REQUEST_TIMEOUT);
     }
 
     proptest::proptest! {

@@ -36,8 +36,9 @@ const LARGEST_CONTEXT: usize = 4 << 10;
 /// Codes with which the server closes a socket.
 mod close {
     pub(super) const DONE: u16 = 1000;
-    pub(super) const TOO_LARGE: u16 = 1009;
+    /// For the metrics: the client has left, and nobody reads this.
     pub(super) const GONE: u16 = 1001;
+    pub(super) const TOO_LARGE: u16 = 1009;
     pub(super) const FAILED: u16 = 1011;
     pub(super) const RESTARTING: u16 = 1012;
     pub(super) const TRY_LATER: u16 = 1013;
@@ -293,10 +294,10 @@ enum Over {
     Done {
         failed: bool,
     },
-    /// The client is gone, and may come back. `idle`: it said nothing for a minute.
-    Lost {
-        idle: bool,
-    },
+    /// The client is gone, and may come back.
+    Lost,
+    /// The client says nothing.
+    Idle,
     Taken,
     Draining,
     Closing(u16, Problem),
@@ -306,7 +307,7 @@ async fn run(begun: Begun, reader: Reader, writer: &mut Writer, app: &Arc<App>) 
     let Begun { session, mut owner, feed, mut follower, mut view, hello, tentative, mut listen } = begun;
     let before = session.received();
     let over = match writer.json(&hello).await {
-        Err(Lost) => Over::Lost { idle: false },
+        Err(Lost) => Over::Lost,
         Ok(()) => {
             let (says, mut said) = mpsc::channel::<Problem>(4);
             let hearing = hear(reader, feed, session.clone(), says);
@@ -324,13 +325,13 @@ async fn run(begun: Begun, reader: Reader, writer: &mut Writer, app: &Arc<App>) 
     match over {
         Over::Done { failed: false } => (close::DONE, "the session has ended".to_owned()),
         Over::Done { failed: true } => (close::FAILED, "the session was interrupted".to_owned()),
-        Over::Lost { idle } => {
+        Over::Lost => {
             app.sessions.linger(session, owner);
-            if idle {
-                (close::IDLE, "nothing came for a minute".to_owned())
-            } else {
-                (close::GONE, "the connection was closed".to_owned())
-            }
+            (close::GONE, String::new())
+        }
+        Over::Idle => {
+            app.sessions.linger(session, owner);
+            (close::IDLE, "nothing came for a minute".to_owned())
         }
         Over::Taken => (close::TAKEN, "another connection goes on with this session".to_owned()),
         Over::Draining => {
@@ -353,10 +354,10 @@ async fn hear(mut reader: Reader, mut feed: Option<Feed>, session: Arc<Session>,
             Ok(incoming) => incoming,
             // A client that has sent everything only waits.
             Err(_) if over => continue,
-            Err(_) => return Over::Lost { idle: true },
+            Err(_) => return Over::Idle,
         };
         let outcome = match incoming {
-            Incoming::Closed => return Over::Lost { idle: false },
+            Incoming::Closed => return Over::Lost,
             Incoming::TooLong => {
                 return Over::Closing(
                     close::TOO_LARGE,
@@ -432,7 +433,7 @@ async fn tell(
         let kind = EventKind::Start(start.clone());
         let start = Event { audio_ms: Millis::ZERO, wall_ms: Millis::ZERO, kind };
         if writer.json(&start).await.is_err() {
-            return Over::Lost { idle: false };
+            return Over::Lost;
         }
     }
     loop {
@@ -461,7 +462,7 @@ async fn tell(
             sent = writer.ping() => sent,
         };
         if sent.is_err() {
-            return Over::Lost { idle: false };
+            return Over::Lost;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use super::App;
-use super::guard::{Place, Who};
+use super::guard::Place;
 use super::reply::Problem;
 use super::session::{Session, Wanted};
 
@@ -15,12 +15,6 @@ pub(super) struct Owned {
     session: Arc<Session>,
     protocol: &'static str,
     _place: Place,
-}
-
-/// A free place among the sessions of a client.
-pub(super) fn place(app: &App, who: &Who) -> Result<Place, Problem> {
-    let free = || app.guard.session(who).map(|place| (who.clone(), place));
-    Ok(app.sessions.place(&free).map(|(_, place)| place)?)
 }
 
 impl Owned {

@@ -50,7 +50,7 @@ const FILES: [(&str, &[u8]); 18] = [
     ("sound.js", include_bytes!("../../../web/src/sound.js")),
 ];
 
-/// What the small pages may do: nothing but use this server. Their sound needs `blob:`.
+/// What the small pages may do: nothing but use this server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
                       img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// What the large page may do: it also computes, and fetches models.
@@ -281,7 +281,7 @@ pub(super) async fn about(State(app): State<Arc<App>>) -> Json<Value> {
 }
 
 /// The name of a model; of a folder of this computer, only the last part.
-fn named(model: &str) -> &str {
+pub(super) fn named(model: &str) -> &str {
     let path = Path::new(model);
     path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_absolute()).unwrap_or(model)
 }

@@ -590,6 +590,13 @@ impl Sessions {
         }
     }
 
+    /// How many sessions have ended and can be read, and how many of an earlier run can go on.
+    pub(super) fn kept(&self) -> (usize, usize) {
+        let known = self.known();
+        let waiting = known.sessions.values().filter(|session| !session.has_run() && !session.log.is_over());
+        (known.ended.len(), waiting.count())
+    }
+
     /// Whether there can be such a session, if there is room.
     pub(super) fn check(&self, wanted: &Wanted) -> Result<(), Refused> {
         self.prepare(wanted).map(drop)
@@ -883,12 +890,12 @@ impl Sessions {
         *session.input.lock().unwrap_or_else(PoisonError::into_inner) = Some(input);
         let _ = session.run.set(Run { chunk: settings.chunk, start });
         self.known().sessions.insert(session.id().to_owned(), session.clone());
-        self.metrics.opened();
+        let running = self.metrics.opened();
         let (sessions, driven) = (self.clone(), session.clone());
         self.tasks.spawn(async move {
             drive(&driven, stepped, &sessions.metrics).await;
             sessions.ended(&driven);
-            sessions.metrics.ended();
+            drop(running);
         });
         Ok(())
     }
@@ -1008,11 +1015,13 @@ fn interruption(n: u64, audio_ms: Millis, wall_ms: Millis, flushes: u64) -> Reco
 
 /// Writes a record, however long that takes. Nothing of it is shown before.
 async fn append(session: &Session, record: Record, checkpoint: Option<Checkpoint>, metrics: &Metrics) {
+    let began = std::time::Instant::now();
     while let Err(error) = session.log.append(record.clone(), checkpoint.clone()).await {
         metrics.log_waits();
         tracing::warn!("a session's log cannot be written, and its captions wait: {error}");
         tokio::time::sleep(RETRY).await;
     }
+    metrics.log_append(began.elapsed());
 }
 
 /// Keeps the state of a stream, if that is possible now. Until it is, clients keep more sound.

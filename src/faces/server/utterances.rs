@@ -8,7 +8,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::device::Shared;
 use super::load::{Cost, Strain};
-use super::metrics::Metrics;
+use super::metrics::Running;
 use super::session::{Prepared, Refused, Sessions, Wanted};
 use super::turns::Deadline;
 use crate::cascade::utterances::{Earlier, Mailbox, Translation, Update, Utterances};
@@ -35,13 +35,7 @@ pub(super) struct Job {
 pub(super) struct Stream {
     pub inbox: Arc<Inbox>,
     pub answers: mpsc::Receiver<Answer>,
-    metrics: Arc<Metrics>,
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.metrics.ended();
-    }
+    _running: Running,
 }
 
 /// What comes of an update.
@@ -70,8 +64,7 @@ pub(super) async fn open(
         Ok(Err(why)) => return Err(Refused::Bad(why)),
         Err(_) => return Err(Refused::Device("its thread has ended".to_owned())),
     }
-    sessions.metrics.opened();
-    Ok(Stream { inbox, answers: answered, metrics: sessions.metrics.clone() })
+    Ok(Stream { inbox, answers: answered, _running: sessions.metrics.opened() })
 }
 
 /// The mailbox between a connection and the device's thread.

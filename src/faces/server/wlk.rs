@@ -51,6 +51,7 @@ const KEY: std::ops::RangeInclusive<usize> = 8..=256;
 /// Codes with which the server closes a socket.
 mod close {
     pub(super) const DONE: u16 = 1000;
+    /// For the metrics: the client has left, and nobody reads this.
     pub(super) const GONE: u16 = 1001;
     pub(super) const TOO_LARGE: u16 = 1009;
     pub(super) const FAILED: u16 = 1011;
@@ -156,10 +157,10 @@ enum Over {
     Done {
         failed: bool,
     },
-    /// The client is gone, and may come back. `idle`: it said nothing for a minute.
-    Lost {
-        idle: bool,
-    },
+    /// The client is gone, and may come back.
+    Lost,
+    /// The client says nothing.
+    Idle,
     /// A message was too large.
     TooLarge,
     Taken,
@@ -184,7 +185,7 @@ async fn run(
     let feed = feed.map_err(|error| Problem::bad("sound", error.to_string()))?;
     let hello = json!({"type": "config", "useAudioWorklet": true, "mode": mode.name()});
     let over = if writer.json(&hello).await.is_err() {
-        Over::Lost { idle: false }
+        Over::Lost
     } else {
         let mut hearing = pin!(hear(reader, feed, session.clone()));
         let over = tokio::select! {
@@ -204,8 +205,8 @@ async fn run(
         Over::Done { failed: false } => return Ok((close::DONE, "the session has ended".to_owned())),
         Over::Done { failed: true } => return Ok((close::FAILED, "the session was interrupted".to_owned())),
         Over::Taken => return Ok((close::TAKEN, "another connection goes on with this session".to_owned())),
-        Over::Lost { idle: true } => (close::IDLE, "nothing came for a minute".to_owned()),
-        Over::Lost { idle: false } => (close::GONE, "the connection was closed".to_owned()),
+        Over::Lost => (close::GONE, String::new()),
+        Over::Idle => (close::IDLE, "nothing came for a minute".to_owned()),
         Over::TooLarge => {
             let what = "a message has more than 1 MiB";
             let _ = writer.json(&json!({"type": "error", "error": what})).await;
@@ -256,10 +257,10 @@ async fn hear(mut reader: Reader, mut feed: Feed, session: Arc<Session>) -> Over
             Ok(incoming) => incoming,
             // A client that has sent everything only waits.
             Err(_) if over => continue,
-            Err(_) => return Over::Lost { idle: true },
+            Err(_) => return Over::Idle,
         };
         let outcome = match incoming {
-            Incoming::Closed => return Over::Lost { idle: false },
+            Incoming::Closed => return Over::Lost,
             Incoming::TooLong => return Over::TooLarge,
             Incoming::Text(_) => Ok(()),
             Incoming::Binary(_) if over => Ok(()),
@@ -337,17 +338,17 @@ async fn tell(mode: Mode, mut follower: Follower, writer: &mut Writer, session: 
             sent = writer.ping() => sent,
         };
         if sent.is_err() {
-            return Over::Lost { idle: false };
+            return Over::Lost;
         }
     }
     while let Some(update) = screen.update() {
         if writer.json(&update).await.is_err() {
-            return Over::Lost { idle: false };
+            return Over::Lost;
         }
     }
     match writer.json(&json!({"type": "ready_to_stop"})).await {
         Ok(()) => Over::Done { failed: screen.interrupted },
-        Err(_) => Over::Lost { idle: false },
+        Err(_) => Over::Lost,
     }
 }
 

@@ -34,6 +34,46 @@ fn pages_of_other_origins_are_refused_before_the_upgrade() {
     }
 }
 
+/// A page that has its own name resolve to a server which is open to its network names that name as
+/// host and as origin. The server's own names are its addresses.
+#[test]
+fn an_open_server_is_not_called_by_the_name_of_a_page() {
+    let server = Server::start_with("0.0.0.0:0", &["--to", "de", "--open"], &[]);
+    let port = server.port;
+    for (host, expected) in [
+        (format!("evil.example:{port}"), 403),
+        ("evil.example".to_owned(), 403),
+        (format!("192.168.1.5.evil.example:{port}"), 403),
+        (format!("127.0.0.1:{port}"), 200),
+        (format!("192.168.1.5:{port}"), 200),
+        (format!("localhost:{port}"), 200),
+    ] {
+        let origin = format!("origin: http://{host}");
+        let ask =
+            |line: &str| server.request(&format!("{line}\r\nhost: {host}\r\n{origin}\r\nconnection: close\r\n\r\n"));
+        assert_eq!(ask("GET /readyz HTTP/1.1").0, expected, "{host}");
+        let made = ask("POST /v1/realtime/client_secrets HTTP/1.1\r\ncontent-length: 0");
+        assert_eq!(made.0, expected, "{host}: {}", made.1);
+    }
+}
+
+/// A WebSocket counts among the sockets of its address until it is closed.
+#[test]
+fn websockets_are_counted() {
+    let server = Server::start(&["--to", "de", "--sockets", "3"]);
+    let mut clients: Vec<_> = (0..3).map(|_| server.client(json!({}))).collect();
+    clients.iter_mut().for_each(|client| drop(client.next_of("session")));
+    for _ in 0..5 {
+        assert_eq!(server.get("/healthz").0, 0, "it is closed without an answer");
+    }
+    clients.pop();
+    let deadline = Instant::now() + super::server::PATIENCE;
+    while server.get("/healthz").0 != 200 {
+        assert!(Instant::now() < deadline, "the place is not freed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn nothing_is_done_without_a_token() {
     let (_keep, folder) = folder();
@@ -152,7 +192,11 @@ fn messages_that_are_wrong_or_too_large_are_refused_with_a_reason() {
     let long_context = json!({"context": "x".repeat(5_000)});
     assert_eq!(server.client(long_context).rest().code, 4400);
     // What was refused takes no place.
-    assert!(server.get("/metrics").1.contains("alignatt_sessions 0\n"), "{}", server.get("/metrics").1);
+    assert!(
+        server.get("/metrics").1.contains("alignatt_sessions{state=\"running\"} 0\n"),
+        "{}",
+        server.get("/metrics").1
+    );
     let mut client = server.websocket("/v1/stream", &[]).unwrap();
     client.say(json!({"type": "start"}));
     client.next_of("session");
@@ -170,7 +214,8 @@ fn messages_that_are_wrong_or_too_large_are_refused_with_a_reason() {
     assert_eq!(server.get("/readyz").0, 200);
 }
 
-/// A client that connects and says nothing, or one byte a second, does not hold a socket.
+/// A client that connects and says nothing, or one byte a second, or that keeps back the body that
+/// it has announced, does not hold a socket.
 #[test]
 fn slow_clients_are_cut_off() {
     let server = Server::start(&["--to", "de"]);
@@ -193,6 +238,19 @@ fn slow_clients_are_cut_off() {
             let _ = socket.read_to_end(&mut Vec::new());
             assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
         });
+        for path in ["/v1/realtime/client_secrets", "/v1/realtime/translations/client_secrets"] {
+            let server = &server;
+            scope.spawn(move || {
+                let began = Instant::now();
+                let (status, answer) = server.request(&format!(
+                    "POST {path} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nconnection: close\r\ncontent-length: 100\r\n\r\n{{",
+                    server.port
+                ));
+                assert_eq!(status, 408, "{answer}");
+                assert!(answer.contains("the body did not arrive within 10 s"), "{answer}");
+                assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+            });
+        }
         scope.spawn(|| {
             let (status, _) = server.request(&format!(
                 "GET /healthz HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nx-long: {}\r\n\r\n",
@@ -299,7 +357,7 @@ fn clients_that_vanish_leave_nothing_behind() {
         let _ = socket.write_all(b"GET /v1/sess");
     }
     let deadline = Instant::now() + super::server::PATIENCE;
-    while !server.get("/metrics").1.contains("alignatt_sessions 0\n") {
+    while !server.get("/metrics").1.contains("alignatt_sessions{state=\"running\"} 0\n") {
         assert!(Instant::now() < deadline, "{}", server.get("/metrics").1);
         std::thread::sleep(Duration::from_millis(200));
     }

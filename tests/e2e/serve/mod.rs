@@ -209,16 +209,64 @@ fn the_server_says_how_it_is() {
     assert!(server.get("/health").1.contains(r#""ready":true"#));
     assert!(server.get("/v1/models").1.contains("the demo pack's mt"));
     let deadline = Instant::now() + server::PATIENCE;
-    while !server.get("/metrics").1.contains("alignatt_sessions 0\n") {
+    while !server.get("/metrics").1.contains("alignatt_sessions{state=\"running\"} 0\n") {
         assert!(Instant::now() < deadline, "the session does not end");
         std::thread::sleep(Duration::from_millis(50));
     }
     let (status, metrics) = server.get("/metrics");
     assert_eq!(status, 200);
-    for name in ["alignatt_sessions_opened_total 1", "alignatt_slots 16", "alignatt_lag_seconds_count"] {
+    for name in [
+        "alignatt_sessions_opened_total 1\n",
+        "alignatt_sessions{state=\"ended\"} 1\n",
+        "alignatt_session_seconds_count 1\n",
+        "alignatt_slots 16\n",
+        "alignatt_lag_seconds_count",
+        "alignatt_ws_closed_total{code=\"1000\"} 1\n",
+        "alignatt_http_requests_total{route=\"/readyz\",status=\"200\"} 1\n",
+    ] {
         assert!(metrics.contains(name), "{name} is missing:\n{metrics}");
     }
+    assert!(!metrics.contains("alignatt_log_append_seconds_count 0\n"), "records were written:\n{metrics}");
 }
+
+/// No metric names a link that somebody asked for, and a client that leaves is not one that was
+/// idle.
+#[test]
+fn metrics_tell_nothing_of_clients() {
+    let server = Server::start(&["--to", "de"]);
+    assert_eq!(server.get("/w/k7qm2xwrp9").0, 200);
+    assert_eq!(server.get("/some/secret.php").0, 404);
+    let mut client = server.client(json!({}));
+    client.next_of("session");
+    drop(client);
+    let deadline = Instant::now() + server::PATIENCE;
+    let metrics = loop {
+        let metrics = server.get("/metrics").1;
+        if metrics.contains("alignatt_ws_closed_total{") {
+            break metrics;
+        }
+        assert!(Instant::now() < deadline, "{metrics}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert!(metrics.contains("alignatt_ws_closed_total{code=\"1001\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("{route=\"/w/{code}\",status=\"200\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("{route=\"other\",status=\"404\"} 1\n"), "{metrics}");
+    assert!(!metrics.contains("k7qm2xwrp9") && !metrics.contains("secret"), "{metrics}");
+}
+
+/// Clients learn the name of a model that is a folder of the server's computer, and not where it
+/// lies.
+#[test]
+fn models_have_names_without_folders() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/demo/mt");
+    let server = Server::start(&["--to", "de", "--mt", folder.to_str().unwrap()]);
+    for path in ["/v1/models", "/v1/about"] {
+        let (status, answer) = server.get(path);
+        assert!(status == 200 && answer.contains("\"mt\""), "{path}: {answer}");
+        assert!(!answer.contains("models/demo"), "{path}: {answer}");
+    }
+}
+
 /// All routes that the description has are there.
 #[test]
 fn described_routes_answer() {

@@ -92,7 +92,7 @@ fn translations_grow_with_their_utterance() {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let metrics = server.get("/metrics").1;
-        if metrics.contains("alignatt_sessions 0\n") && metrics.contains("alignatt_slots_used 0\n") {
+        if metrics.contains("alignatt_sessions{state=\"running\"} 0\n") && metrics.contains("alignatt_slots_used 0\n") {
             break;
         }
         assert!(Instant::now() < deadline, "{metrics}");

@@ -458,7 +458,7 @@ fn a_job_ends_with_its_connection() {
     let (with, without) = (began.elapsed() - alone.elapsed(), alone.elapsed());
     assert!(with < without * 4 + Duration::from_secs(5), "{with:?} after the others, {without:?} alone");
     let deadline = Instant::now() + PATIENCE;
-    while !server.get("/metrics").1.contains("alignatt_sessions 0\n") {
+    while !server.get("/metrics").1.contains("alignatt_sessions{state=\"running\"} 0\n") {
         assert!(Instant::now() < deadline, "{}", server.get("/metrics").1);
         std::thread::sleep(Duration::from_millis(100));
     }

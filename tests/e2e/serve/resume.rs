@@ -2,7 +2,7 @@
 //! twice.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -278,6 +278,40 @@ fn a_server_that_ends_lets_its_sessions_end() {
     client.next_of("progress");
     assert_eq!(server.terminate(), Some(0));
     assert_eq!(client.rest().code, 1012);
+}
+
+/// A server that is asked to end while it loads its models ends at once. The later it is asked, the
+/// farther it has come, until it serves.
+#[cfg(unix)]
+#[test]
+fn a_server_that_loads_ends_at_once() {
+    let (mut codes, mut delay) = (Vec::new(), 10);
+    loop {
+        let arguments = ["serve", "--to", "de", "--device", "cpu", "--listen", "127.0.0.1:0"];
+        let mut process = crate::alignatt(&arguments).stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(delay));
+        // SAFETY: `kill` sends a signal to a process that is our child and was not waited for.
+        unsafe { libc::kill(process.id().cast_signed(), libc::SIGTERM) };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let status = loop {
+            if let Some(status) = process.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > deadline {
+                let _ = process.kill();
+                panic!("asked after {delay} ms, it goes on");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        // At its very beginning the signal itself ends it, and once it serves it ends well.
+        codes.push(status.code());
+        if status.code() == Some(0) {
+            break;
+        }
+        assert!(matches!(status.code(), None | Some(130)), "asked after {delay} ms, it ended with {status}");
+        delay = delay * 13 / 10;
+    }
+    assert!(codes.contains(&Some(130)), "{codes:?}");
 }
 
 /// With a folder, a session goes on after the server was asked to end.

@@ -26,7 +26,7 @@ use self::results::Results;
 use super::App;
 use super::feed::{Feed, FeedError, Listener, Speech};
 use super::guard::Who;
-use super::owned::{self, Owned};
+use super::owned::Owned;
 use super::reply::Problem;
 use super::session::Follower;
 use super::socket::{Incoming, Lost, Writer, limited, pump, split};
@@ -66,7 +66,7 @@ pub(super) async fn listen(
     let wanted = app.sessions.usual(asked.from.unwrap_or(app.sessions.defaults.from), asked.to);
     app.sessions.check(&wanted)?;
     // What does not fit is refused before the socket is accepted.
-    let session = Owned::open(&app, owned::place(&app, &who)?, wanted, false, "deepgram").await?;
+    let session = Owned::open(&app, super::place(&app, &who)?, wanted, false, "deepgram").await?;
     let (listener, speech) = Listener::new(asked.silence());
     let feed = Feed::listening(session.shared(), asked.form, None, listener);
     let feed = feed.map_err(|error| Problem::bad("sample_rate", error.to_string()))?;

@@ -14,7 +14,7 @@ mod translation;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::body::Bytes;
+use axum::body::Body;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -33,7 +33,8 @@ use self::translation::Translation;
 use super::App;
 use super::feed::{Feed, Form, Listener, Mark, Speech};
 use super::guard::Who;
-use super::owned::{self, Owned};
+use super::http::small_body;
+use super::owned::Owned;
 use super::reply::Problem;
 use super::secret::Secret;
 use super::session::{Follower, News, Wanted};
@@ -158,18 +159,18 @@ fn accept(
 pub(super) async fn translation_secret(
     State(app): State<Arc<App>>,
     Extension(who): Extension<Who>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Value>, Problem> {
-    secrets::create(&app, &who, Kind::Translation, &body).map(Json)
+    secrets::create(&app, &who, Kind::Translation, &small_body(body).await?).map(Json)
 }
 
 /// `POST /v1/realtime/client_secrets`.
 pub(super) async fn transcription_secret(
     State(app): State<Arc<App>>,
     Extension(who): Extension<Who>,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<Value>, Problem> {
-    secrets::create(&app, &who, Kind::Transcription, &body).map(Json)
+    secrets::create(&app, &who, Kind::Transcription, &small_body(body).await?).map(Json)
 }
 
 /// Serves one socket.
@@ -344,7 +345,7 @@ impl Conversation {
 
     async fn open(&mut self) -> Result<Live, Problem> {
         let wanted = self.protocol.wanted(&self.app)?;
-        let place = owned::place(&self.app, &self.who)?;
+        let place = super::place(&self.app, &self.who)?;
         let session = Owned::open(&self.app, place, wanted, false, "openai_realtime").await?;
         let (listener, speech) = Listener::new(self.protocol.silence());
         let feed = Feed::listening(session.shared(), Form::Raw(self.protocol.pcm()), None, listener);

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{App, Kind, Problem, Who, now};
-use crate::faces::server::guard::given_tokens;
+use crate::faces::server::guard::{Line, given_tokens};
 use crate::faces::server::secret::random;
 
 /// How long a secret is good, in seconds, and what a client may ask for.
@@ -42,9 +42,9 @@ pub(in super::super) struct Preset {
     pub(super) kind: Kind,
     pub(super) session: Value,
     expires: u64,
-    /// The number of the token's line, and which reading of the file numbered it.
-    token: Option<usize>,
-    reading: u64,
+    /// The line of the token that asked for it. A page can read this, so it is no digest, which
+    /// would help to guess the token.
+    token: Option<Line>,
 }
 
 impl Secrets {
@@ -99,11 +99,14 @@ pub(super) fn create(app: &App, who: &Who, kind: Kind, body: &[u8]) -> Result<Va
     let mut protocol = kind.start(app, model);
     protocol.update(app, &session, false)?;
     let token = match who {
-        Who::Token(at) => Some(*at),
+        Who::Token(digest) => {
+            let gone = || Problem::new(StatusCode::UNAUTHORIZED, "a valid token is needed");
+            Some(app.guard.line(digest).ok_or_else(gone)?)
+        }
         Who::Address(_) => None,
     };
     let expires = now() + seconds;
-    let preset = Preset { kind, session, expires, token, reading: app.guard.reading() };
+    let preset = Preset { kind, session, expires, token };
     let failed = |error: serde_json::Error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string());
     let value = app.secrets.seal(&preset).map_err(failed)?;
     Ok(json!({"value": value, "expires_at": expires, "session": protocol.session()}))
@@ -130,11 +133,11 @@ fn caller(app: &App, request: &Request) -> Result<Caller, Problem> {
     };
     let wrong = || Problem::new(StatusCode::UNAUTHORIZED, "the client secret is not valid, or has expired");
     let preset = app.secrets.open(secret).ok_or_else(wrong)?;
-    if preset.expires < now() || preset.reading != app.guard.reading() {
+    if preset.expires < now() {
         return Err(wrong());
     }
     let who = match preset.token {
-        Some(at) => Who::Token(at),
+        Some(line) => app.guard.of_line(line).ok_or_else(wrong)?,
         None => Who::Address(super::super::address(app, request)?),
     };
     Ok(Caller { who, preset: Some(preset) })
@@ -151,12 +154,11 @@ mod tests {
             kind: Kind::Translation,
             session: json!({"audio": {"output": {"language": "de"}}}),
             expires: 5,
-            token: Some(3),
-            reading: 1,
+            token: Some(Line { at: 3, reading: 1 }),
         };
         let sealed = secrets.seal(&preset).unwrap();
         let opened = secrets.open(&sealed).unwrap();
-        assert_eq!((opened.kind, opened.expires, opened.token), (Kind::Translation, 5, Some(3)));
+        assert_eq!((opened.kind, opened.expires, opened.token), (Kind::Translation, 5, preset.token));
         assert_eq!(opened.session, preset.session);
         assert!(Secrets::new().open(&sealed).is_none(), "another server's");
         for at in 0..sealed.len() {
