@@ -75,7 +75,8 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: models are loaded, the device answers, and the server is not shutting down.
+/// `GET /readyz`: models are loaded, the device answers, logs can be written, and the server is not
+/// shutting down.
 pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
     match why_not(&app) {
         None => (StatusCode::OK, "ready\n".to_owned()).into_response(),
@@ -86,6 +87,9 @@ pub(super) async fn readyz(State(app): State<Arc<App>>) -> Response {
 fn why_not(app: &App) -> Option<String> {
     if app.sessions.draining.is_cancelled() {
         return Some("the server is shutting down".to_owned());
+    }
+    if app.sessions.metrics.some_log_is_stuck() {
+        return Some("the log of a session cannot be written".to_owned());
     }
     app.beat.problem()
 }

@@ -1,7 +1,7 @@
 //! What the server counts, as Prometheus reads it. No label names a session, a token or a text.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
@@ -76,6 +76,17 @@ pub(super) struct Metrics {
     busy: Counter<f64, AtomicU64>,
     slots: Gauge<i64, AtomicI64>,
     slots_used: Gauge<i64, AtomicI64>,
+    /// Logs that cannot be written now.
+    stuck: AtomicUsize,
+}
+
+/// A log that cannot be written.
+pub(super) struct Stuck<'a>(&'a AtomicUsize);
+
+impl Drop for Stuck<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// A session that runs.
@@ -113,6 +124,7 @@ impl Metrics {
             busy: Counter::default(),
             slots: Gauge::default(),
             slots_used: Gauge::default(),
+            stuck: AtomicUsize::new(0),
             registry: Registry::default(),
         };
         let build = Family::<Build, Gauge>::default();
@@ -195,6 +207,17 @@ impl Metrics {
 
     pub(super) fn log_waits(&self) {
         self.log_waits.inc();
+    }
+
+    /// A log cannot be written until the value is dropped.
+    pub(super) fn log_is_stuck(&self) -> Stuck<'_> {
+        self.stuck.fetch_add(1, Ordering::Relaxed);
+        Stuck(&self.stuck)
+    }
+
+    /// Whether a log cannot be written now.
+    pub(super) fn some_log_is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::Relaxed) > 0
     }
 
     pub(super) fn auth_failure(&self) {

@@ -140,6 +140,16 @@ pub(super) struct Volatile {
     pub warnings: VecDeque<(u64, String)>,
 }
 
+impl Volatile {
+    fn warn(&mut self, message: String) {
+        let number = self.warnings.back().map_or(0, |(number, _)| *number) + 1;
+        self.warnings.push_back((number, message));
+        while self.warnings.len() > WARNINGS {
+            self.warnings.pop_front();
+        }
+    }
+}
+
 /// A session. One of an earlier run of the server does not run until its client resumes it.
 pub(super) struct Session {
     pub opening: Opening,
@@ -975,7 +985,6 @@ async fn drive(session: &Session, mut steps: mpsc::Receiver<Step>, metrics: &Met
     records.iter().for_each(|record| drop(view.apply(record)));
     let mut commits = Commits::after(&view);
     let mut n = records.last().map_or(0, |record| record.n);
-    let mut warned = 0;
     let mut over = false;
     let mut newest = None;
     while let Some(step) = steps.recv().await {
@@ -991,7 +1000,7 @@ async fn drive(session: &Session, mut steps: mpsc::Receiver<Step>, metrics: &Met
             keep(session, checkpoint.clone(), metrics).await;
         }
         newest = Some(checkpoint);
-        show(session, &events, (position, flushes.1), &mut warned, metrics);
+        show(session, &events, (position, flushes.1), metrics);
     }
     if over {
         return;
@@ -1016,9 +1025,16 @@ fn interruption(n: u64, audio_ms: Millis, wall_ms: Millis, flushes: u64) -> Reco
 /// Writes a record, however long that takes. Nothing of it is shown before.
 async fn append(session: &Session, record: Record, checkpoint: Option<Checkpoint>, metrics: &Metrics) {
     let began = std::time::Instant::now();
+    let mut stuck = None;
     while let Err(error) = session.log.append(record.clone(), checkpoint.clone()).await {
         metrics.log_waits();
         tracing::warn!("a session's log cannot be written, and its captions wait: {error}");
+        if stuck.is_none() {
+            stuck = Some(metrics.log_is_stuck());
+            let mut now = (*session.volatile()).clone();
+            now.warn("the server cannot write this session's log: captions wait until it can".to_owned());
+            session.volatile.send_replace(Arc::new(now));
+        }
         tokio::time::sleep(RETRY).await;
     }
     metrics.log_append(began.elapsed());
@@ -1033,7 +1049,7 @@ async fn keep(session: &Session, checkpoint: Checkpoint, metrics: &Metrics) {
 }
 
 /// Shows what a step gave and did not commit.
-fn show(session: &Session, events: &[Event], at: (Position, u64), warned: &mut u64, metrics: &Metrics) {
+fn show(session: &Session, events: &[Event], at: (Position, u64), metrics: &Metrics) {
     let mut now = (*session.volatile()).clone();
     (now.position, now.flushes) = at;
     for event in events {
@@ -1050,11 +1066,7 @@ fn show(session: &Session, events: &[Event], at: (Position, u64), warned: &mut u
                 now.progress = Some(*progress);
             }
             EventKind::Warning(warning) => {
-                *warned += 1;
-                now.warnings.push_back((*warned, warning.message.clone()));
-                while now.warnings.len() > WARNINGS {
-                    now.warnings.pop_front();
-                }
+                now.warn(warning.message.clone());
             }
             // Sent even if nobody listens.
             EventKind::Listen(_) => drop(session.details.send(Arc::new(event.clone()))),
