@@ -11,6 +11,8 @@ use super::session::Refused;
 
 /// After how many seconds a client that was refused may try again.
 const RETRY_SECONDS: u64 = 5;
+/// The same in milliseconds, for protocols that have no header for that.
+pub(super) const RETRY_MS: u64 = RETRY_SECONDS * 1000;
 
 /// An error of a request.
 #[derive(Clone, Debug)]
@@ -54,6 +56,13 @@ impl Problem {
     /// Whether the same request may succeed later.
     pub(super) fn passes(&self) -> bool {
         matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+    }
+}
+
+impl Problem {
+    /// After which time the same request may succeed, if it may.
+    pub(super) fn retry_after_ms(&self) -> Option<u64> {
+        self.passes().then_some(RETRY_MS)
     }
 }
 
