@@ -396,6 +396,6 @@ async fn stream(
 ) -> Response {
     let sessions = app.sessions.clone();
     socket::limited(upgrade)
-        .protocols([native::SUBPROTOCOL])
+        .protocols([native::SUBPROTOCOL, socket::TOKEN])
         .on_upgrade(move |socket| async move { sessions.tracked(native::serve(socket, app, who)).await })
 }
