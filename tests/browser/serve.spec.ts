@@ -81,6 +81,14 @@ const state = (page: Page, name: string) => expect(page.locator('body')).toHaveA
 const lines = (page: Page, side: string, count: number) =>
   expect.poll(async () => (await textOf(page, side as 'target')).split('\n').length, { timeout: LAST }).toBeGreaterThanOrEqual(count);
 const ended = (page: Page) => expect(page.locator('body')).toHaveAttribute('data-phase', 'ended', { timeout: LAST });
+/** Counts, from now on, how often the state of a page is read to those who do not see it. */
+const countSaid = (page: Page) =>
+  page.locator('#state').evaluate((element) => {
+    let said = 0;
+    const observer = new MutationObserver(() => element.setAttribute('data-said', String((said += 1))));
+    observer.observe(element, { childList: true, characterData: true, subtree: true });
+  });
+const said = async (page: Page) => Number(await page.locator('#state').getAttribute('data-said'));
 const picture = (page: Page, name: string) => page.screenshot({ path: repo(`tests/browser/results/serve/${name}.png`) });
 
 interface Truth {
@@ -117,8 +125,11 @@ function expectWhole({ source, heard }: Truth, within = 10): void {
 
 test('what a presenter says is read on phones, also by those who come late', async ({ browser, serving }) => {
   const page = await presenter(browser, serving.url);
+  await countSaid(page);
   const link = await present(page);
+  await expect(page.locator('#lag')).toHaveText(/^\d+\.\d s behind$/);
   const first = await phone(browser, serving.url + link);
+  await countSaid(first);
   await lines(first, 'target', 2);
   await picture(first, 'phone-light');
   await first.click('#theme');
@@ -134,6 +145,9 @@ test('what a presenter says is read on phones, also by those who come late', asy
     expect(await textOf(viewer, 'source')).toBe(expected.source);
   }
   await state(first, 'ended');
+  // Connecting, listening, finished; waiting, live, ended.
+  expect(await said(page)).toBeLessThanOrEqual(3);
+  expect(await said(first)).toBeLessThanOrEqual(3);
   // The newest words are in sight.
   const end = await first.locator('.segment').last().boundingBox();
   expect(end!.y + end!.height).toBeLessThanOrEqual(780);
@@ -282,6 +296,30 @@ test('captions lie over a picture and cover nothing else', async ({ browser, ser
   expect(bottom!.y + bottom!.height).toBeLessThanOrEqual(720);
 });
 
+test('an overlay shows its language as soon as the talk has it', async ({ browser, serving }) => {
+  const page = await presenter(browser, serving.url);
+  const open = (start: { to: string; beside?: string }) =>
+    page.evaluate(async (start) => {
+      const socket = new WebSocket(`ws://${location.host}/v1/stream`);
+      await new Promise((done) => (socket.onopen = done));
+      const session = new Promise<{ link: string; token: string }>((done) => {
+        socket.onmessage = ({ data }) => {
+          const message = JSON.parse(data);
+          if (message.type === 'session') done(message);
+        };
+      });
+      socket.send(JSON.stringify({ type: 'start', ...start, format: { encoding: 'text' } }));
+      return session;
+    }, start);
+  const { link, token } = await open({ to: 'it' });
+  const overlay = watched(await (await browser.newContext()).newPage());
+  await overlay.goto(`${serving.url}/${link}/overlay?to=de`);
+  const captions = overlay.locator('#captions');
+  await expect(captions).toHaveAttribute('data-side', 'source');
+  await open({ to: 'de', beside: token });
+  await expect(captions).toHaveAttribute('data-side', 'target', { timeout: LAST });
+});
+
 test('viewers choose among the languages of a talk', async ({ browser, serving }) => {
   const page = await presenter(browser, serving.url);
   for (const code of ['it', 'zh']) await page.locator(`#targets input[value=${code}]`).check();
@@ -344,7 +382,57 @@ test('markup in what is said is only text', async ({ browser, serving }) => {
 
 test('a link that leads nowhere says so', async ({ browser, serving }) => {
   const viewer = await phone(browser, `${serving.url}/w/0000000000`, { locale: 'en-GB' });
-  await expect(viewer.locator('#state')).toContainText('Nothing is shown at this address');
+  await expect(viewer.locator('#state')).toHaveText('This talk is over, or its link is not known.');
+});
+
+test('phones are told that a server which was started again does not know the talk', async ({ browser, serving }) => {
+  const page = await presenter(browser, serving.url);
+  const link = await present(page);
+  const viewer = await phone(browser, serving.url + link, { locale: 'en-GB' });
+  await lines(viewer, 'source', 2);
+  await page.close();
+  await serving.kill();
+  await state(viewer, 'lost');
+  const shown = await textOf(viewer, 'source');
+  await serving.again();
+  await state(viewer, 'unknown');
+  await expect(viewer.locator('#state')).toHaveText('This talk is over, or its link is not known.');
+  expect(await textOf(viewer, 'source')).toBe(shown);
+  // The page asks only now and then whether the talk is back.
+  const asked: string[] = [];
+  viewer.on('request', (request) => asked.push(request.url()));
+  await new Promise((wake) => setTimeout(wake, 15_000));
+  expect(asked).toEqual([]);
+});
+
+test('two clicks on the microphone begin one talk', async ({ browser, serving }) => {
+  const page = await presenter(browser, serving.url);
+  let sockets = 0;
+  page.on('websocket', () => (sockets += 1));
+  await page.evaluate(() => {
+    // The user is asked first, and then hears nothing.
+    navigator.mediaDevices.getUserMedia = async () => {
+      await new Promise((done) => setTimeout(done, 500));
+      return new AudioContext().createMediaStreamDestination().stream;
+    };
+  });
+  await page.dblclick('#microphone');
+  await expect(page.locator('#link')).toHaveText(/\/w\/[0-9a-z]{10}$/);
+  await expect(page.locator('#state')).toHaveText('Listening');
+  await page.click('#stop');
+  await ended(page);
+  expect(sockets).toBe(1);
+});
+
+test('a link that is copied twice leaves the button as it was', async ({ browser, serving }) => {
+  const page = await presenter(browser, serving.url);
+  await present(page);
+  for (let click = 0; click < 2; click += 1) {
+    await page.click('#copy');
+    await expect(page.locator('#copy')).not.toHaveText('Copy link');
+  }
+  await new Promise((wake) => setTimeout(wake, 3000));
+  await expect(page.locator('#copy')).toHaveText('Copy link');
 });
 
 test('a viewer who scrolls up is left there, and can return to the newest words', async ({ browser, serving }) => {

@@ -25,10 +25,11 @@
 //! | `wlk` | WhisperLiveKit's protocol, `/asr` |
 //! | `viewers` | server-sent events and captions for those who only read |
 //! | `pages` | the pages for presenters and viewers, short links, QR codes |
-//! | `socket`, `http`, `guard`, `secret` | limits of connections; hosts, origins, tokens |
+//! | `socket`, `http`, `guard`, `cors`, `secret` | limits of connections; hosts, origins, tokens |
 //! | `health`, `metrics` | whether the server can work; what it counts |
 //! | `reply`, `description` | errors; what the routes are |
 
+mod cors;
 mod deepgram;
 mod description;
 mod device;
@@ -68,8 +69,7 @@ use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, CONTENT_SECURITY_POLICY,
-    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_REQUEST_HEADERS, CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
@@ -370,6 +370,7 @@ fn nothing() -> Problem {
 /// Checks host and origin of every request, and adds what every answer has.
 async fn every_request(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let readable_by = app.guard.readable_by(request.headers());
+    let sends = request.headers().get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
     let preflight = request.method() == Method::OPTIONS && readable_by.is_some();
     let route = request.extensions().get::<MatchedPath>().map_or("other", MatchedPath::as_str).to_owned();
     let mut response = match app.guard.check_origin(request.method(), request.headers()) {
@@ -385,13 +386,7 @@ async fn every_request(State(app): State<Arc<App>>, request: Request, next: Next
         .entry(CONTENT_SECURITY_POLICY)
         .or_insert(HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"));
     if let Some(origin) = readable_by.and_then(|origin| HeaderValue::from_str(&origin).ok()) {
-        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
-        headers.insert(
-            ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static("authorization, content-type, last-event-id"),
-        );
-        headers.insert(VARY, HeaderValue::from_static("origin"));
+        cors::allow(headers, origin, sends);
     }
     response
 }
@@ -444,6 +439,6 @@ async fn stream(
 ) -> Response {
     let sessions = app.sessions.clone();
     socket::limited(upgrade)
-        .protocols([native::SUBPROTOCOL])
+        .protocols([native::SUBPROTOCOL, socket::TOKEN])
         .on_upgrade(move |socket| async move { sessions.tracked(native::serve(socket, app, who)).await })
 }

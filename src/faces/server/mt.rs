@@ -130,7 +130,7 @@ pub(super) async fn upgrade(
     axum::Extension(who): axum::Extension<Who>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    socket::limited(upgrade).on_upgrade(move |socket| async move {
+    socket::limited(upgrade).protocols([socket::TOKEN]).on_upgrade(move |socket| async move {
         app.sessions.tracked(serve(socket, &app, &who)).await;
     })
 }
@@ -162,7 +162,7 @@ async fn run(mut reader: Reader, writer: &mut Writer, app: &Arc<App>, who: &Who)
     let Asked { wanted, earlier, preset } = asked(app, init)?;
     let direction = format!("{}-{}", wanted.from, wanted.to.map_or("", Language::code));
     let mut stream = utterances::open(&app.sessions, &wanted, app.most_words, earlier, cost).await?;
-    let model = app.sessions.set.mt.as_ref().map(|mt| mt.name.as_str());
+    let model = app.sessions.set.mt.as_ref().map(|mt| super::pages::named(&mt.name));
     let hello = json!({
         "type": "init_ok", "protocol_version": VERSION, "direction": direction, "preset": preset, "model": model,
     });

@@ -152,6 +152,12 @@ impl Multipart {
         }
     }
 
+    /// Passes over the rest of the part, however long it is.
+    pub(super) async fn skip(&mut self) -> Result<(), Problem> {
+        while self.chunk().await?.is_some() {}
+        Ok(())
+    }
+
     /// The content of the part as text, such as a field of a form.
     pub(super) async fn value(&mut self, part: &Part) -> Result<String, Problem> {
         let mut value = Vec::new();
@@ -335,6 +341,30 @@ mod tests {
         let before = b"x".repeat(100_000);
         assert_eq!(parts(&before, 1_000, 1 << 20).unwrap_err().status, StatusCode::BAD_REQUEST);
         assert!(parts(b"--x y\r\n\r\nno name\r\n--x y--", 9, 1 << 20).is_err());
+    }
+
+    /// What has no meaning is passed over, and only the whole body has a limit.
+    #[test]
+    fn a_long_part_can_be_skipped() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("multipart/form-data; boundary=b"));
+        let long = "x".repeat(3 * VALUE);
+        let part =
+            |name: &str, value: &str| format!("--b\r\nContent-Disposition: form-data; name={name}\r\n\r\n{value}\r\n");
+        let form = format!("{}{}--b--", part("long", &long), part("model", "any"));
+        let second = |most: u64| {
+            let body = Body::from(form.clone());
+            runtime.block_on(async {
+                let mut multipart = Multipart::new(&headers, body, most)?;
+                multipart.next().await?;
+                multipart.skip().await?;
+                let part = multipart.next().await?.ok_or_else(|| broken("it has one part"))?;
+                multipart.value(&part).await
+            })
+        };
+        assert_eq!(second(1 << 20).unwrap(), "any");
+        assert_eq!(second(VALUE as u64).unwrap_err().status, StatusCode::PAYLOAD_TOO_LARGE);
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::text::units::join_words;
 const FORM: u64 = 1 << 20;
 /// The largest prompt, in bytes.
 const LARGEST_PROMPT: usize = 4 << 10;
-/// The most fields of a form.
+/// The most fields of a form, without those that have no meaning here.
 const MOST_FIELDS: usize = 64;
 /// How often a stream without news says that it lives.
 const PING: Duration = Duration::from_secs(15);
@@ -67,6 +67,19 @@ enum Form {
     Verbose,
 }
 
+/// A field that has a meaning here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Model,
+    Language,
+    Target,
+    Prompt,
+    Form,
+    Granularity,
+    Stream,
+    Link,
+}
+
 /// The fields of a form.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Fields {
@@ -78,8 +91,6 @@ struct Fields {
     words: bool,
     segments: bool,
     stream: bool,
-    /// Fields that have no meaning here.
-    ignored: usize,
 }
 
 /// `POST /v1/audio/transcriptions`.
@@ -114,7 +125,6 @@ async fn answer(app: Arc<App>, who: Who, request: Request, task: Task) -> Result
             return Err(problem);
         }
     };
-    (0..fields.ignored).for_each(|_| app.sessions.metrics.ignored("openai"));
     let form = fields.form()?;
     let wanted = fields.wanted(&app, task);
     app.sessions.check(&wanted).map_err(|refused| {
@@ -134,12 +144,19 @@ async fn receive(app: &App, multipart: &mut Multipart) -> Result<(Fields, Option
     let (mut fields, mut sound) = (Fields::default(), None);
     let mut count = 0;
     while let Some(part) = multipart.next().await? {
+        let field = Field::of(&part.name);
+        if field.is_none() && part.name != "file" {
+            // Such as samples of voices, which are long, or hundreds of keywords.
+            app.sessions.metrics.ignored("openai");
+            multipart.skip().await?;
+            continue;
+        }
         count += 1;
         if count > MOST_FIELDS {
             return Err(Problem::new(StatusCode::BAD_REQUEST, "the form has more than 64 fields"));
         }
-        if part.name != "file" {
-            fields.set(&part.name, &multipart.value(&part).await?)?;
+        if let Some(field) = field {
+            fields.set(field, &multipart.value(&part).await?)?;
             continue;
         }
         if sound.is_some() {
@@ -168,35 +185,50 @@ fn no_links(param: &'static str) -> Problem {
     Problem::bad(param, "links are not fetched; send the file itself")
 }
 
+impl Field {
+    /// The field with this name.
+    fn of(name: &str) -> Option<Field> {
+        // An array may come as `name[]`, once for each value.
+        Some(match name.strip_suffix("[]").unwrap_or(name) {
+            "model" => Field::Model,
+            "language" => Field::Language,
+            "target_language" => Field::Target,
+            "prompt" => Field::Prompt,
+            "response_format" => Field::Form,
+            "timestamp_granularities" => Field::Granularity,
+            "stream" => Field::Stream,
+            "url" | "file_url" | "audio_url" => Field::Link,
+            _ => return None,
+        })
+    }
+}
+
 impl Fields {
     /// Takes one field of the form.
-    fn set(&mut self, name: &str, value: &str) -> Result<(), Problem> {
-        // An array may come as `name[]`, once for each value.
-        let name = name.strip_suffix("[]").unwrap_or(name);
+    fn set(&mut self, field: Field, value: &str) -> Result<(), Problem> {
         let value = value.trim();
-        match name {
-            "model" => self.model = !value.is_empty(),
-            "language" => self.language = language("language", value)?,
-            "target_language" => self.target = language("target_language", value)?,
-            "prompt" if value.len() > LARGEST_PROMPT => {
+        match field {
+            Field::Model => self.model = !value.is_empty(),
+            Field::Language => self.language = language("language", value)?,
+            Field::Target => self.target = language("target_language", value)?,
+            Field::Prompt if value.len() > LARGEST_PROMPT => {
                 return Err(Problem::bad("prompt", format!("the prompt is longer than {LARGEST_PROMPT} bytes")));
             }
-            "prompt" => self.prompt = (!value.is_empty()).then(|| value.to_owned()),
-            "response_format" => self.form = Some(form_of(value)?),
-            "timestamp_granularities" => match value {
+            Field::Prompt => self.prompt = (!value.is_empty()).then(|| value.to_owned()),
+            Field::Form => self.form = Some(form_of(value)?),
+            Field::Granularity => match value {
                 "word" => self.words = true,
                 "segment" => self.segments = true,
                 _ => return Err(Problem::bad("timestamp_granularities", "a granularity is `word` or `segment`")),
             },
-            "stream" => {
+            Field::Stream => {
                 self.stream = match value.to_ascii_lowercase().as_str() {
                     "true" | "1" => true,
                     "false" | "0" | "" => false,
                     _ => return Err(Problem::bad("stream", "`stream` is `true` or `false`")),
                 };
             }
-            "url" | "file_url" | "audio_url" => return Err(no_links("url")),
-            _ => self.ignored += 1,
+            Field::Link => return Err(no_links("url")),
         }
         Ok(())
     }
@@ -429,7 +461,7 @@ mod tests {
     fn fields(pairs: &[(&str, &str)]) -> Result<Fields, Problem> {
         let mut fields = Fields::default();
         for (name, value) in pairs {
-            fields.set(name, value)?;
+            fields.set(Field::of(name).unwrap(), value)?;
         }
         fields.form()?;
         Ok(fields)
@@ -445,8 +477,6 @@ mod tests {
             ("timestamp_granularities[]", "word"),
             ("timestamp_granularities", "segment"),
             ("stream", "False"),
-            ("temperature", "0.2"),
-            ("include[]", "logprobs"),
         ]);
         let expected = Fields {
             model: true,
@@ -454,10 +484,12 @@ mod tests {
             form: Some(Form::Verbose),
             words: true,
             segments: true,
-            ignored: 2,
             ..Fields::default()
         };
         assert_eq!(good.unwrap(), expected);
+        for unknown in ["temperature", "include[]", "keywords[]", "known_speaker_references[]", "Model", "", "[]"] {
+            assert_eq!(Field::of(unknown), None, "{unknown}");
+        }
         let long = "x".repeat(LARGEST_PROMPT + 1);
         for (pairs, param) in [
             (&[("language", "klingon")][..], "language"),

@@ -283,7 +283,9 @@ pub(super) async fn about(State(app): State<Arc<App>>) -> Json<Value> {
 /// The name of a model; of a folder of this computer, only the last part.
 pub(super) fn named(model: &str) -> &str {
     let path = Path::new(model);
-    path.file_name().and_then(|name| name.to_str()).filter(|_| path.is_absolute()).unwrap_or(model)
+    // No id of the Hub begins with a dot.
+    let local = path.is_absolute() || model.starts_with('.');
+    path.file_name().and_then(|name| name.to_str()).filter(|_| local).unwrap_or(model)
 }
 
 /// `GET /v1/links/{code}`: the sessions of a short link, in the order in which they were opened.
@@ -336,6 +338,17 @@ fn svg(code: &QrCode) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clients_are_not_told_where_models_lie() {
+        let folder = std::env::temp_dir().join("private").join("model.gguf");
+        assert_eq!(named(folder.to_str().unwrap()), "model.gguf");
+        assert_eq!(named("../private/model.gguf"), "model.gguf");
+        assert_eq!(named("./model/"), "model");
+        for name in ["Qwen/Qwen3-ASR-0.6B", "owner/name/file.gguf", "the demo pack's mt"] {
+            assert_eq!(named(name), name);
+        }
+    }
 
     #[test]
     fn the_picture_of_a_code_has_its_modules() {

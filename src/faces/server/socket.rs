@@ -10,6 +10,9 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
 
+/// The subprotocol behind which pages send their token, because they can set no header. A browser
+/// gives up a socket whose server takes none of the subprotocols that it offers.
+pub(super) const TOKEN: &str = "token";
 /// The largest message and frame.
 const LARGEST: usize = 1 << 20;
 /// The largest message of text.

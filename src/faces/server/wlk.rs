@@ -124,7 +124,7 @@ pub(super) async fn upgrade(
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let asked = Asked::of(&uri, &app);
-    socket::limited(upgrade).on_upgrade(move |socket| async move {
+    socket::limited(upgrade).protocols([socket::TOKEN]).on_upgrade(move |socket| async move {
         app.sessions.tracked(serve(socket, &app, &who, asked)).await;
     })
 }

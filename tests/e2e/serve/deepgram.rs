@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::server::{Client, Ended, Server, pcm};
+use super::server::{Client, Ended, Server, folder, pcm};
 use crate::sample;
 
 const RAW: &str = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000";
@@ -174,6 +174,72 @@ fn what_is_wrong_is_said() {
     text.say(json!({"type": "CloseStream"}));
     let ended = text.rest();
     assert!(ended.messages.iter().any(|message| message["type"] == "Error"), "{:?}", ended.messages);
+}
+
+/// A file under the name that its encoding has.
+#[test]
+fn a_file_may_be_named_as_an_encoding() {
+    let server = Server::start(&[]);
+    let path = "/v1/listen?encoding=flac&sample_rate=16000&endpointing=false";
+    let mut client = server.websocket(path, &[]).unwrap();
+    for part in std::fs::read(sample("talk-b.flac")).unwrap().chunks(9_999) {
+        client.send(part);
+    }
+    client.say(json!({"type": "CloseStream"}));
+    let ended = client.rest();
+    assert_eq!((ended.code, text_of(&ended.messages)), (1000, of_command_line("talk-b.flac", &["transcribe"])));
+}
+
+/// A client of a server that shuts down gets what was still being heard.
+#[cfg(unix)]
+#[test]
+fn a_shutdown_waits_for_the_last_result() {
+    let mut server = Server::start(&[]);
+    let mut client = server.websocket(&format!("{RAW}&endpointing=false&interim_results=true"), &[]).unwrap();
+    for part in pcm("talk-a.flac")[..32_000 * 3].chunks(3_200) {
+        client.send(part);
+    }
+    while transcript(&client.next_of("Results")).is_empty() {}
+    assert_eq!(server.terminate(), Some(0));
+    let ended = client.rest();
+    assert_eq!(ended.code, 1012);
+    assert!(!text_of(&ended.messages).is_empty(), "the open segment has no final result: {:?}", ended.messages);
+    assert_eq!(ended.messages.last().unwrap()["type"], "Metadata");
+}
+
+/// A browser gives up a socket whose server takes none of the subprotocols that it offers, so the
+/// one before its token is taken everywhere.
+#[test]
+fn a_token_in_the_subprotocols_is_answered() {
+    use std::io::{Read, Write};
+    let (_keep, folder) = folder();
+    let tokens = folder.join("tokens");
+    std::fs::write(&tokens, "a-token-of-twenty-chars\n").unwrap();
+    let server = Server::start(&["--to", "de", "--tokens", tokens.to_str().unwrap()]);
+    let taken = |path: &str, offered: &str| {
+        let mut socket = server.socket();
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
+             sec-websocket-protocol: {offered}\r\n\r\n",
+            server.port
+        );
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && socket.read(&mut byte).unwrap() > 0 {
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 101"), "{path}: {head}");
+        let taken = head.lines().find_map(|line| line.strip_prefix("sec-websocket-protocol: "));
+        taken.map(str::to_owned)
+    };
+    for path in ["/v1/stream", "/asr", "/mt", RAW] {
+        assert_eq!(taken(path, "token, a-token-of-twenty-chars").as_deref(), Some("token"), "{path}");
+    }
+    let both = taken("/v1/stream", "token, a-token-of-twenty-chars, alignatt.v1");
+    assert_eq!(both.as_deref(), Some("alignatt.v1"));
 }
 
 /// A full server refuses before the socket is accepted.

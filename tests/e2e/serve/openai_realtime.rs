@@ -148,8 +148,27 @@ fn a_full_server_closes_with_try_again_later() {
     std::thread::sleep(std::time::Duration::from_millis(500));
     let ended = open().rest();
     assert_eq!(ended.code, 1013);
-    assert_eq!(ended.messages[1]["error"]["code"], "at_capacity");
+    let error = &ended.messages[1]["error"];
+    assert_eq!(error["code"], "at_capacity");
+    assert!(error["retry_after_ms"].as_u64().is_some_and(|ms| ms >= 1_000), "{error}");
     drop(first);
+}
+
+/// A client of a server that shuts down gets what was still being heard.
+#[cfg(unix)]
+#[test]
+fn a_shutdown_waits_for_the_last_text() {
+    let mut server = Server::start(&[]);
+    let mut client = transcription(&server, &Value::Null);
+    let sound = at_24_khz(&pcm("talk-a.flac")[..32_000 * 12]);
+    append(&mut client, "input_audio_buffer.append", &sound);
+    client.next_of("conversation.item.input_audio_transcription.delta");
+    assert_eq!(server.terminate(), Some(0));
+    let ended = client.rest();
+    assert_eq!(ended.code, 1012);
+    let last = ended.messages.last().unwrap();
+    assert_eq!(last["type"], COMPLETED);
+    assert!(last["transcript"].as_str().unwrap().len() > 10, "{last}");
 }
 
 fn post(server: &Server, path: &str, body: &Value, token: &str) -> super::openai_rest::Answer {
@@ -197,6 +216,23 @@ fn a_client_secret_opens_its_kind_of_session_and_nothing_else() {
     assert_eq!(with("/v1/listen", &authorization), Some(401));
     assert_eq!(with("/v1/realtime/translations", &authorization.replace("ek_", "ek_A")), Some(401));
     assert_eq!(post(&server, path, &session, secret).status, 401, "a secret makes no secrets");
+}
+
+/// OpenAI's client for pages names only a model beside the secret, which says the rest.
+#[test]
+fn a_client_secret_says_that_the_session_is_a_transcription() {
+    let server = Server::start(&[]);
+    let session = json!({"session": {"type": "transcription", "audio": {"input": {
+        "transcription": {"model": "any", "language": "en"}, "turn_detection": {"type": "semantic_vad"},
+    }}}});
+    let answer = post(&server, "/v1/realtime/client_secrets", &session, "none").json();
+    let protocols = format!("realtime, openai-insecure-api-key.{}", answer["value"].as_str().unwrap());
+    let headers = [("sec-websocket-protocol", protocols.as_str())];
+    let mut client = server.websocket("/v1/realtime?model=gpt-4o-transcribe", &headers).unwrap();
+    let created = client.next_of("session.created");
+    assert_eq!(created["session"]["type"], "transcription");
+    assert_eq!(created["session"]["audio"]["input"]["turn_detection"]["type"], "server_vad");
+    assert_eq!(server.websocket("/v1/realtime?model=gpt-4o-transcribe", &[]).err(), Some(400));
 }
 
 fn transcription(server: &Server, turn_detection: &Value) -> Client {

@@ -294,6 +294,43 @@ fn what_is_wrong_with_a_request_is_said() {
     ];
     let silence = post(&server, "transcriptions", &ignored);
     assert_eq!((silence.status, silence.json()["text"].as_str()), (200, Some("")), "{}", silence.body);
+    let quiet = wav(16_000, 16, &[0; 64_000]);
+    let voice = format!("data:audio/wav;base64,{}", "A".repeat(300_000));
+    let mut many: Vec<Part<'_>> = (0..100).map(|_| Field("keywords[]", "finch")).collect();
+    many.extend([Field("known_speaker_references[]", &voice), Field("known_speaker_references[]", &voice)]);
+    many.extend([Field("model", "any"), File(&quiet)]);
+    let silence = post(&server, "transcriptions", &many);
+    assert_eq!(silence.status, 200, "{}", silence.body);
+    // Those with a meaning are counted and have a limit.
+    let models: Vec<Part<'_>> = (0..65).map(|_| Field("model", "any")).collect();
+    assert_eq!(post(&server, "transcriptions", &models).status, 400);
+    let long = "x".repeat(70_000);
+    assert_eq!(post(&server, "transcriptions", &[Field("model", &long)]).status, 400);
+}
+
+/// A page of an allowed origin may send the headers that its client has, such as OpenAI's.
+#[test]
+fn pages_of_allowed_origins_may_send_their_own_headers() {
+    let server = Server::start(&["--allow-origin", "https://talks.example"]);
+    let preflight = |origin: &str| {
+        let request = format!(
+            "OPTIONS /v1/audio/transcriptions HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nconnection: close\r\n\
+             origin: {origin}\r\naccess-control-request-method: POST\r\n\
+             access-control-request-headers: authorization,x-stainless-arch,x-stainless-os\r\n\r\n",
+            server.port
+        );
+        exchange(&server, &[request.as_bytes()])
+    };
+    let answer = preflight("https://talks.example");
+    assert_eq!(answer.status, 204);
+    for line in [
+        "access-control-allow-origin: https://talks.example",
+        "access-control-allow-headers: authorization,x-stainless-arch,x-stainless-os",
+        "vary: origin, access-control-request-headers",
+    ] {
+        assert!(answer.head.contains(line), "{line} is missing: {}", answer.head);
+    }
+    assert!(!preflight("https://other.example").head.contains("access-control"));
 }
 
 #[test]

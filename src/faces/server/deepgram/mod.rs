@@ -29,10 +29,8 @@ use super::guard::Who;
 use super::owned::Owned;
 use super::reply::Problem;
 use super::session::Follower;
-use super::socket::{Incoming, Lost, Writer, limited, pump, split};
+use super::socket::{Incoming, Lost, TOKEN, Writer, limited, pump, split};
 
-/// The subprotocol that browsers send their token with.
-const SUBPROTOCOL: &str = "token";
 /// Without sound and `KeepAlive` for this long, the client is gone.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -70,11 +68,11 @@ pub(super) async fn listen(
     let (listener, speech) = Listener::new(asked.silence());
     let feed = Feed::listening(session.shared(), asked.form, None, listener);
     let feed = feed.map_err(|error| Problem::bad("sample_rate", error.to_string()))?;
-    let models = app.sessions.set.models().map(|(_, model)| model.name.clone()).collect();
+    let models = app.sessions.set.models().map(|(_, model)| super::pages::named(&model.name).to_owned()).collect();
     let results = Results::new(&asked, models);
     let follower = session.follow(0);
-    let upgrade = limited(upgrade).protocols([SUBPROTOCOL]);
-    Ok(upgrade.on_upgrade(move |socket| async move {
+    let sessions = app.sessions.clone();
+    let serve = move |socket| async move {
         let (reader, writer) = split(socket);
         let (sender, incoming) = mpsc::channel(1);
         let mut listening = Listening {
@@ -95,7 +93,8 @@ pub(super) async fn listen(
         let (code, reason) = over.unwrap_or((close::DONE, ""));
         listening.app.sessions.metrics.closed(code);
         listening.writer.close(code, reason).await;
-    }))
+    };
+    Ok(limited(upgrade).protocols([TOKEN]).on_upgrade(move |socket| sessions.tracked(serve(socket))))
 }
 
 /// One socket and its session.

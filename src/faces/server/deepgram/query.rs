@@ -41,8 +41,8 @@ impl Asked {
         let (mut kind, mut rate) = (None, None);
         for (name, value) in pairs {
             match name.as_str() {
-                "encoding" => kind = Some(kind_of(value)?),
-                "sample_rate" => rate = Some(number("sample_rate", value, 8_000..=48_000)?),
+                "encoding" => kind = kind_of(value)?,
+                "sample_rate" => rate = Some(value),
                 "channels" if value == "1" => {}
                 "channels" => return Err(Problem::bad("channels", "the sound has one channel")),
                 "multichannel" if is_true("multichannel", value)? => {
@@ -68,7 +68,8 @@ impl Asked {
             return Err(Problem::bad("utterance_end_ms", "utterance_end_ms needs interim_results=true"));
         }
         if let Some(kind) = kind {
-            let rate = rate.ok_or_else(|| Problem::bad("sample_rate", "an encoding needs a sample_rate"))?;
+            let rate = rate.ok_or_else(|| Problem::bad("sample_rate", "this encoding needs a sample_rate"))?;
+            let rate = number("sample_rate", rate, 8_000..=48_000)?;
             let rate = u32::try_from(rate).unwrap_or(u32::MAX);
             asked.form = Form::Raw(PcmSpec { rate, channels: 1, kind });
         }
@@ -84,17 +85,20 @@ impl Asked {
     }
 }
 
-fn kind_of(encoding: &str) -> Result<SampleKind, Problem> {
-    match encoding {
-        "linear16" => Ok(SampleKind::S16),
-        "linear32" => Ok(SampleKind::F32),
-        "mulaw" => Ok(SampleKind::MuLaw),
-        "alaw" => Ok(SampleKind::ALaw),
+/// The kind of raw samples; `None`: files, which say themselves what they hold and at which rate.
+fn kind_of(encoding: &str) -> Result<Option<SampleKind>, Problem> {
+    Ok(match encoding {
+        "linear16" => Some(SampleKind::S16),
+        "linear32" => Some(SampleKind::F32),
+        "mulaw" => Some(SampleKind::MuLaw),
+        "alaw" => Some(SampleKind::ALaw),
+        "flac" | "ogg-opus" => None,
         _ => {
-            let what = "the encoding is linear16, linear32, mulaw or alaw; files such as WebM and Ogg need none";
-            Err(Problem::bad("encoding", what))
+            let what = "the encoding is linear16, linear32, mulaw, alaw, flac or ogg-opus; other files, such as \
+                        WebM, need none";
+            return Err(Problem::bad("encoding", what));
         }
-    }
+    })
 }
 
 /// A language, without the region: `en-US` is `en`.
@@ -156,6 +160,10 @@ mod tests {
         assert_eq!(asked_for.form, Form::Raw(pcm));
         assert_eq!((asked_for.from, asked_for.to), (Some(Language::ENGLISH), Some(Language::GERMAN)));
         assert_eq!((asked_for.silence(), asked_for.ignored), (Some(Millis(300)), 2));
+        for encoding in ["flac", "ogg-opus"] {
+            let file = asked(&[("sample_rate", "96000"), ("encoding", encoding)]).unwrap();
+            assert_eq!(file.form, Form::Container, "{encoding}");
+        }
         assert_eq!(asked(&[("endpointing", "false")]).unwrap().silence(), None);
         assert_eq!(asked(&[("endpointing", "true")]).unwrap().endpoint, Some(USUAL_ENDPOINT));
         for (query, param) in [

@@ -126,7 +126,9 @@ pub(super) async fn transcription(
     Query(asked): Query<Asked>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Problem> {
-    if asked.intent.as_deref() != Some("transcription") {
+    // A client secret says what it is for, and OpenAI's client for pages names only a model.
+    let by_secret = caller.preset.as_ref().is_some_and(|preset| preset.kind == Kind::Transcription);
+    if asked.intent.as_deref() != Some("transcription") && !by_secret {
         let what = "conversations are not served; use `intent=transcription`, or /v1/realtime/translations";
         return Err(Problem::bad("intent", what));
     }
@@ -150,9 +152,9 @@ fn accept(
         }
         protocol.update(&app, &preset.session, false)?;
     }
-    let who = caller.who;
+    let (who, sessions) = (caller.who, app.sessions.clone());
     let upgrade = super::socket::limited(upgrade).protocols([SUBPROTOCOL]);
-    Ok(upgrade.on_upgrade(move |socket| serve(socket, app, who, protocol)))
+    Ok(upgrade.on_upgrade(move |socket| sessions.tracked(serve(socket, app, who, protocol))))
 }
 
 /// `POST /v1/realtime/translations/client_secrets`.
@@ -431,6 +433,9 @@ fn error(problem: &Problem, id: Option<&str>) -> Value {
     let mut event = problem.json();
     event["type"] = "error".into();
     event["error"]["event_id"] = id.into();
+    if let Some(after) = problem.retry_after_ms() {
+        event["error"]["retry_after_ms"] = after.into();
+    }
     event
 }
 

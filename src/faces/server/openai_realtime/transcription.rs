@@ -365,15 +365,20 @@ fn format_of(format: &Value) -> Result<Format, Problem> {
     }
 }
 
+/// How speech is detected; `None`: the client commits. Nothing here knows whether a sentence makes
+/// sense yet, so `semantic_vad` becomes `server_vad` with its usual silence, whatever its
+/// `eagerness`.
 fn vad_of(vad: &Value) -> Result<Option<VoiceDetection>, Problem> {
     let param = "session.audio.input.turn_detection";
     if vad.is_null() {
         return Ok(None);
     }
-    if vad.get("type").and_then(Value::as_str).unwrap_or("server_vad") != "server_vad" {
-        return Err(Problem::bad(param, "turn detection is `server_vad` or null"));
-    }
     let usual = VoiceDetection::default();
+    match vad.get("type").filter(|kind| !kind.is_null()).map(Value::as_str) {
+        None | Some(Some("server_vad")) => {}
+        Some(Some("semantic_vad")) => return Ok(Some(usual)),
+        Some(_) => return Err(Problem::bad(param, "turn detection is `server_vad`, `semantic_vad` or null")),
+    }
     let millis = |name: &str, usual: Millis| match vad.get(name) {
         None | Some(Value::Null) => Ok(usual),
         Some(value) => {
@@ -384,4 +389,28 @@ fn vad_of(vad: &Value) -> Result<Option<VoiceDetection>, Problem> {
     let threshold = vad.get("threshold").and_then(Value::as_f64).unwrap_or(usual.threshold);
     let (prefix, silence) = (millis("prefix_padding_ms", usual.prefix)?, millis("silence_duration_ms", usual.silence)?);
     Ok(Some(VoiceDetection { threshold, prefix, silence }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_turn_detection_are_told_apart() {
+        let usual = VoiceDetection::default();
+        assert_eq!(vad_of(&Value::Null).unwrap(), None);
+        assert_eq!(vad_of(&json!({})).unwrap(), Some(usual));
+        let asked = vad_of(&json!({"type": "server_vad", "silence_duration_ms": 900})).unwrap();
+        assert_eq!(asked, Some(VoiceDetection { silence: Millis(900), ..usual }));
+        assert_eq!(vad_of(&json!({"type": "semantic_vad", "eagerness": "high"})).unwrap(), Some(usual));
+        for wrong in [
+            json!({"type": "none"}),
+            json!({"type": 7}),
+            json!({"type": "server_vad", "silence_duration_ms": 60_001}),
+            json!({"type": "server_vad", "prefix_padding_ms": -1}),
+        ] {
+            let problem = vad_of(&wrong).unwrap_err();
+            assert_eq!(problem.param, Some("session.audio.input.turn_detection"), "{wrong}");
+        }
+    }
 }

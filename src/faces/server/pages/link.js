@@ -11,9 +11,12 @@ const SILENT_MS = 40_000;
 const FRESH_MS = 16_000;
 const FIRST_WAIT_MS = 300;
 const LAST_WAIT_MS = 5000;
-/** How often the link is asked for new sessions: while one is live, and else. */
+/** How often the link is asked for new sessions: while one is live, else, and if it is unknown. */
 const LOOK_MS = 20_000;
 const LOOK_SOON_MS = 3000;
+const LOOK_SLOWLY_MS = 30_000;
+/** An answer that takes longer does not come: its connection may be dead. */
+const ANSWER_MS = 20_000;
 /** Sessions that begin within this time belong to one sound. */
 const TOGETHER_MS = 10_000;
 
@@ -59,7 +62,8 @@ export class Link {
 
   /**
    * `on.sessions(list)` is called when there are new sessions, and returns the choice.
-   * `on.state(now)` is called with `waiting`, `live`, `lost`, `ended` or `unknown`.
+   * `on.state(now)` is called with `waiting`, `live`, `lost`, `ended` or `unknown`: the link leads
+   * nowhere, or does no more.
    */
   constructor(place, captions, on) {
     this.#place = place;
@@ -83,24 +87,25 @@ export class Link {
   /** Asks for the link's sessions, now and from then on. */
   async look() {
     clearTimeout(this.#looking);
-    try {
-      const answer = await fetch(this.#place.list, { cache: 'no-store' });
-      if (answer.status === 404 && this.#sessions.length === 0) this.#on.state('unknown');
-      else if (answer.ok) {
-        const found = await answer.json();
-        this.#found(found.sessions ?? [found]);
-      }
-    } catch {
-      if (this.#sessions.length === 0) this.#on.state('lost');
-    }
+    const sessions = await listed(this.#place.list);
+    if (sessions) this.#found(sessions);
+    else if (this.#sessions.length === 0) this.#on.state('lost');
     clearTimeout(this.#looking);
-    const soon = ![...this.#states.values()].includes('live');
-    this.#looking = setTimeout(() => void this.look(), (soon ? LOOK_SOON_MS : LOOK_MS) * (0.7 + 0.6 * Math.random()));
+    const live = [...this.#states.values()].includes('live');
+    const wait = sessions?.length === 0 ? LOOK_SLOWLY_MS : live ? LOOK_MS : LOOK_SOON_MS;
+    this.#looking = setTimeout(() => void this.look(), wait * (0.7 + 0.6 * Math.random()));
   }
 
   #found(sessions) {
+    // A server that was started again without a folder knows none of them.
+    for (const [session, stop] of this.#followed) {
+      if (sessions.some((known) => known.session === session)) continue;
+      stop.abort();
+      this.#followed.delete(session);
+      this.#states.delete(session);
+    }
     this.#sessions = sessions;
-    if (sessions.length === 0) return this.#tell();
+    if (sessions.length === 0) return this.#on.state('unknown');
     const choice = this.#on.sessions(sessions);
     if (choice !== this.#choice) this.choose(choice);
     else this.#follow();
@@ -140,12 +145,30 @@ export class Link {
       if (now === 'ended') setTimeout(() => void this.look(), LOOK_SOON_MS);
     };
     await follow(url, { event, state, signal });
+    captions.settle(stream);
   }
 
   /** The best of what the sessions say: one that is live is what the viewer waits for. */
   #tell() {
     const states = [...this.#states.values()];
     this.#on.state(['live', 'lost', 'waiting', 'ended'].find((state) => states.includes(state)) ?? 'waiting');
+  }
+}
+
+/** The sessions of a link; none: the link is not known; `undefined`: nobody could say. */
+async function listed(list) {
+  const attempt = new AbortController();
+  const late = setTimeout(() => attempt.abort(), ANSWER_MS);
+  try {
+    const answer = await fetch(list, { cache: 'no-store', signal: attempt.signal });
+    if (answer.status === 404) return [];
+    if (!answer.ok) return undefined;
+    const found = await answer.json();
+    return found.sessions ?? [found];
+  } catch {
+    return undefined;
+  } finally {
+    clearTimeout(late);
   }
 }
 
@@ -178,6 +201,7 @@ async function follow(url, { event, state, signal }) {
 async function connection(url, signal, live, message) {
   const attempt = new AbortController();
   const stop = () => attempt.abort();
+  let opened = false;
   let heard = Date.now();
   const woken = () => !document.hidden && Date.now() - heard > FRESH_MS && stop();
   const watch = setInterval(() => Date.now() - heard > SILENT_MS && stop(), 2000);
@@ -187,6 +211,7 @@ async function connection(url, signal, live, message) {
   try {
     const answer = await fetch(url, { signal: attempt.signal, cache: 'no-store' });
     if (!answer.ok || !answer.body) return false;
+    opened = true;
     live();
     const lines = new Lines(message);
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -197,7 +222,7 @@ async function connection(url, signal, live, message) {
       lines.push(value);
     }
   } catch {
-    return Date.now() - heard < SILENT_MS;
+    return opened;
   } finally {
     clearInterval(watch);
     signal.removeEventListener('abort', stop);

@@ -35,7 +35,6 @@ set('--back', colour('back'));
 set('--align', ['left', 'center', 'right'].find((align) => align === query.get('align')));
 const side = ['source', 'both'].find((side) => side === query.get('side')) ?? 'target';
 main.dataset.side = side;
-main.classList.toggle('both', side === 'both');
 main.classList.toggle('plain', colour('back') !== undefined);
 main.classList.toggle('calm', query.get('tentative') !== '1');
 
@@ -43,7 +42,7 @@ main.classList.toggle('calm', query.get('tentative') !== '1');
 function choose(sessions) {
   const targets = sessions.map(({ to }) => to).filter(Boolean);
   const [target] = targets.filter((to) => to === (query.get('to') ?? to));
-  if (!target) main.dataset.side = 'source';
+  main.dataset.side = target ? side : 'source';
   return side === 'source' || !target ? 'source' : target;
 }
 

@@ -18,6 +18,11 @@ const kept = { ...stored() };
 let server;
 let stop;
 let streams = 0;
+/** From the click until the talk is over. The browser may ask the user before it begins. */
+let busy = false;
+/** The talk is being stopped. */
+let stopping = false;
+let screenLock;
 
 const follow = new Follow(find('newest'));
 const captions = new Captions(find('captions'), { changed: () => follow.catchUp() });
@@ -85,15 +90,20 @@ function offerTargets() {
 
 // ---- a talk
 
+/** Opens a source and gives a talk with it, if there is none already. */
 async function start(open) {
+  if (busy) return;
+  busy = true;
   problem();
-  let source;
   try {
-    source = await open();
+    await talk(await open());
   } catch (error) {
-    return problem(error);
+    problem(error);
   }
-  if (!source) return;
+  busy = false;
+}
+
+async function talk(source) {
   const [to = null, ...also] = [...find('targets').querySelectorAll('input:checked')].map(({ value }) => value);
   const from = find('from').value;
   const terms = find('terms').value.split('\n').filter((term) => term.trim());
@@ -101,12 +111,15 @@ async function start(open) {
   captions.clear();
   captions.languages(from, to ?? from);
   find('captions').dataset.side = to ? 'both' : 'source';
+  stopping = false;
   enter('running');
+  say('Connecting …');
   const aborting = new AbortController();
   // Live sound ends, and all of it is still translated. A file ends at once.
   stop = () => {
     if (source instanceof MediaStream && source.active) for (const track of source.getTracks()) track.stop();
     else aborting.abort();
+    stopping = true;
     say('Finishing …');
   };
   try {
@@ -140,19 +153,26 @@ function show(stream, event) {
     captions.commit(stream, segment, type, type === 'source' ? joined(committed.map(({ text }) => text)) : committed);
     captions.tentative(stream, segment, type, tentative);
   }
-  if (type === 'progress') find('dock').dataset.lag = String(event.lag_ms);
+  if (type === 'progress') behind(event.lag_ms);
   if (type === 'warning') find('warning').textContent = event.message;
   if (type === 'end') captions.settle(stream);
-  if (type === 'progress' && find('dock').dataset.state !== 'reconnecting') say(`Listening · ${(event.lag_ms / 1000).toFixed(1)} s behind`);
 }
 
 function connection(state) {
   find('dock').dataset.state = state;
-  say(state === 'reconnecting' ? 'No connection. What is said meanwhile is sent later …' : 'Listening');
+  if (state === 'reconnecting') behind(undefined);
+  const connected = stopping ? 'Finishing …' : 'Listening';
+  say(state === 'reconnecting' ? 'No connection. What is said meanwhile is sent later …' : connected);
 }
 
+/** How the talk goes. It is read aloud where the screen is not seen, so only changes are set. */
 function say(text) {
-  find('state').textContent = text;
+  if (find('state').textContent !== text) find('state').textContent = text;
+}
+
+/** How far captions are behind. It changes all the time, so it is not read aloud. */
+function behind(ms) {
+  find('lag').textContent = ms === undefined ? '' : `${(ms / 1000).toFixed(1)} s behind`;
 }
 
 /** Shows viewers the way to their page. */
@@ -175,41 +195,33 @@ function enter(phase) {
   find('dock').hidden = phase === 'idle';
   find('stop').hidden = !running;
   find('warning').textContent = '';
+  find('dock').dataset.state = '';
+  behind(undefined);
   document.title = running ? '● alignatt · live captions' : 'alignatt · live captions';
   void keepAwake();
 }
 
 /** Keeps the screen on during a talk, where the browser allows it. */
 async function keepAwake() {
-  if (document.hidden || document.body.dataset.phase !== 'running') return;
+  if (document.body.dataset.phase !== 'running') return void screenLock?.release();
+  if (document.hidden || screenLock?.released === false) return;
   try {
-    await navigator.wakeLock?.request('screen');
+    screenLock = await navigator.wakeLock?.request('screen');
   } catch {
     // A low battery: the screen may go dark, nothing else changes.
   }
 }
 
 async function copy(button, text) {
-  const before = button.textContent;
+  // A second click must not take `Copied` for the name of the button.
+  button.dataset.name ??= button.textContent;
   try {
     await navigator.clipboard.writeText(text);
     button.textContent = 'Copied';
   } catch {
     button.textContent = 'Not allowed';
   }
-  setTimeout(() => (button.textContent = before), 1500);
-}
-
-function picked() {
-  const picker = find('picker');
-  return new Promise((done) => {
-    picker.onchange = () => {
-      done(picker.files[0]);
-      picker.value = '';
-    };
-    picker.oncancel = () => done(undefined);
-    picker.click();
-  });
+  setTimeout(() => (button.textContent = button.dataset.name), 1500);
 }
 
 find('key').addEventListener('submit', (event) => {
@@ -222,7 +234,13 @@ find('microphone').addEventListener('click', () => void start(microphone));
 // Phones cannot share the sound of a tab.
 find('tab').hidden = !navigator.mediaDevices?.getDisplayMedia;
 find('tab').addEventListener('click', () => void start(tab));
-find('file').addEventListener('click', () => void start(picked));
+find('file').addEventListener('click', () => find('picker').click());
+find('picker').addEventListener('change', ({ target }) => {
+  const [file] = target.files;
+  // The same file can be chosen again.
+  target.value = '';
+  if (file) void start(() => file);
+});
 find('stop').addEventListener('click', () => stop?.());
 find('copy').addEventListener('click', ({ target }) => void copy(target, find('link').href));
 find('overlay').addEventListener('click', ({ target }) => void copy(target, `${find('link').href}/overlay?lines=2&size=48`));

@@ -5,16 +5,18 @@ import { Follow } from './follow.js';
 import { Link, placeOf } from './link.js';
 
 const WORDS = {
-  en: { label: 'as spoken', waiting: 'Waiting for the speaker …', lost: 'No connection. Trying again …', ended: 'The talk is over.', unknown: 'Nothing is shown at this address. Is the link complete?', newest: 'Newest' },
-  de: { label: 'Original', waiting: 'Gleich geht es los …', lost: 'Keine Verbindung. Neuer Versuch …', ended: 'Der Vortrag ist zu Ende.', unknown: 'Unter dieser Adresse gibt es nichts. Ist der Link vollständig?', newest: 'Neueste' },
-  it: { label: 'originale', waiting: 'In attesa dell’oratore …', lost: 'Nessuna connessione. Nuovo tentativo …', ended: 'Il discorso è finito.', unknown: 'A questo indirizzo non c’è nulla. Il link è completo?', newest: 'Più recente' },
-  zh: { label: '原文', waiting: '等待演讲开始……', lost: '连接已断开，正在重试……', ended: '演讲已结束。', unknown: '此地址没有内容，请检查链接是否完整。', newest: '最新' },
+  en: { label: 'as spoken', waiting: 'Waiting for the speaker …', lost: 'No connection. Trying again …', ended: 'The talk is over.', unknown: 'This talk is over, or its link is not known.', newest: 'Newest' },
+  de: { label: 'Original', waiting: 'Gleich geht es los …', lost: 'Keine Verbindung. Neuer Versuch …', ended: 'Der Vortrag ist zu Ende.', unknown: 'Dieser Vortrag ist zu Ende, oder der Link ist nicht bekannt.', newest: 'Neueste' },
+  it: { label: 'originale', waiting: 'In attesa dell’oratore …', lost: 'Nessuna connessione. Nuovo tentativo …', ended: 'Il discorso è finito.', unknown: 'Questo discorso è finito, oppure il link non è noto.', newest: 'Più recente' },
+  zh: { label: '原文', waiting: '等待演讲开始……', lost: '连接已断开，正在重试……', ended: '演讲已结束。', unknown: '演讲已结束，或链接无效。', newest: '最新' },
 };
 const SIZES = [1.2, 1.45, 1.75, 2.1, 2.6, 3.2, 4];
 const KEY = 'alignatt-watch';
 
 const find = (id) => document.getElementById(id);
-const spoken = navigator.languages.map((language) => language.slice(0, 2)).find((language) => language in WORDS) ?? 'en';
+/** The languages of the browser, without their regions. */
+const own = navigator.languages.map((language) => language.split('-')[0]);
+const spoken = own.find((language) => language in WORDS) ?? 'en';
 const words = WORDS[spoken];
 const settings = { size: 2, theme: '', choice: '', ...stored() };
 
@@ -48,7 +50,6 @@ function choices(sessions) {
 /** Lists the choices, and returns the one that is shown. */
 function offer(sessions) {
   const all = choices(sessions);
-  const own = navigator.languages.map((language) => language.slice(0, 2));
   const wanted =
     all.find(({ value }) => value === settings.choice) ?? all.find(({ code }) => own.includes(code)) ?? all[0];
   const select = find('choice');
@@ -71,8 +72,10 @@ function show(choice) {
 }
 
 function say(state) {
-  find('state').textContent = words[state] ?? '';
   document.body.dataset.state = state;
+  const text = words[state] ?? '';
+  // Text that is set again may be read aloud again.
+  if (find('state').textContent !== text) find('state').textContent = text;
 }
 
 /** Keeps the screen on while the page is seen, where the browser allows it. */
