@@ -18,6 +18,7 @@ use super::guard::{Place, Who};
 use super::load::{Cost, Full, Load};
 use super::log::{self, Log};
 use super::metrics::Metrics;
+use super::pages::named;
 use super::record::{Commits, Record, View};
 use super::secret::{Digest, Secret, short_code};
 use crate::audio::pieces::{PIECE, Piece};
@@ -733,8 +734,8 @@ impl Sessions {
         own.min_by_key(|session| session.log.is_over()).cloned()
     }
 
-    /// Lets a session of an earlier run go on. Nothing changes where it is over, or runs already, or
-    /// where it cannot run now: then it can be woken later.
+    /// Lets a session of an earlier run go on. Nothing changes where it is over or runs already. If
+    /// it cannot run now, it can be woken later.
     pub(super) async fn wake(
         self: &Arc<Sessions>,
         session: &Arc<Session>,
@@ -870,7 +871,11 @@ impl Sessions {
     ) -> Result<(), Refused> {
         let Prepared { settings, direction, context } = made;
         let names = self.set.names(direction.as_ref(), &self.device.name);
-        let start = load::start(&settings, &names);
+        let mut start = load::start(&settings, &names);
+        // Clients need not know where the models lie.
+        for model in [&mut start.asr, &mut start.aligner, &mut start.mt].into_iter().flatten() {
+            *model = named(model).to_owned();
+        }
         let (input, inputs) = mpsc::channel(INPUTS);
         let (steps, stepped) = mpsc::channel(4);
         let (opened, answer) = oneshot::channel();
