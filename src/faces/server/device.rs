@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use super::load::{Cost, Load, Strain};
+use super::text::Text;
 use super::turns::{Deadline, Turns};
 use super::utterances;
 use crate::audio::pieces::Piece;
@@ -203,7 +204,7 @@ fn samples_in(time: Millis) -> u64 {
 /// A stream of sound or of text.
 enum Stream {
     Sound(Box<Cascade<crate::engines::on_models::Recognition, crate::engines::on_models::Alignment, Translation>>),
-    Text(Box<TextStream<Translation>>, Millis),
+    Text(Box<Text<Translation>>),
 }
 
 /// Runs one session until its end.
@@ -317,7 +318,7 @@ fn make(
             Some(from) => TextStream::resume(settings, translator, clock, &from)?,
             None => TextStream::new(settings, translator, clock)?,
         };
-        return Ok(Stream::Text(Box::new(stream), Millis::ZERO));
+        return Ok(Stream::Text(Box::new(Text::new(stream))));
     }
     let engines: ModelEngines = resident.engines(direction, context)?;
     let cascade = match from {
@@ -403,9 +404,8 @@ impl Session {
                 None
             }
             Input::Text { text, start, end, permit } => {
-                let taken = stream.push_text(&text, start, end);
-                drop(permit);
-                taken.then_some(Todo::Step)
+                stream.hold_text(text, start, end, permit);
+                None
             }
             Input::Flush => Some(Todo::Flush),
             Input::Finish => {
@@ -466,7 +466,7 @@ impl Session {
             && self.next.is_none()
             && let Ok(input) = self.input.try_recv()
         {
-            self.next = self.take(input, stream).filter(|next| *next != Todo::Step);
+            self.next = self.take(input, stream);
         }
         let due = self.played() + Duration::from_millis(self.chunk.0);
         let late = !self.batch && !self.ahead && self.began.elapsed() > due;
@@ -503,7 +503,9 @@ impl Session {
         {
             self.shared.load.lagged(arrived.elapsed(), self.chunk, Instant::now());
         }
-        self.arrived = (!self.held.is_empty() || stream.ready()).then(Instant::now);
+        // A text has no sound that could be late.
+        let waits = !self.held.is_empty() || matches!(stream, Stream::Sound(stream) if stream.ready());
+        self.arrived = waits.then(Instant::now);
         self.shared.spent(&mut self.cost, spent, self.chunk);
     }
 
@@ -518,14 +520,14 @@ impl Stream {
     fn start(&mut self, start: Start, emit: &mut dyn FnMut(Event)) {
         match self {
             Stream::Sound(stream) => stream.start(start, emit),
-            Stream::Text(stream, _) => stream.start(start, emit),
+            Stream::Text(text) => text.stream.start(start, emit),
         }
     }
 
     fn warn(&mut self, message: String, emit: &mut dyn FnMut(Event)) {
         match self {
             Stream::Sound(stream) => stream.warn(message, emit),
-            Stream::Text(stream, _) => stream.warn(message, emit),
+            Stream::Text(text) => text.stream.warn(message, emit),
         }
     }
 
@@ -533,14 +535,14 @@ impl Stream {
     fn set_drafting(&mut self, drafting: bool) {
         match self {
             Stream::Sound(stream) => stream.set_drafting(drafting),
-            Stream::Text(stream, _) => stream.set_drafting(drafting),
+            Stream::Text(text) => text.stream.set_drafting(drafting),
         }
     }
 
     fn ready(&self) -> bool {
         match self {
             Stream::Sound(stream) => stream.ready(),
-            Stream::Text(..) => false,
+            Stream::Text(text) => text.ready(),
         }
     }
 
@@ -550,56 +552,51 @@ impl Stream {
         }
     }
 
-    /// Takes text in. False where the stream takes sound, or has as much text as it can hold.
-    fn push_text(&mut self, text: &str, start: Millis, end: Millis) -> bool {
-        match self {
-            Stream::Text(stream, now) => {
-                *now = (*now).max(end);
-                stream.push(text, start, end).is_ok()
-            }
-            Stream::Sound(_) => false,
+    fn hold_text(&mut self, text: String, start: Millis, end: Millis, permit: OwnedSemaphorePermit) {
+        if let Stream::Text(stream) = self {
+            stream.hold(text, start, end, permit);
         }
     }
 
     async fn step(&mut self, emit: &mut dyn FnMut(Event)) -> Result<(), crate::cascade::CascadeError> {
         match self {
             Stream::Sound(stream) => stream.step(emit).await.map(drop),
-            Stream::Text(stream, now) => stream.step(*now, emit).await,
+            Stream::Text(text) => text.step(emit).await,
         }
     }
 
     async fn flush(&mut self, emit: &mut dyn FnMut(Event)) -> Result<(), crate::cascade::CascadeError> {
         match self {
             Stream::Sound(stream) => stream.flush(emit).await,
-            Stream::Text(stream, _) => stream.flush(emit).await,
+            Stream::Text(text) => text.stream.flush(emit).await,
         }
     }
 
     async fn finish(&mut self, emit: &mut dyn FnMut(Event)) -> Result<(), crate::cascade::CascadeError> {
         match self {
             Stream::Sound(stream) => stream.finish(emit).await,
-            Stream::Text(stream, _) => stream.finish(emit).await,
+            Stream::Text(text) => text.stream.finish(emit).await,
         }
     }
 
     fn end(&mut self, emit: &mut dyn FnMut(Event)) {
         match self {
             Stream::Sound(stream) => stream.end(emit),
-            Stream::Text(stream, _) => stream.end(emit),
+            Stream::Text(text) => text.stream.end(emit),
         }
     }
 
     fn checkpoint(&self) -> Checkpoint {
         match self {
             Stream::Sound(stream) => stream.checkpoint(),
-            Stream::Text(stream, _) => stream.checkpoint(),
+            Stream::Text(text) => text.stream.checkpoint(),
         }
     }
 
     fn position(&self) -> Position {
         match self {
             Stream::Sound(stream) => stream.position(),
-            Stream::Text(stream, _) => stream.checkpoint().position(),
+            Stream::Text(text) => text.stream.checkpoint().position(),
         }
     }
 }

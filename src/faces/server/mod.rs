@@ -16,6 +16,7 @@
 //! | `session` | sessions: opening, feeding, following, resuming, ending |
 //! | `record`, `log` | what was committed, in memory and in `--state` |
 //! | `device`, `turns`, `load` | the device's thread; whose step is next; who is admitted |
+//! | `text` | text of a session that waits |
 //! | `feed` | sound as clients send it |
 //! | `native` | our protocol, `/v1/stream` |
 //! | `openai_rest`, `openai_realtime`, `deepgram` | protocols of other services |
@@ -54,6 +55,7 @@ mod secret;
 mod session;
 mod socket;
 mod spool;
+mod text;
 mod turns;
 mod utterances;
 mod viewers;
