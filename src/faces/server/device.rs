@@ -193,9 +193,6 @@ fn length_of(samples: u64) -> Duration {
     Duration::from_micros(samples * 1_000_000 / u64::from(SAMPLE_RATE))
 }
 
-/// The chunk of a session where the device is behind.
-const LONG_CHUNK: Millis = Millis(1_500);
-
 /// Number of samples in `time`.
 fn samples_in(time: Millis) -> u64 {
     u64::from(SAMPLE_RATE) * time.0 / 1000
@@ -239,6 +236,7 @@ async fn session(shared: Rc<Shared>, job: Job) {
         held_len: 0,
         ahead: false,
         strain: Strain::None,
+        waited_for: settings.chunk,
         arrived: None,
         input,
         next: None,
@@ -358,6 +356,8 @@ struct Session {
     ahead: bool,
     /// What the session leaves out.
     strain: Strain,
+    /// The sound that the newest step waited for.
+    waited_for: Millis,
     /// When the oldest sound that no step has processed arrived.
     arrived: Option<Instant>,
     input: mpsc::Receiver<Input>,
@@ -417,8 +417,17 @@ impl Session {
 
     /// Pushes held sound until a chunk is ready. Under strain a chunk is longer.
     fn push_chunk(&mut self, stream: &mut Stream) {
-        if self.strain >= Strain::LongChunks && self.over.is_none() && self.held_len < samples_in(LONG_CHUNK) {
+        if stream.ready() {
             return;
+        }
+        self.waited_for = self.strain.chunk(self.chunk);
+        if self.strain >= Strain::LongChunks && self.over.is_none() {
+            let chunk = samples_in(self.waited_for);
+            if self.held_len < chunk {
+                return;
+            }
+            let until = self.pushed + chunk;
+            while self.pushed < until && self.push_oldest(stream) {}
         }
         while !stream.ready() && self.push_oldest(stream) {}
     }
@@ -436,7 +445,7 @@ impl Session {
     /// Leaves out more or less where the device's strain has changed. Returns what to tell the
     /// client.
     fn follow_strain(&mut self, stream: &mut Stream) -> Option<&'static str> {
-        let now = if self.batch || self.ahead { Strain::None } else { self.shared.load.strain() };
+        let now = if self.batch || self.ahead { Strain::None } else { self.shared.load.strain(Instant::now()) };
         let before = std::mem::replace(&mut self.strain, now);
         if now == before {
             return None;
@@ -492,7 +501,7 @@ impl Session {
             return Deadline::Never;
         }
         let arrived = self.arrived.unwrap_or_else(Instant::now);
-        Deadline::At(arrived.max(self.began + self.played()) + Duration::from_millis(self.chunk.0))
+        Deadline::At(arrived.max(self.began + self.played()) + Duration::from_millis(self.waited_for.0))
     }
 
     /// Counts the time of a step.
@@ -501,12 +510,12 @@ impl Session {
             && !self.ahead
             && let Some(arrived) = self.arrived
         {
-            self.shared.load.lagged(arrived.elapsed(), self.chunk, Instant::now());
+            self.shared.load.lagged(&mut self.cost, arrived.elapsed(), self.waited_for, Instant::now());
         }
         // A text has no sound that could be late.
         let waits = !self.held.is_empty() || matches!(stream, Stream::Sound(stream) if stream.ready());
         self.arrived = waits.then(Instant::now);
-        self.shared.spent(&mut self.cost, spent, self.chunk);
+        self.shared.spent(&mut self.cost, spent, self.waited_for);
     }
 
     /// Whether a failed end is tried again. The stream itself gives up what fails three times.
