@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use super::load::{Cost, Load, Strain};
+use super::pace::Pace;
 use super::text::Text;
 use super::turns::{Deadline, Turns};
 use super::utterances;
@@ -184,11 +185,6 @@ async fn run(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>)
     }
 }
 
-/// Sound that is this far ahead of the time in which it is spoken is not spoken now. A client that
-/// comes back after a restart sends up to a minute of sound again.
-const AHEAD: Duration = Duration::from_secs(3);
-const AHEAD_RESUMED: Duration = Duration::from_secs(63);
-
 fn length_of(samples: u64) -> Duration {
     Duration::from_micros(samples * 1_000_000 / u64::from(SAMPLE_RATE))
 }
@@ -230,11 +226,11 @@ async fn session(shared: Rc<Shared>, job: Job) {
         batch,
         began,
         chunk: settings.chunk,
+        pace: Pace::new(from.is_some()),
         pushed: resumed,
         resumed,
         held: VecDeque::new(),
         held_len: 0,
-        ahead: false,
         strain: Strain::None,
         waited_for: settings.chunk,
         arrived: None,
@@ -343,6 +339,7 @@ struct Session {
     batch: bool,
     began: Instant,
     chunk: Millis,
+    pace: Pace,
     /// Samples pushed to the stream, counted from its beginning; `resumed` of them before this run.
     pushed: u64,
     resumed: u64,
@@ -352,8 +349,6 @@ struct Session {
     held: VecDeque<(Piece, Option<OwnedSemaphorePermit>)>,
     /// Samples of `held`.
     held_len: u64,
-    /// The sound came faster than it is spoken, so nobody is speaking now, and no step is late.
-    ahead: bool,
     /// What the session leaves out.
     strain: Strain,
     /// The sound that the newest step waited for.
@@ -399,8 +394,6 @@ impl Session {
             Input::Sound(pieces, permit) => {
                 self.arrived.get_or_insert_with(Instant::now);
                 self.hold(pieces, permit);
-                let start = if self.resumed > 0 { AHEAD_RESUMED } else { AHEAD };
-                self.ahead |= self.played() + length_of(self.held_len) > self.began.elapsed() + start;
                 None
             }
             Input::Text { text, start, end, permit } => {
@@ -445,7 +438,8 @@ impl Session {
     /// Leaves out more or less where the device's strain has changed. Returns what to tell the
     /// client.
     fn follow_strain(&mut self, stream: &mut Stream) -> Option<&'static str> {
-        let now = if self.batch || self.ahead { Strain::None } else { self.shared.load.strain(Instant::now()) };
+        let no_hurry = self.batch || self.pace.is_ahead();
+        let now = if no_hurry { Strain::None } else { self.shared.load.strain(Instant::now()) };
         let before = std::mem::replace(&mut self.strain, now);
         if now == before {
             return None;
@@ -477,8 +471,12 @@ impl Session {
         {
             self.next = self.take(input, stream);
         }
-        let due = self.played() + Duration::from_millis(self.chunk.0);
-        let late = !self.batch && !self.ahead && self.began.elapsed() > due;
+        let now = self.began.elapsed();
+        if todo == Todo::Step {
+            self.pace.look(self.played() + length_of(self.held_len), length_of(self.held_len), now);
+        }
+        let due = self.pace.spoken(self.played()) + Duration::from_millis(self.chunk.0);
+        let late = !self.batch && !self.pace.is_ahead() && now > due;
         let chunk = samples_in(self.chunk);
         let take = match todo {
             Todo::Step if late => self.held_len / chunk * chunk,
@@ -494,20 +492,21 @@ impl Session {
         length_of(self.pushed - self.resumed)
     }
 
-    /// When the next step should be done: a chunk after its sound arrived, or after it would have
-    /// been heard, where sound comes faster than it is spoken.
+    /// One chunk after the sound arrived. If sound comes faster than real time: one chunk after it
+    /// would have been spoken.
     fn deadline(&self) -> Deadline {
         if self.batch {
             return Deadline::Never;
         }
         let arrived = self.arrived.unwrap_or_else(Instant::now);
-        Deadline::At(arrived.max(self.began + self.played()) + Duration::from_millis(self.waited_for.0))
+        let spoken = self.began + self.pace.spoken(self.played());
+        Deadline::At(arrived.max(spoken) + Duration::from_millis(self.waited_for.0))
     }
 
     /// Counts the time of a step.
     fn spent(&mut self, spent: Duration, stream: &Stream) {
         if !self.batch
-            && !self.ahead
+            && !self.pace.is_ahead()
             && let Some(arrived) = self.arrived
         {
             self.shared.load.lagged(&mut self.cost, arrived.elapsed(), self.waited_for, Instant::now());
