@@ -25,7 +25,7 @@ const USUAL_CHUNK: Millis = Millis(850);
 const LONG_CHUNK: Millis = Millis(1_500);
 /// One step a session counts in each of these, so that a session with many short steps counts as
 /// much as any other.
-const SLOT: Duration = Duration::from_secs(1);
+const PERIOD: Duration = Duration::from_secs(1);
 
 /// What a device that falls behind leaves out. Sound and committed text are never dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,8 +86,8 @@ pub(super) struct Cost {
     /// `None`: the work has no deadline, so it costs only time that is left over.
     load: Option<Arc<Load>>,
     average: Option<f64>,
-    /// The newest slot in which a step of the session counted.
-    slot: Option<u128>,
+    /// The newest period in which a step of the session counted.
+    counted: Option<u128>,
     /// Failures of the session's end.
     pub failures: u32,
 }
@@ -130,12 +130,12 @@ impl Load {
         state.next += 1;
         let id = state.next;
         state.shares.insert(id, None);
-        Ok(Cost { id, load: Some(self.clone()), average: None, slot: None, failures: 0 })
+        Ok(Cost { id, load: Some(self.clone()), average: None, counted: None, failures: 0 })
     }
 
     /// The place of work without deadlines.
     pub(super) fn batch() -> Cost {
-        Cost { id: 0, load: None, average: None, slot: None, failures: 0 }
+        Cost { id: 0, load: None, average: None, counted: None, failures: 0 }
     }
 
     /// Sessions that have a place, and how many there can be.
@@ -153,8 +153,8 @@ impl Load {
     /// Counts the lag of a step with a deadline, from the arrival of its oldest sound to `now`, its
     /// end. `chunk` is what the step waited for.
     pub(super) fn lagged(&self, cost: &mut Cost, lag: Duration, chunk: Millis, now: Instant) {
-        let slot = now.saturating_duration_since(self.began).as_nanos() / SLOT.as_nanos();
-        let counts = cost.slot.replace(slot) != Some(slot);
+        let period = now.saturating_duration_since(self.began).as_nanos() / PERIOD.as_nanos();
+        let counts = cost.counted.replace(period) != Some(period);
         let mut state = self.state();
         if counts {
             state.lags.push_back((now, lag.as_secs_f64() / chunk.max(USUAL_CHUNK).seconds()));
