@@ -137,6 +137,11 @@ impl<T: Translate> Captions<T> {
         self.policy.wants_times()
     }
 
+    /// Whether closed segments wait for their final translation.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Takes over a closed segment. The first segment to close is the open one and keeps its shown
     /// text.
     pub(super) fn close(&mut self, closed: &ClosedSource) {

@@ -182,23 +182,43 @@ impl<T: Translate> Output<T> {
 
     /// Writes the final translations of closed segments, then drafts for the open one.
     pub(super) async fn translate(&mut self, transcript: &Transcript, emit: Emit<'_>) -> Result<(), CascadeError> {
+        while self.translate_closed(emit).await? {}
+        self.draft(transcript, emit).await
+    }
+
+    /// Whether closed segments wait for their final translation.
+    pub(super) fn has_closed(&self) -> bool {
+        self.captions.as_ref().is_some_and(Captions::has_waiting)
+    }
+
+    /// Writes the final translation of the oldest closed segment. Returns false where none waits.
+    pub(super) async fn translate_closed(&mut self, emit: Emit<'_>) -> Result<bool, CascadeError> {
         let heard = self.heard;
-        while let Some(captions) = &mut self.captions {
-            let began = (self.clock)() - self.began;
-            let mut wrote = Wrote::default();
-            let outcome = captions.next_final(heard, &mut wrote).await;
-            self.wrote(wrote, began, emit);
-            match outcome {
-                Ok(true) => self.succeeded(Stage::Translate),
-                Ok(false) => break,
-                Err(source) => {
-                    let why = self.give_up(Stage::Translate, source)?;
-                    let Some((segment, closed)) = self.captions.as_mut().and_then(Captions::give_up) else { break };
-                    self.warn(format!("segment {} is not fully translated: {why}", segment.0), emit);
-                    self.send(closed, emit);
-                }
+        let Some(captions) = &mut self.captions else {
+            return Ok(false);
+        };
+        let began = (self.clock)() - self.began;
+        let mut wrote = Wrote::default();
+        let outcome = captions.next_final(heard, &mut wrote).await;
+        self.wrote(wrote, began, emit);
+        match outcome {
+            Ok(true) => self.succeeded(Stage::Translate),
+            Ok(false) => return Ok(false),
+            Err(source) => {
+                let why = self.give_up(Stage::Translate, source)?;
+                let Some((segment, closed)) = self.captions.as_mut().and_then(Captions::give_up) else {
+                    return Ok(false);
+                };
+                self.warn(format!("segment {} is not fully translated: {why}", segment.0), emit);
+                self.send(closed, emit);
             }
         }
+        Ok(true)
+    }
+
+    /// Writes drafts for the open segment.
+    pub(super) async fn draft(&mut self, transcript: &Transcript, emit: Emit<'_>) -> Result<(), CascadeError> {
+        let heard = self.heard;
         let Some(captions) = self.captions.as_mut().filter(|_| self.drafting) else {
             return Ok(());
         };

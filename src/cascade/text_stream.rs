@@ -18,8 +18,15 @@ use crate::text::passages::spread;
 const LONG: usize = 60;
 /// A segment of this many words closes in any case.
 const LONGEST: usize = 80;
-/// The most words that wait for a step. A caller that gives more has them wait in its own hands.
+/// The most words that wait for a step, except where one text alone has more. A caller that gives
+/// more has them wait in its own hands.
 const MOST_WAITING: usize = 10_000;
+/// The most words that a step takes: as many as the longest segment has, because a step with such a
+/// segment takes that long in any case.
+const MOST_TAKEN: usize = LONGEST;
+/// The most final translations that a step writes. Words that are said in one chunk close fewer
+/// segments.
+const MOST_CLOSED: u32 = 4;
 
 /// A word that waits for a step.
 struct Waiting {
@@ -38,7 +45,7 @@ struct Waiting {
 ///
 /// ```text
 /// text.start(..);
-/// for each word { text.push(..)?; text.step(now, ..).await?; }
+/// for each word { text.push(..)?; while text.ready() { text.step(now, ..).await?; } }
 /// text.finish(..).await?;
 /// text.end(..);
 /// ```
@@ -53,8 +60,8 @@ pub struct TextStream<T> {
     output: Output<T>,
 }
 
-/// More words wait than a stream keeps. None of the text was taken: call [`TextStream::step`]
-/// first.
+/// More words would wait than a stream keeps. None of the text was taken: call [`TextStream::step`]
+/// first. A text is never too long where no words wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{MOST_WAITING} words wait for their translation")]
 pub struct TooManyWords;
@@ -140,7 +147,7 @@ impl<T: Translate> TextStream<T> {
     /// Nothing is computed before the next step.
     pub fn push(&mut self, text: &str, start: Millis, end: Millis) -> Result<(), TooManyWords> {
         let words = words_of(text);
-        if self.waiting.len() + words.len() > MOST_WAITING {
+        if !self.waiting.is_empty() && self.waiting.len() + words.len() > MOST_WAITING {
             return Err(TooManyWords);
         }
         let arrived = self.output.wall();
@@ -153,26 +160,40 @@ impl<T: Translate> TextStream<T> {
         Ok(())
     }
 
-    /// Translates what has been pushed. `now` is how far the stream has come; the words' times may
-    /// be ahead of it. A pause before `now` closes the open segment.
+    /// Whether words wait for a step, or closed segments for their translation.
+    pub fn ready(&self) -> bool {
+        !self.waiting.is_empty() || self.output.has_closed()
+    }
+
+    /// Translates what has been pushed, as much of it as one step may hold; whether there is more,
+    /// [`TextStream::ready`] says. `now` is how far the stream has come; the words' times may be
+    /// ahead of it. A pause before `now` closes the open segment.
     ///
     /// Errors: see [`CascadeError`]. The stream may go on with the next step.
     pub async fn step(&mut self, now: Millis, emit: Emit<'_>) -> Result<(), CascadeError> {
         self.cycle(now, false, emit).await
     }
 
-    /// Ends the stream: closes the open segment and writes its final translation. Call
-    /// [`TextStream::end`] afterwards. After an error, `finish` may be called again.
+    /// Ends the stream: translates all words, closes the open segment and writes its final
+    /// translation. Call [`TextStream::end`] afterwards. After an error, `finish` may be called
+    /// again.
     pub async fn finish(&mut self, emit: Emit<'_>) -> Result<(), CascadeError> {
         self.flush(emit).await?;
         self.output.finished = true;
         Ok(())
     }
 
-    /// Closes the open segment and writes its final translation. The stream goes on with the next
-    /// word. After an error, `flush` may be called again.
+    /// Translates all words, closes the open segment and writes its final translation. The stream
+    /// goes on with the next word. After an error, `flush` may be called again. A caller that does
+    /// other things between two steps calls [`TextStream::step`] while the stream is ready, and
+    /// this at the end.
     pub async fn flush(&mut self, emit: Emit<'_>) -> Result<(), CascadeError> {
-        self.cycle(self.output.heard, true, emit).await
+        loop {
+            self.cycle(self.output.heard, true, emit).await?;
+            if !self.ready() {
+                return Ok(());
+            }
+        }
     }
 
     /// Sends the last event. Segments that are still open (after an error, or where the stream was
@@ -188,23 +209,48 @@ impl<T: Translate> TextStream<T> {
 
     async fn cycle(&mut self, now: Millis, last: bool, emit: Emit<'_>) -> Result<(), CascadeError> {
         let began = self.output.begin_step();
-        let arrived = self.waiting.front().map(|word| word.arrived);
-        self.take_waiting(emit);
-        self.output.heard = self.output.heard.max(now);
-        if last || self.is_pause(self.output.heard) {
-            self.settle(Closing::All, emit);
+        // Where the translator fails or is slow, closed segments wait, and words behind them wait,
+        // too: so the number of such segments is bounded.
+        let arrived = if self.output.has_closed() { None } else { self.take_waiting(emit) };
+        if self.waiting.is_empty() {
+            self.output.heard = self.output.heard.max(now);
+            if last || self.is_pause(self.output.heard) {
+                self.settle(Closing::All, emit);
+            }
         }
         if let Some(event) = self.transcript.announce() {
             self.output.send(event, emit);
         }
-        let outcome = self.output.translate(&self.transcript, emit).await;
+        let outcome = self.translate(emit).await;
         self.output.end_step(began, arrived, Millis::ZERO, Millis::ZERO, emit);
         outcome
     }
 
-    /// Commits the waiting words one by one, so that a pause between two of them is noticed.
-    fn take_waiting(&mut self, emit: Emit<'_>) {
-        while let Some(word) = self.waiting.pop_front() {
+    /// Writes the final translations of closed segments, then drafts for the open one. A segment
+    /// whose next words are there already gets no draft, so what is shown does not depend on where
+    /// a step ends.
+    async fn translate(&mut self, emit: Emit<'_>) -> Result<(), CascadeError> {
+        for _ in 0..MOST_CLOSED {
+            if !self.output.translate_closed(emit).await? {
+                break;
+            }
+        }
+        if self.ready() {
+            return Ok(());
+        }
+        self.output.draft(&self.transcript, emit).await
+    }
+
+    /// Commits waiting words one by one, so that a pause between two of them is noticed; at most as
+    /// many as one step may hold. Returns when the oldest of them arrived.
+    fn take_waiting(&mut self, emit: Emit<'_>) -> Option<Millis> {
+        let arrived = self.waiting.front().map(|word| word.arrived);
+        let first = self.transcript.segment();
+        for _ in 0..MOST_TAKEN {
+            if self.transcript.segment().0 - first.0 >= MOST_CLOSED {
+                break;
+            }
+            let Some(word) = self.waiting.pop_front() else { break };
             if self.is_pause(word.start) {
                 self.settle(Closing::All, emit);
             }
@@ -218,6 +264,7 @@ impl<T: Translate> TextStream<T> {
             };
             self.settle(closing, emit);
         }
+        arrived
     }
 
     /// Whether nothing was said for the length of a pause before `time`.

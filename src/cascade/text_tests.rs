@@ -37,6 +37,9 @@ fn play(settings: Settings, words: &[(String, u64, u64)], step: usize) -> Vec<Ev
             }
             let now = words.last().map_or(0, |word| word.2);
             stream.step(Millis(now), &mut emit).await.expect("a step");
+            while stream.ready() {
+                stream.step(Millis(now), &mut emit).await.expect("a step");
+            }
         }
         stream.finish(&mut emit).await.expect("an end");
     });
@@ -163,6 +166,58 @@ fn what_waits_is_bounded() {
     assert_eq!(stream.push(&text, Millis(0), Millis(1)), Ok(()));
     assert_eq!(stream.push(&text, Millis(0), Millis(1)), Err(TooManyWords));
     assert_eq!(stream.push("word", Millis(0), Millis(1)), Ok(()));
+    let mut empty = self::stream(settings("alignatt"), &log);
+    assert_eq!(empty.push(&"word ".repeat(12_000), Millis(0), Millis(1)), Ok(()), "one text is never too long");
+}
+
+/// However much text comes at once, a step takes and translates little of it. What is shown is the
+/// same as without steps.
+#[test]
+fn a_step_is_bounded() {
+    let text = "Yes. ".repeat(2_000) + &"we see the cat, ".repeat(100) + "and that is all. It slept";
+    let play = |steps: bool| {
+        let log = SharedLog::default();
+        let mut stream = stream(settings("alignatt"), &log);
+        let mut events = Vec::new();
+        stream.start(start_of(&settings("alignatt")), &mut |event| events.push(event));
+        stream.push(&text, Millis(0), Millis(60_000)).expect("room");
+        while steps && stream.ready() {
+            let (taken, seen) = (stream.taken(), events.len());
+            pollster::block_on(stream.step(Millis(60_000), &mut |event| events.push(event))).expect("a step");
+            assert!(stream.taken() - taken <= 80, "{} words in a step", stream.taken() - taken);
+            let targets = events[seen..].iter().filter(|event| matches!(&event.kind, EventKind::Target(t) if t.closed));
+            assert!(targets.count() <= 4);
+            assert!(stream.checkpoint().check().is_ok());
+        }
+        pollster::block_on(stream.finish(&mut |event| events.push(event))).expect("an end");
+        stream.end(&mut |event| events.push(event));
+        Rules::check(&events).expect("the rules");
+        let drafts: Vec<String> = log.borrow().drafts.iter().filter(|draft| !draft.2).map(|d| d.0.clone()).collect();
+        (closed(&events), drafts)
+    };
+    let (stepped, drafts) = play(true);
+    let (whole, none) = play(false);
+    assert_eq!(stepped, whole);
+    assert!(drafts.iter().all(|source| source == "It slept"), "{drafts:?}");
+    assert_eq!(none, Vec::<String>::new());
+    let sources: Vec<&str> = stepped.iter().map(|(source, _)| source.as_str()).collect();
+    assert_eq!(sources.join(" "), text);
+}
+
+/// Where the translator fails, closed segments do not pile up.
+#[test]
+fn words_wait_for_a_translator_that_fails() {
+    let log = SharedLog::default();
+    let mut stream = stream(settings("alignatt"), &log);
+    stream.push(&"Yes. ".repeat(100), Millis(0), Millis(1_000)).expect("room");
+    let mut taken = Vec::new();
+    for fails in [Some(0), Some(0), None, None] {
+        log.borrow_mut().fails_in = fails;
+        let outcome = pollster::block_on(stream.step(Millis(1_000), &mut |_| {}));
+        assert_eq!(outcome.is_err(), fails.is_some());
+        taken.push(stream.taken());
+    }
+    assert_eq!(taken, [4, 4, 4, 8]);
 }
 
 #[test]

@@ -161,10 +161,27 @@ async fn file_text<T: Translate>(
         while let Some(word) = words.next_if(|word| word.end <= now) {
             stream.push(&word.text, word.start, word.end).map_err(CliError::of)?;
         }
-        stream.step(now, &mut |event| outputs.show(&event)).await.map_err(CliError::of)?;
-        outputs.check()?;
+        translate_pushed(stream, now, outputs).await?;
     }
     Ok(None)
+}
+
+/// Translates what was pushed, in as many steps as that takes.
+async fn translate_pushed<T: Translate>(
+    stream: &mut TextStream<T>,
+    now: Millis,
+    outputs: &mut Outputs,
+) -> Result<(), CliError> {
+    loop {
+        stream.step(now, &mut |event| outputs.show(&event)).await.map_err(CliError::of)?;
+        outputs.check()?;
+        if !stream.ready() {
+            return Ok(());
+        }
+        if interrupt::requested() {
+            return Err(CliError::Interrupted);
+        }
+    }
 }
 
 /// Translates standard input as it comes. A passage without times is said when it arrives. Where
@@ -196,7 +213,6 @@ async fn typed_text<T: Translate>(
         if !timed {
             now = now.max(Millis::from(began.elapsed()));
         }
-        stream.step(now, &mut |event| outputs.show(&event)).await.map_err(CliError::of)?;
-        outputs.check()?;
+        translate_pushed(stream, now, outputs).await?;
     }
 }

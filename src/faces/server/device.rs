@@ -13,6 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::LocalSet;
 
 use super::load::{Cost, Load, Strain};
+use super::pace::Pace;
+use super::text::Text;
 use super::turns::{Deadline, Turns};
 use super::utterances;
 use crate::audio::pieces::Piece;
@@ -183,17 +185,9 @@ async fn run(shared: Rc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>)
     }
 }
 
-/// Sound that is this far ahead of the time in which it is spoken is not spoken now. A client that
-/// comes back after a restart sends up to a minute of sound again.
-const AHEAD: Duration = Duration::from_secs(3);
-const AHEAD_RESUMED: Duration = Duration::from_secs(63);
-
 fn length_of(samples: u64) -> Duration {
     Duration::from_micros(samples * 1_000_000 / u64::from(SAMPLE_RATE))
 }
-
-/// The chunk of a session where the device is behind.
-const LONG_CHUNK: Millis = Millis(1_500);
 
 /// Number of samples in `time`.
 fn samples_in(time: Millis) -> u64 {
@@ -203,7 +197,7 @@ fn samples_in(time: Millis) -> u64 {
 /// A stream of sound or of text.
 enum Stream {
     Sound(Box<Cascade<crate::engines::on_models::Recognition, crate::engines::on_models::Alignment, Translation>>),
-    Text(Box<TextStream<Translation>>, Millis),
+    Text(Box<Text<Translation>>),
 }
 
 /// Runs one session until its end.
@@ -232,12 +226,13 @@ async fn session(shared: Rc<Shared>, job: Job) {
         batch,
         began,
         chunk: settings.chunk,
+        pace: Pace::new(from.is_some()),
         pushed: resumed,
         resumed,
         held: VecDeque::new(),
         held_len: 0,
-        ahead: false,
         strain: Strain::None,
+        waited_for: settings.chunk,
         arrived: None,
         input,
         next: None,
@@ -317,7 +312,7 @@ fn make(
             Some(from) => TextStream::resume(settings, translator, clock, &from)?,
             None => TextStream::new(settings, translator, clock)?,
         };
-        return Ok(Stream::Text(Box::new(stream), Millis::ZERO));
+        return Ok(Stream::Text(Box::new(Text::new(stream))));
     }
     let engines: ModelEngines = resident.engines(direction, context)?;
     let cascade = match from {
@@ -344,6 +339,7 @@ struct Session {
     batch: bool,
     began: Instant,
     chunk: Millis,
+    pace: Pace,
     /// Samples pushed to the stream, counted from its beginning; `resumed` of them before this run.
     pushed: u64,
     resumed: u64,
@@ -353,10 +349,10 @@ struct Session {
     held: VecDeque<(Piece, Option<OwnedSemaphorePermit>)>,
     /// Samples of `held`.
     held_len: u64,
-    /// The sound came faster than it is spoken, so nobody is speaking now, and no step is late.
-    ahead: bool,
     /// What the session leaves out.
     strain: Strain,
+    /// The sound that the newest step waited for.
+    waited_for: Millis,
     /// When the oldest sound that no step has processed arrived.
     arrived: Option<Instant>,
     input: mpsc::Receiver<Input>,
@@ -398,14 +394,11 @@ impl Session {
             Input::Sound(pieces, permit) => {
                 self.arrived.get_or_insert_with(Instant::now);
                 self.hold(pieces, permit);
-                let start = if self.resumed > 0 { AHEAD_RESUMED } else { AHEAD };
-                self.ahead |= self.played() + length_of(self.held_len) > self.began.elapsed() + start;
                 None
             }
             Input::Text { text, start, end, permit } => {
-                let taken = stream.push_text(&text, start, end);
-                drop(permit);
-                taken.then_some(Todo::Step)
+                stream.hold_text(text, start, end, permit);
+                None
             }
             Input::Flush => Some(Todo::Flush),
             Input::Finish => {
@@ -417,8 +410,17 @@ impl Session {
 
     /// Pushes held sound until a chunk is ready. Under strain a chunk is longer.
     fn push_chunk(&mut self, stream: &mut Stream) {
-        if self.strain >= Strain::LongChunks && self.over.is_none() && self.held_len < samples_in(LONG_CHUNK) {
+        if stream.ready() {
             return;
+        }
+        self.waited_for = self.strain.chunk(self.chunk);
+        if self.strain >= Strain::LongChunks && self.over.is_none() {
+            let chunk = samples_in(self.waited_for);
+            if self.held_len < chunk {
+                return;
+            }
+            let until = self.pushed + chunk;
+            while self.pushed < until && self.push_oldest(stream) {}
         }
         while !stream.ready() && self.push_oldest(stream) {}
     }
@@ -436,7 +438,8 @@ impl Session {
     /// Leaves out more or less where the device's strain has changed. Returns what to tell the
     /// client.
     fn follow_strain(&mut self, stream: &mut Stream) -> Option<&'static str> {
-        let now = if self.batch || self.ahead { Strain::None } else { self.shared.load.strain() };
+        let no_hurry = self.batch || self.pace.is_ahead();
+        let now = if no_hurry { Strain::None } else { self.shared.load.strain(Instant::now()) };
         let before = std::mem::replace(&mut self.strain, now);
         if now == before {
             return None;
@@ -466,10 +469,14 @@ impl Session {
             && self.next.is_none()
             && let Ok(input) = self.input.try_recv()
         {
-            self.next = self.take(input, stream).filter(|next| *next != Todo::Step);
+            self.next = self.take(input, stream);
         }
-        let due = self.played() + Duration::from_millis(self.chunk.0);
-        let late = !self.batch && !self.ahead && self.began.elapsed() > due;
+        let now = self.began.elapsed();
+        if todo == Todo::Step {
+            self.pace.look(self.played() + length_of(self.held_len), length_of(self.held_len), now);
+        }
+        let due = self.pace.spoken(self.played()) + Duration::from_millis(self.chunk.0);
+        let late = !self.batch && !self.pace.is_ahead() && now > due;
         let chunk = samples_in(self.chunk);
         let take = match todo {
             Todo::Step if late => self.held_len / chunk * chunk,
@@ -485,26 +492,29 @@ impl Session {
         length_of(self.pushed - self.resumed)
     }
 
-    /// When the next step should be done: a chunk after its sound arrived, or after it would have
-    /// been heard, where sound comes faster than it is spoken.
+    /// One chunk after the sound arrived. If sound comes faster than real time: one chunk after it
+    /// would have been spoken.
     fn deadline(&self) -> Deadline {
         if self.batch {
             return Deadline::Never;
         }
         let arrived = self.arrived.unwrap_or_else(Instant::now);
-        Deadline::At(arrived.max(self.began + self.played()) + Duration::from_millis(self.chunk.0))
+        let spoken = self.began + self.pace.spoken(self.played());
+        Deadline::At(arrived.max(spoken) + Duration::from_millis(self.waited_for.0))
     }
 
     /// Counts the time of a step.
     fn spent(&mut self, spent: Duration, stream: &Stream) {
         if !self.batch
-            && !self.ahead
+            && !self.pace.is_ahead()
             && let Some(arrived) = self.arrived
         {
-            self.shared.load.lagged(arrived.elapsed(), self.chunk, Instant::now());
+            self.shared.load.lagged(&mut self.cost, arrived.elapsed(), self.waited_for, Instant::now());
         }
-        self.arrived = (!self.held.is_empty() || stream.ready()).then(Instant::now);
-        self.shared.spent(&mut self.cost, spent, self.chunk);
+        // A text has no sound that could be late.
+        let waits = !self.held.is_empty() || matches!(stream, Stream::Sound(stream) if stream.ready());
+        self.arrived = waits.then(Instant::now);
+        self.shared.spent(&mut self.cost, spent, self.waited_for);
     }
 
     /// Whether a failed end is tried again. The stream itself gives up what fails three times.
@@ -518,14 +528,14 @@ impl Stream {
     fn start(&mut self, start: Start, emit: &mut dyn FnMut(Event)) {
         match self {
             Stream::Sound(stream) => stream.start(start, emit),
-            Stream::Text(stream, _) => stream.start(start, emit),
+            Stream::Text(text) => text.stream.start(start, emit),
         }
     }
 
     fn warn(&mut self, message: String, emit: &mut dyn FnMut(Event)) {
         match self {
             Stream::Sound(stream) => stream.warn(message, emit),
-            Stream::Text(stream, _) => stream.warn(message, emit),
+            Stream::Text(text) => text.stream.warn(message, emit),
         }
     }
 
@@ -533,14 +543,14 @@ impl Stream {
     fn set_drafting(&mut self, drafting: bool) {
         match self {
             Stream::Sound(stream) => stream.set_drafting(drafting),
-            Stream::Text(stream, _) => stream.set_drafting(drafting),
+            Stream::Text(text) => text.stream.set_drafting(drafting),
         }
     }
 
     fn ready(&self) -> bool {
         match self {
             Stream::Sound(stream) => stream.ready(),
-            Stream::Text(..) => false,
+            Stream::Text(text) => text.ready(),
         }
     }
 
@@ -550,56 +560,51 @@ impl Stream {
         }
     }
 
-    /// Takes text in. False where the stream takes sound, or has as much text as it can hold.
-    fn push_text(&mut self, text: &str, start: Millis, end: Millis) -> bool {
-        match self {
-            Stream::Text(stream, now) => {
-                *now = (*now).max(end);
-                stream.push(text, start, end).is_ok()
-            }
-            Stream::Sound(_) => false,
+    fn hold_text(&mut self, text: String, start: Millis, end: Millis, permit: OwnedSemaphorePermit) {
+        if let Stream::Text(stream) = self {
+            stream.hold(text, start, end, permit);
         }
     }
 
     async fn step(&mut self, emit: &mut dyn FnMut(Event)) -> Result<(), crate::cascade::CascadeError> {
         match self {
             Stream::Sound(stream) => stream.step(emit).await.map(drop),
-            Stream::Text(stream, now) => stream.step(*now, emit).await,
+            Stream::Text(text) => text.step(emit).await,
         }
     }
 
     async fn flush(&mut self, emit: &mut dyn FnMut(Event)) -> Result<(), crate::cascade::CascadeError> {
         match self {
             Stream::Sound(stream) => stream.flush(emit).await,
-            Stream::Text(stream, _) => stream.flush(emit).await,
+            Stream::Text(text) => text.stream.flush(emit).await,
         }
     }
 
     async fn finish(&mut self, emit: &mut dyn FnMut(Event)) -> Result<(), crate::cascade::CascadeError> {
         match self {
             Stream::Sound(stream) => stream.finish(emit).await,
-            Stream::Text(stream, _) => stream.finish(emit).await,
+            Stream::Text(text) => text.stream.finish(emit).await,
         }
     }
 
     fn end(&mut self, emit: &mut dyn FnMut(Event)) {
         match self {
             Stream::Sound(stream) => stream.end(emit),
-            Stream::Text(stream, _) => stream.end(emit),
+            Stream::Text(text) => text.stream.end(emit),
         }
     }
 
     fn checkpoint(&self) -> Checkpoint {
         match self {
             Stream::Sound(stream) => stream.checkpoint(),
-            Stream::Text(stream, _) => stream.checkpoint(),
+            Stream::Text(text) => text.stream.checkpoint(),
         }
     }
 
     fn position(&self) -> Position {
         match self {
             Stream::Sound(stream) => stream.position(),
-            Stream::Text(stream, _) => stream.checkpoint().position(),
+            Stream::Text(text) => text.stream.checkpoint().position(),
         }
     }
 }

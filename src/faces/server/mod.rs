@@ -16,6 +16,7 @@
 //! | `session` | sessions: opening, feeding, following, resuming, ending |
 //! | `record`, `log` | what was committed, in memory and in `--state` |
 //! | `device`, `turns`, `load` | the device's thread; whose step is next; who is admitted |
+//! | `pace`, `text` | of its sessions: whether sound comes as it is spoken; text that waits |
 //! | `feed` | sound as clients send it |
 //! | `native` | our protocol, `/v1/stream` |
 //! | `openai_rest`, `openai_realtime`, `deepgram` | protocols of other services |
@@ -47,6 +48,7 @@ mod native;
 mod openai_realtime;
 mod openai_rest;
 mod owned;
+mod pace;
 mod pages;
 mod record;
 mod reply;
@@ -55,6 +57,7 @@ mod secret;
 mod session;
 mod socket;
 mod spool;
+mod text;
 mod turns;
 mod utterances;
 mod viewers;

@@ -140,7 +140,7 @@ pub(super) async fn run(shared: Rc<Shared>, job: Job) {
         let turn = shared.turns.wait(Deadline::At(since + Duration::from_millis(settings.chunk.0))).await;
         // What has come while this stream waited for its turn replaces older partials.
         let Some(update) = inbox.take() else { continue };
-        utterances.set_drafting(shared.load.strain() < Strain::FinalOnly);
+        utterances.set_drafting(shared.load.strain(Instant::now()) < Strain::FinalOnly);
         let began = Instant::now();
         let outcome = utterances.take(&update).await;
         drop(turn);
@@ -148,7 +148,7 @@ pub(super) async fn run(shared: Rc<Shared>, job: Job) {
         let chunk = settings.chunk.max(Millis::from(began - before));
         before = began;
         shared.spent(&mut cost, began.elapsed(), chunk);
-        shared.load.lagged(since.elapsed(), settings.chunk, Instant::now());
+        shared.load.lagged(&mut cost, since.elapsed(), settings.chunk, Instant::now());
         let answer = match outcome {
             Ok(translation) => Answer::Translation(translation),
             Err(error) => Answer::Failed { seq: update.seq, message: error.to_string() },

@@ -87,8 +87,11 @@ impl TextStream {
         while let Some(word) = self.words.borrow_mut().pop_front_if(|word| word.end <= now) {
             outcome = outcome.and_then(|()| stream.push(&word.text, word.start, word.end).map_err(thrown));
         }
-        if outcome.is_ok() {
+        while outcome.is_ok() {
             outcome = stream.step(now, &mut |event| send(&self.emit, &event)).await.map_err(thrown);
+            if !stream.ready() {
+                break;
+            }
         }
         *self.stream.borrow_mut() = Some(stream);
         outcome

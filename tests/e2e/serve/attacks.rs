@@ -365,6 +365,29 @@ fn clients_that_vanish_leave_nothing_behind() {
     assert_eq!(super::closed(&ended.messages), super::of_command_line("talk-c.flac"));
 }
 
+/// A client that sends a long text at once has turns like everybody else.
+#[test]
+fn a_long_text_leaves_the_device_to_others() {
+    let server = Server::start(&[]);
+    let start = json!({"to": "de", "format": {"encoding": "text"}});
+    let mut long = server.client(start.clone());
+    let hello = long.next_of("session");
+    long.say(json!({"type": "words", "text": "Yes. ".repeat(9_000), "start_ms": 0, "end_ms": 1_000}));
+    long.next_of("target");
+    let mut short = server.client(start);
+    short.say(json!({"type": "words", "text": "They sing.", "start_ms": 0, "end_ms": 1_000}));
+    short.say(json!({"type": "end"}));
+    assert_eq!(short.rest().code, 1000);
+    let (id, viewer) = (hello["session"].as_str().unwrap(), hello["viewer"].as_str().unwrap());
+    let (status, captions) = server.get(&format!("/v1/sessions/{id}/captions.txt?token={viewer}"));
+    let lines = captions.lines().count();
+    assert!(
+        status == 200 && (1..9_000).contains(&lines),
+        "{lines} of 9,000 sentences were translated before the other"
+    );
+    assert_eq!(server.get("/readyz").0, 200);
+}
+
 /// Neither sound, text nor tokens are in the log, at any level.
 #[test]
 fn logs_hold_no_text() {
