@@ -46,15 +46,21 @@ impl Meter {
     }
 
     pub(super) fn rtf(&self, heard: Millis) -> f64 {
-        self.computing.seconds() / heard.seconds().max(0.001)
+        rounded(self.computing.seconds() / heard.seconds().max(0.001), 1e4)
     }
 
     pub(super) fn tokens_per_second(&self) -> f64 {
-        (self.recognized_tokens + self.drafted_tokens) as f64 / self.writing.seconds().max(0.001)
+        rounded((self.recognized_tokens + self.drafted_tokens) as f64 / self.writing.seconds().max(0.001), 10.0)
     }
 
     /// The report of the step, without the fields that only the stream knows.
     pub(super) fn progress(&self, heard: Millis) -> Progress {
         Progress { rtf: self.rtf(heard), tokens_per_second: self.tokens_per_second(), ..self.step }
     }
+}
+
+/// Rounds to a multiple of `1 / parts`: nobody reads more, and a short figure is the same number
+/// again when it is read from JSON.
+fn rounded(value: f64, parts: f64) -> f64 {
+    (value * parts).round() / parts
 }

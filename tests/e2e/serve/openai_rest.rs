@@ -102,10 +102,18 @@ fn talk(name: &str) -> Vec<u8> {
     std::fs::read(sample(name)).unwrap()
 }
 
-/// What the command line writes about a talk.
-fn command_line(arguments: &[&str], name: &str) -> String {
-    let talk = sample(name);
-    let output = crate::run(&[arguments, &["--device", "cpu", talk.to_str().unwrap()]].concat());
+/// The first seconds of a talk as a WAV file, which is deleted with the first value.
+fn beginning(name: &str) -> (tempfile::TempDir, std::path::PathBuf, Vec<u8>) {
+    let (keep, folder) = super::server::folder();
+    let path = folder.join("beginning.wav");
+    let file = wav(16_000, 16, &super::pcm(name)[..32_000 * 16]);
+    std::fs::write(&path, &file).unwrap();
+    (keep, path, file)
+}
+
+/// What the command line writes about a file.
+fn command_line(arguments: &[&str], file: &std::path::Path) -> String {
+    let output = crate::run(&[arguments, &["--device", "cpu", file.to_str().unwrap()]].concat());
     assert!(output.status.success());
     String::from_utf8(output.stdout).unwrap()
 }
@@ -117,15 +125,15 @@ fn in_one_line(text: &str) -> String {
 #[test]
 fn a_file_is_transcribed_in_every_form() {
     let server = Server::start(&[]);
-    let file = talk("talk-a.flac");
-    let expected = in_one_line(&command_line(&["transcribe"], "talk-a.flac"));
-    assert!(expected.len() > 200);
+    let (_keep, path, file) = beginning("talk-a.flac");
+    let expected = in_one_line(&command_line(&["transcribe"], &path));
+    assert!(expected.len() > 100);
     // As curl's users have it, the file comes first.
     let json = post(&server, "transcriptions", &[File(&file), Field("model", "whisper-1")]);
     assert_eq!(json.status, 200, "{}", json.body);
     assert_eq!(json.json()["text"], expected);
     let seconds = json.json()["usage"]["seconds"].as_f64().unwrap();
-    assert!(seconds > 30.0 && json.json()["usage"]["type"] == "duration");
+    assert!(seconds > 15.0 && json.json()["usage"]["type"] == "duration");
     assert!(json.head.contains("content-type: application/json"));
 
     let ask = |fields: &[(&'static str, &'static str)]| {
@@ -140,7 +148,7 @@ fn a_file_is_transcribed_in_every_form() {
     assert_eq!(text.body, format!("{expected}\n"));
     assert!(text.head.contains("content-type: text/plain"));
     for form in ["srt", "vtt"] {
-        let expected = command_line(&["transcribe", "--format", form], "talk-a.flac");
+        let expected = command_line(&["transcribe", "--format", form], &path);
         assert_eq!(ask(&[("response_format", form)]).body, expected, "{form}");
     }
 
@@ -172,12 +180,12 @@ fn a_file_is_transcribed_in_every_form() {
 #[test]
 fn a_file_is_translated() {
     let server = Server::start(&[]);
-    let file = talk("talk-b.flac");
-    let expected = in_one_line(&command_line(&["translate", "--to", "de"], "talk-b.flac"));
+    let (_keep, path, file) = beginning("talk-b.flac");
+    let expected = in_one_line(&command_line(&["translate", "--to", "de"], &path));
     let parts = [Field("model", "any"), Field("target_language", "de"), File(&file)];
     assert_eq!(post(&server, "translations", &parts).json()["text"], expected);
     let srt = [Field("model", "any"), Field("response_format", "srt"), File(&file), Field("target_language", "de")];
-    let expected_srt = command_line(&["translate", "--to", "de", "--format", "srt"], "talk-b.flac");
+    let expected_srt = command_line(&["translate", "--to", "de", "--format", "srt"], &path);
     assert_eq!(post(&server, "translations", &srt).body, expected_srt);
     let verbose =
         [Field("model", "any"), Field("response_format", "verbose_json"), Field("target_language", "de"), File(&file)];
@@ -194,7 +202,7 @@ fn a_file_is_translated() {
 #[test]
 fn a_stream_grows_to_the_whole_text() {
     let server = Server::start(&["--to", "de"]);
-    let file = talk("talk-a.flac");
+    let (_keep, path, file) = beginning("talk-a.flac");
     for (task, arguments) in [("transcriptions", &["transcribe"][..]), ("translations", &["translate", "--to", "de"])] {
         let parts = [Field("model", "any"), Field("stream", "true"), File(&file)];
         let answer = post(&server, task, &parts);
@@ -208,10 +216,10 @@ fn a_stream_grows_to_the_whole_text() {
             .collect();
         let (last, deltas) = events.split_last().unwrap();
         assert_eq!(last["type"], "transcript.text.done");
-        assert!(deltas.len() > 5 && deltas.iter().all(|event| event["type"] == "transcript.text.delta"));
+        assert!(deltas.len() > 3 && deltas.iter().all(|event| event["type"] == "transcript.text.delta"));
         let whole: String = deltas.iter().map(|event| event["delta"].as_str().unwrap()).collect();
         assert_eq!(last["text"], whole);
-        assert_eq!(whole, in_one_line(&command_line(arguments, "talk-a.flac")), "{task}");
+        assert_eq!(whole, in_one_line(&command_line(arguments, &path)), "{task}");
     }
 }
 
@@ -401,7 +409,7 @@ fn ogg_page(kind: u8, end: u64, number: u32, packets: &[&[u8]]) -> Vec<u8> {
 /// decoded, and take little memory until then.
 #[test]
 fn megabytes_that_are_days_are_refused() {
-    let server = Server::start(&[]);
+    let server = Server::start(&["--max-hours", "1"]);
     let before = server.memory();
     let head = [&b"OpusHead\x01\x01\0\0"[..], &48_000u32.to_le_bytes(), &[0; 3]].concat();
     let tags = [&b"OpusTags"[..], &[0; 8]].concat();

@@ -72,21 +72,21 @@ impl Asr {
     }
 }
 
-fn transcript_of_command_line(talk: &str) -> String {
-    let talk = sample(talk);
-    shown(&events(&["transcribe", "--device", "cpu", "--format", "jsonl", talk.to_str().unwrap()])).0.join(" ")
-}
-
 #[test]
 fn both_modes_give_the_text_of_the_command_line() {
     let server = Server::start(&["--to", "de"]);
     let talk = pcm("talk-b.flac");
-    let expected = of_command_line("talk-b.flac");
+    let talk = &talk[..32_000 * 16];
+    let (_keep, folder) = super::server::folder();
+    let file = folder.join("beginning.wav");
+    std::fs::write(&file, super::openai_rest::wav(16_000, 16, talk)).unwrap();
+    let arguments = ["--device", "cpu", "--format", "jsonl", file.to_str().unwrap()];
+    let expected = shown(&events(&[&["translate", "--to", "de"][..], &arguments].concat()));
     for query in ["", "?mode=diff&language=en&target_language=de"] {
         let mut client = Asr::connect(&server, query);
         let began = Instant::now();
         client.client.socket.send(Message::text("a text is ignored")).unwrap();
-        client.send(&talk);
+        client.send(talk);
         client.client.send(&[]);
         client.send(&talk[..32_000]);
         let mut client = client.finish();
@@ -104,8 +104,9 @@ fn both_modes_give_the_text_of_the_command_line() {
     // Without translation the text is that of `transcribe`.
     let server = Server::start(&[]);
     let mut client = Asr::connect(&server, "");
-    client.send(&talk);
-    assert_eq!(client.finish().side("text").join(" "), transcript_of_command_line("talk-b.flac"));
+    client.send(talk);
+    let transcript = shown(&events(&[&["transcribe"][..], &arguments].concat())).0.join(" ");
+    assert_eq!(client.finish().side("text").join(" "), transcript);
 }
 
 /// While somebody speaks, committed text only grows, and what is open follows it with its blank.
