@@ -7,7 +7,7 @@ use tungstenite::Message;
 
 use super::of_command_line;
 use super::server::{Client, PATIENCE, Server, folder, pcm};
-use crate::{events, sample, shown};
+use crate::{events, shown};
 
 /// A client that rebuilds the lines as WhisperLiveKit's own does.
 struct Asr {
