@@ -20,6 +20,8 @@ use alignatt::internals::weights::{Tokenizer, Weights};
 use alignatt::{AudioFile, Compute, Files};
 use serde_json::Value;
 
+use crate::common::long;
+
 const TIE: f64 = 1e-3;
 
 fn at(path: &str) -> PathBuf {
@@ -53,8 +55,12 @@ pub async fn translation(compute: &Compute) {
         Translator::new(Arc::new(model), config.eos_token_id.clone(), Armed::default(), 4, compute.clone()).unwrap();
     let expected = expected("tests/fixtures/demo_mt/expected.json");
     let cases = expected["cases"].as_array().unwrap();
+    assert!(cases.len() >= 60);
     let mut ties = 0;
-    for case in cases {
+    // Software adapters take two seconds a case, so a third of them must do.
+    let every = if compute.is_gpu() && !long() { 3 } else { 1 };
+    let chosen: Vec<&Value> = cases.iter().step_by(every).collect();
+    for case in &chosen {
         let code = case["lang"].as_str().unwrap();
         let english = match code {
             "de" => "German",
@@ -80,8 +86,8 @@ pub async fn translation(compute: &Compute) {
         let draft = translator.draft(&request, &mut |_| ControlFlow::Continue(())).await.unwrap();
         assert_eq!(draft.ids, want, "{} on {}", case["text"], compute.name);
     }
-    eprintln!("{} cases on {}, {ties} of them ties", cases.len(), compute.name);
-    assert!(cases.len() >= 60 && ties * 10 < cases.len());
+    eprintln!("{} cases on {}, {ties} of them ties", chosen.len(), compute.name);
+    assert!(ties * 10 < chosen.len());
 }
 
 pub async fn speech(compute: &Compute) {
