@@ -350,11 +350,11 @@ async fn run(begun: Begun, reader: Reader, writer: &mut Writer, app: &Arc<App>) 
 async fn hear(mut reader: Reader, mut feed: Option<Feed>, session: Arc<Session>, says: mpsc::Sender<Problem>) -> Over {
     let mut over = false;
     loop {
-        let incoming = match timeout(IDLE, reader.next()).await {
-            Ok(incoming) => incoming,
+        let incoming = match reader.next_within(IDLE).await {
+            Some(incoming) => incoming,
             // A client that has sent everything only waits.
-            Err(_) if over => continue,
-            Err(_) => return Over::Idle,
+            None if over => continue,
+            None => return Over::Idle,
         };
         let outcome = match incoming {
             Incoming::Closed => return Over::Lost,

@@ -8,7 +8,7 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// The subprotocol behind which pages send their token, because they can set no header. A browser
 /// gives up a socket whose server takes none of the subprotocols that it offers.
@@ -48,6 +48,14 @@ pub(super) enum Incoming {
     Closed,
 }
 
+enum Frame {
+    Content(Incoming),
+    /// The peer says that it lives.
+    Ping,
+    /// An answer of the peer's socket to a ping of ours.
+    Pong,
+}
+
 fn ended_by(error: axum::Error) -> Incoming {
     match error.into_inner().downcast_ref() {
         Some(tungstenite::Error::Capacity(_)) => Incoming::TooLong,
@@ -83,22 +91,43 @@ impl Reader {
         Reader { largest_text: LARGEST, ..self }
     }
 
-    /// The next message with content. Pongs are sent by the socket itself.
+    /// The next message with content.
     pub(super) async fn next(&mut self) -> Incoming {
         loop {
-            let message = match timeout(DEAD, self.stream.next()).await {
-                Ok(Some(Ok(message))) => message,
-                Ok(Some(Err(error))) => return ended_by(error),
-                Err(_) | Ok(None) => return Incoming::Closed,
-            };
-            match message {
-                Message::Text(text) if text.len() > self.largest_text => return Incoming::TooLong,
-                Message::Text(text) => return Incoming::Text(text.as_str().to_owned()),
-                Message::Binary(bytes) => return Incoming::Binary(bytes),
-                Message::Close(_) => return Incoming::Closed,
-                Message::Ping(_) | Message::Pong(_) => {}
+            if let Frame::Content(incoming) = self.frame().await {
+                return incoming;
             }
         }
+    }
+
+    /// The next message with content; `None` if for the time `idle` not even a ping came.
+    pub(super) async fn next_within(&mut self, idle: Duration) -> Option<Incoming> {
+        let mut until = Instant::now() + idle;
+        loop {
+            match timeout_at(until, self.frame()).await {
+                Ok(Frame::Content(incoming)) => return Some(incoming),
+                Ok(Frame::Ping) => until = Instant::now() + idle,
+                Ok(Frame::Pong) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// The next frame. The socket itself answers pings.
+    async fn frame(&mut self) -> Frame {
+        let message = match timeout(DEAD, self.stream.next()).await {
+            Ok(Some(Ok(message))) => message,
+            Ok(Some(Err(error))) => return Frame::Content(ended_by(error)),
+            Err(_) | Ok(None) => return Frame::Content(Incoming::Closed),
+        };
+        Frame::Content(match message {
+            Message::Text(text) if text.len() > self.largest_text => Incoming::TooLong,
+            Message::Text(text) => Incoming::Text(text.as_str().to_owned()),
+            Message::Binary(bytes) => Incoming::Binary(bytes),
+            Message::Close(_) => Incoming::Closed,
+            Message::Ping(_) => return Frame::Ping,
+            Message::Pong(_) => return Frame::Pong,
+        })
     }
 }
 

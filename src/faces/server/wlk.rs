@@ -253,11 +253,11 @@ async fn hear(mut reader: Reader, mut feed: Feed, session: Arc<Session>) -> Over
         Err(error) => return Over::Failed(error),
     }
     loop {
-        let incoming = match timeout(IDLE, reader.next()).await {
-            Ok(incoming) => incoming,
+        let incoming = match reader.next_within(IDLE).await {
+            Some(incoming) => incoming,
             // A client that has sent everything only waits.
-            Err(_) if over => continue,
-            Err(_) => return Over::Idle,
+            None if over => continue,
+            None => return Over::Idle,
         };
         let outcome = match incoming {
             Incoming::Closed => return Over::Lost,

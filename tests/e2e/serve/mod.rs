@@ -157,6 +157,23 @@ fn silence_is_not_idleness() {
     assert!(first["audio_ms"].as_u64().unwrap() > 600_000, "nothing is heard in silence: {first}");
 }
 
+/// Pings are a sign of life: a client that says nothing, because its microphone is off, keeps its
+/// session.
+#[test]
+fn pings_are_no_idleness() {
+    if !crate::common::long() {
+        return;
+    }
+    let server = Server::start(&["--to", "de"]);
+    let mut client = server.client(json!({}));
+    client.next_of("session");
+    for _ in 0..9 {
+        std::thread::sleep(Duration::from_secs(10));
+        client.socket.send(tungstenite::Message::Ping(Default::default())).unwrap();
+    }
+    assert_eq!(client.play(&pcm("talk-c.flac")[..96_000]).code, 1000);
+}
+
 /// A flush closes the open segment, and the session goes on.
 #[test]
 fn a_flush_closes_the_open_segment() {

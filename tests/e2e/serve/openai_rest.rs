@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::server::{PATIENCE, Server};
+use crate::common::long;
 use crate::sample;
 
 /// What the server answered.
@@ -475,6 +476,25 @@ fn loop_until(ask: impl Fn() -> Answer, status: u16) -> Answer {
         assert!(Instant::now() < deadline, "{} instead of {status}: {}", answer.status, answer.body);
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// Nothing of a long file is cut off.
+#[test]
+fn half_an_hour_is_whole() {
+    if !long() {
+        return;
+    }
+    let server = Server::start(&[]);
+    let talk = super::pcm("talk-a.flac");
+    let times = 30 * 60 * 32_000 / talk.len() + 1;
+    let file = wav(16_000, 16, &talk.repeat(times));
+    let parts = [Field("model", "any"), Field("response_format", "verbose_json"), File(&file)];
+    let answer = post(&server, "transcriptions", &parts).json();
+    let heard = answer["text"].as_str().unwrap().split(' ').count();
+    let expected = command_line(&["transcribe"], &sample("talk-a.flac")).split_whitespace().count() * times;
+    assert!(heard.abs_diff(expected) * 50 < expected, "{heard} words of {expected}");
+    let last = answer["segments"].as_array().unwrap().last().unwrap()["end"].as_f64().unwrap();
+    assert!(last > answer["duration"].as_f64().unwrap() - 5.0, "{last} s");
 }
 
 /// A client that goes away takes its job with it.
