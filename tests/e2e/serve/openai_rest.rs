@@ -488,13 +488,14 @@ fn half_an_hour_is_whole() {
     let talk = super::pcm("talk-a.flac");
     let times = 30 * 60 * 32_000 / talk.len() + 1;
     let file = wav(16_000, 16, &talk.repeat(times));
-    let parts = [Field("model", "any"), Field("response_format", "verbose_json"), File(&file)];
-    let answer = post(&server, "transcriptions", &parts).json();
-    let heard = answer["text"].as_str().unwrap().split(' ').count();
+    // As a stream, because it takes longer than a test waits for an answer.
+    let answer = post(&server, "transcriptions", &[Field("model", "any"), Field("stream", "true"), File(&file)]);
+    let last = answer.body.lines().rev().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    let last: Value = serde_json::from_str(last).unwrap();
+    assert_eq!(last["type"], "transcript.text.done");
+    let heard = last["text"].as_str().unwrap().split(' ').count();
     let expected = command_line(&["transcribe"], &sample("talk-a.flac")).split_whitespace().count() * times;
     assert!(heard.abs_diff(expected) * 50 < expected, "{heard} words of {expected}");
-    let last = answer["segments"].as_array().unwrap().last().unwrap()["end"].as_f64().unwrap();
-    assert!(last > answer["duration"].as_f64().unwrap() - 5.0, "{last} s");
 }
 
 /// A client that goes away takes its job with it.
