@@ -19,7 +19,7 @@ use super::session::{Follower, News, Owner, Session, Volatile, Wanted};
 use super::socket::{Incoming, Lost, Reader, Writer, split};
 use crate::audio::wav::{PcmSpec, SampleKind};
 use crate::cascade::event::{Source, Target, Warning};
-use crate::cascade::{Event, EventKind, SAMPLE_RATE};
+use crate::cascade::{Event, EventKind};
 use crate::text::{Language, Millis};
 
 /// The subprotocol's name.
@@ -305,7 +305,7 @@ enum Over {
 
 async fn run(begun: Begun, reader: Reader, writer: &mut Writer, app: &Arc<App>) -> (u16, String) {
     let Begun { session, mut owner, feed, mut follower, mut view, hello, tentative, mut listen } = begun;
-    let before = session.received();
+    let before = session.length();
     let over = match writer.json(&hello).await {
         Err(Lost) => Over::Lost,
         Ok(()) => {
@@ -320,8 +320,7 @@ async fn run(begun: Begun, reader: Reader, writer: &mut Writer, app: &Arc<App>) 
             }
         }
     };
-    let samples = session.received().saturating_sub(before);
-    app.sessions.metrics.audio("native", Duration::from_millis(samples * 1000 / u64::from(SAMPLE_RATE)));
+    app.sessions.metrics.audio("native", session.length().saturating_sub(before));
     match over {
         Over::Done { failed: false } => (close::DONE, "the session has ended".to_owned()),
         Over::Done { failed: true } => (close::FAILED, "the session was interrupted".to_owned()),

@@ -277,8 +277,11 @@ impl Session {
         Some(self.run.get()?.chunk)
     }
 
-    /// How much sound was taken in.
+    /// How much sound was taken in. A text has none.
     pub(super) fn length(&self) -> Duration {
+        if self.opening.wanted.text {
+            return Duration::ZERO;
+        }
         Duration::from_millis(self.received() * 1000 / u64::from(SAMPLE_RATE))
     }
 

@@ -179,7 +179,7 @@ async fn run(
     let found_again = key.is_some();
     let session = session(app, who, wanted, key).await?;
     let mut owner = session.take().await;
-    let before = session.received();
+    let before = session.length();
     let spec = PcmSpec { rate: SAMPLE_RATE, channels: 1, kind: SampleKind::S16 };
     let feed = Feed::new(session.clone(), Form::Raw(spec), owner.feeding());
     let feed = feed.map_err(|error| Problem::bad("sound", error.to_string()))?;
@@ -199,8 +199,7 @@ async fn run(
         }
         over
     };
-    let samples = session.received().saturating_sub(before);
-    app.sessions.metrics.audio("whisperlivekit", Duration::from_millis(samples * 1000 / u64::from(SAMPLE_RATE)));
+    app.sessions.metrics.audio("whisperlivekit", session.length().saturating_sub(before));
     let (code, reason) = match over {
         Over::Done { failed: false } => return Ok((close::DONE, "the session has ended".to_owned())),
         Over::Done { failed: true } => return Ok((close::FAILED, "the session was interrupted".to_owned())),

@@ -100,6 +100,11 @@ fn a_session_takes_text() {
     assert_eq!(source.join(" "), "The birds come back in spring. They sing.");
     assert_eq!(target.len(), 2, "{target:?}");
     assert_eq!(ended.code, 1000);
+    let metrics = server.get("/metrics").1;
+    assert!(
+        metrics.contains("alignatt_audio_seconds_total{protocol=\"native\"} 0.0\n"),
+        "a text is no sound: {metrics}"
+    );
 }
 
 /// A client of a text that was cut off learns how many of its words are with the server.
