@@ -39,7 +39,7 @@ pub(crate) mod settings;
 mod stream;
 mod tail;
 mod text_stream;
-mod transcript;
+pub(crate) mod transcript;
 #[cfg(any(feature = "server", test))]
 pub(crate) mod utterances;
 
@@ -69,8 +69,6 @@ pub use output::{CascadeError, Clock, Stage};
 pub use settings::{Settings, SettingsError};
 pub use stream::{Activity, Cascade};
 pub use text_stream::{TextStream, TooManyWords};
-#[cfg_attr(not(feature = "server"), expect(unused_imports, reason = "a server counts words"))]
-pub(crate) use transcript::words_of;
 
 /// Sample rate of all sound in this module, in Hz.
 pub const SAMPLE_RATE: u32 = 16_000;

@@ -385,7 +385,7 @@ test('a link that leads nowhere says so', async ({ browser, serving }) => {
   await expect(viewer.locator('#state')).toHaveText('This talk is over, or its link is not known.');
 });
 
-test('phones are told that a server which was started again does not know the talk', async ({ browser, serving }) => {
+test('a phone says so when a server that was started again does not know the talk', async ({ browser, serving }) => {
   const page = await presenter(browser, serving.url);
   const link = await present(page);
   const viewer = await phone(browser, serving.url + link, { locale: 'en-GB' });

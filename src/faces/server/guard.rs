@@ -77,6 +77,13 @@ pub(super) struct Place {
     of: Count,
 }
 
+impl Place {
+    /// Whether it is a place among the sessions of `who`.
+    pub(super) fn is_of(&self, who: &Who) -> bool {
+        matches!(&self.of, Count::Sessions(of) if of == who)
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);

@@ -175,7 +175,7 @@ impl Log {
         }
         let opening = opening.ok_or_else(|| wrong("it has no first line"))?;
         let log = Log::with(records, Some(Disk { path: path.to_owned(), file: None, good }), touched);
-        *log.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = last.map(|last| *last);
+        log.set_checkpoint(last.map(|last| *last));
         Ok(Found { opening, log })
     }
 
@@ -222,7 +222,7 @@ impl Log {
 
     /// The newest state that was kept.
     pub(super) fn checkpoint(&self) -> Option<Checkpoint> {
-        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.kept(|newest| newest.cloned())
     }
 
     /// Looks at the newest state that was kept.

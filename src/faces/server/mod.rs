@@ -158,9 +158,8 @@ struct App {
 impl App {
     /// A place for a live session of a client: a free one, or that of the client's oldest session
     /// that no connection has.
-    fn place(&self, who: &Who) -> Option<(Who, Place)> {
-        let free = self.guard.session(who).map(|place| (who.clone(), place));
-        free.or_else(|| self.sessions.place_of_idle(who))
+    fn place(&self, who: &Who) -> Option<Place> {
+        self.guard.session(who).or_else(|| self.sessions.place_of_idle(who))
     }
 }
 
@@ -400,8 +399,7 @@ fn who(app: &App, request: &Request) -> Result<Who, Problem> {
 
 /// A free place among the live sessions of a client.
 fn place(app: &App, who: &Who) -> Result<Place, Problem> {
-    let free = || app.guard.session(who).map(|place| (who.clone(), place));
-    Ok(app.sessions.place(&free).map(|(_, place)| place)?)
+    Ok(app.sessions.place(&|| app.guard.session(who))?)
 }
 
 /// The address of the client.

@@ -52,9 +52,7 @@ impl Problem {
     pub(super) fn passes(&self) -> bool {
         matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
     }
-}
 
-impl Problem {
     /// After which time the same request may succeed, if it may.
     pub(super) fn retry_after_ms(&self) -> Option<u64> {
         self.passes().then_some(RETRY_MS)

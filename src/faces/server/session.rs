@@ -23,7 +23,7 @@ use super::record::{Commits, Record, View};
 use super::secret::{Digest, Secret, short_code};
 use crate::audio::pieces::{PIECE, Piece};
 use crate::cascade::event::{End, Progress, Start};
-use crate::cascade::words_of;
+use crate::cascade::transcript::words_of;
 use crate::cascade::{Checkpoint, Event, EventKind, Position, SAMPLE_RATE, SegmentId, Settings};
 use crate::engines::load::{self, Direction};
 use crate::engines::resident::ModelSet;
@@ -96,18 +96,6 @@ pub(super) struct Listed {
     pub live: bool,
 }
 
-impl Listed {
-    fn new(opening: &Opening, log: &Log) -> Listed {
-        Listed {
-            session: opening.id.clone(),
-            from: opening.wanted.from,
-            to: opening.wanted.to,
-            opened_ms: opening.opened_ms,
-            live: !log.is_over(),
-        }
-    }
-}
-
 /// Why no session was opened.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refused {
@@ -158,8 +146,8 @@ pub(super) struct Session {
     volatile: watch::Sender<Arc<Volatile>>,
     /// `start` and `listen` events, for those who want them.
     details: broadcast::Sender<Arc<Event>>,
-    /// What it runs with; empty while it does not run. A session that has run never runs again.
-    run: OnceLock<Run>,
+    /// The first event of its run; empty before that. A session that has run never runs again.
+    start: OnceLock<Start>,
     /// Held while the session begins to run, or ends without that.
     waking: tokio::sync::Mutex<()>,
     input: Mutex<Option<mpsc::Sender<Input>>>,
@@ -174,25 +162,16 @@ pub(super) struct Session {
     /// The number of the connection that feeds the session.
     owner: watch::Sender<u64>,
     /// Held by that connection.
-    feeding: Arc<Feeding>,
+    feeding: Arc<tokio::sync::Mutex<()>>,
     /// The session's place among those of its client, until it ends.
-    place: Mutex<Option<(Who, Place)>>,
+    place: Mutex<Option<Place>>,
 }
-
-/// What a session runs with.
-struct Run {
-    chunk: Millis,
-    /// The first event of this run.
-    start: Start,
-}
-
-type Feeding = tokio::sync::Mutex<()>;
 
 /// Kept by whatever feeds a session. The next connection waits until all of these are dropped.
 pub(super) type FeedingGuard = Arc<tokio::sync::OwnedMutexGuard<()>>;
 
 /// Finds a place for another session of a client; `None`: it has as many as it may have.
-pub(super) type FindPlace<'a> = &'a (dyn Fn() -> Option<(Who, Place)> + Send + Sync);
+pub(super) type FindPlace<'a> = &'a (dyn Fn() -> Option<Place> + Send + Sync);
 
 /// The connection that feeds a session. Another one can take its place.
 pub(super) struct Owner {
@@ -237,12 +216,13 @@ impl Session {
     /// A session that does not run yet.
     fn new(opening: Opening, log: Log) -> Session {
         Session {
+            // Nothing is taken in before it runs, and it runs from the newest checkpoint.
             received: AtomicU64::new(log.kept(|newest| received(newest, opening.wanted.text))),
             opening,
             log,
             volatile: watch::Sender::default(),
             details: broadcast::Sender::new(64),
-            run: OnceLock::new(),
+            start: OnceLock::new(),
             waking: tokio::sync::Mutex::default(),
             input: Mutex::new(None),
             suspended: Arc::default(),
@@ -259,22 +239,28 @@ impl Session {
     }
 
     pub(super) fn listed(&self) -> Listed {
-        Listed::new(&self.opening, &self.log)
+        Listed {
+            session: self.opening.id.clone(),
+            from: self.opening.wanted.from,
+            to: self.opening.wanted.to,
+            opened_ms: self.opening.opened_ms,
+            live: !self.log.is_over(),
+        }
     }
 
     /// Whether it runs, or has run.
     fn has_run(&self) -> bool {
-        self.run.get().is_some()
+        self.start.get().is_some()
     }
 
     /// The first event of this run.
     pub(super) fn start(&self) -> Option<&Start> {
-        Some(&self.run.get()?.start)
+        self.start.get()
     }
 
     /// How much sound a step takes; `None` where the session does not run.
     pub(super) fn chunk(&self) -> Option<Millis> {
-        Some(self.run.get()?.chunk)
+        Some(self.start.get()?.chunk_ms)
     }
 
     /// How much sound was taken in. A text has none.
@@ -286,14 +272,14 @@ impl Session {
     }
 
     /// Keeps the session's place among those of its client until it ends.
-    fn hold(&self, place: (Who, Place)) {
+    fn hold(&self, place: Place) {
         *self.place.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
     }
 
     /// Gives the place up, if it is one of `who`'s and no connection has the session.
-    fn give_up_place(&self, who: &Who) -> Option<(Who, Place)> {
+    fn give_up_place(&self, who: &Who) -> Option<Place> {
         let _feeding = self.feeding.try_lock().ok()?;
-        self.place.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(of, _)| of == who)
+        self.place.lock().unwrap_or_else(PoisonError::into_inner).take_if(|place| place.is_of(who))
     }
 
     /// Whether the session has no end that its client asked for.
@@ -679,7 +665,7 @@ impl Sessions {
     }
 
     /// A place for another session of a client.
-    pub(super) fn place(&self, find: FindPlace<'_>) -> Result<(Who, Place), Refused> {
+    pub(super) fn place(&self, find: FindPlace<'_>) -> Result<Place, Refused> {
         find().ok_or_else(|| {
             self.metrics.refused("client");
             Refused::TooMany
@@ -687,7 +673,7 @@ impl Sessions {
     }
 
     /// The place of the oldest session of a client that no connection has. That session ends.
-    pub(super) fn place_of_idle(&self, who: &Who) -> Option<(Who, Place)> {
+    pub(super) fn place_of_idle(&self, who: &Who) -> Option<Place> {
         let known = self.known();
         let mut all: Vec<_> = known.sessions.values().collect();
         all.sort_by_key(|session| session.opening.opened_ms);
@@ -883,7 +869,6 @@ impl Sessions {
         let (steps, stepped) = mpsc::channel(4);
         let (opened, answer) = oneshot::channel();
         let from = session.log.checkpoint();
-        session.received.store(received(from.as_ref(), session.opening.wanted.text), Ordering::Relaxed);
         let job = Job {
             settings,
             direction,
@@ -906,7 +891,7 @@ impl Sessions {
             Err(_) => return Err(Refused::Device("its thread has ended".to_owned())),
         }
         *session.input.lock().unwrap_or_else(PoisonError::into_inner) = Some(input);
-        let _ = session.run.set(Run { chunk: settings.chunk, start });
+        let _ = session.start.set(start);
         self.known().sessions.insert(session.id().to_owned(), session.clone());
         let running = self.metrics.opened();
         let (sessions, driven) = (self.clone(), session.clone());

@@ -4,10 +4,10 @@
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tungstenite::Message;
 
-use super::server::{Server, folder, pcm};
+use super::server::{Client, Server, folder, pcm};
 use crate::common::long;
 
 /// Every path that takes a WebSocket.
@@ -74,12 +74,29 @@ fn websockets_are_counted() {
     }
 }
 
+/// A session of the client with the token, or the socket that was refused, and the first message.
+fn open_with_token(server: &Server) -> (Client, Value) {
+    let mut client = server.websocket("/v1/stream?token=a-token-of-twenty-chars", &[]).unwrap();
+    client.say(json!({"type": "start"}));
+    let first = client.next().unwrap();
+    (client, first)
+}
+
+/// Tries until there is a place for the session.
+fn open_within(server: &Server, longest: Duration) -> Client {
+    let deadline = Instant::now() + longest;
+    loop {
+        match open_with_token(server) {
+            (client, first) if first["type"] == "session" => return client,
+            (_, error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 #[test]
 fn nothing_is_done_without_a_token() {
-    let (_keep, folder) = folder();
-    let tokens = folder.join("tokens");
-    std::fs::write(&tokens, "a-token-of-twenty-chars 1\n").unwrap();
-    let server = Server::start(&["--to", "de", "--tokens", tokens.to_str().unwrap()]);
+    let (_keep, server) = Server::start_with_token(" 1", &["--to", "de"]);
     for path in SOCKETS {
         assert_eq!(server.websocket(path, &[]).err(), Some(401), "{path}");
         assert_eq!(
@@ -100,22 +117,9 @@ fn nothing_is_done_without_a_token() {
     }
     assert_eq!(server.get("/healthz").0, 200);
     // The token's line allows one session.
-    let start = || {
-        let mut client = server.websocket("/v1/stream?token=a-token-of-twenty-chars", &[]).unwrap();
-        client.say(json!({"type": "start"}));
-        let first = client.next().unwrap();
-        (client, first)
-    };
     // The sockets of above are gone as soon as the server has noticed.
-    let deadline = Instant::now() + super::server::PATIENCE;
-    let _client = loop {
-        match start() {
-            (client, first) if first["type"] == "session" => break client,
-            (_, error) => assert!(Instant::now() < deadline, "{error}"),
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    };
-    let (mut second, error) = start();
+    let _client = open_within(&server, super::server::PATIENCE);
+    let (mut second, error) = open_with_token(&server);
     assert_eq!(error["type"], "error");
     assert_eq!(second.rest().code, 1013);
 }
@@ -124,32 +128,15 @@ fn nothing_is_done_without_a_token() {
 /// place, and going on with it needs one again.
 #[test]
 fn a_client_has_as_many_sessions_as_it_may_have() {
-    let (_keep, folder) = folder();
-    let tokens = folder.join("tokens");
-    std::fs::write(&tokens, "a-token-of-twenty-chars 2\n").unwrap();
-    let server = Server::start(&["--to", "de", "--tokens", tokens.to_str().unwrap()]);
-    let open = || {
-        let mut client = server.websocket("/v1/stream?token=a-token-of-twenty-chars", &[]).unwrap();
-        client.say(json!({"type": "start"}));
-        let first = client.next().unwrap();
-        (client, first)
-    };
-    let (mut first, hello) = open();
-    let (_second, _) = open();
-    let (_, refused) = open();
+    let (_keep, server) = Server::start_with_token(" 2", &["--to", "de"]);
+    let (mut first, hello) = open_with_token(&server);
+    let (_second, _) = open_with_token(&server);
+    let (_, refused) = open_with_token(&server);
     assert_eq!((&refused["code"], &refused["retry_after_ms"]), (&json!("rate_limit_exceeded"), &json!(5_000)));
     first.socket.close(None).unwrap();
     first.rest();
     // The first one lingers for a minute. It makes room for another one, and ends.
-    let deadline = Instant::now() + Duration::from_secs(10);
-    let _third = loop {
-        let (client, first) = open();
-        if first["type"] == "session" {
-            break client;
-        }
-        assert!(Instant::now() < deadline, "{first}");
-        std::thread::sleep(Duration::from_millis(50));
-    };
+    let _third = open_within(&server, Duration::from_secs(10));
     let mut again = server.websocket("/v1/stream?token=a-token-of-twenty-chars", &[]).unwrap();
     again.say(json!({"type": "start", "resume": {"token": hello["token"]}}));
     let ended = again.rest();
@@ -192,11 +179,7 @@ fn messages_that_are_wrong_or_too_large_are_refused_with_a_reason() {
     let long_context = json!({"context": "x".repeat(5_000)});
     assert_eq!(server.client(long_context).rest().code, 4400);
     // What was refused takes no place.
-    assert!(
-        server.get("/metrics").1.contains("alignatt_sessions{state=\"running\"} 0\n"),
-        "{}",
-        server.get("/metrics").1
-    );
+    assert!(server.is_idle(), "{}", server.get("/metrics").1);
     let mut client = server.websocket("/v1/stream", &[]).unwrap();
     client.say(json!({"type": "start"}));
     client.next_of("session");
@@ -356,11 +339,7 @@ fn clients_that_vanish_leave_nothing_behind() {
         let mut socket = server.socket();
         let _ = socket.write_all(b"GET /v1/sess");
     }
-    let deadline = Instant::now() + super::server::PATIENCE;
-    while !server.get("/metrics").1.contains("alignatt_sessions{state=\"running\"} 0\n") {
-        assert!(Instant::now() < deadline, "{}", server.get("/metrics").1);
-        std::thread::sleep(Duration::from_millis(200));
-    }
+    server.wait_until_idle(super::server::PATIENCE);
     let ended = server.client(json!({})).play(&talk);
     assert_eq!(super::closed(&ended.messages), super::of_command_line("talk-c.flac"));
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::server::{Client, Ended, Server, folder, pcm};
+use super::server::{Client, Ended, Server, pcm};
 use crate::sample;
 
 const RAW: &str = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=16000";
@@ -212,10 +212,7 @@ fn a_shutdown_waits_for_the_last_result() {
 #[test]
 fn a_token_in_the_subprotocols_is_answered() {
     use std::io::{Read, Write};
-    let (_keep, folder) = folder();
-    let tokens = folder.join("tokens");
-    std::fs::write(&tokens, "a-token-of-twenty-chars\n").unwrap();
-    let server = Server::start(&["--to", "de", "--tokens", tokens.to_str().unwrap()]);
+    let (_keep, server) = Server::start_with_token("", &["--to", "de"]);
     let taken = |path: &str, offered: &str| {
         let mut socket = server.socket();
         let request = format!(

@@ -230,11 +230,7 @@ fn the_server_says_how_it_is() {
     assert_eq!(server.get("/readyz"), (200, "ready\n".to_owned()));
     assert!(server.get("/health").1.contains(r#""ready":true"#));
     assert!(server.get("/v1/models").1.contains("the demo pack's mt"));
-    let deadline = Instant::now() + server::PATIENCE;
-    while !server.get("/metrics").1.contains("alignatt_sessions{state=\"running\"} 0\n") {
-        assert!(Instant::now() < deadline, "the session does not end");
-        std::thread::sleep(Duration::from_millis(50));
-    }
+    server.wait_until_idle(server::PATIENCE);
     let (status, metrics) = server.get("/metrics");
     assert_eq!(status, 200);
     for name in [

@@ -185,10 +185,7 @@ fn post(server: &Server, path: &str, body: &Value, token: &str) -> super::openai
 /// A page gets a secret for one kind of session, and needs no token of the server.
 #[test]
 fn a_client_secret_opens_its_kind_of_session_and_nothing_else() {
-    let (_keep, folder) = folder();
-    let tokens = folder.join("tokens");
-    std::fs::write(&tokens, "a-token-of-twenty-chars\n").unwrap();
-    let server = Server::start(&["--tokens", tokens.to_str().unwrap()]);
+    let (_keep, server) = Server::start_with_token("", &[]);
     let path = "/v1/realtime/translations/client_secrets";
     let session = json!({"session": {"model": "gpt-realtime-translate", "audio": {"output": {"language": "de"}}}});
     assert_eq!(post(&server, path, &session, "wrong-token-of-twenty").status, 401);

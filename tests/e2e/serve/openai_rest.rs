@@ -523,11 +523,7 @@ fn a_job_ends_with_its_connection() {
     post(&server, "transcriptions", &[Field("model", "any"), File(&file)]);
     let (with, without) = (began.elapsed() - alone.elapsed(), alone.elapsed());
     assert!(with < without * 4 + Duration::from_secs(5), "{with:?} after the others, {without:?} alone");
-    let deadline = Instant::now() + PATIENCE;
-    while !server.get("/metrics").1.contains("alignatt_sessions{state=\"running\"} 0\n") {
-        assert!(Instant::now() < deadline, "{}", server.get("/metrics").1);
-        std::thread::sleep(Duration::from_millis(100));
-    }
+    server.wait_until_idle(PATIENCE);
 }
 
 /// Files run in the gaps beside a live session: its steps come first.

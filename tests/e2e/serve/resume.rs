@@ -245,7 +245,7 @@ fn a_session_that_cannot_go_on_is_kept() {
     assert_eq!(refused.rest().code, 1013);
     server.kill();
     let server = Server::start(&arguments);
-    // Two connections at once: one of them has it, and neither is told that there is none.
+    // Two connections at once: one of them has it, and neither hears that there is none.
     std::thread::scope(|scope| {
         let both: Vec<_> = (0..2)
             .map(|_| scope.spawn(|| server.client(json!({"resume": {"token": token}})).next().unwrap()["type"].clone()))

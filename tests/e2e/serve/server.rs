@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tungstenite::stream::MaybeTlsStream;
@@ -25,6 +25,15 @@ pub(super) struct Server {
 }
 
 impl Server {
+    /// Starts `alignatt serve` with the token `a-token-of-twenty-chars`. `more`: what its line in
+    /// the file has behind it. The file is deleted with the first value.
+    pub(super) fn start_with_token(more: &str, arguments: &[&str]) -> (tempfile::TempDir, Server) {
+        let (keep, folder) = folder();
+        let tokens = folder.join("tokens");
+        std::fs::write(&tokens, format!("a-token-of-twenty-chars{more}\n")).unwrap();
+        (keep, Server::start(&[arguments, &["--tokens", tokens.to_str().unwrap()]].concat()))
+    }
+
     /// Starts `alignatt serve` with the demo pack on the CPU, and waits until it can be used.
     pub(super) fn start(arguments: &[&str]) -> Server {
         Server::start_with("127.0.0.1:0", arguments, &[])
@@ -101,6 +110,19 @@ impl Server {
         let mut client = self.websocket("/v1/stream", &[]).unwrap();
         client.say(with_type("start", start));
         client
+    }
+
+    /// Waits until no session runs.
+    pub(super) fn wait_until_idle(&self, longest: Duration) {
+        let deadline = Instant::now() + longest;
+        while !self.is_idle() {
+            assert!(Instant::now() < deadline, "a session runs: {}", self.get("/metrics").1);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.get("/metrics").1.contains("alignatt_sessions{state=\"running\"} 0\n")
     }
 
     /// Memory of the process, in MiB.
